@@ -1,0 +1,41 @@
+"""Names of containers and volumes, and their labels: pure functions of ids, so that they are known before they exist.
+
+The installation, task, attempt, origin and link are in the name: no name is ever used for two runs
+(protocol 1: what is dead stays dead).
+"""
+
+from __future__ import annotations
+
+LABEL = "ferryman."
+INSTALLATION = "ferryman.installation"
+#: container or volume; network (a holder) comes with the pod way.
+KIND = "ferryman.kind"
+JOB = "ferryman.job"
+TASK = "ferryman.task"
+ATTEMPT = "ferryman.attempt"
+ORIGIN = "ferryman.origin"
+LINK = "ferryman.link"
+#: The delivery that created it: an adopter never starts what an older one created (protocol 3.2).
+DELIVERY = "ferryman.delivery"
+#: On images that `deploy/images` built in place of the real ones.
+STANDIN = "ferryman.standin"
+
+
+def container(installation: str, task_id: str, attempt: int, origin: int, index: int) -> str:
+    """The name of a link's container."""
+    return f"ferryman-{installation}-{task_id}-{attempt}-{origin}-{index}"
+
+
+def volume(installation: str, task_id: str, attempt: int, origin: int, number: int) -> str:
+    """The name of the number-th fresh volume of an attempt's run."""
+    return f"ferryman-{installation}-{task_id}-{attempt}-{origin}-v{number}"
+
+
+def run_labels(installation: str, job_id: str, task_id: str, attempt: int, origin: int) -> dict[str, str]:
+    """Labels that containers and volumes of one run share."""
+    return {INSTALLATION: installation, JOB: job_id, TASK: task_id, ATTEMPT: str(attempt), ORIGIN: str(origin)}
+
+
+def node_queue(node_id: str) -> str:
+    """The queue that only this node serves: later links of what it claimed go there."""
+    return f"!{node_id}"

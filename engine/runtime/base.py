@@ -1,0 +1,198 @@
+"""What every runtime promises, on one screen: prepare, go, remove, list."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from engine.jobspec.task import Mount
+from engine.model.records import LogFrame, LogPosition
+
+
+@dataclass(frozen=True)
+class Order:
+    """All that a runtime needs to run one link, as committed by the claim."""
+
+    installation: str
+    job_id: str
+    task_id: str
+    attempt: int
+    delivery: int
+    origin: int
+    index: int
+    #: pre, main or post.
+    kind: str
+    #: The container's name (model.names.container).
+    name: str
+    image: str
+    cmd: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    run: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    workdir: str | None = None
+    user: str | None = None
+    #: missing (default) or always.
+    pull: str = "missing"
+    #: (volume name, target); made before link 0 only, checked before every later one.
+    volumes: tuple[tuple[str, str], ...] = ()
+    #: bind and tmpfs mounts; a bind is checked again here, on the host, against its real path.
+    mounts: tuple[Mount, ...] = ()
+    #: Docker networks to join, in order; () is the default bridge, ("none",) no network.
+    networks: tuple[str, ...] = ()
+    #: The holder whose namespace is joined; None: the plain way (the only one yet).
+    network: str | None = None
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    shm_bytes: int | None = None
+    #: A link of this run ended already: its volumes must be there, or the run is lost (Gone).
+    needs_volumes: bool = False
+
+
+class Found(StrEnum):
+    """What `prepare` met: only what this call CREATED may be started, and only by its caller."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A container that stands for the link. `order` is what it was prepared for."""
+
+    order: Order
+    container_id: str
+    found: Found
+
+
+class Cause(StrEnum):
+    """Why a link ended as it did."""
+
+    EXITED = "exited"
+    OUT_OF_MEMORY = "out of memory"
+    #: Killed by us: `Control.kill` said why.
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    #: Killed by somebody else (docker kill).
+    KILLED = "killed from outside"
+    #: Never ran: image, command, user or mount; `message` says which.
+    NOT_STARTED = "not started"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a link ended. `ok` is exit code 0 and nothing else."""
+
+    exit_code: int
+    cause: Cause
+    #: In words, for the task's error; None when it ended well.
+    message: str | None = None
+    #: The output file, else the last bytes of standard output, untrimmed; for the main link only.
+    result: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True when the link ended well."""
+        return self.exit_code == 0 and self.cause is Cause.EXITED
+
+
+class Control:
+    """What others tell a link's thread: kill the container, or let go of it. Thread-safe; the first word stands.
+
+    `changed` is set with either; a runtime waits on it beside the container's end.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Event()
+        #: Why to kill (Cause.TIMEOUT or CANCELLED), None: do not.
+        self.kill_for: Cause | None = None
+        #: Let the container run on and return (raise Detached).
+        self.detached = False
+        self._lock = threading.Lock()
+
+    def kill(self, why: Cause) -> None:
+        """End the container: TERM, a grace, KILL; its outcome says why."""
+        with self._lock:
+            if not self.changed.is_set():
+                self.kill_for = why
+                self.changed.set()
+
+    def detach(self) -> None:
+        """Leave the container alone and let the thread go."""
+        with self._lock:
+            if not self.changed.is_set():
+                self.detached = True
+                self.changed.set()
+
+
+class Detached(Exception):
+    """`go` or `prepare` was told to let go; the container is as it was."""
+
+
+class LogSink(Protocol):
+    """Where a runtime puts a container's output."""
+
+    def position(self) -> LogPosition:
+        """How far this container's log is stored already: go on after it."""
+
+    def write(self, frames: Sequence[LogFrame]) -> None:
+        """Take the next frames, in order. May block; an error ends the following, not the container."""
+
+    def note(self, text: str) -> None:
+        """Take a line of ours (pull progress), which is no part of the container's output."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A container or volume of ours on this daemon, as its labels tell."""
+
+    #: container or volume.
+    kind: str
+    #: Docker's id; a volume's is its name.
+    id: str
+    name: str
+    task_id: str
+    attempt: int
+    origin: int
+    #: The link's index; None for a volume.
+    index: int | None
+    #: Docker's word (created, running, exited …); "" for a volume.
+    state: str
+
+
+class Runtime(Protocol):
+    """Makes links happen on this host. Every call is bounded in time and may be repeated."""
+
+    def describe(self) -> str:
+        """The daemon in a few words, for people. Raises RuntimeUnavailable."""
+
+    def prepare(self, order: Order, sink: LogSink, control: Control) -> Prepared:
+        """Look, pull, make volumes, create; start nothing.
+
+        Of an older attempt or origin: removed by force. My own name: absent -> created; running -> followed;
+        exited -> collected; created by an older delivery -> made unstartable, looked at again, removed, created.
+        Raises NotOurs (a newer delivery made it, or another thread with my token), Gone (a needed volume is
+        missing), Unstartable (in words for the owner), RuntimeUnavailable, Detached.
+        """
+
+    def go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
+        """Start what this thread created, or follow, or collect; return how it ended.
+
+        Raises Gone (not there any more), RuntimeUnavailable (the daemon is silent), Detached.
+        """
+
+    def discard(self, prepared: Prepared) -> None:
+        """Remove, without force, what `prepare` CREATED and nobody confirmed. The only call of a fenced thread."""
+
+    def list(self) -> Sequence[Thing]:
+        """All containers (any state) and volumes of this installation here. Raises RuntimeUnavailable."""
+
+    def remove(self, things: Iterable[Thing]) -> int:
+        """Remove by id, by force, with the work files; says how many are gone. What is gone already counts."""
+
+    def kill(self, task_id: str) -> None:
+        """Kill every running container of this task here (a cancelled task's late start)."""

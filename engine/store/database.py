@@ -1,0 +1,170 @@
+"""Connections: SQLite and PostgreSQL by URL, the database's clock, and who fills an empty one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from engine.errors import StoreUnavailable
+from engine.settings import Settings, without_password
+from engine.store import schema, tables
+
+
+class now_ms(FunctionElement[int]):
+    """Milliseconds since 1970 by the database's clock (SQLite: the host's)."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(now_ms, "postgresql")
+def _now_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+    # clock_timestamp, not now(): the time of the statement, not of the transaction's begin.
+    return "(extract(epoch from clock_timestamp()) * 1000)::bigint"
+
+
+@compiles(now_ms, "sqlite")
+def _now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+    return "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
+
+
+class Database:
+    """One database: a pool for writers and, on SQLite, one for readers that never take the write lock.
+
+    Safe to share between threads; a forked child calls `after_fork` first.
+    """
+
+    def __init__(self, settings: Settings, pool: int = 10) -> None:
+        """Open nothing yet; `pool` bounds this process's connections (a further one waits store_timeout)."""
+        self.url = sa.engine.make_url(settings.database_url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._timeout_seconds = settings.store_timeout
+        self._write = self._engine(pool, immediate=True)
+        self._read = self._engine(pool, immediate=False) if self.is_sqlite else self._write
+
+    def __repr__(self) -> str:
+        return f"Database({without_password(self.url.render_as_string(hide_password=True))})"
+
+    def _engine(self, pool: int, *, immediate: bool) -> sa.Engine:
+        seconds = self._timeout_seconds
+        bounds: dict[str, Any] = {"pool_size": pool, "max_overflow": pool, "pool_timeout": seconds}
+        if not self.is_sqlite:
+            bound = int(seconds * 1000)
+            arguments = {
+                "connect_timeout": max(2, min(10, int(seconds))),
+                "application_name": "ferryman",
+                "options": f"-c lock_timeout={bound} -c statement_timeout={bound}",
+                # A connection cut without a word (no RST) is noticed in ~20 s, not in hours.
+                "keepalives_idle": 5,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+            }
+            return sa.create_engine(self.url, pool_pre_ping=True, connect_args=arguments, **bounds)
+        if self.url.database in (None, "", ":memory:"):
+            # One connection for all: the database dies with it.
+            engine = sa.create_engine(
+                self.url, poolclass=sa.StaticPool, connect_args={"check_same_thread": False}
+            )
+        else:
+            engine = sa.create_engine(
+                self.url, connect_args={"check_same_thread": False, "timeout": seconds}, **bounds
+            )
+        sa.event.listen(engine, "connect", self._prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_immediate if immediate else _begin_plain)
+        return engine
+
+    def _prepare_sqlite(self, connection: Any, record: Any) -> None:
+        # The driver's own BEGIN is deferred, and a read that turns into a write fails at once (FINDINGS 6).
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {int(self._timeout_seconds * 1000)}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction that may write; commits at the end, rolls back on an error.
+
+        SQLite: BEGIN IMMEDIATE, so no other writer is inside. Raises StoreUnavailable when the database
+        does not answer in time: nothing is promised then (the commit itself may or may not have happened).
+        """
+        with _translated(), self._write.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads; on SQLite it waits for nobody. Raises StoreUnavailable."""
+        with _translated(), self._read.begin() as connection:
+            yield connection
+
+    def open(self) -> str:
+        """Make or check the schema; return the installation's id.
+
+        Whoever comes first to an empty database fills it, under a lock. Raises StoreUnavailable, and
+        SchemaMismatch when the database is newer than this Ferryman.
+        """
+        if self.is_sqlite and self.url.database:
+            _make_private(Path(self.url.database))
+        with _translated(), self._write.begin() as connection:
+            if not self.is_sqlite:
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7309453)")
+            schema.upgrade(connection)
+            return _installation_id(connection)
+
+    def after_fork(self) -> None:
+        """Forget the parent's connections without closing them (SQLAlchemy: pooling, multiprocessing)."""
+        self._write.dispose(close=False)
+        self._read.dispose(close=False)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._write.dispose()
+        self._read.dispose()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.TimeoutError, sa.exc.InterfaceError) as exc:
+        reason = str(getattr(exc, "orig", None) or exc).strip().splitlines()
+        raise StoreUnavailable(reason[0] if reason else type(exc).__name__) from exc
+    except sa.exc.DBAPIError as exc:
+        if exc.connection_invalidated:
+            raise StoreUnavailable(str(exc.orig)) from exc
+        raise
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_plain(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _make_private(path: Path) -> None:
+    """The data directory is 0700 and the file 0600: they hold what tasks carry."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _installation_id(connection: sa.Connection) -> str:
+    found = connection.scalar(sa.select(tables.installation.c.id))
+    if found:
+        return str(found)
+    fresh = secrets.token_hex(4)
+    connection.execute(tables.installation.insert().values(one=1, id=fresh, created_at=now_ms()))
+    connection.execute(tables.lapses.insert().values(one=1, last=0))
+    return fresh

@@ -1,0 +1,1 @@
+"""Alembic's migrations, applied by `engine.store.schema` in the transaction of whoever comes first."""

@@ -1,0 +1,227 @@
+"""Every table and index, a sentence each. Times are milliseconds since 1970 by the database's clock.
+
+The transitions' columns are those of the protocol, section 1.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+#: SQLite gives rowids to INTEGER PRIMARY KEY only.
+Serial = BigInteger().with_variant(Integer, "sqlite")
+#: Ids, states and the like are ASCII; JSON keeps its order nowhere that matters.
+Id = String(64)
+
+#: One row: who this database belongs to. Every container, message and process carries its id.
+installation = Table(
+    "installation",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("id", Id, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+#: What users submitted.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("state", String(16), nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("result", Text),
+    Column("error", Text),
+    Index("ix_jobs_created_at_id", "created_at", "id"),
+    Index("ix_jobs_state_created_at", "state", "created_at"),
+    # Retention looks for the oldest that ended.
+    Index("ix_jobs_ended_at", "ended_at"),
+)
+
+#: Units of work: the row that every guard reads. PENDING rows are the outbox.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("queue", String(64), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("timeout_ms", BigInteger),
+    Column("not_before", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("delivery", Integer, nullable=False),
+    Column("origin", Integer, nullable=False),
+    Column("node", Id),
+    Column("held_since", BigInteger),
+    Column("crashes", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("sent_at", BigInteger),
+    Column("sends", Integer, nullable=False),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("exit_code", Integer),
+    Column("result", Text),
+    Column("error", Text),
+    Index("ix_tasks_job_id_position", "job_id", "position"),
+    # Partial: only what waits or runs is ever looked for by state, and that is little beside what ended.
+    Index(
+        "ix_tasks_due",
+        "state",
+        "not_before",
+        postgresql_where=text("state IN ('PENDING', 'SCHEDULED', 'RUNNING')"),
+        sqlite_where=text("state IN ('PENDING', 'SCHEDULED', 'RUNNING')"),
+    ),
+    Index(
+        "ix_tasks_node",
+        "node",
+        postgresql_where=text("state = 'RUNNING'"),
+        sqlite_where=text("state = 'RUNNING'"),
+    ),
+)
+
+#: A record of each try of the whole chain; no guard reads it.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("task_id", Id, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),
+    Column("node", Id),
+    # The holder whose network namespace its links share; NULL: the plain way.
+    Column("network", Text),
+    Column("started_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("exit_code", Integer),
+    Column("error", Text),
+)
+
+#: Containers of a run of the chain; inserted by the claim, never reset. They lie under their task's lock.
+links = Table(
+    "links",
+    metadata,
+    Column("task_id", Id, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("origin", Integer, primary_key=True, autoincrement=False),
+    Column("link", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(8), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("image", Text, nullable=False),
+    Column("always", Boolean, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("container_id", Id),
+    Column("confirmed_by", Integer),
+    Column("exit_code", Integer),
+    Column("error", Text),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    # How far the container's log is stored, per stream: stamp of the last frame, frames with that stamp.
+    Column("stdout_stamp", String(40), nullable=False, server_default=""),
+    Column("stdout_frames", Integer, nullable=False, server_default="0"),
+    Column("stderr_stamp", String(40), nullable=False, server_default=""),
+    Column("stderr_frames", Integer, nullable=False, server_default="0"),
+)
+
+#: Worker processes. Never deleted while a RUNNING row names them.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("docker_ok", Boolean, nullable=False),
+    Column("looked", BigInteger, nullable=False),
+    Column("lapse_no", BigInteger),
+    Column("queues", JSON, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("daemon", Text),
+    Column("started_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Index("ix_nodes_state", "state"),
+)
+
+#: One row: the last lapse number. A locked counter, not a sequence: numbers are in commit order.
+lapses = Table(
+    "lapses",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+)
+
+#: What happened. On PostgreSQL read below the oldest open transaction, in the order of (txid, id).
+events = Table(
+    "events",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    # PostgreSQL: pg_current_xact_id(); SQLite writes one at a time, so 0.
+    Column("txid", BigInteger, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("job_id", Id),
+    Column("task_id", Id),
+    Column("attempt", Integer),
+    Column("delivery", Integer),
+    Column("kind", String(32), nullable=False),
+    Column("from_state", String(16)),
+    Column("to_state", String(16)),
+    Column("node", Id),
+    Column("reason", Text),
+    Index("ix_events_txid_id", "txid", "id"),
+    Index("ix_events_task_id", "task_id", "txid", "id"),
+    Index("ix_events_job_id", "job_id", "txid", "id"),
+    Index("ix_events_time", "time"),
+)
+
+#: Output of a task's links in order: `seq` counts chunks without a gap, `first_line` lines before the chunk.
+log_chunks = Table(
+    "log_chunks",
+    metadata,
+    Column("task_id", Id, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+    Column("origin", Integer, nullable=False),
+    Column("link", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("first_line", BigInteger, nullable=False),
+    # JSON: [[stream, stamp, text], …]; stream 0 is a line of ours (pull progress, "cut here").
+    Column("frames", Text, nullable=False),
+)
+
+#: One row a task: where its next chunk goes, and how many bytes are kept already.
+log_heads = Table(
+    "log_heads",
+    metadata,
+    Column("task_id", Id, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("next_seq", Integer, nullable=False),
+    Column("next_line", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("cut_bytes", BigInteger, nullable=False),
+)
