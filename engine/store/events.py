@@ -1,0 +1,128 @@
+"""What happened, a row each, read in the order in which it was committed.
+
+On PostgreSQL an id is no commit order: a row is shown only when every transaction that began before its
+own has ended, in the order of (transaction, id); so a reader that goes on after its cursor skips nothing.
+A long transaction elsewhere on that server makes events late, never lost. SQLite has one writer at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import sqlalchemy as sa
+
+from engine.errors import FerrymanError
+from engine.model.records import Event, Task
+from engine.store import tables
+from engine.store.database import now_ms
+
+_CURSOR = re.compile(r"(?:(\d{1,19})-)?(\d{1,19})", re.ASCII)
+_LARGEST = (1 << 63) - 1
+_TXID = sa.literal_column("pg_current_xact_id()::text::bigint", sa.BigInteger())
+_OLDEST_OPEN = sa.literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", sa.BigInteger())
+_rows = tables.events
+
+
+class UnknownCursor(FerrymanError):
+    """The text is no cursor of this database's events."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text[:40]!r} is no cursor of events here: give the id of an event, or none")
+
+
+def add(  # noqa: PLR0913 - the event's own fields, named at every call
+    c: sa.Connection,
+    kind: str,
+    task: Task | None = None,
+    *,
+    job_id: str | None = None,
+    to_state: str | None = None,
+    from_state: str | None = None,
+    node: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """Write that something happened, in the caller's transaction.
+
+    `task` gives job, task, attempt and delivery; `job_id` is for events of a job alone. `reason` is in words.
+    """
+    c.execute(
+        _rows.insert().values(
+            txid=0 if _is_sqlite(c) else _TXID,
+            time=now_ms(),
+            job_id=task.job_id if task else job_id,
+            task_id=task.id if task else None,
+            attempt=task.attempt if task else None,
+            delivery=task.delivery if task else None,
+            kind=kind,
+            from_state=from_state,
+            to_state=to_state,
+            node=node,
+            reason=reason,
+        )
+    )
+
+
+def after(
+    c: sa.Connection,
+    cursor: str | None,
+    *,
+    task_id: str | None = None,
+    job_id: str | None = None,
+    limit: int = 500,
+) -> list[Event]:
+    """At most `limit` events after the cursor (None: from the first one), in commit order.
+
+    Raises UnknownCursor when the text is none of this database's.
+    """
+    query = _readable(c, sa.select(_rows)).order_by(_rows.c.txid, _rows.c.id).limit(limit)
+    if cursor is not None:
+        query = query.where(_later_than(*_parse(c, cursor)))
+    if task_id is not None:
+        query = query.where(_rows.c.task_id == task_id)
+    if job_id is not None:
+        query = query.where(_rows.c.job_id == job_id)
+    return [_event(c, row) for row in c.execute(query)]
+
+
+def latest(c: sa.Connection) -> str:
+    """The cursor of the newest event that can be read; `after` it comes what is still to happen."""
+    newest = _readable(c, sa.select(_rows.c.txid, _rows.c.id))
+    row = c.execute(newest.order_by(_rows.c.txid.desc(), _rows.c.id.desc()).limit(1)).first()
+    return _text(c, *(row or (0, 0)))
+
+
+def is_later(c: sa.Connection, cursor: str, than: str) -> bool:
+    """True when `cursor` lies behind `than`. Raises UnknownCursor."""
+    return _parse(c, cursor) > _parse(c, than)
+
+
+def _is_sqlite(c: sa.Connection) -> bool:
+    return c.dialect.name == "sqlite"
+
+
+def _readable(c: sa.Connection, query: sa.Select[Any]) -> sa.Select[Any]:
+    return query if _is_sqlite(c) else query.where(_rows.c.txid < _OLDEST_OPEN)
+
+
+def _later_than(txid: int, id: int) -> sa.ColumnElement[bool]:
+    return sa.tuple_(_rows.c.txid, _rows.c.id) > sa.tuple_(sa.literal(txid), sa.literal(id))
+
+
+def _parse(c: sa.Connection, cursor: str) -> tuple[int, int]:
+    found = _CURSOR.fullmatch(cursor)
+    if found is None or (found[1] is None) != _is_sqlite(c):
+        raise UnknownCursor(cursor)
+    txid, id = int(found[1] or 0), int(found[2])
+    if max(txid, id) > _LARGEST:
+        raise UnknownCursor(cursor)
+    return txid, id
+
+
+def _text(c: sa.Connection, txid: int, id: int) -> str:
+    return str(id) if _is_sqlite(c) else f"{txid}-{id}"
+
+
+def _event(c: sa.Connection, row: Any) -> Event:
+    values = dict(row._mapping)
+    return Event(cursor=_text(c, values.pop("txid"), values.pop("id")), **values)
