@@ -212,6 +212,6 @@ def _check(settings: Settings) -> None:
         raise SettingsError("FERRYMAN_BROKER_URL: expected redis://host:port/db")
     if settings.is_sqlite and broker.hostname not in (*LOOPBACK, None) and not settings.one_host:
         raise SettingsError(
-            f"the broker is on {broker.hostname}, the database is a file of this host: other hosts would not see it. "
-            "Set FERRYMAN_DATABASE_URL to PostgreSQL, or FERRYMAN_ONE_HOST=1 if all runs here"
+            f"the broker is on {broker.hostname}, the database is a file of this host, unseen by others. Set"
+            " FERRYMAN_DATABASE_URL to PostgreSQL, or FERRYMAN_ONE_HOST=1 if all runs here"
         )

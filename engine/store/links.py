@@ -1,0 +1,123 @@
+"""Links: one row a container of a run of the chain. They lie under their task's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from engine.model.records import Link, Token
+from engine.model.states import LinkState
+from engine.store.database import now_ms
+from engine.store.tables import links
+
+_POSITION = ("stdout_stamp", "stdout_frames", "stderr_stamp", "stderr_frames")
+
+
+def _record(row: sa.Row[Any]) -> Link:
+    found = {key: value for key, value in row._mapping.items() if key not in _POSITION}
+    return Link(**{**found, "index": found.pop("link"), "state": LinkState(found["state"])})
+
+
+def insert(c: sa.Connection, rows: Sequence[Link]) -> None:
+    """The links of a new run, all WAITING. A second claim of the same origin cannot be: the task row guards."""
+    c.execute(
+        links.insert(),
+        [
+            {
+                "task_id": link.task_id,
+                "attempt": link.attempt,
+                "origin": link.origin,
+                "link": link.index,
+                "kind": link.kind,
+                "name": link.name,
+                "image": link.image,
+                "always": link.always,
+                "state": link.state,
+            }
+            for link in rows
+        ],
+    )
+
+
+def of_run(c: sa.Connection, task_id: str, attempt: int, origin: int) -> list[Link]:
+    """The links of one run, in their order."""
+    rows = c.execute(
+        sa.select(links)
+        .where(links.c.task_id == task_id, links.c.attempt == attempt, links.c.origin == origin)
+        .order_by(links.c.link)
+    )
+    return [_record(row) for row in rows]
+
+
+def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Link]:
+    """All links of these tasks, run after run, each in its order."""
+    rows = c.execute(
+        sa.select(links)
+        .where(links.c.task_id.in_(list(task_ids)))
+        .order_by(links.c.task_id, links.c.attempt, links.c.origin, links.c.link)
+    )
+    return [_record(row) for row in rows]
+
+
+def _at(task_id: str, attempt: int, origin: int, index: int) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        links.c.task_id == task_id,
+        links.c.attempt == attempt,
+        links.c.origin == origin,
+        links.c.link == index,
+    )
+
+
+def confirm(c: sa.Connection, token: Token, origin: int, index: int, container_id: str) -> bool:
+    """The container is the link's, unless it ended or this or a newer delivery confirmed it already."""
+    statement = (
+        links.update()
+        .where(
+            _at(token.task_id, token.attempt, origin, index),
+            links.c.state != LinkState.ENDED,
+            sa.or_(links.c.confirmed_by.is_(None), links.c.confirmed_by < token.delivery),
+        )
+        .values(
+            state=LinkState.CONFIRMED,
+            container_id=container_id,
+            confirmed_by=token.delivery,
+            started_at=sa.func.coalesce(links.c.started_at, now_ms()),
+        )
+    )
+    return c.execute(statement).rowcount == 1
+
+
+def end(
+    c: sa.Connection, at: tuple[Token, int, int], container_id: str | None, exit_code: int, error: str | None
+) -> bool:
+    """CONFIRMED -> ENDED for this container; a link that could not be started ends from WAITING (None)."""
+    token, origin, index = at
+    guard = (
+        sa.and_(links.c.state == LinkState.CONFIRMED, links.c.container_id == container_id)
+        if container_id
+        else links.c.state == LinkState.WAITING
+    )
+    statement = (
+        links.update()
+        .where(_at(token.task_id, token.attempt, origin, index), guard)
+        .values(state=LinkState.ENDED, exit_code=exit_code, error=error, ended_at=now_ms())
+    )
+    return c.execute(statement).rowcount == 1
+
+
+def skip(c: sa.Connection, token: Token, origin: int, indexes: Sequence[int]) -> None:
+    """WAITING -> SKIPPED: a link before them failed."""
+    if indexes:
+        c.execute(
+            links.update()
+            .where(
+                links.c.task_id == token.task_id,
+                links.c.attempt == token.attempt,
+                links.c.origin == origin,
+                links.c.link.in_(list(indexes)),
+                links.c.state == LinkState.WAITING,
+            )
+            .values(state=LinkState.SKIPPED)
+        )

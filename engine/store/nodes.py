@@ -1,0 +1,141 @@
+"""Nodes: beats, lapses, and the counter that gives lapses their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from engine.model.records import Node
+from engine.model.states import NodeState
+from engine.store.database import now_ms
+from engine.store.tables import lapses, nodes, tasks
+
+_BEATING = (NodeState.JOINING, NodeState.LIVE, NodeState.LEAVING)
+
+
+def _record(row: sa.Row[Any]) -> Node:
+    found = dict(row._mapping)
+    return Node(**{**found, "state": NodeState(found["state"]), "queues": tuple(found["queues"])})
+
+
+def insert(c: sa.Connection, node: Node) -> None:
+    """A new node, JOINING. Ids are never used again."""
+    c.execute(
+        nodes.insert().values(
+            id=node.id,
+            name=node.name,
+            host=node.host,
+            state=NodeState.JOINING,
+            beat=0,
+            docker_ok=node.docker_ok,
+            looked=0,
+            queues=list(node.queues),
+            slots=node.slots,
+            daemon=node.daemon,
+            started_at=now_ms(),
+            seen_at=now_ms(),
+        )
+    )
+
+
+def get(c: sa.Connection, node_id: str) -> Node | None:
+    """The node, or None."""
+    row = c.execute(sa.select(nodes).where(nodes.c.id == node_id)).one_or_none()
+    return _record(row) if row else None
+
+
+def share(c: sa.Connection, node_id: str) -> Node | None:
+    """The node, its row kept from changing until the end of the transaction (FOR SHARE)."""
+    row = c.execute(sa.select(nodes).where(nodes.c.id == node_id).with_for_update(read=True)).one_or_none()
+    return _record(row) if row else None
+
+
+def lock(c: sa.Connection, node_id: str) -> Node | None:
+    """The node with its row locked until the end of the transaction."""
+    row = c.execute(sa.select(nodes).where(nodes.c.id == node_id).with_for_update()).one_or_none()
+    return _record(row) if row else None
+
+
+def beating(c: sa.Connection) -> list[Node]:
+    """The nodes whose beat is watched: JOINING, LIVE, LEAVING."""
+    rows = c.execute(sa.select(nodes).where(nodes.c.state.in_(_BEATING)).order_by(nodes.c.started_at))
+    return [_record(row) for row in rows]
+
+
+def recent(c: sa.Connection, limit: int = 200) -> list[Node]:
+    """Nodes for people: the beating ones first, then those that ended last."""
+    first = sa.case((nodes.c.state.in_(_BEATING), 0), else_=1)
+    rows = c.execute(sa.select(nodes).order_by(first, nodes.c.started_at.desc()).limit(limit))
+    return [_record(row) for row in rows]
+
+
+def raise_beat(c: sa.Connection, node_id: str) -> bool:
+    """beat + 1; False: this node was fenced."""
+    return (
+        c.execute(
+            nodes.update()
+            .where(nodes.c.id == node_id, nodes.c.state.in_(_BEATING))
+            .values(beat=nodes.c.beat + 1, seen_at=now_ms())
+        ).rowcount
+        == 1
+    )
+
+
+def next_lapse(c: sa.Connection) -> int:
+    """The next lapse number; the counter's row stays locked, so numbers are in commit order."""
+    number = c.scalar(lapses.update().values(last=lapses.c.last + 1).returning(lapses.c.last))
+    return int(number or 0)
+
+
+def last_lapse(c: sa.Connection) -> int:
+    """The last lapse number that was given."""
+    return int(c.scalar(sa.select(lapses.c.last)) or 0)
+
+
+def end(
+    c: sa.Connection, node_id: str, to: NodeState, lapse_no: int, *, seen_beat: int | None = None
+) -> bool:
+    """A node LAPSED (its beat stood at `seen_beat`) or LEFT (from LEAVING)."""
+    states = _BEATING if seen_beat is not None else (NodeState.LEAVING,)
+    guard = [nodes.c.id == node_id, nodes.c.state.in_(states)]
+    if seen_beat is not None:
+        guard.append(nodes.c.beat == seen_beat)
+    return c.execute(nodes.update().where(*guard).values(state=to, lapse_no=lapse_no)).rowcount == 1
+
+
+def move(
+    c: sa.Connection, node_id: str, to: NodeState, come_from: Sequence[NodeState], **values: Any
+) -> bool:
+    """A state change of a node that still beats, with further columns (`docker_ok`, `looked`)."""
+    return (
+        c.execute(
+            nodes.update()
+            .where(nodes.c.id == node_id, nodes.c.state.in_(list(come_from)))
+            .values(state=to, **values)
+        ).rowcount
+        == 1
+    )
+
+
+def set_looked(c: sa.Connection, node_id: str, lapse_no: int) -> None:
+    """It listed its daemon and took over what it found, having read this lapse number before."""
+    c.execute(nodes.update().where(nodes.c.id == node_id, nodes.c.looked < lapse_no).values(looked=lapse_no))
+
+
+def set_docker(c: sa.Connection, node_id: str, ok: bool) -> None:
+    """Whether its daemon answers. Back to True is a join (protocol: ok-at-once), see lifecycle.nodes."""
+    c.execute(nodes.update().where(nodes.c.id == node_id).values(docker_ok=ok))
+
+
+def forget(c: sa.Connection, older_than_ms: int) -> int:
+    """Delete LAPSED and LEFT nodes that no task names, started before now - older_than_ms."""
+    named = sa.exists().where(tasks.c.node == nodes.c.id)
+    return c.execute(
+        nodes.delete().where(
+            nodes.c.state.in_((NodeState.LAPSED, NodeState.LEFT)),
+            nodes.c.seen_at < now_ms() - older_than_ms,
+            sa.not_(named),
+        )
+    ).rowcount

@@ -1,0 +1,106 @@
+"""What is due to be sent, and what seems lost on its way. PENDING is the outbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from engine.model.records import Task
+from engine.model.states import TaskState
+from engine.store.database import now_ms
+from engine.store.tables import tasks
+from engine.store.tasks import record
+
+
+def due(c: sa.Connection, limit: int, older_than_ms: int = 0) -> list[Task]:
+    """PENDING rows whose time has come, oldest first within a priority (9 first)."""
+    rows = c.execute(
+        sa.select(tasks)
+        .where(tasks.c.state == TaskState.PENDING, tasks.c.not_before <= now_ms() - older_than_ms)
+        .order_by(tasks.c.priority.desc(), tasks.c.not_before, tasks.c.created_at)
+        .limit(limit)
+    )
+    return [record(row) for row in rows]
+
+
+def next_due_in(c: sa.Connection) -> int | None:
+    """Milliseconds until the next PENDING row's time comes, None when none waits."""
+    soonest = c.scalar(
+        sa.select(sa.func.min(tasks.c.not_before) - now_ms()).where(tasks.c.state == TaskState.PENDING)
+    )
+    return None if soonest is None else max(0, int(soonest))
+
+
+def scheduled(c: sa.Connection, limit: int) -> list[Task]:
+    """SCHEDULED rows, the longest sent first."""
+    rows = c.execute(
+        sa.select(tasks).where(tasks.c.state == TaskState.SCHEDULED).order_by(tasks.c.sent_at).limit(limit)
+    )
+    return [record(row) for row in rows]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A queue and priority in figures: what was sent and waits, and what was sent last and claimed."""
+
+    queue: str
+    priority: int
+    waiting: int
+    oldest_sent_at: int
+
+
+def waiting(c: sa.Connection) -> list[Sent]:
+    """SCHEDULED rows, counted by queue and priority."""
+    rows: Any = c.execute(
+        sa.select(
+            tasks.c.queue,
+            tasks.c.priority,
+            sa.func.count().label("n"),
+            sa.func.min(tasks.c.sent_at).label("at"),
+        )
+        .where(tasks.c.state == TaskState.SCHEDULED)
+        .group_by(tasks.c.queue, tasks.c.priority)
+    )
+    return [Sent(row.queue, row.priority, row.n, row.at or 0) for row in rows]
+
+
+def last_claimed(c: sa.Connection, since_ms: int) -> dict[tuple[str, int], int]:
+    """(queue, priority) -> when the latest message that was claimed had been sent; claims of `since_ms` only."""
+    rows = c.execute(
+        sa.select(tasks.c.queue, tasks.c.priority, sa.func.max(tasks.c.sent_at).label("at"))
+        .where(tasks.c.held_since > now_ms() - since_ms, tasks.c.sent_at.is_not(None))
+        .group_by(tasks.c.queue, tasks.c.priority)
+    )
+    return {(row.queue, row.priority): int(row.at) for row in rows}
+
+
+def overdue(c: sa.Connection, wait_ms: int, longest_ms: int, limit: int) -> list[Task]:
+    """SCHEDULED rows older than their own wait: wait_ms doubled with each send, longest_ms at most."""
+    doubled = wait_ms * sa.func.power(2, sa.func.least(tasks.c.sends - 1, 10))
+    if c.dialect.name == "sqlite":
+        doubled = wait_ms * (sa.literal(1).op("<<")(sa.func.min(tasks.c.sends - 1, 10)))
+        bound: Any = sa.func.min(doubled, longest_ms)
+    else:
+        bound = sa.func.least(doubled, longest_ms)
+    rows = c.execute(
+        sa.select(tasks)
+        .where(tasks.c.state == TaskState.SCHEDULED, tasks.c.sent_at < now_ms() - bound)
+        .order_by(tasks.c.sent_at)
+        .limit(limit)
+    )
+    return [record(row) for row in rows]
+
+
+def depth(c: sa.Connection) -> dict[str, dict[str, int]]:
+    """queue -> {state: count} of what waits or runs."""
+    rows: Any = c.execute(
+        sa.select(tasks.c.queue, tasks.c.state, sa.func.count().label("n"))
+        .where(tasks.c.state.in_((TaskState.PENDING, TaskState.SCHEDULED, TaskState.RUNNING)))
+        .group_by(tasks.c.queue, tasks.c.state)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for row in rows:
+        found.setdefault(row.queue, {})[row.state] = row.n
+    return found

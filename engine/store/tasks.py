@@ -1,0 +1,339 @@
+"""Tasks: a function per query and per transition. Every guard of the protocol is a WHERE here.
+
+`token` in a WHERE is attempt and delivery. The verbs in `engine.lifecycle` lock the rows first, in the order
+job, task, node: a compare-and-set alone does not stop two last children that end at once (protocol 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from engine.model.records import Attempt, Task, Token
+from engine.model.states import NodeState, TaskState
+from engine.store.database import now_ms
+from engine.store.tables import attempts, nodes, tasks
+
+#: States of a node whose work others may take.
+GONE = (NodeState.LAPSED, NodeState.LEFT)
+_LIVING = (NodeState.JOINING, NodeState.LIVE)
+_WAITING = (TaskState.PENDING, TaskState.SCHEDULED)
+
+
+def record(row: sa.Row[Any]) -> Task:
+    """The row as a value."""
+    found = dict(row._mapping)
+    found.pop("timeout_ms", None)
+    return Task(**{**found, "state": TaskState(found["state"])})
+
+
+def insert(c: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """New tasks; each row names every column that has no default."""
+    c.execute(tasks.insert(), list(rows))
+
+
+def get(c: sa.Connection, task_id: str) -> Task | None:
+    """The task, or None."""
+    row = c.execute(sa.select(tasks).where(tasks.c.id == task_id)).one_or_none()
+    return record(row) if row else None
+
+
+def lock(c: sa.Connection, task_id: str) -> Task | None:
+    """The task with its row locked until the end of the transaction. Its job's row is locked before."""
+    row = c.execute(sa.select(tasks).where(tasks.c.id == task_id).with_for_update()).one_or_none()
+    return record(row) if row else None
+
+
+def of_job(c: sa.Connection, job_id: str) -> list[Task]:
+    """All tasks of a job, in their order."""
+    rows = c.execute(sa.select(tasks).where(tasks.c.job_id == job_id).order_by(tasks.c.position))
+    return [record(row) for row in rows]
+
+
+def job_of(c: sa.Connection, task_id: str) -> str | None:
+    """The job's id, which never changes: what to lock first."""
+    return c.scalar(sa.select(tasks.c.job_id).where(tasks.c.id == task_id))
+
+
+def now(c: sa.Connection) -> int:
+    """Milliseconds since 1970 by the database's clock."""
+    return int(c.scalar(sa.select(now_ms())) or 0)
+
+
+def _at(token: Token) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        tasks.c.id == token.task_id,
+        tasks.c.attempt == token.attempt,
+        tasks.c.delivery == token.delivery,
+    )
+
+
+def _running(token: Token) -> sa.ColumnElement[bool]:
+    return sa.and_(_at(token), tasks.c.state == TaskState.RUNNING)
+
+
+def _owner_in(states: Iterable[NodeState]) -> sa.ColumnElement[bool]:
+    """The row's node is in one of these states."""
+    return sa.exists().where(nodes.c.id == tasks.c.node, nodes.c.state.in_(list(states)))
+
+
+def _node_in(node_id: str, states: Iterable[NodeState]) -> sa.ColumnElement[bool]:
+    return sa.exists().where(nodes.c.id == node_id, nodes.c.state.in_(list(states)))
+
+
+def _changed(c: sa.Connection, statement: sa.Update) -> bool:
+    return c.execute(statement).rowcount == 1
+
+
+def mark_sent(c: sa.Connection, token: Token) -> bool:
+    """flush: SCHEDULED where still PENDING under this token; the message is out already."""
+    return _changed(
+        c,
+        tasks.update()
+        .where(_at(token), tasks.c.state == TaskState.PENDING)
+        .values(state=TaskState.SCHEDULED, sent_at=now_ms(), sends=tasks.c.sends + 1),
+    )
+
+
+def resend(c: sa.Connection, token: Token) -> bool:
+    """SCHEDULED -> PENDING: its message seems lost. The number stays, since nobody claimed it."""
+    return _changed(
+        c,
+        tasks.update()
+        .where(_at(token), tasks.c.state == TaskState.SCHEDULED)
+        .values(state=TaskState.PENDING),
+    )
+
+
+def claim(c: sa.Connection, token: Token, node_id: str) -> bool:
+    """PENDING or SCHEDULED -> RUNNING for a LIVE node; the origin is this delivery."""
+    return _changed(
+        c,
+        tasks.update()
+        .where(_at(token), tasks.c.state.in_(_WAITING), _node_in(node_id, [NodeState.LIVE]))
+        .values(
+            state=TaskState.RUNNING,
+            node=node_id,
+            origin=tasks.c.delivery,
+            held_since=now_ms(),
+            started_at=sa.func.coalesce(tasks.c.started_at, now_ms()),
+        ),
+    )
+
+
+def begins(c: sa.Connection, token: Token, node_id: str) -> bool:
+    """begin_link's share that is the task's: RUNNING under this token, on this node."""
+    found = c.scalar(sa.select(sa.literal(1)).where(_running(token), tasks.c.node == node_id))
+    return found is not None
+
+
+def may_confirm(c: sa.Connection, token: Token) -> bool:
+    """confirm's share that is the task's: RUNNING under this token, and its node neither LAPSED nor LEFT.
+
+    The node guard makes "looked and found nothing" a proof (protocol 2, confirm).
+    """
+    found = c.scalar(sa.select(sa.literal(1)).where(_running(token), sa.not_(_owner_in(GONE))))
+    return found is not None
+
+
+def take_over(c: sa.Connection, token: Token, node_id: str, crashes: int) -> bool:
+    """A lapsed or left node's task goes to a JOINING or LIVE one, under a new delivery."""
+    return _changed(
+        c,
+        tasks.update()
+        .where(_running(token), _owner_in(GONE), _node_in(node_id, _LIVING))
+        .values(node=node_id, delivery=tasks.c.delivery + 1, held_since=now_ms(), crashes=crashes),
+    )
+
+
+def self_take_over(c: sa.Connection, token: Token, node_id: str) -> bool:
+    """A new delivery on the same node: no thread of it works on the row. No crash."""
+    return _changed(
+        c,
+        tasks.update()
+        .where(_running(token), tasks.c.node == node_id, _node_in(node_id, [NodeState.LIVE]))
+        .values(delivery=tasks.c.delivery + 1),
+    )
+
+
+def restart(c: sa.Connection, token: Token, lapse_no: int, crashes: int) -> bool:
+    """RUNNING -> PENDING elsewhere: every node that could have found its containers has looked in vain."""
+    blocking = sa.exists().where(
+        nodes.c.state.in_(_LIVING), nodes.c.docker_ok.is_(True), nodes.c.looked < lapse_no
+    )
+    owner = sa.exists().where(
+        nodes.c.id == tasks.c.node, nodes.c.state.in_(GONE), nodes.c.lapse_no == lapse_no
+    )
+    return _changed(
+        c,
+        tasks.update()
+        .where(_running(token), owner, sa.not_(blocking))
+        .values(**_sent_again(), delivery=tasks.c.delivery + 1, crashes=crashes),
+    )
+
+
+def give_back(c: sa.Connection, token: Token) -> bool:
+    """RUNNING -> PENDING with a new delivery: the ended links' volume is gone. No crash."""
+    return _changed(
+        c,
+        tasks.update().where(_running(token)).values(**_sent_again(), delivery=tasks.c.delivery + 1),
+    )
+
+
+def retry(c: sa.Connection, token: Token, delay_ms: int) -> bool:
+    """RUNNING -> PENDING as the next attempt, after a delay; delivery and crashes begin anew."""
+    values = _sent_again() | {"not_before": now_ms() + delay_ms}
+    return _changed(
+        c,
+        tasks.update()
+        .where(_running(token))
+        .values(**values, attempt=tasks.c.attempt + 1, delivery=1, origin=0, crashes=0),
+    )
+
+
+def end(c: sa.Connection, token: Token, state: TaskState, **ended: Any) -> bool:
+    """RUNNING -> an end, with `exit_code`, `result`, `error`."""
+    return _changed(c, tasks.update().where(_running(token)).values(state=state, ended_at=now_ms(), **ended))
+
+
+def end_lapsed(c: sa.Connection, token: Token) -> bool:
+    """The guard of a time-out by the reconciler: its time is over and its node is LAPSED or LEFT."""
+    overdue = sa.exists().where(
+        attempts.c.task_id == tasks.c.id,
+        attempts.c.attempt == tasks.c.attempt,
+        attempts.c.started_at + tasks.c.timeout_ms <= now_ms(),
+    )
+    found = c.scalar(sa.select(sa.literal(1)).where(_running(token), _owner_in(GONE), overdue))
+    return found is not None
+
+
+def cancel(c: sa.Connection, task_id: str) -> bool:
+    """Any state that is no end -> CANCELLED."""
+    ended = [state for state in TaskState if state.ended]
+    return _changed(
+        c,
+        tasks.update()
+        .where(tasks.c.id == task_id, tasks.c.state.not_in(ended))
+        .values(state=TaskState.CANCELLED, ended_at=now_ms()),
+    )
+
+
+def _sent_again() -> dict[str, Any]:
+    return {
+        "state": TaskState.PENDING,
+        "node": None,
+        "held_since": None,
+        "not_before": now_ms(),
+        "sent_at": None,
+        "sends": 0,
+    }
+
+
+def lost(c: sa.Connection) -> list[tuple[Task, int, NodeState]]:
+    """RUNNING tasks whose node is LAPSED or LEFT, each with the node's lapse number and state."""
+    rows = c.execute(
+        sa.select(tasks, nodes.c.lapse_no, nodes.c.state.label("node_state"))
+        .join(nodes, nodes.c.id == tasks.c.node)
+        .where(tasks.c.state == TaskState.RUNNING, nodes.c.state.in_(GONE))
+    ).all()
+    found = []
+    for row in rows:
+        values = dict(row._mapping)
+        lapse_no, state = int(values.pop("lapse_no")), NodeState(values.pop("node_state"))
+        values.pop("timeout_ms")
+        found.append((Task(**{**values, "state": TaskState(values["state"])}), lapse_no, state))
+    return found
+
+
+def overdue(c: sa.Connection) -> list[Task]:
+    """RUNNING tasks past their time-out whose node is LAPSED or LEFT."""
+    rows = c.execute(
+        sa.select(tasks)
+        .join(nodes, nodes.c.id == tasks.c.node)
+        .join(attempts, sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt))
+        .where(
+            tasks.c.state == TaskState.RUNNING,
+            nodes.c.state.in_(GONE),
+            attempts.c.started_at + tasks.c.timeout_ms <= now_ms(),
+        )
+    )
+    return [record(row) for row in rows]
+
+
+def of_node(c: sa.Connection, node_id: str) -> list[Task]:
+    """RUNNING tasks that name this node."""
+    rows = c.execute(sa.select(tasks).where(tasks.c.node == node_id, tasks.c.state == TaskState.RUNNING))
+    return [record(row) for row in rows]
+
+
+def states(c: sa.Connection, task_ids: Sequence[str]) -> dict[str, tuple[TaskState, int, int, int]]:
+    """id -> (state, attempt, delivery, origin); ids that are unknown are left out."""
+    if not task_ids:
+        return {}
+    rows = c.execute(
+        sa.select(tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.delivery, tasks.c.origin).where(
+            tasks.c.id.in_(list(task_ids))
+        )
+    )
+    return {row.id: (TaskState(row.state), row.attempt, row.delivery, row.origin) for row in rows}
+
+
+def begin_attempt(c: sa.Connection, token: Token, node_id: str) -> None:
+    """Write the attempt's record: a new row, or the same one for another run of the chain."""
+    changed = c.execute(
+        attempts.update()
+        .where(attempts.c.task_id == token.task_id, attempts.c.attempt == token.attempt)
+        .values(node=node_id, state=TaskState.RUNNING)
+    ).rowcount
+    if not changed:
+        c.execute(
+            attempts.insert().values(
+                task_id=token.task_id,
+                attempt=token.attempt,
+                state=TaskState.RUNNING,
+                node=node_id,
+                started_at=now_ms(),
+            )
+        )
+
+
+def move_attempt(c: sa.Connection, token: Token, node_id: str) -> None:
+    """Note the attempt's new owner."""
+    c.execute(
+        attempts.update()
+        .where(attempts.c.task_id == token.task_id, attempts.c.attempt == token.attempt)
+        .values(node=node_id)
+    )
+
+
+def end_attempt(
+    c: sa.Connection, token: Token, state: TaskState, exit_code: int | None, error: str | None
+) -> None:
+    """Write the attempt's end into its record."""
+    c.execute(
+        attempts.update()
+        .where(attempts.c.task_id == token.task_id, attempts.c.attempt == token.attempt)
+        .values(state=state, ended_at=now_ms(), exit_code=exit_code, error=error)
+    )
+
+
+def attempts_of(c: sa.Connection, task_ids: Sequence[str]) -> list[Attempt]:
+    """The attempts of these tasks, oldest first."""
+    rows = c.execute(
+        sa.select(attempts)
+        .where(attempts.c.task_id.in_(list(task_ids)))
+        .order_by(attempts.c.task_id, attempts.c.attempt)
+    )
+    return [Attempt(**{**row._mapping, "state": TaskState(row.state)}) for row in rows]
+
+
+def attempt_age_ms(c: sa.Connection, token: Token) -> int:
+    """Milliseconds since the attempt's start, by the database's clock; 0 when it has none."""
+    age = c.scalar(
+        sa.select(now_ms() - attempts.c.started_at).where(
+            attempts.c.task_id == token.task_id, attempts.c.attempt == token.attempt
+        )
+    )
+    return max(0, int(age or 0))
