@@ -1,0 +1,159 @@
+"""Jobs: a function per query and per transition, and the search that the list of jobs offers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from engine.errors import Ambiguous, NotFound
+from engine.model.records import Job
+from engine.model.states import JobState
+from engine.store.database import now_ms
+from engine.store.tables import jobs, tasks
+
+#: Shorter beginnings of an id fit too much to be meant.
+SHORTEST_ID = 4
+#: Words that a search may hold; each is a comparison for every job.
+MOST_WORDS = 10
+
+_ID = re.compile(rf"[0-9a-f]{{{SHORTEST_ID},32}}")
+_OPEN = tuple(state for state in JobState if not state.ended)
+
+
+@dataclass(frozen=True)
+class Ids:
+    """What a whole or shortened id stands for: a job, and the task in it that was named or is its only one."""
+
+    job_id: str
+    #: None when the id is that of a job with several tasks.
+    task_id: str | None
+
+
+def _record(row: sa.Row[Any]) -> Job:
+    found = dict(row._mapping)
+    return Job(**{**found, "state": JobState(found["state"]), "tags": tuple(found["tags"])})
+
+
+def insert(
+    c: sa.Connection, id: str, name: str, description: str | None, tags: Sequence[str], created_at: int
+) -> None:
+    """A new job, PENDING."""
+    c.execute(
+        jobs.insert().values(
+            id=id,
+            name=name,
+            description=description,
+            state=JobState.PENDING,
+            tags=list(tags),
+            created_at=created_at,
+        )
+    )
+
+
+def get(c: sa.Connection, job_id: str) -> Job | None:
+    """The job, or None."""
+    row = c.execute(sa.select(jobs).where(jobs.c.id == job_id)).one_or_none()
+    return _record(row) if row else None
+
+
+def lock(c: sa.Connection, job_id: str) -> Job | None:
+    """The job with its row locked until the end of the transaction: the first lock of every verb."""
+    row = c.execute(sa.select(jobs).where(jobs.c.id == job_id).with_for_update()).one_or_none()
+    return _record(row) if row else None
+
+
+def start(c: sa.Connection, job_id: str) -> bool:
+    """PENDING -> RUNNING: its first task was claimed. False when it is not PENDING."""
+    return _move(c, job_id, JobState.RUNNING, (JobState.PENDING,), started_at=now_ms())
+
+
+def end(
+    c: sa.Connection, job_id: str, state: JobState, result: str | None = None, error: str | None = None
+) -> bool:
+    """A job that has not ended -> an end. False when it had ended already: nothing leaves an ended state."""
+    return _move(c, job_id, state, _OPEN, result=result, error=error, ended_at=now_ms())
+
+
+def _move(c: sa.Connection, job_id: str, to: JobState, come_from: Iterable[JobState], **values: Any) -> bool:
+    guard = (jobs.c.id == job_id, jobs.c.state.in_(list(come_from)))
+    return c.execute(jobs.update().where(*guard).values(state=to, **values)).rowcount == 1
+
+
+def page(
+    c: sa.Connection, number: int, size: int, q: str = "", state: JobState | None = None
+) -> tuple[list[Job], int]:
+    """The number-th page (from 1) of the jobs that fit, newest first, and how many fit in all.
+
+    Each word of `q` must be in the name or the description, whatever its case; `tag:x` asks for a tag.
+    Words beyond MOST_WORDS are for the caller to refuse.
+    """
+    guards = [_fits(c, word) for word in q.split()[:MOST_WORDS]]
+    if state is not None:
+        guards.append(jobs.c.state == state)
+    total = int(c.scalar(sa.select(sa.func.count()).select_from(jobs).where(*guards)) or 0)
+    rows = c.execute(
+        sa.select(jobs)
+        .where(*guards)
+        .order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
+        .limit(size)
+        .offset((number - 1) * size)
+    )
+    return [_record(row) for row in rows], total
+
+
+def _fits(c: sa.Connection, word: str) -> sa.ColumnElement[bool]:
+    if word.startswith("tag:"):
+        return _has_tag(c, word.removeprefix("tag:"))
+    return sa.or_(
+        jobs.c.name.icontains(word, autoescape=True),
+        jobs.c.description.icontains(word, autoescape=True),
+    )
+
+
+def _has_tag(c: sa.Connection, tag: str) -> sa.ColumnElement[bool]:
+    if c.dialect.name == "sqlite":
+        each = sa.func.json_each(jobs.c.tags).table_valued("value")
+    else:
+        each = sa.func.json_array_elements_text(jobs.c.tags).table_valued("value").render_derived()
+    return sa.exists(sa.select(sa.literal(1)).select_from(each).where(each.c.value == tag))
+
+
+def task_counts(c: sa.Connection, job_ids: Sequence[str]) -> dict[str, int]:
+    """How many tasks each of these jobs has."""
+    rows: Any = c.execute(
+        sa.select(tasks.c.job_id, sa.func.count().label("n"))
+        .where(tasks.c.job_id.in_(list(job_ids)))
+        .group_by(tasks.c.job_id)
+    )
+    return {row.job_id: row.n for row in rows}
+
+
+def resolve(c: sa.Connection, id: str) -> Ids:
+    """What an id of a job or a task stands for; it may be shortened to SHORTEST_ID signs while unique.
+
+    Raises NotFound (also for what is no id at all) and Ambiguous.
+    """
+    text = id.lower()
+    if _ID.fullmatch(text) is None:
+        raise NotFound("job or task", id[:40])
+    found_jobs = c.scalars(sa.select(jobs.c.id).where(_begins(jobs.c.id, text)).limit(2)).all()
+    found_tasks = c.execute(
+        sa.select(tasks.c.id, tasks.c.job_id).where(_begins(tasks.c.id, text)).limit(2)
+    ).all()
+    if not found_jobs and not found_tasks:
+        raise NotFound("job or task", id)
+    if len(found_jobs) + len(found_tasks) > 1:
+        raise Ambiguous("job or task", id)
+    if found_tasks:
+        return Ids(found_tasks[0].job_id, found_tasks[0].id)
+    of_job = c.scalars(sa.select(tasks.c.id).where(tasks.c.job_id == found_jobs[0]).limit(2)).all()
+    return Ids(found_jobs[0], of_job[0] if len(of_job) == 1 else None)
+
+
+def _begins(column: sa.Column[str], text: str) -> sa.ColumnElement[bool]:
+    # A range, not LIKE: it uses the primary key's index in every collation. No hex sign comes after g.
+    return column == text if len(text) == 32 else sa.and_(column >= text, column < text + "g")
