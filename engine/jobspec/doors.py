@@ -38,7 +38,7 @@ MOST_PATH_CHARACTERS = 1024
 
 @dataclass(frozen=True)
 class BindAnswer:
-    """Whether a host path may be bound. `reason` says why not, in words for the task's owner; else it is ""."""
+    """Whether a host path may be bound. `reason` says why not, in words for the task's owner, else ""."""
 
     allowed: bool
     #: False: it may be bound read-only.
@@ -72,7 +72,8 @@ def _bind_source(entry: str) -> tuple[str, bool]:
         path, mode = entry, "ro"
     if not path.startswith("/") or ".." in path.split("/") or _normal(path) == "/":
         raise SettingsError(
-            f"FERRYMAN_BIND_SOURCES: {quoted(entry)} is no absolute path below /: write /srv/media or /srv/out:rw"
+            f"FERRYMAN_BIND_SOURCES: {quoted(entry)} is no absolute path below /: "
+            "write /srv/media or /srv/out:rw"
         )
     return (_normal(path), mode == "rw")
 
@@ -153,7 +154,7 @@ def source_fault(source: str) -> Said | None:
 
 
 def knock(task: Mapping[str, Any], doors: Doors) -> list[tuple[Path, Said]]:
-    """Every problem that a task has with the doors and with places used twice, whatever else is wrong with it.
+    """Every problem of a task with the doors, and every place used twice, whatever else is wrong with it.
 
     Takes the plain values as they were read; what has the wrong type is passed over, the schema names it.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import json
 import re
-from json.decoder import scanstring
+from json.decoder import scanstring  # type: ignore[attr-defined]  # public by its name, not in the stubs
 
 from engine.jobspec.problems import Invalid, Place
 from engine.jobspec.tree import NUMBER, Builder, Scalar, number, refused

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from engine.jobspec import quantities
-
-_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Mount:
     type: str
     target: str
     source: str | None = None
-    #: tmpfs: size and mode; bind: `ro` or `rw`. Never on a volume (a volume with options is a bind in disguise).
+    #: tmpfs: size and mode; bind: mode, `ro` or `rw`. Never on a volume (with options it is a bind in disguise).
     opts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,8 +54,8 @@ class LinkSpec:
     cmd: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None
     run: str | None = None
-    env: Mapping[str, str] = _NOTHING
-    files: Mapping[str, str] = _NOTHING
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     workdir: str | None = None
     user: str | None = None
     timeout: str | None = None

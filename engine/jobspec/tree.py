@@ -78,7 +78,7 @@ class _Frame:
 
 
 class Builder:
-    """Takes keys, values and containers in the order of the text; `value`, `places`, `problems` are the outcome."""
+    """Takes keys, values and containers in the order of the text; then holds value, places and problems."""
 
     def __init__(self) -> None:
         self.value: Any = None

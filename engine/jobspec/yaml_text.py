@@ -42,10 +42,10 @@ def read(text: str) -> Builder:
     return tree
 
 
-def _take(event: yaml.Event, tree: Builder) -> None:
+def _take(event: Any, tree: Builder) -> None:
     if isinstance(event, yaml.AliasEvent):
         raise refused(
-            f"the alias {quoted('*' + event.anchor)} is refused", "write the value out", _place(event)
+            f"the alias {quoted(f'*{event.anchor}')} is refused", "write the value out", _place(event)
         )
     if isinstance(event, yaml.NodeEvent):
         _refuse_marks(event)
@@ -63,7 +63,7 @@ def _take(event: yaml.Event, tree: Builder) -> None:
 def _refuse_marks(event: Any) -> None:
     if event.anchor is not None:
         raise refused(
-            f"the anchor {quoted('&' + event.anchor)} is refused", "write the value out", _place(event)
+            f"the anchor {quoted(f'&{event.anchor}')} is refused", "write the value out", _place(event)
         )
     if getattr(event, "tag", None) is not None:
         raise refused(f"the tag {quoted(event.tag)} is refused", "remove it", _place(event))
@@ -77,5 +77,5 @@ def _remedy(text: str, line: int) -> str:
     return "look at the quotes, brackets and indentation here and in the line before"
 
 
-def _place(event: yaml.Event) -> Place:
+def _place(event: Any) -> Place:
     return (event.start_mark.line + 1, event.start_mark.column + 1)

@@ -1,0 +1,303 @@
+"""The task format as marshmallow schemas, and `check`: text -> TaskSpec, or every problem at once.
+
+The schemas also document the API. Their attributes bear the format's own names (camelCase), so what they
+let through is what `load` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+from marshmallow import RAISE, Schema, ValidationError, post_load, validates_schema
+
+from engine.jobspec import doors as door
+from engine.jobspec import quantities, references
+from engine.jobspec.document import MOST_BYTES, Media
+from engine.jobspec.document import load as load_document
+from engine.jobspec.fields import Choice, Flag, Group, Groups, Quantity, Real, Text, TextMap, Texts, Whole
+from engine.jobspec.plain import dump, load
+from engine.jobspec.problems import Invalid, Path, Said, locate
+from engine.jobspec.task import Doors, TaskSpec
+from engine.jobspec.unknown import unknown_field
+
+__all__ = ["MountSchema", "PostSchema", "PreSchema", "TaskSchema", "check", "dump", "load"]
+
+MOST_FILE_CHARACTERS = 256 << 10
+MOST_FILES_BYTES = 512 << 10
+#: A quarter of the usual stack bounds arguments and environment together; the image's own need room too.
+MOST_EXEC_BYTES = 1 << 20
+
+_IMAGE = "image: ubuntu:24.04"
+_CMD = "cmd: [echo, hello]; a line for the shell goes into run:"
+
+
+class _Strict(Schema):
+    """A map that knows its fields and says what to write for others."""
+
+    #: What it is called in messages.
+    what: ClassVar[str] = ""
+
+    class Meta:
+        unknown = RAISE
+
+    def handle_error(self, error: ValidationError, data: Any, *, many: bool, **kwargs: Any) -> None:
+        """Put our words for unknown fields in place of marshmallow's."""
+        if isinstance(error.messages, dict) and isinstance(data, Mapping):
+            for name in data:
+                if name not in self.load_fields and name in error.messages:
+                    error.messages[name] = [unknown_field(name, self.load_fields, self.what)]
+
+
+class LimitsSchema(_Strict):
+    """What each container of the task may take."""
+
+    what = "limits"
+    cpus = Quantity('cpus: "1.5"', "CPUs, parts allowed", quantities.cpus)
+    cpu = Quantity('cpus: "1.5"', "The same as cpus", quantities.cpus)
+    memory = Quantity(
+        "memory: 512m",
+        "Memory, b k m g t in powers of 1024; swap is not added",
+        partial(quantities.memory_bytes, least=quantities.MEMORY_LEAST_BYTES),
+    )
+
+    @validates_schema(skip_on_field_errors=False)
+    def _one_name(self, data: Mapping[str, Any], **_: Any) -> None:
+        if "cpu" in data and "cpus" in data:
+            raise ValidationError({"cpu": [Said("cpu and cpus are both given", "keep cpus")]})
+
+    @post_load
+    def _cpus(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if "cpu" in data:
+            data["cpus"] = data.pop("cpu")
+        return data
+
+
+class RetrySchema(_Strict):
+    """How often a failed attempt is tried again, and when."""
+
+    what = "retry"
+    limit = Whole("limit: 3", "Retries after the first attempt: 1 runs at most twice", 0, 10)
+    initialDelay = Quantity("initialDelay: 5s", "Wait before the first retry", quantities.duration_seconds)
+    scalingFactor = Real("scalingFactor: 2", "By what the wait grows with each retry", 1, 10)
+    maxDelay = Quantity("maxDelay: 10m", "The longest wait", quantities.duration_seconds)
+    jitter = Real("jitter: 0.2", "Share of the wait that is drawn at random", 0, 1)
+
+
+class MountSchema(_Strict):
+    """A place in the container: a fresh volume, an allowed host path, or memory."""
+
+    what = "mount"
+    type = Choice("type: volume", "volume, bind or tmpfs", ("volume", "bind", "tmpfs"), required=True)
+    target = Text("target: /data", "Where in the container", 1 << 20, rule=door.target_fault, required=True)
+    source = Text("source: /srv/media", "Host path of a bind", 1 << 20)
+    opts = TextMap("opts: {size: 64m}", "tmpfs: size and mode; bind: mode, ro or rw", 8)
+
+    @validates_schema(skip_on_field_errors=False)
+    def _fitting(self, data: Mapping[str, Any], **_: Any) -> None:
+        rules = {"volume": _volume_faults, "bind": _bind_faults, "tmpfs": _tmpfs_faults}
+        kind = data.get("type")
+        if kind is not None and (faults := rules[kind](data)):
+            raise ValidationError(faults)
+
+
+def _volume_faults(mount: Mapping[str, Any]) -> dict[str, Any]:
+    faults: dict[str, Any] = {}
+    if "source" in mount:
+        faults["source"] = [Said("a volume has no source: it is fresh", "remove it, or write type: bind")]
+    if mount.get("opts"):
+        faults["opts"] = [Said("a volume has no opts: they could mount the host", "remove them")]
+    return faults
+
+
+def _bind_faults(mount: Mapping[str, Any]) -> dict[str, Any]:
+    faults = _opts_faults(mount, {"mode": _bind_mode_fault})
+    source = mount.get("source")
+    if source is None:
+        faults.setdefault("source", [Said("it is missing", "write source: /srv/media")])
+    elif (fault := door.source_fault(source)) is not None:
+        faults["source"] = [fault]
+    return faults
+
+
+def _tmpfs_faults(mount: Mapping[str, Any]) -> dict[str, Any]:
+    faults = _opts_faults(mount, {"size": _size_fault, "mode": references.mode_fault})
+    if "source" in mount:
+        faults["source"] = [Said("a tmpfs has no source", "remove it")]
+    return faults
+
+
+def _opts_faults(mount: Mapping[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:
+    faults: dict[str, Any] = {}
+    for name, value in mount.get("opts", {}).items():
+        rule = rules.get(name)
+        fault = unknown_field(name, rules, "opts") if rule is None else rule(value)
+        if fault is not None:
+            faults[name] = [fault]
+    return {"opts": faults} if faults else {}
+
+
+def _bind_mode_fault(mode: str) -> Said | None:
+    return None if mode in ("ro", "rw") else Said(f"{mode[:20]!r} is neither ro nor rw", "write mode: ro")
+
+
+def _size_fault(size: str) -> Said | None:
+    try:
+        quantities.memory_bytes(size, least=4096)
+    except quantities.BadQuantity as exc:
+        return Said(exc.what, exc.hint)
+    return None
+
+
+class _LinkFields(_Strict):
+    """What one container runs."""
+
+    description = Text("description: what it does", "For people", 4096, rule=references.description_fault)
+    image = Text(_IMAGE, "Image reference", 1 << 20, rule=references.image_fault, required=True)
+    cmd = Texts(_CMD, "Arguments of the entrypoint, or the command", 1000, rule=references.argument_fault)
+    entrypoint = Texts(
+        "entrypoint: [python3]", "Replaces the image's entrypoint", 1000, rule=references.argument_fault
+    )
+    run = Text(
+        "run: echo hello",
+        "A script: written to a file that is run",
+        MOST_FILE_CHARACTERS,
+        references.run_fault,
+    )
+    env = TextMap("env: {KEY: value}", "Environment variables", 1000, rule=references.env_fault)
+    files = TextMap("files: {name.txt: content}", "Files in the working directory", 100)
+    workdir = Text("workdir: /app", "Working directory", 256, rule=references.workdir_fault)
+    user = Text("user: 1000:1000", "User that runs it", 128, rule=references.user_fault, loose=True)
+    timeout = Quantity("timeout: 10m", "Longest time", quantities.duration_seconds)
+    pull = Choice("pull: always", "When to pull the image", ("missing", "always"))
+
+    @validates_schema(skip_on_field_errors=False)
+    def _fitting(self, data: Mapping[str, Any], **_: Any) -> None:
+        faults: dict[str, Any] = {}
+        if "run" in data and "cmd" in data:
+            said = Said(
+                "run and cmd are both given", "keep one: run is a script, cmd the arguments of a command"
+            )
+            faults["run"] = [said]
+        if "timeout" in data and quantities.duration_seconds(data["timeout"]) <= 0:
+            faults["timeout"] = [Said("it must be longer than nothing", "write timeout: 10m, or remove it")]
+        if data.get("entrypoint") == [] or data.get("entrypoint", [None])[0] == "":
+            faults["entrypoint"] = [Said("it names no program", "write entrypoint: [python3], or remove it")]
+        if (size := _exec_bytes(data)) > MOST_EXEC_BYTES:
+            said = Said(
+                f"env and cmd have {size} bytes, at most {MOST_EXEC_BYTES} can be passed", "use files"
+            )
+            faults["env"] = [said]
+        if found := _file_faults(data.get("files", {})):
+            faults["files"] = found
+        if faults:
+            raise ValidationError(faults)
+
+
+def _exec_bytes(link: Mapping[str, Any]) -> int:
+    pairs = link.get("env", {}).items()
+    texts = [f"{key}={value}" for key, value in pairs] + link.get("cmd", []) + link.get("entrypoint", [])
+    return sum(len(text.encode(errors="replace")) + 1 for text in texts)
+
+
+def _file_faults(files: Mapping[str, str]) -> Any:
+    faults: dict[str, Any] = {}
+    for name, content in files.items():
+        fault = references.file_name_fault(name)
+        if fault is None and len(content) > MOST_FILE_CHARACTERS:
+            what = f"it has {len(content)} characters, at most {MOST_FILE_CHARACTERS} may be"
+            fault = Said(what, "put large files into the image or a mount")
+        if fault is None and any(folder in files for folder in _folders(name)):
+            fault = Said("another file is where this one needs a folder", "rename one of them")
+        if fault is not None:
+            faults[name] = [fault]
+    size = sum(len(content.encode(errors="replace")) for content in files.values())
+    if not faults and size > MOST_FILES_BYTES:
+        what = f"the files have {size} bytes, at most {MOST_FILES_BYTES} may be"
+        return [Said(what, "put large files into the image or a mount")]
+    return faults
+
+
+def _folders(name: str) -> Iterable[str]:
+    parts = name.split("/")
+    return ("/".join(parts[:length]) for length in range(1, len(parts)))
+
+
+class PreSchema(_LinkFields):
+    """A container that runs before the main one and shares its volumes."""
+
+    what = "pre"
+    name = Text("name: fetch the input", "For people", 256, rule=references.name_fault)
+
+
+class PostSchema(PreSchema):
+    """A container that runs after the main one and shares its volumes."""
+
+    what = "post"
+    always = Flag("always: true", "Run it although a link before it failed")
+
+
+class TaskSchema(_LinkFields):
+    """One task: its main container, its pre and post, and where and how it runs."""
+
+    what = "task"
+    name = Text("name: say hello", "For people", 256, rule=references.name_fault, required=True)
+    queue = Text(
+        "queue: default", "Queue whose workers may take it", 1 << 20, rule=references.queue_fault, loose=True
+    )
+    priority = Whole("priority: 5", "0 to 9, the highest goes first", 0, 9)
+    volumes = Texts("volumes: [/tmp]", "Where fresh volumes are mounted", 64, rule=door.target_fault)
+    mounts = Groups(
+        MountSchema, "mounts: [{type: volume, target: /data}]", "Mounts of all its containers", 64
+    )
+    networks = Texts("networks: [backend]", "Docker networks that it joins", 16)
+    network = Choice("network: none", "none: no network at all", ("none",))
+    shm = Quantity("shm: 64m", "Size of /dev/shm", partial(quantities.memory_bytes, least=4096))
+    limits = Group(LimitsSchema, "limits: {memory: 512m}", "What each container may take")
+    retry = Group(RetrySchema, "retry: {limit: 3}", "What follows a failed attempt")
+    pre = Groups(PreSchema, "pre: [{image: alpine:3.18.3, run: echo first}]", "Containers before it", 50)
+    post = Groups(PostSchema, "post: [{image: alpine:3.18.3, run: echo last}]", "Containers after it", 50)
+    tags = Texts("tags: [nightly]", "Words to find it by", 64, rule=references.tag_fault)
+    var = Text("var: size", "Name of its result for later tasks", 64, rule=references.var_fault)
+
+    @validates_schema(skip_on_field_errors=False)
+    def _one_network(self, data: Mapping[str, Any], **_: Any) -> None:
+        if data.get("network") == "none" and data.get("networks"):
+            said = Said("network: none and networks are both given", "keep one of them")
+            raise ValidationError({"network": [said]})
+
+
+def check(text: bytes, media: Media, doors: Doors, most_bytes: int = MOST_BYTES) -> TaskSpec:
+    """The task that a text asks for, when it may run here.
+
+    Raises Invalid, and nothing else: `malformed` when the text cannot be read, else with every problem at
+    once, each at its key (what is missing: at what it is missing from).
+    """
+    document = load_document(text, media, most_bytes)
+    faults, checked = _faults(document.value, doors)
+    if faults or document.problems or checked is None:
+        said = [locate(path, fault, document.places) for path, fault in faults]
+        raise Invalid([*said, *document.problems])
+    return checked
+
+
+def _faults(value: Any, doors: Doors) -> tuple[list[tuple[Path, str]], TaskSpec | None]:
+    if not isinstance(value, dict):
+        return [((), Said("a task is a map of fields", f"write name: say hello and {_IMAGE}"))], None
+    at_doors = door.knock(value, doors)
+    try:
+        checked = TaskSchema().load(value)
+    except ValidationError as exc:
+        found = list(_flat(exc.messages, ()))
+        named = {path for path, _ in found}
+        return [*found, *((path, fault) for path, fault in at_doors if path not in named)], None
+    return list(at_doors), load(checked)
+
+
+def _flat(messages: Any, path: Path) -> Iterable[tuple[Path, str]]:
+    if isinstance(messages, Mapping):
+        for step, inner in messages.items():
+            yield from _flat(inner, path if step == "_schema" else (*path, step))
+    else:
+        yield from ((path, message) for message in messages)
