@@ -63,19 +63,22 @@ def add(  # noqa: PLR0913 - the event's own fields, named at every call
     )
 
 
-def after(
+def after(  # noqa: PLR0913 - a cursor, two filters, two bounds
     c: sa.Connection,
     cursor: str | None,
     *,
     task_id: str | None = None,
     job_id: str | None = None,
     limit: int = 500,
+    settled: bool = False,
 ) -> list[Event]:
     """At most `limit` events after the cursor (None: from the first one), in commit order.
 
-    Raises UnknownCursor when the text is none of this database's.
+    `settled` is for a task or job that has ended: its last event does not wait for older transactions
+    of others. Raises UnknownCursor when the text is none of this database's.
     """
-    query = _readable(c, sa.select(_rows)).order_by(_rows.c.txid, _rows.c.id).limit(limit)
+    query = sa.select(_rows) if settled else _readable(c, sa.select(_rows))
+    query = query.order_by(_rows.c.txid, _rows.c.id).limit(limit)
     if cursor is not None:
         query = query.where(_later_than(*_parse(c, cursor)))
     if task_id is not None:

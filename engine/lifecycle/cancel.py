@@ -1,0 +1,85 @@
+"""cancel: what has not ended becomes CANCELLED. The node that runs it kills its container within a beat or two."""
+
+from __future__ import annotations
+
+from engine.errors import FerrymanError, NotFound
+from engine.model.records import Task
+from engine.model.states import JobState, LinkState, TaskState
+from engine.store import events, jobs, links, tasks
+from engine.store.database import Connection, Database
+
+
+class AlreadyEnded(FerrymanError):
+    """It ended otherwise before: nothing leaves an ended state."""
+
+    def __init__(self, what: str, id: str, state: str) -> None:
+        super().__init__(f"{what} {id} is {state} already: what has ended cannot be cancelled")
+        self.state = state
+
+
+def cancel(db: Database, task_id: str) -> tuple[str, ...]:
+    """Cancel a task, and its job when that was the last of its tasks to end.
+
+    Returns the ids of the tasks that changed: none when it was CANCELLED before. Raises NotFound,
+    AlreadyEnded, StoreUnavailable.
+    """
+    with db.begin() as c:
+        job_id = tasks.job_of(c, task_id)
+        if job_id is None or jobs.lock(c, job_id) is None:
+            raise NotFound("task", task_id)
+        task = tasks.lock(c, task_id)
+        if task is None:
+            raise NotFound("task", task_id)
+        if task.state is TaskState.CANCELLED:
+            return ()
+        if task.state.ended:
+            raise AlreadyEnded("task", task_id, task.state)
+        _end(c, task)
+        if all(other.state.ended for other in tasks.of_job(c, job_id)):
+            jobs.end(c, job_id, JobState.CANCELLED)
+        return (task_id,)
+
+
+def cancel_job(db: Database, job_id: str) -> tuple[str, ...]:
+    """Cancel a job with all its tasks that have not ended.
+
+    Returns the ids of the tasks that changed: none when it was CANCELLED before. Raises NotFound,
+    AlreadyEnded, StoreUnavailable.
+    """
+    with db.begin() as c:
+        job = jobs.lock(c, job_id)
+        if job is None:
+            raise NotFound("job", job_id)
+        if job.state is JobState.CANCELLED:
+            return ()
+        if job.state.ended:
+            raise AlreadyEnded("job", job_id, job.state)
+        changed = [task for task in _locked(c, job_id) if not task.state.ended]
+        for task in changed:
+            _end(c, task)
+        jobs.end(c, job_id, JobState.CANCELLED)
+        return tuple(task.id for task in changed)
+
+
+def _locked(c: Connection, job_id: str) -> list[Task]:
+    """The job's tasks as they are once their rows are locked."""
+    found = (tasks.lock(c, task.id) for task in tasks.of_job(c, job_id))
+    return [task for task in found if task is not None]
+
+
+def _end(c: Connection, task: Task) -> None:
+    tasks.cancel(c, task.id)
+    if task.state is TaskState.RUNNING:
+        tasks.end_attempt(c, task.token, TaskState.CANCELLED, None, None)
+        run = links.of_run(c, task.id, task.attempt, task.origin)
+        waiting = [link.index for link in run if link.state is LinkState.WAITING]
+        links.skip(c, task.token, task.origin, waiting)
+    events.add(
+        c,
+        "task",
+        task,
+        from_state=task.state,
+        to_state=TaskState.CANCELLED,
+        node=task.node,
+        reason="cancelled",
+    )
