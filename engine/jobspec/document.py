@@ -41,7 +41,7 @@ def load(text: bytes, media: Media, most_bytes: int = MOST_BYTES) -> Document:
     """Read a text of at most `most_bytes` bytes.
 
     Raises Invalid, `malformed`, when it is empty, too large, no UTF-8, no YAML or JSON, nested deeper than 64
-    levels, longer than 50,000 keys and values, or holds aliases, anchors, tags or a second document.
+    levels, longer than 10,000 keys and values, or holds aliases, anchors, tags or a second document.
     """
     decoded = _decode(text, most_bytes)
     tree = yaml_text.read(decoded) if media == "yaml" else json_text.read(decoded)

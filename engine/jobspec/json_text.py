@@ -106,9 +106,11 @@ class _Reader:
 
     def _peek(self) -> str:
         """The next sign that is no space, "" at the end."""
-        found = _SPACE.match(self.text, self.at)
-        self.at = found.end() if found else self.at
-        return self.text[self.at : self.at + 1]
+        sign = self.text[self.at : self.at + 1]
+        if sign and sign in " \t\r\n" and (found := _SPACE.match(self.text, self.at)) is not None:
+            self.at = found.end()
+            sign = self.text[self.at : self.at + 1]
+        return sign
 
     def _place(self) -> Place:
         line = bisect.bisect_right(self.starts, self.at)

@@ -12,7 +12,7 @@ Path = tuple[str | int, ...]
 #: (line, column), both counted from 1; columns are characters.
 Place = tuple[int, int]
 
-#: More would help nobody, and a hostile text could ask for 50,000.
+#: More would help nobody, and a hostile text could earn thousands.
 MOST_PROBLEMS = 100
 _SHOWN_CHARACTERS = 60
 
@@ -93,7 +93,9 @@ def path_text(path: Path) -> str:
     for step in path:
         if isinstance(step, int):
             parts.append(f"[{step}]")
-        elif step and all(sign.isascii() and (sign.isalnum() or sign in "_-") for sign in step):
+        elif 0 < len(step) <= _SHOWN_CHARACTERS and all(
+            sign.isascii() and (sign.isalnum() or sign in "_-") for sign in step
+        ):
             parts.append(f".{step}" if parts else step)
         else:
             parts.append(f"[{quoted(step)}]")

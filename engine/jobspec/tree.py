@@ -14,7 +14,8 @@ from typing import Any
 from engine.jobspec.problems import Invalid, Path, Place, Problem, Said, locate, path_text, quoted
 
 MOST_DEPTH = 64
-MOST_NODES = 50_000
+#: Far more than a task needs, read in a tenth of a second; jobs of many tasks will need more.
+MOST_NODES = 10_000
 #: Python refuses to read ints of more than 4,300 digits; nothing here needs more than these.
 _MOST_DIGITS = 40
 #: U+0000 is refused by PostgreSQL's text, lone surrogates by UTF-8: neither could be stored.
@@ -29,7 +30,7 @@ _YAML_OTHER_NUMBERS = {
 _TRUTHS = {"true": True, "false": False}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Scalar:
     """A number or boolean as it stands in the text: where a text is wanted, it means its source text."""
 
@@ -48,17 +49,16 @@ def number(text: str, whole: bool) -> Scalar:
 
 def plain_scalar(text: str) -> Scalar | str | None:
     """What an unquoted YAML scalar means: `yes`, `12:30`, `0755`, `1_000` and dates are texts here."""
-    lower = text.lower()
-    if lower in ("", "~", "null"):
-        return None
-    if lower in _TRUTHS:
-        return Scalar(text, _TRUTHS[lower])
-    if lower in _YAML_OTHER_NUMBERS:
-        return Scalar(text, _YAML_OTHER_NUMBERS[lower])
+    if text[:1].isalpha() or text[:1] in ("/", "~", ""):
+        lower = text.lower()
+        if lower in ("", "~", "null"):
+            return None
+        return Scalar(text, _TRUTHS[lower]) if lower in _TRUTHS else text
     found = _YAML_NUMBER.fullmatch(text)
-    if found is None:
-        return text
-    return number(text, whole=found[1] is None and found[2] is None)
+    if found is not None:
+        return number(text, whole=found[1] is None and found[2] is None)
+    other = _YAML_OTHER_NUMBERS.get(text.lower())
+    return text if other is None else Scalar(text, other)
 
 
 class _Skipped:
@@ -68,10 +68,11 @@ class _Skipped:
 _SKIPPED = _Skipped()
 
 
-@dataclass
+@dataclass(slots=True)
 class _Frame:
     container: dict[str, Any] | list[Any]
     path: Path
+    is_map: bool
     key: str | _Skipped | None = None
     #: Path of the value that comes next in a map.
     next_path: Path = ()
@@ -106,7 +107,7 @@ class Builder:
         if len(self._frames) >= MOST_DEPTH:
             raise refused(f"nested deeper than {MOST_DEPTH} levels", "write it flatter", at)
         path = self._attach(container, at)
-        self._frames.append(_Frame(container, path))
+        self._frames.append(_Frame(container, path, isinstance(container, dict)))
 
     def close(self) -> None:
         """End the innermost map or list."""
@@ -150,9 +151,10 @@ class Builder:
             self.places[()] = at
             return ()
         frame = self._frames[-1]
-        if isinstance(frame.container, list):
+        if not isinstance(frame.container, dict):
             path = (*frame.path, len(frame.container))
             frame.container.append(value)
+            # Below a refused key the paths may be those of its twin: the first one stays.
             self.places.setdefault(path, at)
             return path
         key, frame.key = frame.key, None

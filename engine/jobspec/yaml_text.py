@@ -14,6 +14,7 @@ from engine.jobspec.problems import Place, quoted
 from engine.jobspec.tree import MOST_DEPTH, Builder, plain_scalar, refused
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NODES = (yaml.ScalarEvent, yaml.MappingStartEvent, yaml.SequenceStartEvent, yaml.AliasEvent)
 _CONTAINER_ENDS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
 
@@ -23,7 +24,7 @@ def read(text: str) -> Builder:
     documents = 0
     try:
         for event in yaml.parse(text, Loader=_LOADER):
-            if isinstance(event, yaml.DocumentStartEvent):
+            if type(event) is yaml.DocumentStartEvent:
                 documents += 1
                 if documents > 1:
                     raise refused("a second document begins", "send one document at a time", _place(event))
@@ -43,30 +44,24 @@ def read(text: str) -> Builder:
 
 
 def _take(event: Any, tree: Builder) -> None:
-    if isinstance(event, yaml.AliasEvent):
-        raise refused(
-            f"the alias {quoted(f'*{event.anchor}')} is refused", "write the value out", _place(event)
-        )
-    if isinstance(event, yaml.NodeEvent):
-        _refuse_marks(event)
-    if isinstance(event, yaml.ScalarEvent):
-        plain = event.style is None or event.style == ""
-        tree.put(plain_scalar(event.value) if plain else event.value, _place(event))
-    elif isinstance(event, yaml.MappingStartEvent):
+    kind = type(event)
+    if kind in _NODES:
+        if event.anchor is not None or kind is yaml.AliasEvent:
+            what = "alias" if kind is yaml.AliasEvent else "anchor"
+            raise refused(
+                f"the {what} {quoted(event.anchor)} is refused", "write the value out", _place(event)
+            )
+        if event.tag is not None:
+            raise refused(f"the tag {quoted(event.tag)} is refused", "remove it", _place(event))
+    if kind is yaml.ScalarEvent:
+        # libyaml says "" for an unquoted one, the pure reader None.
+        tree.put(event.value if event.style else plain_scalar(event.value), _place(event))
+    elif kind is yaml.MappingStartEvent:
         tree.open({}, _place(event))
-    elif isinstance(event, yaml.SequenceStartEvent):
+    elif kind is yaml.SequenceStartEvent:
         tree.open([], _place(event))
-    elif isinstance(event, _CONTAINER_ENDS):
+    elif kind in _CONTAINER_ENDS:
         tree.close()
-
-
-def _refuse_marks(event: Any) -> None:
-    if event.anchor is not None:
-        raise refused(
-            f"the anchor {quoted(f'&{event.anchor}')} is refused", "write the value out", _place(event)
-        )
-    if getattr(event, "tag", None) is not None:
-        raise refused(f"the tag {quoted(event.tag)} is refused", "remove it", _place(event))
 
 
 def _remedy(text: str, line: int) -> str:
@@ -78,4 +73,5 @@ def _remedy(text: str, line: int) -> str:
 
 
 def _place(event: Any) -> Place:
-    return (event.start_mark.line + 1, event.start_mark.column + 1)
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1)
