@@ -1,0 +1,163 @@
+"""Watching one task to its end: states, links and log lines in the order in which they come.
+
+Two streams feed one queue; what they say only tells when to look, the picture is always the task as the API
+shows it. Standard library only, so that the demo can follow before anything is installed.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from engine.client import ApiError, Client, Json, LogPiece
+from engine.errors import FerrymanError
+
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
+#: After the end its log may still be on its way for so long.
+_LOG_SECONDS = 10.0
+#: Without a word from a stream the task is looked at again.
+_LOOK_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The task as it is now."""
+
+    task: Json
+
+
+@dataclass(frozen=True)
+class Line:
+    """A whole line of a link's output, or a note of Ferryman's (stream 0), without its newline."""
+
+    link: int
+    stream: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Happened:
+    """An event of the task: kind, from, to, node, reason."""
+
+    event: Json
+
+
+Update = Seen | Line | Happened
+
+
+@dataclass
+class _Lines:
+    """Whole lines out of raw pieces, per link and stream."""
+
+    _begun: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
+
+    def add(self, piece: LogPiece) -> Iterator[Line]:
+        for stream, _, text in piece.frames:
+            key = (piece.attempt, piece.origin, piece.link, stream)
+            *whole, rest = (self._begun.pop(key, "") + text).split("\n")
+            for line in whole:
+                yield Line(piece.link, stream, line)
+            if rest and stream == 0:
+                yield Line(piece.link, stream, rest)
+            elif rest:
+                self._begun[key] = rest
+
+    def rest(self) -> Iterator[Line]:
+        for (_, _, link, stream), text in self._begun.items():
+            yield Line(link, stream, text)
+        self._begun.clear()
+
+
+def follow(client: Client, task: Json) -> Iterator[Update]:
+    """Updates until the task has ended and its log is read; the last is the task as it ended.
+
+    Raises ApiUnavailable when the API is away for a minute; the task itself goes on.
+    """
+    heard: queue.SimpleQueue[Happened | LogPiece | FerrymanError | str] = queue.SimpleQueue()
+    threading.Thread(target=_events, args=(client, task["id"], heard), daemon=True).start()
+    threading.Thread(target=_log, args=(client, task["id"], heard), daemon=True).start()
+    lines, log_open, ended_at = _Lines(), True, None
+    yield Seen(task)
+    while True:
+        batch = _batch(heard)
+        for thing in batch:
+            if isinstance(thing, LogPiece):
+                yield from lines.add(thing)
+            elif isinstance(thing, Happened):
+                yield thing
+            elif isinstance(thing, FerrymanError):
+                raise thing
+            elif thing == "log":
+                log_open = False
+        if not batch or any(isinstance(thing, Happened) for thing in batch) or not log_open:
+            task = client.task(task["id"])
+            yield Seen(task)
+        if task["state"] in ENDED:
+            ended_at = ended_at or time.monotonic()
+            if not log_open or time.monotonic() - ended_at > _LOG_SECONDS:
+                yield from lines.rest()
+                yield Seen(task)
+                return
+
+
+def _batch(heard: queue.SimpleQueue[Happened | LogPiece | FerrymanError | str]) -> list[object]:
+    """What came, one thing at least or nothing within the time."""
+    found: list[object] = []
+    try:
+        found.append(heard.get(timeout=_LOOK_SECONDS))
+        while len(found) < 500:
+            found.append(heard.get_nowait())
+    except queue.Empty:
+        return found
+    return found
+
+
+def _events(client: Client, id: str, heard: queue.SimpleQueue[object]) -> None:
+    try:
+        for event in client.events(task=id):
+            heard.put(Happened(event))
+        heard.put("events")
+    except FerrymanError as exc:
+        heard.put(exc)
+
+
+def _log(client: Client, id: str, heard: queue.SimpleQueue[object]) -> None:
+    try:
+        for piece in client.log(id):
+            heard.put(piece)
+    except ApiError as exc:
+        if exc.status != 404:
+            heard.put(exc)
+    except FerrymanError as exc:
+        heard.put(exc)
+    heard.put("log")
+
+
+def links(task: Json) -> list[Json]:
+    """The links of the present run, in order; before the first claim, those that the task asks for."""
+    if task.get("links"):
+        return list(task["links"])
+    asked = (
+        [("pre", p) for p in task.get("pre") or ()]
+        + [("main", task)]
+        + [("post", p) for p in task.get("post") or ()]
+    )
+    return [
+        {
+            "index": i,
+            "kind": kind,
+            "name": None if kind == "main" else s.get("name"),
+            "image": s.get("image"),
+            "state": "WAITING",
+        }
+        for i, (kind, s) in enumerate(asked)
+    ]
+
+
+def failed_link(task: Json) -> Json | None:
+    """The link that a failed task failed at, None when none did (a time-out before the first, a crash)."""
+    bad = [link for link in links(task) if link.get("exitCode") or link.get("error")]
+    return bad[0] if bad else None
