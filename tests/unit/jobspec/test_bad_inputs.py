@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from engine.jobspec.doors import doors_from
 from engine.jobspec.problems import MOST_PROBLEMS, Invalid
 
 DOORS = doors_from("/srv/media,/srv/out:rw", "backend", "/srv/out/ferryman")
-SECONDS = 0.2
+#: Of computing time; a tracer (coverage) slows each line down.
+SECONDS = 0.2 if sys.gettrace() is None else 2.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ def unreadable(id: str, text: bytes, says: str, place: tuple[int, int], media: s
     return Row(id, text, "", says, place, media, malformed=True)
 
 
+LATER = (
+    "registry", "secrets", "gpus", "parallel", "each", "subjob", "if", "sidecars", "webhooks", "tasks", "inputs",
+    "probe",
+)  # fmt: skip
 DIGITS = "7" * 5000
 TEXT = [
     unreadable("empty", b"", "--data-binary @file", (1, 1)),
@@ -58,7 +64,8 @@ TEXT = [
     unreadable("alias bomb", b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", 'anchor "a" is refused', (1, 4)),
     unreadable("recursive anchor", b"&a [*a]", "is refused", (1, 1)),
     unreadable("alias", b"name: *x\n", 'alias "x" is refused', (1, 7)),
-    unreadable("100,000 brackets", b"cmd: " + b"[" * 100_000, "deeper than 64", (1, 1006)),
+    # libyaml's own bound is met while it looks ahead for a key: the column is its affair.
+    Row("100,000 brackets", b"cmd: " + b"[" * 100_000, "", "deeper than 64", malformed=True),
     unreadable("65 levels", b"a: " + b"[" * 64 + b"]" * 64, "deeper than 64", (1, 67)),
     unreadable("65 maps", b"".join(b" " * n + b"a:\n" for n in range(65)), "deeper than 64", (65, 65)),
     Row("5,000 digits", task(f"priority: {DIGITS}\n"), "priority", "from 0 to 9", (3, 1)),
@@ -108,7 +115,9 @@ JSON = [
     Row(
         "json: 5,000 digits", f'{{"priority": {DIGITS}}}'.encode(), "priority", "from 0 to 9", (1, 2), "json"
     ),
-    Row("json: 1e400", b'{"limits": {"cpus": 1e400}}', "limits.cpus", "no"[0:1], (1, 13), "json"),
+    Row(
+        "json: 1e400", b'{"limits": {"cpus": 1e400}}', "limits.cpus", "not a number of CPUs", (1, 13), "json"
+    ),
     Row("json: missing", b'{\n "name": "x"\n}', "image", "missing", (1, 1), "json"),
 ]
 NAMES = [
@@ -162,10 +171,7 @@ UNKNOWN = [
     Row("a task below task", b"task:\n  name: x\n", "task", "fields at the top", (1, 1)),
     Row("result", task("result: x\n"), "result", "the server fills this in", (3, 1)),
     Row("state", task("state: COMPLETED\n"), "state", "the server fills this in", (3, 1)),
-    *(
-        Row(f"later: {name}", task(f"{name}: x\n"), name, "not yet", (3, 1))
-        for name in "registry secrets gpus parallel each subjob if sidecars webhooks tasks inputs probe".split()
-    ),
+    *(Row(f"later: {name}", task(f"{name}: x\n"), name, "not yet", (3, 1)) for name in LATER),
     Row("expression", task('env:\n  A: "{{ inputs.a }}"\n'), "env.A", "not yet, expressions", (4, 3)),
     Row("expression in cmd", task('cmd: [echo, "{{ x"]\n'), "cmd[1]", "not yet", (3, 13)),
     Row("expression in name", b'name: "{{ x }}"\nimage: x\n', "name", "not yet", (1, 1)),

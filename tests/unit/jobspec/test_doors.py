@@ -1,0 +1,82 @@
+"""What a task may name of the host."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.errors import SettingsError
+from engine.jobspec.doors import BindAnswer, bind_allowed, doors_from
+from engine.jobspec.task import Doors
+
+DOORS = doors_from(
+    "/srv/media, /srv/out:rw,/srv/out/old:ro,", "backend,", "/srv/media/.ferryman", "unix:///srv/d.sock"
+)
+
+
+def test_the_settings_say_what_is_open() -> None:
+    assert DOORS.bind_sources == (("/srv/media", False), ("/srv/out", True), ("/srv/out/old", False))
+    assert DOORS.networks == ("backend",)
+    assert {"/srv/media/.ferryman", "/srv/d.sock", "/var/run/docker.sock", "/proc"} <= set(DOORS.forbidden)
+
+
+def test_nothing_is_open_when_the_settings_are_empty() -> None:
+    doors = doors_from("", "", "")
+    assert (doors.bind_sources, doors.networks) == ((), ())
+    assert not bind_allowed("/srv", doors).allowed
+
+
+@pytest.mark.parametrize("sources", ["srv", "/", "/srv/../etc", "/srv:rw:rw:x/..", "//"])
+def test_a_source_that_is_no_path_below_the_root_is_a_wrong_setting(sources: str) -> None:
+    with pytest.raises(SettingsError, match="FERRYMAN_BIND_SOURCES"):
+        doors_from(sources, "", "")
+
+
+@pytest.mark.parametrize("networks", ["host", "bridge", "none", "container:x", "a b", "-x"])
+def test_a_network_that_docker_reads_otherwise_is_a_wrong_setting(networks: str) -> None:
+    with pytest.raises(SettingsError, match="FERRYMAN_NETWORKS"):
+        doors_from("", networks, "")
+
+
+@pytest.mark.parametrize(
+    ("path", "writable"),
+    [
+        ("/srv/out", True),
+        ("/srv/out/", True),
+        ("/srv/out/x/y", True),
+        ("//srv/out/./x", True),
+        ("/srv/out/old", False),
+        ("/srv/out/old/x", False),
+        ("/srv/out/older", True),
+        ("/srv/media/films", False),
+    ],
+)
+def test_the_longest_entry_that_fits_says_whether_one_may_write(path: str, writable: bool) -> None:
+    assert bind_allowed(path, DOORS) == BindAnswer(True, writable)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/srv/media", "/srv/media/.ferryman lies in it"),
+        ("/srv/media/.ferryman", "/srv/media/.ferryman is never shared"),
+        ("/srv/media/.ferryman/x", "/srv/media/.ferryman is never shared"),
+        ("/etc", "not in FERRYMAN_BIND_SOURCES"),
+        ("/srv/mediax", "not in FERRYMAN_BIND_SOURCES"),
+        ("/", "lies in it"),
+        ("/srv/out/../../etc", "no absolute path"),
+        ("out", "no absolute path"),
+        ("", "no absolute path"),
+    ],
+)
+def test_a_path_that_is_not_open_is_refused_with_the_reason(path: str, reason: str) -> None:
+    answer = bind_allowed(path, DOORS)
+    assert (answer.allowed, answer.writable) == (False, False)
+    assert reason in answer.reason
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/var/run/docker.sock", "/run", "/var", "/proc/1/root/etc", "/sys", "/dev/sda", "/run/containerd"],
+)
+def test_the_hosts_own_places_stay_shut_even_when_they_are_on_the_list(path: str) -> None:
+    assert not bind_allowed(path, Doors(bind_sources=((path, True), ("/var", True)))).allowed
