@@ -45,7 +45,7 @@ def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
             events.add(c, "task", task, to_state=task.state)
         crash.point("submit.rows")
     crash.point("submit.committed")
-    poke.poke()
+    poke.poke(*(row.id for row in rows.tasks))
     return Submitted(rows.job.id, rows.tasks[0].id)
 
 

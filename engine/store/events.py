@@ -63,7 +63,7 @@ def add(  # noqa: PLR0913 - the event's own fields, named at every call
     )
 
 
-def after(  # noqa: PLR0913 - a cursor, two filters, two bounds
+def after(
     c: sa.Connection,
     cursor: str | None,
     *,

@@ -1,0 +1,31 @@
+"""Is the process up, and will work that is submitted now be done?"""
+
+from __future__ import annotations
+
+from api import queues
+from api.answers import Json
+from api.house import here
+from engine import __version__
+from engine.model.states import NodeState
+from engine.store import nodes
+
+
+def health() -> Json:
+    """The process answers. It asks nobody else, so it says nothing about the database."""
+    return {"status": "UP", "version": __version__}
+
+
+def status() -> Json:
+    """The first version's word for health."""
+    return {"status": "OK"}
+
+
+def ready() -> Json:
+    """The database answers (else 503), and which queues hold work that no live node takes."""
+    house = here()
+    unserved = [
+        queue["name"] for queue in queues.find(house) if queue["waiting"] and not queue["subscribers"]
+    ]
+    with house.db.read() as c:
+        live = sum(node.state is NodeState.LIVE for node in nodes.beating(c))
+    return {"status": "UNSERVED" if unserved else "READY", "unserved": unserved, "nodes": live}

@@ -1,0 +1,84 @@
+"""What the views of one process share: settings, database, doors, the feed of events; and its threads."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, cast
+
+from flask import current_app
+
+from api.feed import Feed
+from engine.jobspec import doors
+from engine.jobspec.task import Doors
+from engine.settings import Settings
+from engine.store.database import Database
+
+log = logging.getLogger("ferryman.api")
+
+
+@dataclass(frozen=True)
+class House:
+    """What the views of one process share."""
+
+    settings: Settings
+    db: Database
+    #: The installation that this database is.
+    installation: str
+    doors: Doors
+    feed: Feed
+
+
+def here() -> House:
+    """The house of the app that answers now."""
+    return cast(House, current_app.extensions["ferryman"])
+
+
+def build(settings: Settings) -> House:
+    """Open the database and make what views share; starts no thread."""
+    # A request holds a connection for milliseconds; more at once than this wait for one another.
+    db = Database(settings, pool=8)
+    installation = db.open()
+    allowed = doors.doors_from(
+        settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host
+    )
+    return House(settings, db, installation, allowed, Feed(db, settings.sse_clients))
+
+
+def start_background(house: House) -> None:
+    """Start what makes submitted work move: the thread that sends, and the repairs."""
+    from engine.dispatch.outbox import Flusher
+    from engine.reconcile import loop
+
+    Flusher(house.db, house.settings).start()
+    loop.start(house.db, house.settings)
+
+
+def end_streams_on_signal(house: House) -> None:
+    """Let a graceful stop end the open streams, which would otherwise hold it up.
+
+    gunicorn tells a worker by a signal, and the app nothing: so its handler is called through ours.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+        before = signal.getsignal(number)
+        # Python's own handler, or none: no server that stops in order.
+        if callable(before) and before is not signal.default_int_handler:
+            signal.signal(number, _ended_first(house.feed.end, before))
+            # As gunicorn has it: a request that is being answered is not interrupted in a system call.
+            signal.siginterrupt(number, number != signal.SIGTERM)
+
+
+def _ended_first(
+    end: Callable[[], None], before: Callable[[int, FrameType | None], Any]
+) -> Callable[[int, FrameType | None], Any]:
+    def handle(number: int, frame: FrameType | None) -> Any:
+        end()
+        return before(number, frame)
+
+    return handle

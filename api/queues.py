@@ -1,0 +1,34 @@
+"""Queues in figures, from the rows: the broker is not asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from api import answers
+from api.house import House, here
+from engine.model.states import NodeState, TaskState
+from engine.store import nodes, outbox
+
+
+def list_queues() -> list[answers.Json]:
+    """The queues that hold work or are served, and the default one."""
+    return find(here())
+
+
+def find(house: House) -> list[answers.Json]:
+    """The answers for all queues, by name."""
+    with house.db.read() as c:
+        depth, beating = outbox.depth(c), nodes.beating(c)
+    served = Counter(queue for node in beating if node.state is NodeState.LIVE for queue in node.queues)
+    names = {name for name in (*depth, *served, house.settings.queue_default) if not name.startswith("!")}
+    return [
+        {
+            "name": name,
+            "waiting": sum(
+                depth.get(name, {}).get(state, 0) for state in (TaskState.PENDING, TaskState.SCHEDULED)
+            ),
+            "running": depth.get(name, {}).get(TaskState.RUNNING, 0),
+            "subscribers": served[name],
+        }
+        for name in sorted(names)
+    ]
