@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.errors import FerrymanError, NotFound
-from engine.model.records import Task
+from engine.model.records import Job, Task
 from engine.model.states import JobState, LinkState, TaskState
 from engine.store import events, jobs, links, tasks
 from engine.store.database import Connection, Database
@@ -25,7 +25,8 @@ def cancel(db: Database, task_id: str) -> tuple[str, ...]:
     """
     with db.begin() as c:
         job_id = tasks.job_of(c, task_id)
-        if job_id is None or jobs.lock(c, job_id) is None:
+        job = None if job_id is None else jobs.lock(c, job_id)
+        if job is None:
             raise NotFound("task", task_id)
         task = tasks.lock(c, task_id)
         if task is None:
@@ -35,8 +36,8 @@ def cancel(db: Database, task_id: str) -> tuple[str, ...]:
         if task.state.ended:
             raise AlreadyEnded("task", task_id, task.state)
         _end(c, task)
-        if all(other.state.ended for other in tasks.of_job(c, job_id)):
-            jobs.end(c, job_id, JobState.CANCELLED)
+        if all(other.state.ended for other in tasks.of_job(c, job.id)):
+            _end_job(c, job)
         return (task_id,)
 
 
@@ -57,7 +58,7 @@ def cancel_job(db: Database, job_id: str) -> tuple[str, ...]:
         changed = [task for task in _locked(c, job_id) if not task.state.ended]
         for task in changed:
             _end(c, task)
-        jobs.end(c, job_id, JobState.CANCELLED)
+        _end_job(c, job)
         return tuple(task.id for task in changed)
 
 
@@ -65,6 +66,11 @@ def _locked(c: Connection, job_id: str) -> list[Task]:
     """The job's tasks as they are once their rows are locked."""
     found = (tasks.lock(c, task.id) for task in tasks.of_job(c, job_id))
     return [task for task in found if task is not None]
+
+
+def _end_job(c: Connection, job: Job) -> None:
+    if jobs.end(c, job.id, JobState.CANCELLED):
+        events.add(c, "job", job_id=job.id, from_state=job.state, to_state=JobState.CANCELLED)
 
 
 def _end(c: Connection, task: Task) -> None:

@@ -33,7 +33,13 @@ def volume(installation: str, task_id: str, attempt: int, origin: int, number: i
 
 def run_labels(installation: str, job_id: str, task_id: str, attempt: int, origin: int) -> dict[str, str]:
     """Labels that containers and volumes of one run share."""
-    return {INSTALLATION: installation, JOB: job_id, TASK: task_id, ATTEMPT: str(attempt), ORIGIN: str(origin)}
+    return {
+        INSTALLATION: installation,
+        JOB: job_id,
+        TASK: task_id,
+        ATTEMPT: str(attempt),
+        ORIGIN: str(origin),
+    }
 
 
 def node_queue(node_id: str) -> str:

@@ -20,9 +20,6 @@ from engine.store import schema, tables
 #: What `begin` and `read` hand out: the type that a verb passes on to the store's functions.
 Connection = sa.Connection
 
-#: What `begin` and `read` give, for rooms that hand it on without knowing SQLAlchemy.
-Connection = sa.Connection
-
 
 class now_ms(FunctionElement[int]):
     """Milliseconds since 1970 by the database's clock (SQLite: the host's)."""

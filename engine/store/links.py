@@ -92,12 +92,16 @@ def confirm(c: sa.Connection, token: Token, origin: int, index: int, container_i
 def end(
     c: sa.Connection, at: tuple[Token, int, int], container_id: str | None, exit_code: int, error: str | None
 ) -> bool:
-    """CONFIRMED -> ENDED for this container; a link that could not be started ends from WAITING (None)."""
+    """CONFIRMED -> ENDED for this container.
+
+    None: no container could be made under this token; the link ends from WAITING, or from CONFIRMED by an
+    older delivery whose container is gone.
+    """
     token, origin, index = at
     guard = (
         sa.and_(links.c.state == LinkState.CONFIRMED, links.c.container_id == container_id)
         if container_id
-        else links.c.state == LinkState.WAITING
+        else links.c.state.in_((LinkState.WAITING, LinkState.CONFIRMED))
     )
     statement = (
         links.update()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +26,16 @@ def due(c: sa.Connection, limit: int, older_than_ms: int = 0) -> list[Task]:
     return [record(row) for row in rows]
 
 
-def next_due_in(c: sa.Connection) -> int | None:
-    """Milliseconds until the next PENDING row's time comes, None when none waits."""
-    soonest = c.scalar(
-        sa.select(sa.func.min(tasks.c.not_before) - now_ms()).where(tasks.c.state == TaskState.PENDING)
+def of_ids(c: sa.Connection, task_ids: Sequence[str]) -> list[Task]:
+    """Those of these tasks that are PENDING and due."""
+    rows = c.execute(
+        sa.select(tasks)
+        .where(
+            tasks.c.id.in_(list(task_ids)), tasks.c.state == TaskState.PENDING, tasks.c.not_before <= now_ms()
+        )
+        .order_by(tasks.c.priority.desc(), tasks.c.not_before)
     )
-    return None if soonest is None else max(0, int(soonest))
+    return [record(row) for row in rows]
 
 
 def scheduled(c: sa.Connection, limit: int) -> list[Task]:

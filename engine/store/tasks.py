@@ -158,19 +158,29 @@ def self_take_over(c: sa.Connection, token: Token, node_id: str) -> bool:
     )
 
 
-def restart(c: sa.Connection, token: Token, lapse_no: int, crashes: int) -> bool:
-    """RUNNING -> PENDING elsewhere: every node that could have found its containers has looked in vain."""
+def _restartable(token: Token, lapse_no: int) -> sa.ColumnElement[bool]:
+    """Its node ended with this lapse, and every node that could find its containers has looked since."""
     blocking = sa.exists().where(
         nodes.c.state.in_(_LIVING), nodes.c.docker_ok.is_(True), nodes.c.looked < lapse_no
     )
     owner = sa.exists().where(
         nodes.c.id == tasks.c.node, nodes.c.state.in_(GONE), nodes.c.lapse_no == lapse_no
     )
+    return sa.and_(_running(token), owner, sa.not_(blocking))
+
+
+def may_restart(c: sa.Connection, token: Token, lapse_no: int) -> bool:
+    """restart's guard, asked before a poison pill is given up."""
+    return c.scalar(sa.select(sa.literal(1)).where(_restartable(token, lapse_no))) is not None
+
+
+def restart(c: sa.Connection, token: Token, lapse_no: int, crashes: int) -> bool:
+    """RUNNING -> PENDING elsewhere: every node that could have found its containers has looked in vain."""
     return _changed(
         c,
         tasks.update()
-        .where(_running(token), owner, sa.not_(blocking))
-        .values(**_sent_again(), delivery=tasks.c.delivery + 1, crashes=crashes),
+        .where(_restartable(token, lapse_no))
+        .values(**_sent_again(), delivery=tasks.c.delivery + 1, crashes=crashes, result=None),
     )
 
 
@@ -178,7 +188,9 @@ def give_back(c: sa.Connection, token: Token) -> bool:
     """RUNNING -> PENDING with a new delivery: the ended links' volume is gone. No crash."""
     return _changed(
         c,
-        tasks.update().where(_running(token)).values(**_sent_again(), delivery=tasks.c.delivery + 1),
+        tasks.update()
+        .where(_running(token))
+        .values(**_sent_again(), delivery=tasks.c.delivery + 1, result=None),
     )
 
 
@@ -189,13 +201,18 @@ def retry(c: sa.Connection, token: Token, delay_ms: int) -> bool:
         c,
         tasks.update()
         .where(_running(token))
-        .values(**values, attempt=tasks.c.attempt + 1, delivery=1, origin=0, crashes=0),
+        .values(**values, attempt=tasks.c.attempt + 1, delivery=1, origin=0, crashes=0, result=None),
     )
 
 
 def end(c: sa.Connection, token: Token, state: TaskState, **ended: Any) -> bool:
     """RUNNING -> an end, with `exit_code`, `result`, `error`."""
     return _changed(c, tasks.update().where(_running(token)).values(state=state, ended_at=now_ms(), **ended))
+
+
+def keep_result(c: sa.Connection, token: Token, result: str) -> bool:
+    """The main link's result, while post links are still to run."""
+    return _changed(c, tasks.update().where(_running(token)).values(result=result))
 
 
 def end_lapsed(c: sa.Connection, token: Token) -> bool:

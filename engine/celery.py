@@ -1,0 +1,8 @@
+"""The app that `celery -A engine …` finds: `celery -A engine worker -Q transcoding -c 3`."""
+
+from __future__ import annotations
+
+from engine.dispatch.app import build_app
+from engine.settings import Settings
+
+app = build_app(Settings.from_env())

@@ -1,0 +1,156 @@
+"""flush: take due rows, publish, then mark them SCHEDULED where they are still PENDING.
+
+One thread a process. It holds no transaction while it publishes: a copy does no harm, a row that is marked
+but was never sent would wait for the reconciler.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+
+from celery import Celery
+from kombu.connection import Connection
+from kombu.exceptions import KombuError, OperationalError
+from kombu.messaging import Producer
+from redis import RedisError
+
+from engine.dispatch import poke
+from engine.dispatch.app import build_app, publisher_options
+from engine.dispatch.chain import Way, build, first_way
+from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
+from engine.jobspec import schema
+from engine.model.records import Task
+from engine.model.states import TaskState
+from engine.settings import Settings
+from engine.store import events, outbox, tasks
+from engine.store.database import Database
+from engine.telemetry import crash
+
+log = logging.getLogger("ferryman.flush")
+
+#: Rows of other processes are looked for when they have been due for this long.
+_OTHERS_SECONDS = 1.0
+_LONGEST_BACKOFF_SECONDS = 2.0
+
+
+def link_names(task: Task) -> list[str]:
+    """The links' names for people, in order."""
+    return [link.name or kind for kind, link in schema.load(task.spec).links]
+
+
+class Publisher:
+    """A bounded connection that sends chains. Used by one thread at a time; each call ends within ~4 s."""
+
+    def __init__(self, settings: Settings, app: Celery | None = None) -> None:
+        self.app = app or build_app(settings)
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
+
+    def send(self, task: Task, way: Way, first: int = 0) -> None:
+        """Publish the chain from link `first` on. Raises BrokerUnavailable; then it may or may not be there."""
+        with self._lock:
+            try:
+                build(self.app, task, way, first).apply_async(producer=self._ready(), retry=False)
+            except (OSError, KombuError, OperationalError, RedisError) as exc:
+                self._drop()
+                raise BrokerUnavailable(f"publishing failed: {exc}") from exc
+
+    def _ready(self) -> Producer:
+        if self._producer is None:
+            self._connection = Connection(
+                self._settings.broker_url,
+                transport_options=publisher_options(self._settings),
+                connect_timeout=1.0,
+            )
+            self._producer = self.app.amqp.Producer(self._connection.channel(), auto_declare=False)
+        return self._producer
+
+    def _drop(self) -> None:
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is None:
+            return
+        try:
+            connection.close()
+        except Exception as exc:  # noqa: BLE001 - kombu's clean-up of a dead channel raises anything
+            log.debug("closing the lost connection: %r", exc)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._drop()
+
+
+class Flusher:
+    """The thread that sends what is due: at once what this process committed, after a second what others did."""
+
+    def __init__(self, db: Database, settings: Settings, app: Celery | None = None) -> None:
+        self._db = db
+        self._batch = settings.flush_batch
+        self.publisher = Publisher(settings, app)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
+        self._backoff = 0.0
+
+    def start(self) -> Flusher:
+        """Begin; returns itself."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End within a few seconds; what was not sent stays PENDING."""
+        self._stop.set()
+        poke.poke()
+        self._thread.join(timeout=5)
+        self.publisher.close()
+
+    def _run(self) -> None:
+        # Processes that began together must not look for each other's rows at the same moment.
+        pace = _OTHERS_SECONDS * random.uniform(0.8, 1.2)
+        looked = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                mine = poke.wait(max(0.05, looked + pace - time.monotonic()))
+                if mine:
+                    self.flush(mine)
+                if time.monotonic() - looked >= pace:
+                    looked = time.monotonic()
+                    self.flush()
+                self._backoff = 0.0
+            except (BrokerUnavailable, StoreUnavailable) as exc:
+                self._backoff = min(_LONGEST_BACKOFF_SECONDS, max(0.25, self._backoff * 2))
+                log.warning("nothing is sent for %.2g s: %s", self._backoff, exc)
+                self._stop.wait(self._backoff)
+            except FerrymanError as exc:
+                log.error("%s", exc)
+            except Exception:
+                # A defect in one row must not end the thread that sends all the others.
+                log.exception("flush")
+                self._stop.wait(1.0)
+
+    def flush(self, task_ids: Sequence[str] | None = None) -> int:
+        """Send the due rows among these, or all that have been due for a second; says how many were sent.
+
+        Raises BrokerUnavailable and StoreUnavailable; the rows stay PENDING then.
+        """
+        with self._db.read() as c:
+            if task_ids is None:
+                due = outbox.due(c, self._batch, round(_OTHERS_SECONDS * 1000))
+            else:
+                due = outbox.of_ids(c, task_ids)
+        crash.point("flush.read")
+        for task in due:
+            self.publisher.send(task, first_way(task, link_names(task)))
+            crash.point("flush.published")
+            self._mark(task)
+        return len(due)
+
+    def _mark(self, task: Task) -> None:
+        with self._db.begin() as c:
+            if tasks.mark_sent(c, task.token):
+                events.add(c, "task", task, from_state=TaskState.PENDING, to_state=TaskState.SCHEDULED)

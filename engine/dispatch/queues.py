@@ -1,0 +1,99 @@
+"""The broker's own facts: whose it is, whether it was emptied, how deep a queue is."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import redis
+
+from engine.dispatch.app import PRIORITY_STEPS
+from engine.errors import BrokerUnavailable, WrongInstallation
+from engine.settings import Settings, without_password
+
+#: kombu joins queue and priority by this (kombu.transport.redis.Channel.sep).
+_SEPARATOR = "\x06\x16"
+#: Says whose broker it is; also the marker whose absence tells that it was emptied.
+_MARKER = "installation"
+
+
+class Broker:
+    """A bounded connection to Redis beside Celery's: every call ends within 3 s or raises BrokerUnavailable."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._prefix = settings.broker_prefix
+        self.url = without_password(settings.broker_url)
+        self._redis = redis.Redis.from_url(
+            settings.broker_url,
+            socket_timeout=3.0,
+            socket_connect_timeout=1.0,
+            decode_responses=True,
+            health_check_interval=0,
+        )
+
+    def claim_for(self, installation: str) -> bool:
+        """Write the installation's id where none is; True when this call wrote it (a new or emptied broker).
+
+        Raises WrongInstallation when the broker serves another one.
+        """
+        with _bounded(self.url):
+            wrote = bool(self._redis.set(self._prefix + _MARKER, installation, nx=True))
+            found = self._redis.get(self._prefix + _MARKER)
+        if found is not None and found != installation:
+            raise WrongInstallation(str(found), installation)
+        return wrote
+
+    def depth(self, queue: str) -> int:
+        """Messages that wait in a queue, at all priorities."""
+        keys = [f"{self._prefix}{queue}" + (f"{_SEPARATOR}{step}" if step else "") for step in PRIORITY_STEPS]
+        with _bounded(self.url), self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.llen(key)
+            return sum(int(n) for n in pipe.execute())
+
+    def drop(self, queue: str) -> None:
+        """Remove a dead node's queue with what waits in it (the rows send it again) and its binding."""
+        keys = [f"{self._prefix}{queue}" + (f"{_SEPARATOR}{step}" if step else "") for step in PRIORITY_STEPS]
+        binding = _SEPARATOR.join([queue, "", queue])
+        with _bounded(self.url), self._redis.pipeline(transaction=False) as pipe:
+            pipe.delete(*keys)
+            pipe.srem(f"{self._prefix}_kombu.binding.{queue}", binding)
+            pipe.delete(f"{self._prefix}_kombu.binding.{queue}")
+            pipe.execute()
+
+    def describe(self) -> str:
+        """Kind, version and place, with the milliseconds that an answer takes."""
+        with _bounded(self.url):
+            info = self._redis.info("server")
+            persistence = self._redis.info("persistence")
+        name = "valkey" if "valkey_version" in info else "redis"
+        version = info.get("valkey_version") or info.get("redis_version")
+        place = urlsplit(self.url)
+        saved = "append-only file on" if persistence.get("aof_enabled") else "append-only file off"
+        return f"{name} {version} at {place.hostname or place.path}:{place.port or 6379}, {saved}"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+
+class _bounded:
+    """Turns Redis's errors into one of ours."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, redis.RedisError | OSError):
+            raise BrokerUnavailable(f"{self.url}: {exc}") from exc
+
+
+def ping(settings: Settings) -> str:
+    """The broker in a few words. Raises BrokerUnavailable."""
+    broker = Broker(settings)
+    try:
+        return broker.describe()
+    finally:
+        broker.close()

@@ -1,0 +1,105 @@
+"""What a node is to do now: a link's order with the token that speaks for it and the time it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.jobspec import quantities, schema
+from engine.jobspec.task import LinkSpec, TaskSpec
+from engine.lifecycle.site import Site
+from engine.model import names
+from engine.model.records import Link, Task, Token
+from engine.model.states import LinkState
+from engine.runtime.base import Order
+from engine.settings import Settings
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One link, to be carried out under `token`."""
+
+    token: Token
+    order: Order
+    #: For people: the task's name and the link's ("say hello", "pre 0 download").
+    task_name: str
+    link_name: str
+    #: Seconds that the link may run from now on, None: no bound.
+    seconds_left: float | None
+    #: Its bound as the user wrote it, for the message.
+    bound: str | None
+
+    @property
+    def index(self) -> int:
+        """The link's place in the chain."""
+        return self.order.index
+
+
+def assign(site: Site, task: Task, links: Sequence[Link], index: int, age_ms: int) -> Assignment:
+    """Build the assignment of one link of the task's present run; `age_ms` is the attempt's age."""
+    spec = schema.load(task.spec)
+    kind, wanted = spec.links[index]
+    seconds, bound = _time_left(spec, wanted, links, age_ms)
+    order = _order(site, task, spec, index)
+    named = f"{kind} {wanted.name}" if wanted.name and kind != "main" else kind
+    return Assignment(task.token, order, task.name, named, seconds, bound)
+
+
+def _time_left(
+    spec: TaskSpec, wanted: LinkSpec, links: Sequence[Link], age_ms: int
+) -> tuple[float | None, str | None]:
+    """The tighter of the link's own bound and what is left of the attempt's.
+
+    An `always` post after a failure gets the attempt's bound anew: it is there to clean up after a time-out too.
+    """
+    failed = any(link.state is LinkState.ENDED and link.exit_code != 0 for link in links)
+    bounds: list[tuple[float, str]] = []
+    if wanted.timeout_seconds is not None and wanted.timeout:
+        bounds.append((wanted.timeout_seconds, wanted.timeout))
+    if spec.timeout_seconds is not None and spec.timeout:
+        spent = 0.0 if failed else age_ms / 1000
+        bounds.append((max(0.0, spec.timeout_seconds - spent), spec.timeout))
+    return min(bounds) if bounds else (None, None)
+
+
+def _order(site: Site, task: Task, spec: TaskSpec, index: int) -> Order:
+    settings, (kind, wanted) = site.settings, spec.links[index]
+    run = (site.installation, task.id, task.attempt, task.origin)
+    targets = spec.volume_targets
+    cpus, memory = _limits(spec, settings)
+    return Order(
+        installation=site.installation,
+        job_id=task.job_id,
+        task_id=task.id,
+        attempt=task.attempt,
+        delivery=task.delivery,
+        origin=task.origin,
+        index=index,
+        kind=kind,
+        name=names.container(*run, index),
+        image=wanted.image,
+        cmd=wanted.cmd,
+        entrypoint=wanted.entrypoint,
+        run=wanted.run,
+        env=dict(wanted.env),
+        files=dict(wanted.files),
+        workdir=wanted.workdir,
+        user=wanted.user,
+        pull=wanted.pull or "missing",
+        volumes=tuple((names.volume(*run, n), target) for n, target in enumerate(targets)),
+        mounts=tuple(mount for mount in spec.mounts if mount.type != "volume"),
+        networks=("none",) if spec.network == "none" else spec.networks,
+        cpus=cpus,
+        memory_bytes=memory,
+        shm_bytes=quantities.memory_bytes(spec.shm) if spec.shm else None,
+        needs_volumes=index > 0 and bool(targets),
+    )
+
+
+def _limits(spec: TaskSpec, settings: Settings) -> tuple[float | None, int | None]:
+    cpus = spec.limits.cpus or settings.default_cpus
+    memory = spec.limits.memory or settings.default_memory
+    return (
+        quantities.cpus(cpus) if cpus else None,
+        quantities.memory_bytes(memory) if memory else None,
+    )

@@ -1,0 +1,110 @@
+"""claim: a node takes a task. begin_link: it goes on with a later link of what it has."""
+
+from __future__ import annotations
+
+from engine.jobspec import schema
+from engine.lifecycle.assignment import Assignment, assign
+from engine.lifecycle.site import Site
+from engine.model import advance
+from engine.model.records import Link, Task, Token
+from engine.model.states import LinkState, NodeState, TaskState
+from engine.store import events, jobs, links, nodes, tasks
+from engine.telemetry import crash
+
+
+def claim(site: Site, token: Token, node_id: str) -> Assignment | None:
+    """Take the delivery for this node, if it is still there to be taken.
+
+    One compare-and-set on (task, attempt, delivery): from PENDING or SCHEDULED, since a message can be faster
+    than the mark that it was sent. It sets RUNNING, the node and the origin, from which every container's name
+    follows, and writes the links, before any container exists.
+
+    Returns the first link to carry out, or None when another node has it, it was cancelled, the message is an
+    old one, or this node is not LIVE. Raises StoreUnavailable when the database does not answer in time.
+    """
+    with site.db.begin() as c:
+        job_id = tasks.job_of(c, token.task_id)
+        if job_id is None or jobs.lock(c, job_id) is None:
+            return None
+        before = tasks.lock(c, token.task_id)
+        node = nodes.share(c, node_id)
+        if before is None or node is None or node.state is not NodeState.LIVE:
+            return None
+        if not tasks.claim(c, token, node_id):
+            return None
+        task = tasks.get(c, token.task_id)
+        assert task is not None
+        run = _links(task)
+        links.insert(c, run)
+        tasks.begin_attempt(c, token, node_id)
+        jobs.start(c, job_id)
+        events.add(
+            c,
+            "task",
+            task,
+            from_state=before.state,
+            to_state=TaskState.RUNNING,
+            node=node_id,
+            reason="claimed",
+        )
+        age = tasks.attempt_age_ms(c, token)
+        crash.point("claim.rows")
+    crash.point("claim.committed")
+    return assign(site, task, run, 0, age)
+
+
+def begin_link(site: Site, token: Token, index: int, node_id: str) -> Assignment | None:
+    """Go on with link `index` of a task that this node has under this very token.
+
+    Returns None when it does not speak for the task any more, when a link before it is open or ended badly
+    (unless it is an `always` post), or when it ended already: the message is an old or a doubled one.
+    """
+    with site.db.read() as c:
+        if not tasks.begins(c, token, node_id):
+            return None
+        task = tasks.get(c, token.task_id)
+        if task is None or task.token != token:
+            return None
+        run = links.of_run(c, task.id, task.attempt, task.origin)
+        mine = next((link for link in run if link.index == index), None)
+        # A CONFIRMED link has its thread, or will be taken over: a doubled message starts nothing.
+        if mine is None or mine.state is not LinkState.WAITING or not advance.may_begin(run, index):
+            return None
+        return assign(site, task, run, index, tasks.attempt_age_ms(c, token))
+
+
+def resume(site: Site, token: Token, node_id: str) -> Assignment | None:
+    """The link where a taken-over task goes on: the first that has not ended."""
+    with site.db.read() as c:
+        task = tasks.get(c, token.task_id)
+        if task is None or task.token != token or task.node != node_id or task.state is not TaskState.RUNNING:
+            return None
+        run = links.of_run(c, task.id, task.attempt, task.origin)
+        index = advance.first_open(run)
+        if index is None:
+            return None
+        return assign(site, task, run, index, tasks.attempt_age_ms(c, token))
+
+
+def _links(task: Task) -> list[Link]:
+    spec = schema.load(task.spec)
+    return [
+        Link(
+            task_id=task.id,
+            attempt=task.attempt,
+            origin=task.origin,
+            index=index,
+            kind=kind,
+            name=wanted.name or kind,
+            image=wanted.image,
+            always=wanted.always,
+            state=LinkState.WAITING,
+            container_id=None,
+            confirmed_by=None,
+            exit_code=None,
+            error=None,
+            started_at=None,
+            ended_at=None,
+        )
+        for index, (kind, wanted) in enumerate(spec.links)
+    ]

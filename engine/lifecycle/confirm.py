@@ -1,0 +1,41 @@
+"""confirm: between create and start, the container becomes the link's."""
+
+from __future__ import annotations
+
+from engine.lifecycle.assignment import Assignment
+from engine.lifecycle.site import Site
+from engine.model import advance
+from engine.model.states import LinkState
+from engine.store import events, links, nodes, tasks
+from engine.telemetry import crash
+
+
+def confirm(site: Site, assignment: Assignment, container_id: str) -> bool:
+    """Write the container's id under the token, before anybody starts it.
+
+    Refused (False) when the task is not RUNNING under this token, its node LAPSED or LEFT, the link ended, or
+    this or a newer delivery confirmed it: then the caller removes what it made itself, and lets go. The node's
+    state is asked under a lock, so that a confirm before a lapse is on every list after it (protocol 2).
+    """
+    token, order = assignment.token, assignment.order
+    with site.db.begin() as c:
+        task = tasks.lock(c, token.task_id)
+        if task is None or task.token != token or task.node is None:
+            return False
+        nodes.share(c, task.node)
+        run = links.of_run(c, task.id, order.attempt, order.origin)
+        if not tasks.may_confirm(c, token) or not advance.may_begin(run, order.index):
+            return False
+        if not links.confirm(c, token, order.origin, order.index, container_id):
+            return False
+        events.add(
+            c,
+            "link",
+            task,
+            from_state=LinkState.WAITING,
+            to_state=LinkState.CONFIRMED,
+            node=task.node,
+            reason=f"{assignment.link_name} in container {container_id[:12]}",
+        )
+    crash.point("confirm.committed")
+    return True

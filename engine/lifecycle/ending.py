@@ -1,0 +1,58 @@
+"""How an attempt ends, whoever ends it: the retry or the task's end, and what becomes of the job."""
+
+from __future__ import annotations
+
+import random
+
+from engine.jobspec import schema
+from engine.model import advance, retry
+from engine.model.records import Task
+from engine.model.states import JobState, TaskState
+from engine.store import events, jobs, tasks
+from engine.store.database import Connection
+
+
+def complete(c: Connection, task: Task, result: str | None) -> bool:
+    """The last link ended well. The job's and the task's rows are locked by the caller."""
+    token = task.token
+    if not tasks.end(c, token, TaskState.COMPLETED, exit_code=0, result=result, error=None):
+        return False
+    tasks.end_attempt(c, token, TaskState.COMPLETED, 0, None)
+    events.add(c, "task", task, from_state=TaskState.RUNNING, to_state=TaskState.COMPLETED, node=task.node)
+    _advance(c, task.job_id)
+    return True
+
+
+def fail(
+    c: Connection, task: Task, error: str, exit_code: int | None, *, again: bool = True
+) -> retry.RetryDecision | None:
+    """The attempt ended badly: the next one by the task's retry policy (when `again`), or FAILED.
+
+    Returns what was decided, None when the token no longer counts.
+    """
+    token = task.token
+    policy = schema.load(task.spec).retry
+    decision = retry.decide(policy, task.attempt, random.random())
+    if not again:
+        decision = retry.RetryDecision(False, 0, error)
+    if decision.again:
+        if not tasks.retry(c, token, decision.delay_ms):
+            return None
+        to, reason = TaskState.PENDING, f"{error}; {decision.reason}"
+    else:
+        if not tasks.end(c, token, TaskState.FAILED, exit_code=exit_code, error=error):
+            return None
+        to, reason = TaskState.FAILED, error
+    tasks.end_attempt(c, token, TaskState.FAILED, exit_code, error)
+    events.add(c, "task", task, from_state=TaskState.RUNNING, to_state=to, node=task.node, reason=reason)
+    if to is TaskState.FAILED:
+        _advance(c, task.job_id)
+    return decision
+
+
+def _advance(c: Connection, job_id: str) -> None:
+    after = advance.after_task(tasks.of_job(c, job_id))
+    if after.state is not JobState.RUNNING and jobs.end(c, job_id, after.state, after.result, after.error):
+        events.add(
+            c, "job", job_id=job_id, from_state=JobState.RUNNING, to_state=after.state, reason=after.error
+        )

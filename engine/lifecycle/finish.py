@@ -1,0 +1,116 @@
+"""finish_link: the end of a link, and in the same transaction all that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.dispatch import poke
+from engine.lifecycle import ending
+from engine.lifecycle.assignment import Assignment
+from engine.lifecycle.site import Site
+from engine.model import advance
+from engine.model.records import Task
+from engine.model.states import LinkState, TaskState
+from engine.runtime.base import Outcome
+from engine.store import events, jobs, links, tasks
+from engine.store.database import Connection
+from engine.telemetry import crash
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a recorded end leads to: another link, or the attempt's end (then its containers may go)."""
+
+    #: The link that runs next, on this node; None: the attempt ended.
+    next_index: int | None
+    #: The chain may go on by itself: this link ended well and the next in order follows.
+    chain_goes_on: bool
+    #: This link ended well.
+    ok: bool
+    #: Seconds until the next attempt is due, None: there is none.
+    retry_seconds: float | None = None
+
+
+def finish_link(
+    site: Site, assignment: Assignment, container_id: str | None, outcome: Outcome
+) -> Finished | None:
+    """Record how the link's container ended, if this token and this container still speak for the link.
+
+    `container_id` is None when no container could be made (the image, the command or a mount refused). The node
+    is not asked: one that lapsed but was not replaced may finish. The last or failed link ends the attempt:
+    COMPLETED, FAILED or the retry, and the job with it, all in this transaction.
+
+    Returns None when it was refused: the end is another's to write; an event says "late", and the caller
+    touches no container.
+    """
+    token, order = assignment.token, assignment.order
+    with site.db.begin() as c:
+        job_id = tasks.job_of(c, token.task_id)
+        if job_id is None or jobs.lock(c, job_id) is None:
+            return None
+        task = tasks.lock(c, token.task_id)
+        if task is None:
+            return None
+        mine = task.token == token and task.state is TaskState.RUNNING
+        at = (token, order.origin, order.index)
+        if not mine or not links.end(c, at, container_id, outcome.exit_code, outcome.message):
+            _refused(c, task, assignment, outcome)
+            return None
+        _say_ended(c, task, assignment, outcome)
+        finished = _follow(c, task, assignment, outcome)
+        crash.point("finish.rows")
+    crash.point("finish.committed")
+    if finished.retry_seconds is not None:
+        poke.poke(token.task_id, delay_seconds=finished.retry_seconds)
+    return finished
+
+
+def _follow(c: Connection, task: Task, assignment: Assignment, outcome: Outcome) -> Finished:
+    order = assignment.order
+    after = advance.after_link(links.of_run(c, task.id, order.attempt, order.origin))
+    links.skip(c, task.token, order.origin, after.skipped)
+    if order.kind == "main" and outcome.ok and outcome.result is not None:
+        # Kept at once: post links may follow, and the worker may die between.
+        tasks.keep_result(c, task.token, outcome.result)
+    if after.next_index is not None:
+        return Finished(after.next_index, chain_goes_on=not after.failed, ok=outcome.ok)
+    if after.culprit is None:
+        kept = outcome.result if order.kind == "main" else task.result
+        ending.complete(c, task, kept)
+        return Finished(None, chain_goes_on=False, ok=True)
+    words = after.culprit.error or f"exit code {after.culprit.exit_code}"
+    words = f"{_named(after.culprit.kind, after.culprit.name)}: {words}"
+    decision = ending.fail(c, task, words, after.culprit.exit_code)
+    again = decision.delay_ms / 1000 if decision is not None and decision.again else None
+    return Finished(None, chain_goes_on=False, ok=outcome.ok, retry_seconds=again)
+
+
+def _named(kind: str, name: str) -> str:
+    return kind if name == kind else f"{kind} {name!r}"
+
+
+def _say_ended(c: Connection, task: Task, assignment: Assignment, outcome: Outcome) -> None:
+    words = f"{assignment.link_name}: exit {outcome.exit_code}"
+    events.add(
+        c,
+        "link",
+        task,
+        from_state=LinkState.CONFIRMED,
+        to_state=LinkState.ENDED,
+        node=task.node,
+        reason=f"{words}, {outcome.message}" if outcome.message else words,
+    )
+
+
+def _refused(c: Connection, task: Task, assignment: Assignment, outcome: Outcome) -> None:
+    """A late end is told, never applied."""
+    if task.state is TaskState.CANCELLED:
+        return
+    token = assignment.token
+    events.add(
+        c,
+        "late",
+        task,
+        reason=f"late end of attempt {token.attempt}, delivery {token.delivery}, {assignment.link_name}: "
+        f"exit {outcome.exit_code}, not applied",
+    )

@@ -1,0 +1,115 @@
+"""A node's life: join, beat, look, lapse, drain, leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.lifecycle.site import Site
+from engine.model.records import Node
+from engine.model.states import NodeState, TaskState
+from engine.store import events, nodes, tasks
+
+
+@dataclass(frozen=True)
+class BeatAnswer:
+    """What a beat brings back: whether the node still counts, and how the tasks in its hands stand."""
+
+    fenced: bool
+    #: task id -> (state, attempt, delivery).
+    hands: dict[str, tuple[TaskState, int, int]]
+
+
+def join(site: Site, node: Node) -> None:
+    """Write a new node, JOINING: it blocks restarts until it has looked."""
+    with site.db.begin() as c:
+        nodes.insert(c, node)
+        events.add(c, "node", node=node.id, to_state=NodeState.JOINING, reason=f"{node.name} on {node.host}")
+
+
+def become_live(site: Site, node_id: str, looked: int) -> bool:
+    """JOINING -> LIVE, after a whole join; False when it was fenced meanwhile."""
+    with site.db.begin() as c:
+        done = nodes.move(c, node_id, NodeState.LIVE, [NodeState.JOINING], looked=looked, docker_ok=True)
+        if done:
+            events.add(c, "node", node=node_id, from_state=NodeState.JOINING, to_state=NodeState.LIVE)
+        return done
+
+
+def beat(site: Site, node_id: str, task_ids: Sequence[str]) -> BeatAnswer:
+    """Raise the beat, and read how the tasks in this node's hands stand, in one transaction.
+
+    0 rows mean fenced. An error (StoreUnavailable) means nothing: the beat is tried again.
+    """
+    with site.db.begin() as c:
+        if not nodes.raise_beat(c, node_id):
+            return BeatAnswer(True, {})
+        found = tasks.states(c, task_ids)
+        return BeatAnswer(False, {id: (state, a, d) for id, (state, a, d, _) in found.items()})
+
+
+def lapse(site: Site, seen: Node) -> bool:
+    """End a node whose beat stood at `seen.beat` for the whole lease; LEAVING ones have LEFT.
+
+    It may hit a node that lives: that one finds itself fenced. True when this call did it.
+    """
+    with site.db.begin() as c:
+        node = nodes.lock(c, seen.id)
+        if node is None or node.beat != seen.beat or node.state in (NodeState.LAPSED, NodeState.LEFT):
+            return False
+        to = NodeState.LEFT if node.state is NodeState.LEAVING else NodeState.LAPSED
+        number = nodes.next_lapse(c)
+        if not nodes.end(c, seen.id, to, number, seen_beat=seen.beat):
+            return False
+        events.add(
+            c,
+            "node",
+            node=seen.id,
+            from_state=node.state,
+            to_state=to,
+            reason=f"{node.name}: {site.settings.lease_seconds:g} s without a beat",
+        )
+        return True
+
+
+def drain(site: Site, node_id: str) -> bool:
+    """JOINING or LIVE -> LEAVING: it claims nothing more."""
+    with site.db.begin() as c:
+        done = nodes.move(c, node_id, NodeState.LEAVING, [NodeState.JOINING, NodeState.LIVE])
+        if done:
+            events.add(c, "node", node=node_id, to_state=NodeState.LEAVING)
+        return done
+
+
+def leave(site: Site, node_id: str) -> bool:
+    """LEAVING -> LEFT, after its links were let go; what it had waits restart_grace for a node of its daemon."""
+    with site.db.begin() as c:
+        if nodes.lock(c, node_id) is None:
+            return False
+        done = nodes.end(c, node_id, NodeState.LEFT, nodes.next_lapse(c))
+        if done:
+            events.add(c, "node", node=node_id, from_state=NodeState.LEAVING, to_state=NodeState.LEFT)
+        return done
+
+
+def docker_silent(site: Site, node_id: str) -> None:
+    """Its daemon does not answer: it blocks no restart now, and claims nothing."""
+    with site.db.begin() as c:
+        nodes.set_docker(c, node_id, False)
+        events.add(c, "node", node=node_id, reason="Docker does not answer")
+
+
+def docker_back(site: Site, node_id: str) -> bool:
+    """LIVE -> JOINING with docker_ok: its daemon answers again, and the whole join follows (one way in)."""
+    with site.db.begin() as c:
+        living = [NodeState.LIVE, NodeState.JOINING]
+        done = nodes.move(c, node_id, NodeState.JOINING, living, docker_ok=True)
+        if done:
+            events.add(c, "node", node=node_id, to_state=NodeState.JOINING, reason="Docker answers again")
+        return done
+
+
+def looked(site: Site, node_id: str, lapse_no: int) -> None:
+    """The node listed its daemon and took over what it found, having read `lapse_no` before."""
+    with site.db.begin() as c:
+        nodes.set_looked(c, node_id, lapse_no)

@@ -1,0 +1,67 @@
+"""restart: the chain starts again elsewhere. give_back: it starts again since its volume is gone."""
+
+from __future__ import annotations
+
+from engine.dispatch import poke
+from engine.lifecycle.site import Site
+from engine.lifecycle.take_over import count_crashes, poisoned
+from engine.model.records import Token
+from engine.model.states import TaskState
+from engine.store import events, jobs, nodes, tasks
+
+
+def restart(site: Site, token: Token, lapse_no: int) -> bool:
+    """Start the chain of a lapsed or left node's task again, with a new origin, on whoever claims it.
+
+    Refused while a JOINING or LIVE node whose Docker answers has not looked since that lapse: it may still find
+    the container. The grace is the caller's to wait. Returns True when the row changed (a poison pill FAILED
+    counts).
+    """
+    with site.db.begin() as c:
+        job_id = tasks.job_of(c, token.task_id)
+        if job_id is None or jobs.lock(c, job_id) is None:
+            return False
+        task = tasks.lock(c, token.task_id)
+        if task is None or task.token != token or task.node is None:
+            return False
+        former = nodes.share(c, task.node)
+        if former is None or not tasks.may_restart(c, token, lapse_no):
+            return False
+        crashes = count_crashes(c, site, task, former.state)
+        if poisoned(c, site, task, former.state, crashes):
+            return True
+        if not tasks.restart(c, token, lapse_no, crashes):
+            return False
+        after = tasks.get(c, token.task_id)
+        assert after is not None
+        events.add(
+            c,
+            "repair",
+            after,
+            from_state=TaskState.RUNNING,
+            to_state=TaskState.PENDING,
+            reason=f"starts again: node {former.id[:8]} {former.state} and no node found its containers",
+        )
+    poke.poke(token.task_id)
+    return True
+
+
+def give_back(site: Site, token: Token, why: str) -> bool:
+    """Start the chain again with a new origin: what its ended links left is gone. No crash, no retry spent."""
+    with site.db.begin() as c:
+        task = tasks.lock(c, token.task_id)
+        if task is None or not tasks.give_back(c, token):
+            return False
+        after = tasks.get(c, token.task_id)
+        assert after is not None
+        events.add(
+            c,
+            "repair",
+            after,
+            from_state=TaskState.RUNNING,
+            to_state=TaskState.PENDING,
+            node=task.node,
+            reason=f"given back: {why}",
+        )
+    poke.poke(token.task_id)
+    return True

@@ -1,0 +1,84 @@
+"""take_over: another node's running work becomes mine. self_take_over: my own, whose thread is gone."""
+
+from __future__ import annotations
+
+from engine.lifecycle import ending
+from engine.lifecycle.site import Site
+from engine.model import retry
+from engine.model.records import Task, Token
+from engine.model.states import NodeState, TaskState
+from engine.store import events, jobs, nodes, tasks
+from engine.store.database import Connection
+
+
+def take_over(site: Site, token: Token, node_id: str, found: str) -> Token | None:
+    """Take a task whose node LAPSED or LEFT, since a container or volume of it was found on this daemon.
+
+    Needs no free slot and no queue of ours. `found` says in words what was found, for the event. Returns the
+    new token, or None when somebody was faster, its node lives after all, or this crash was one too many
+    (then the task FAILED here).
+    """
+    with site.db.begin() as c:
+        job_id = tasks.job_of(c, token.task_id)
+        if job_id is None or jobs.lock(c, job_id) is None:
+            return None
+        task = tasks.lock(c, token.task_id)
+        if task is None or task.token != token or task.node is None:
+            return None
+        former = nodes.share(c, task.node)
+        nodes.share(c, node_id)
+        if former is None:
+            return None
+        crashes = count_crashes(c, site, task, former.state)
+        if poisoned(c, site, task, former.state, crashes):
+            return None
+        if not tasks.take_over(c, token, node_id, crashes):
+            return None
+        tasks.move_attempt(c, token, node_id)
+        after = tasks.get(c, token.task_id)
+        assert after is not None
+        events.add(
+            c,
+            "repair",
+            after,
+            from_state=TaskState.RUNNING,
+            to_state=TaskState.RUNNING,
+            node=node_id,
+            reason=f"adopted from node {former.id[:8]} ({former.state}): {found}",
+        )
+        return after.token
+
+
+def self_take_over(site: Site, token: Token, node_id: str, why: str) -> Token | None:
+    """A new delivery of what names this node already but has no thread here. No crash is counted."""
+    with site.db.begin() as c:
+        task = tasks.lock(c, token.task_id)
+        nodes.share(c, node_id)
+        if task is None or not tasks.self_take_over(c, token, node_id):
+            return None
+        after = tasks.get(c, token.task_id)
+        assert after is not None
+        events.add(
+            c,
+            "repair",
+            after,
+            from_state=TaskState.RUNNING,
+            to_state=TaskState.RUNNING,
+            node=node_id,
+            reason=f"taken up again: {why}",
+        )
+        return after.token
+
+
+def count_crashes(c: Connection, site: Site, task: Task, former: NodeState) -> int:
+    """The count after this hand-over (protocol 2a)."""
+    held = tasks.now(c) - (task.held_since or 0)
+    return retry.crashes_after(task.crashes, former, held, round(site.settings.calm_seconds * 1000))
+
+
+def poisoned(c: Connection, site: Site, task: Task, former: NodeState, crashes: int) -> bool:
+    """FAIL a task that killed its workers `max_crashes` times in quick succession; True when it did."""
+    if former is not NodeState.LAPSED or crashes < site.settings.max_crashes:
+        return False
+    error = f"its worker died {crashes} times in quick succession: given up (FERRYMAN_MAX_CRASHES)"
+    return ending.fail(c, task, error, None, again=False) is not None

@@ -1,0 +1,31 @@
+"""timeout: an attempt's time is over while its node is gone. (A living node's thread kills, then finishes.)"""
+
+from __future__ import annotations
+
+from engine.dispatch import poke
+from engine.jobspec import schema
+from engine.lifecycle import ending
+from engine.lifecycle.site import Site
+from engine.model.records import Token
+from engine.store import jobs, nodes, tasks
+
+
+def timeout(site: Site, token: Token) -> bool:
+    """FAILED or the retry, when the attempt is past its bound and its node is LAPSED or LEFT."""
+    with site.db.begin() as c:
+        job_id = tasks.job_of(c, token.task_id)
+        if job_id is None or jobs.lock(c, job_id) is None:
+            return False
+        task = tasks.lock(c, token.task_id)
+        if task is None or task.token != token or task.node is None:
+            return False
+        nodes.share(c, task.node)
+        if not tasks.end_lapsed(c, token):
+            return False
+        bound = schema.load(task.spec).timeout
+        decision = ending.fail(c, task, f"timed out after {bound}, while its node was away", None)
+    if decision is None:
+        return False
+    if decision.again:
+        poke.poke(token.task_id, delay_seconds=decision.delay_ms / 1000)
+    return True

@@ -1,0 +1,81 @@
+"""Messages that seem lost are sent again: after an emptied broker all, else those that are overdue."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from engine.dispatch.queues import Broker
+from engine.errors import BrokerUnavailable
+from engine.lifecycle.resend import resend
+from engine.lifecycle.site import Site
+from engine.store import nodes, outbox
+
+log = logging.getLogger("ferryman.reconcile")
+
+_BATCH = 1000
+_LONGEST_MS = 600_000
+
+
+class Deliveries:
+    """Looks at the broker's marker each second, and at overdue rows."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._broker = Broker(site.settings)
+        self._empty_since: dict[str, float] = {}
+        self._away = False
+
+    def run(self) -> int:
+        """One look; says how many were sent again. Raises StoreUnavailable, WrongInstallation."""
+        try:
+            emptied = self._broker.claim_for(self._site.installation)
+            if self._away:
+                log.info("the broker is back")
+            self._away = False
+            if emptied:
+                return self._all()
+            return self._overdue()
+        except BrokerUnavailable as exc:
+            if not self._away:
+                log.warning("the broker is away: %s", exc)
+            self._away = True
+            self._empty_since.clear()
+            return 0
+
+    def _all(self) -> int:
+        with self._site.db.read() as c:
+            found = outbox.scheduled(c, _BATCH)
+        done = resend(self._site, found, "the broker was emptied")
+        while len(found) == _BATCH:
+            with self._site.db.read() as c:
+                found = outbox.scheduled(c, _BATCH)
+            done += resend(self._site, found, "the broker was emptied")
+        return done
+
+    def _overdue(self) -> int:
+        """Overdue: its own wait is over, and a later one was claimed or the queue is empty with a node there."""
+        wait_ms = round(self._site.settings.resend_seconds * 1000)
+        with self._site.db.read() as c:
+            late = outbox.overdue(c, wait_ms, _LONGEST_MS, _BATCH)
+            if not late:
+                self._empty_since.clear()
+                return 0
+            claimed = outbox.last_claimed(c, 600_000)
+            served = {queue for node in nodes.beating(c) for queue in node.queues}
+        empty = self._empty({task.queue for task in late} & served)
+        lost = [
+            task
+            for task in late
+            if task.queue in empty
+            or claimed.get((task.queue, task.priority), 0) >= (task.sent_at or 0) + wait_ms
+        ]
+        return resend(self._site, lost, "its message seems lost") if lost else 0
+
+    def _empty(self, queues: set[str]) -> set[str]:
+        """Those that have been empty in two looks, a lease apart at least."""
+        now = time.monotonic()
+        empty = {queue for queue in queues if self._broker.depth(queue) == 0}
+        self._empty_since = {queue: self._empty_since.get(queue, now) for queue in empty}
+        two_looks = self._site.settings.beat_seconds * 2
+        return {queue for queue, since in self._empty_since.items() if now - since >= two_looks}

@@ -1,0 +1,38 @@
+"""Work of lapsed and left nodes that nobody found starts again elsewhere, after its grace."""
+
+from __future__ import annotations
+
+import time
+
+from engine.lifecycle.restart import restart
+from engine.lifecycle.site import Site
+from engine.model.records import Token
+from engine.model.retry import grace_ms
+from engine.store import tasks
+
+
+class Restarts:
+    """Remembers since when it sees each lost task: grace runs on this process's monotonic clock."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._seen: dict[tuple[Token, int], float] = {}
+
+    def run(self) -> int:
+        """One look; says how many were restarted. Raises StoreUnavailable."""
+        settings = self._site.settings
+        bounds = (settings.grace_min, settings.grace_max, settings.restart_grace)
+        with self._site.db.read() as c:
+            lost = tasks.lost(c)
+            ages = {task.id: tasks.attempt_age_ms(c, task.token) for task, _, _ in lost}
+        now = time.monotonic()
+        self._seen = {
+            (task.token, number): self._seen.get((task.token, number), now) for task, number, _ in lost
+        }
+        done = 0
+        for task, number, state in lost:
+            waited_ms = (now - self._seen[task.token, number]) * 1000
+            # The age at first sight counts, so that waiting does not make the grace longer.
+            if waited_ms >= grace_ms(state, round(ages[task.id] - waited_ms), bounds):
+                done += restart(self._site, task.token, number)
+        return done

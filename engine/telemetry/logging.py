@@ -1,0 +1,31 @@
+"""Log lines: one line an event, with time, level, logger and thread; no task body, no password."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+
+class _Line(logging.Formatter):
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        # A newline or an escape in a task's name must not look like a line of ours.
+        text = super().format(record)
+        if record.exc_info:
+            return text
+        return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)
+
+
+def configure(level: str | int) -> None:
+    """Send this process's lines to standard error, from `level` on. Called once, at its start."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _Line("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for chatty in ("urllib3", "docker", "alembic", "kombu", "amqp"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,0 +1,142 @@
+"""A node's pass over its daemon: what lapsed or left nodes had here is taken over, and my own loose ends too.
+
+The order of the steps is the proof (protocol 2, pass): the lapse number is read before the rows, the rows
+before the list, and `looked` is written only when all that was found has been taken over.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+from engine.errors import FerrymanError
+from engine.lifecycle import nodes as verbs
+from engine.lifecycle.claim import resume
+from engine.lifecycle.take_over import self_take_over, take_over
+from engine.model.records import Task, Token
+from engine.runtime.base import Thing
+from engine.store import nodes, tasks
+from engine.worker.carry import carry
+from engine.worker.here import Here
+from engine.worker.link import send_next
+from engine.worker.sweep import read_states, stale
+
+log = logging.getLogger("ferryman.adopt")
+
+#: My own row has no thread for this long: its message is lost, or its thread was.
+_LOOSE_SECONDS = 3.0
+_LONGEST_BACKOFF_SECONDS = 60.0
+
+
+class Adopter:
+    """Passes and joins of one worker process; called by the node's thread only."""
+
+    def __init__(self, here: Here) -> None:
+        self._here = here
+        #: task id -> (since when it is loose, how long it must be so before it is taken up).
+        self._loose: dict[str, tuple[float, float]] = {}
+
+    def look(self) -> None:
+        """One pass. Raises RuntimeUnavailable when the daemon is silent, StoreUnavailable.
+
+        Where no lapsed node has a task, there is nothing to find, and the daemon is not asked.
+        """
+        here = self._here
+        number, lost = self._read()
+        if lost:
+            self._take(here.runtime.list(), lost)
+        with here.site.db.read() as c:
+            me = nodes.get(c, here.node_id)
+        if me is not None and me.looked < number:
+            verbs.looked(here.site, here.node_id, number)
+
+    def join(self) -> bool:
+        """Remove what is stale, take over what is found, become LIVE; False when it must begin again."""
+        here = self._here
+        number, _ = self._read()
+        things = here.runtime.list()
+        # Rows are read after the list: what was claimed in between is not stale.
+        here.runtime.remove(stale(things, read_states(here.site, things)))
+        with here.site.db.read() as c:
+            lost = [task for task, _, _ in tasks.lost(c)]
+        if not self._take(things, lost):
+            return False
+        return verbs.become_live(here.site, here.node_id, number)
+
+    def _read(self) -> tuple[int, list[Task]]:
+        with self._here.site.db.read() as c:
+            number = nodes.last_lapse(c)
+            return number, [task for task, _, _ in tasks.lost(c)]
+
+    def _take(self, things: Iterable[Thing], lost: Sequence[Task]) -> bool:
+        """Take over the lost tasks of which something is here; False when one was refused."""
+        found: dict[tuple[str, int, int], list[Thing]] = {}
+        for thing in things:
+            found.setdefault((thing.task_id, thing.attempt, thing.origin), []).append(thing)
+        all_taken = True
+        for task in lost:
+            here = found.get((task.id, task.attempt, task.origin))
+            if here is None:
+                continue
+            token = take_over(self._here.site, task.token, self._here.node_id, _in_words(here))
+            if token is None:
+                all_taken = False
+            else:
+                self._go_on(token)
+        return all_taken
+
+    def tie_up(self) -> None:
+        """Take up my own rows that no thread works on: a message or a thread was lost."""
+        here, now = self._here, time.monotonic()
+        with here.site.db.read() as c:
+            mine = tasks.of_node(c, here.node_id)
+        loose = {task.id: task for task in mine if not here.hands.holds(task.id)}
+        self._loose = {id: kept for id, kept in self._loose.items() if any(task.id == id for task in mine)}
+        for id, task in loose.items():
+            since, wait = self._loose.setdefault(id, (now, _LOOSE_SECONDS))
+            if now - since < wait:
+                continue
+            token = self_take_over(here.site, task.token, here.node_id, "it had no thread here")
+            self._loose[id] = (now, min(_LONGEST_BACKOFF_SECONDS, wait * 2))
+            if token is not None:
+                self._go_on(token)
+        for id in [id for id in self._loose if id not in loose]:
+            since, wait = self._loose[id]
+            self._loose[id] = (now, wait)
+
+    def _go_on(self, token: Token) -> None:
+        threading.Thread(
+            target=self._carry, args=(token,), name=f"adopted-{token.task_id[:8]}", daemon=True
+        ).start()
+
+    def _carry(self, token: Token) -> None:
+        """Go on with a task that is mine now, in a thread beside the pool; it counts as a slot."""
+        here = self._here
+        if here.window is not None:
+            here.window.adopt(1)
+        try:
+            assignment = resume(here.site, token, here.node_id)
+            if assignment is None:
+                return
+            finished = carry(here, assignment)
+            if finished is not None:
+                send_next(here, token, finished, chain_sends=False)
+        except FerrymanError as exc:
+            log.warning("adopted %s: %s", token.task_id, exc)
+        except Exception:
+            # The row names this node still: the next pass takes it up again.
+            log.exception("adopted %s", token.task_id)
+        finally:
+            if here.window is not None:
+                here.window.adopt(-1)
+
+
+def _in_words(things: Sequence[Thing]) -> str:
+    containers = [thing for thing in things if thing.kind == "container"]
+    if not containers:
+        return "its volume is here"
+    last = max(containers, key=lambda thing: thing.index or 0)
+    still = "still runs" if last.state == "running" else f"is {last.state}"
+    return f"container {last.id[:12]} {still}"

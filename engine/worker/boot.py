@@ -1,0 +1,131 @@
+"""What Celery imports in a worker: registers run_link, and ties our threads to the worker's signals.
+
+In order: `celeryd_init` gives the process a name of its own; `celeryd_after_setup` opens database, broker and
+daemon (or ends the process with a sentence) and adds the node's queue; `worker_ready` starts the threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from celery import signals
+from celery.utils.nodenames import default_nodename
+
+from engine.dispatch.outbox import Flusher
+from engine.dispatch.queues import Broker
+from engine.errors import BrokerUnavailable, FerrymanError, WrongInstallation
+from engine.jobspec.doors import doors_from
+from engine.lifecycle.site import Site
+from engine.reconcile import loop
+from engine.runtime.docker.runtime import DockerRuntime
+from engine.settings import Settings, without_password
+from engine.store.database import Database
+from engine.telemetry.logging import configure
+from engine.worker.consumer import Window
+from engine.worker.drain import Leaving
+from engine.worker.hands import Hands
+from engine.worker.here import Here, get_here, set_here
+from engine.worker.link import run_link
+from engine.worker.node import NodeThreads, new_id
+from engine.worker.sweep import Sweeper
+from engine.worker.watchdog import Watchdog
+
+#: Imported for its registration as Celery's task.
+__all__ = ["run_link"]
+
+log = logging.getLogger("ferryman.worker")
+
+#: The id of this process's first node, part of its name.
+_BOOT_ID = new_id()
+_EXIT_CONFIG = 78
+
+
+@signals.celeryd_init.connect
+def _name_this_worker(sender: str, instance: Any, conf: Any, options: dict[str, Any], **_: Any) -> None:
+    """Two plain workers on one host must not be one to `celery inspect`."""
+    instance.app.steps["consumer"].add(Window)
+    if instance.hostname == default_nodename(None):
+        instance.hostname = f"celery-{_BOOT_ID[:6]}@{socket.gethostname()}"
+    pool = options.get("pool_cls") or conf.worker_pool
+    if "thread" not in str(getattr(pool, "__module__", pool)):
+        _end("containers are waited for, not computed: start the worker without -P, or with -P threads")
+
+
+@signals.setup_logging.connect
+def _log_as_ours(loglevel: Any = None, **_: Any) -> None:
+    configure(loglevel or Settings.from_env().log_level)
+
+
+@signals.celeryd_after_setup.connect
+def _open(sender: str, instance: Any, conf: Any, **_: Any) -> None:
+    try:
+        settings = Settings.from_env()
+        db = Database(settings, pool=instance.concurrency + 8)
+        site = Site(db, settings, db.open())
+        _match_broker(settings, site.installation)
+        doors = doors_from(settings.bind_sources, settings.networks, settings.data_dir)
+        runtime = DockerRuntime(settings, site.installation, doors)
+    except FerrymanError as exc:
+        _end(str(exc))
+    queues = tuple(sorted(instance.app.amqp.queues.consume_from))
+    here = Here(
+        site=site,
+        runtime=runtime,
+        sweeper=Sweeper(site, runtime),
+        flusher=Flusher(db, settings, instance.app),
+        hands=Hands(),
+        name=instance.hostname,
+        queues=queues,
+        slots=instance.concurrency,
+        node_id=_BOOT_ID,
+    )
+    set_here(here)
+    instance.app.amqp.queues.select_add(here.own_queue)
+    log.info(
+        "joined installation %s: database %s, broker %s",
+        site.installation,
+        without_password(settings.database_url),
+        without_password(settings.broker_url),
+    )
+
+
+def _match_broker(settings: Settings, installation: str) -> None:
+    broker = Broker(settings)
+    try:
+        broker.claim_for(installation)
+    except BrokerUnavailable as exc:
+        # Celery waits for it; the check is made again by the reconciler when it is back.
+        log.warning("%s", exc)
+    finally:
+        broker.close()
+
+
+def _end(sentence: str) -> None:
+    """Leave before anything was taken."""
+    print(f"ferryman worker: {sentence}", file=sys.stderr, flush=True)
+    os._exit(_EXIT_CONFIG)
+
+
+@signals.worker_ready.connect
+def _start(sender: Any, **_: Any) -> None:
+    here = get_here()
+    threads = NodeThreads(here)
+    leaving = Leaving(here, threads)
+    signals.worker_shutting_down.connect(leaving.on_signal, weak=False)
+    # SIGQUIT: as a second SIGTERM, at once. Celery's own handler would wait for the threads.
+    signal.signal(signal.SIGQUIT, leaving.on_quit)
+    here.flusher.start()
+    here.sweeper.start()
+    threads.start()
+    loop.start(here.site, lost=_wrong)
+    Watchdog(sender, here).start()
+
+
+def _wrong(exc: WrongInstallation) -> None:
+    """The broker that came back is another installation's."""
+    _end(str(exc))

@@ -1,0 +1,124 @@
+"""One link from prepare to its recorded end: the same way for fresh and for adopted work."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from engine.errors import Gone, NotOurs, RuntimeUnavailable, StoreUnavailable, Unstartable
+from engine.lifecycle import confirm, finish, restart
+from engine.lifecycle.assignment import Assignment
+from engine.lifecycle.finish import Finished
+from engine.runtime.base import Cause, Control, Detached, Found, Outcome, Prepared
+from engine.telemetry import crash
+from engine.worker.hands import Hand
+from engine.worker.here import Here
+from engine.worker.shipping import Shipping
+
+log = logging.getLogger("ferryman.link")
+T = TypeVar("T")
+
+
+def carry(here: Here, assignment: Assignment) -> Finished | None:
+    """Prepare, confirm, go, finish. Returns what follows, or None when this thread does not speak for the link.
+
+    None is no failure: it was cancelled, fenced, detached, or Docker or the container went away. The row still
+    names a node, so take_over, self_take_over or give_back goes on where this ended.
+    """
+    control = Control()
+    hand = Hand(assignment.token, control)
+    if not here.hands.take(hand):
+        return None
+    clock = _limit(assignment, control)
+    try:
+        return _carry(here, assignment, control)
+    except (NotOurs, Gone, RuntimeUnavailable, StoreUnavailable, Detached) as exc:
+        log.info("%s %s: let go: %s", assignment.task_name, assignment.link_name, exc or type(exc).__name__)
+        return None
+    finally:
+        if clock is not None:
+            clock.cancel()
+        here.hands.drop(hand)
+
+
+def _limit(assignment: Assignment, control: Control) -> threading.Timer | None:
+    if assignment.seconds_left is None:
+        return None
+    clock = threading.Timer(assignment.seconds_left, control.kill, (Cause.TIMEOUT,))
+    clock.daemon = True
+    clock.start()
+    return clock
+
+
+def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | None:
+    sink = Shipping(here.site, assignment, control)
+    prepared: Prepared | None = None
+    try:
+        prepared = _prepare(here, assignment, sink, control)
+        if prepared is None:
+            return None
+        if not _patiently(control, lambda: confirm.confirm(here.site, assignment, prepared.container_id)):
+            if prepared.found is Found.CREATED:
+                here.runtime.discard(prepared)
+            return None
+        outcome = here.runtime.go(prepared, sink, control)
+        crash.point("go.ended")
+    except Unstartable as exc:
+        # Refused before or at its start: an end of the link, in words for its owner.
+        outcome = Outcome(exc.exit_code or 125, Cause.NOT_STARTED, str(exc))
+    except Detached:
+        if control.kill_for is not Cause.TIMEOUT or prepared is not None:
+            raise
+        outcome = Outcome(137, Cause.TIMEOUT, "")  # while it was pulling
+    finally:
+        sink.close()
+    return _finish(here, assignment, prepared, outcome)
+
+
+def _prepare(here: Here, assignment: Assignment, sink: Shipping, control: Control) -> Prepared | None:
+    try:
+        prepared = here.runtime.prepare(assignment.order, sink, control)
+    except Gone as exc:
+        why = str(exc)
+        _patiently(control, lambda: restart.give_back(here.site, assignment.token, why))
+        return None
+    crash.point("prepare.created")
+    return prepared
+
+
+def _finish(
+    here: Here, assignment: Assignment, prepared: Prepared | None, outcome: Outcome
+) -> Finished | None:
+    if outcome.cause is Cause.TIMEOUT:
+        words = f"timed out after {assignment.bound}"
+        outcome = Outcome(outcome.exit_code or 137, Cause.TIMEOUT, words, outcome.result)
+    container_id = prepared.container_id if prepared else None
+    finished = _patiently(
+        # Detaching does not stop a finish: the end is known, and the row wants it.
+        Control(),
+        lambda: finish.finish_link(here.site, assignment, container_id, outcome),
+    )
+    if finished is None:
+        # Cancelled, most likely: its container and volume are nobody's now.
+        here.sweeper.soon()
+    elif finished.next_index is None:
+        here.sweeper.remove_run(assignment.order)
+    return finished
+
+
+def _patiently(control: Control, verb: Callable[[], T]) -> T:
+    """Call a verb until the database answers: a store that is away for 30 s costs nothing but the wait.
+
+    Raises Detached when told to let go meanwhile. A verb that may have committed is safe to call again: its
+    guard refuses the second time, and the row is then taken up anew.
+    """
+    while True:
+        try:
+            return verb()
+        except StoreUnavailable as exc:
+            log.warning("the database is away: %s", exc)
+            control.changed.wait(0.5)
+            if control.detached:
+                raise Detached from exc

@@ -1,0 +1,74 @@
+"""How a worker leaves: SIGTERM lets go of running links (their containers go on), and the node has LEFT."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Any
+
+from engine.errors import StoreUnavailable
+from engine.lifecycle import nodes as verbs
+from engine.worker.here import Here
+from engine.worker.node import NodeThreads
+
+log = logging.getLogger("ferryman.leave")
+
+#: A link that is stuck in a call cannot be interrupted; the process is gone after this all the same.
+_LET_GO_SECONDS = 2.0
+_LAST_SECONDS = 1.5
+
+
+class Leaving:
+    """Reacts to the shutdown signals; each more one makes it quicker."""
+
+    def __init__(self, here: Here, threads: NodeThreads) -> None:
+        self._here = here
+        self._threads = threads
+        self._hurry = threading.Event()
+        self._asked = 0
+
+    def on_signal(self, **_: Any) -> None:
+        """celery.signals.worker_shutting_down: in the signal handler, so it only starts a thread."""
+        self._asked += 1
+        if self._asked > 1:
+            self._hurry.set()
+            return
+        threading.Thread(target=self._leave, name="leave", daemon=True).start()
+
+    def on_quit(self, *_: Any) -> None:
+        """SIGQUIT: as a second SIGTERM, at once; Celery's own handler would wait for the threads."""
+        self._hurry.set()
+        if not self._asked:
+            self.on_signal()
+
+    def _leave(self) -> None:
+        here = self._here
+        here.leaving.set()
+        if here.window is not None:
+            here.window.refresh()
+        self._quietly(lambda: verbs.drain(here.site, here.node_id))
+        if here.site.settings.drain_timeout and not self._hurry.is_set():
+            self._drain()
+        here.hands.detach_all()
+        here.hands.wait_empty(_LET_GO_SECONDS)
+        self._threads.stop()
+        self._quietly(lambda: verbs.leave(here.site, here.node_id))
+        # Celery ends by itself once its threads are free; else it would wait for them for ever.
+        threading.Event().wait(_LAST_SECONDS)
+        os._exit(0)
+
+    def _drain(self) -> None:
+        """Let running links end, for drain_timeout at most or until asked again."""
+        here = self._here
+        log.info("%d links may end, for %g s", len(here.hands.all()), here.site.settings.drain_timeout)
+        step, left = 0.2, here.site.settings.drain_timeout
+        while left > 0 and not self._hurry.is_set() and not here.hands.wait_empty(min(step, left)):
+            left -= step
+
+    def _quietly(self, verb: Any) -> None:
+        try:
+            verb()
+        except StoreUnavailable as exc:
+            # Then the beat stands still and the node lapses: LEFT, if it was LEAVING.
+            log.warning("the database is away while leaving: %s", exc)

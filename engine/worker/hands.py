@@ -1,0 +1,75 @@
+"""What this process has in hand: one entry a link that a thread works on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from engine.model.records import Token
+from engine.runtime.base import Cause, Control
+
+
+@dataclass(frozen=True)
+class Hand:
+    """A thread at work for `token`; `control` is how it is told to kill or to let go."""
+
+    token: Token
+    control: Control
+    since: float = field(default_factory=time.monotonic)
+
+
+class Hands:
+    """The links in hand, by task. Thread-safe; one task is in one hand, an older delivery lets go."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._empty = threading.Condition(self._lock)
+        self._held: dict[str, Hand] = {}
+
+    def take(self, hand: Hand) -> bool:
+        """Enter a hand; False when this very token, or a newer one, is in hand already."""
+        with self._lock:
+            held = self._held.get(hand.token.task_id)
+            if held is not None:
+                old, new = held.token, hand.token
+                if (old.attempt, old.delivery) >= (new.attempt, new.delivery):
+                    return False
+                held.control.detach()
+            self._held[hand.token.task_id] = hand
+            return True
+
+    def drop(self, hand: Hand) -> None:
+        """Leave; a newer hand of the same task stays."""
+        with self._lock:
+            if self._held.get(hand.token.task_id) is hand:
+                del self._held[hand.token.task_id]
+            if not self._held:
+                self._empty.notify_all()
+
+    def all(self) -> list[Hand]:
+        """What is in hand now."""
+        with self._lock:
+            return list(self._held.values())
+
+    def holds(self, task_id: str) -> bool:
+        """A thread works on this task."""
+        with self._lock:
+            return task_id in self._held
+
+    def detach_all(self) -> None:
+        """Let go of everything; the containers run on."""
+        for hand in self.all():
+            hand.control.detach()
+
+    def kill(self, task_id: str, why: Cause) -> None:
+        """Have the task's thread kill its container."""
+        with self._lock:
+            held = self._held.get(task_id)
+        if held is not None:
+            held.control.kill(why)
+
+    def wait_empty(self, seconds: float) -> bool:
+        """Wait until nothing is in hand, `seconds` at most; True when so."""
+        with self._lock:
+            return self._empty.wait_for(lambda: not self._held, seconds)

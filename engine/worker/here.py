@@ -1,0 +1,62 @@
+"""This worker process: its site, its daemon, its node, and what it has in hand. Made once, by `boot`."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engine.dispatch.outbox import Flusher
+from engine.lifecycle.site import Site
+from engine.model import names
+from engine.runtime.base import Runtime
+from engine.worker.hands import Hands
+
+if TYPE_CHECKING:
+    from engine.worker.consumer import Window
+    from engine.worker.sweep import Sweeper
+
+
+@dataclass
+class Here:
+    """What the threads of a worker process share. The node's id changes after each fencing."""
+
+    site: Site
+    runtime: Runtime
+    sweeper: Sweeper
+    flusher: Flusher
+    hands: Hands
+    #: Celery's name of this worker.
+    name: str
+    queues: tuple[str, ...]
+    slots: int
+    #: Written by the node's thread only.
+    node_id: str = ""
+    #: The node is LIVE: it may claim. Written by the node's thread only.
+    live: bool = False
+    window: Window | None = None
+    #: Set when the process begins to leave: nothing is claimed or adopted any more.
+    leaving: threading.Event = field(default_factory=threading.Event)
+    #: run_links that were no more than a copy of a message (claim or begin refused), since the start.
+    claims_lost: int = 0
+
+    @property
+    def own_queue(self) -> str:
+        """The queue that only this node serves."""
+        return names.node_queue(self.node_id)
+
+
+_here: Here | None = None
+
+
+def set_here(here: Here) -> None:
+    """Make this the process's own; called once, by boot."""
+    global _here
+    _here = here
+
+
+def get_here() -> Here:
+    """The process's own. Raises RuntimeError in a process that is no worker."""
+    if _here is None:
+        raise RuntimeError("this process is no Ferryman worker: start it by `celery -A engine worker`")
+    return _here

@@ -1,0 +1,135 @@
+"""LogSink of a link: output in chunks to the store, under the token, with the position that a successor needs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from engine.errors import StoreUnavailable
+from engine.lifecycle.assignment import Assignment
+from engine.lifecycle.site import Site
+from engine.model.records import LogFrame, LogPosition, StreamPosition
+from engine.runtime.base import Control
+from engine.store import logs
+
+log = logging.getLogger("ferryman.logs")
+
+#: A chunk is written at the latest after this, or when it holds this much.
+_EVERY_SECONDS = 0.1
+_CHUNK_BYTES = 64 << 10
+#: A writer waits while this much is not stored: memory stays flat when the database is slow.
+_MOST_BYTES = 1 << 20
+#: Text kept for the chunk's row, and stored beside a frame's own bytes (quotes, stamp).
+_NOTE = 0
+
+
+class Shipping:
+    """Takes frames from the runtime's reader and stores them; a thread of its own writes what waits.
+
+    A store that is away makes the reader wait, not lose. A refused token (fenced) ends the shipping: another
+    delivery reads the container's log from the stored position on.
+    """
+
+    def __init__(self, site: Site, assignment: Assignment, control: Control) -> None:
+        self._site = site
+        self._assignment = assignment
+        self._control = control
+        self._changed = threading.Condition()
+        self._frames: list[tuple[int, str, str]] = []
+        self._bytes = 0
+        self._position = self._stored_position()
+        self._refused = False
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="shipping", daemon=True)
+        self._thread.start()
+
+    def _stored_position(self) -> LogPosition:
+        order = self._assignment.order
+        with self._site.db.read() as c:
+            return logs.position(c, order.task_id, order.attempt, order.origin, order.index)
+
+    def position(self) -> LogPosition:
+        """How far this container's log was taken."""
+        with self._changed:
+            return self._position
+
+    def write(self, frames: Sequence[LogFrame]) -> None:
+        """Take frames in order; waits while too much is not stored yet."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._bytes < _MOST_BYTES or self._refused)
+            if self._refused:
+                return
+            for frame in frames:
+                self._position = _after(self._position, frame)
+                self._frames.append((frame.stream, frame.stamp, frame.data.decode("utf-8", "replace")))
+                self._bytes += len(frame.data)
+            if self._bytes >= _CHUNK_BYTES:
+                self._changed.notify_all()
+
+    def note(self, text: str) -> None:
+        """Take a line of ours."""
+        line = text if text.endswith("\n") else text + "\n"
+        with self._changed:
+            if not self._refused:
+                self._frames.append((_NOTE, "", line))
+                self._bytes += len(line)
+
+    def close(self, seconds: float = 30.0) -> bool:
+        """Store what is left; False when it could not be stored in time (its position then tells so)."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(seconds)
+        with self._changed:
+            stored = not self._frames and not self._thread.is_alive()
+            self._refused = True
+            self._changed.notify_all()
+        return stored
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._bytes >= _CHUNK_BYTES, _EVERY_SECONDS)
+                if self._refused or (self._closing and not self._frames):
+                    return
+                if not self._frames:
+                    continue
+                frames, size, position = self._frames, self._bytes, self._position
+                self._frames = []
+            if not self._store(frames, position):
+                return
+            with self._changed:
+                self._bytes -= size
+                self._changed.notify_all()
+
+    def _store(self, frames: list[tuple[int, str, str]], position: LogPosition) -> bool:
+        """Write one chunk, however long the store is away; False when the token is refused or we are done."""
+        order, limit = self._assignment.order, self._site.settings.log_bytes
+        while not self._refused:
+            try:
+                with self._site.db.begin() as c:
+                    token = self._assignment.token
+                    if logs.append(c, token, order.origin, order.index, frames, position, limit):
+                        return True
+                break
+            except StoreUnavailable as exc:
+                log.warning("a log waits: %s", exc)
+                self._control.changed.wait(1.0)
+                if self._control.detached:
+                    break
+        with self._changed:
+            self._refused = True
+            self._frames = []
+            self._changed.notify_all()
+        return False
+
+
+def _after(position: LogPosition, frame: LogFrame) -> LogPosition:
+    """The position behind this frame: per stream, its stamp and how many frames carry it."""
+    old = position.stdout if frame.stream == 1 else position.stderr
+    count = old.frames + 1 if old.stamp == frame.stamp else 1
+    new = StreamPosition(frame.stamp, count)
+    if frame.stream == 1:
+        return LogPosition(new, position.stderr)
+    return LogPosition(position.stdout, new)
