@@ -101,7 +101,7 @@ class Client:
 
     def submit(self, body: bytes, media: str = _YAML) -> Json:
         """Hand in a task; returns it as stored, with `id` and `jobId`. After that it will end, whatever dies."""
-        return self._json("POST", "/task", body=body, media=media)
+        return self._json("POST", "/task", body=body, media=media, status=201)
 
     def task(self, id: str) -> Json:
         """A task by its id or its job's; either may be shortened while unique."""
@@ -208,18 +208,19 @@ class Client:
         self,
         method: str,
         path: str,
+        query: Json | None = None,
         *,
         body: bytes | None = None,
         media: str = _JSON,
-        query: Json | None = None,
+        status: int = 200,
     ) -> Any:
         headers = {"Accept": _JSON} | ({} if body is None else {"Content-Type": media})
         with _Exchange(self, _Asked(method, self._path(path, query or {}), body, headers)) as answer:
             text = answer.read()
-        try:
-            return json.loads(text)
-        except ValueError:
-            raise ApiUnavailable(self.url, "what answers there is not Ferryman") from None
+            found = _value(text)
+            if answer.status != status or found is None:
+                raise ApiUnavailable(self.url, f"what answers there, HTTP {answer.status}, is not Ferryman")
+        return found
 
     def _path(self, path: str, query: Json) -> str:
         return self._base + path + (f"?{urlencode(query)}" if query else "")
@@ -263,22 +264,21 @@ class _Exchange:
 
 
 def _problem(answer: http.client.HTTPResponse) -> Json:
-    text = answer.read(1 << 20)
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    problem: Json = found if isinstance(found, dict) else {"title": f"HTTP {answer.status} {answer.reason}"}
+    problem = _object(answer.read(1 << 20)) or {"title": f"HTTP {answer.status} {answer.reason}"}
     if (wait := answer.headers.get("Retry-After", "")).isdigit():
         problem["retryAfter"] = int(wait)
     return problem
 
 
-def _object(text: str) -> Json:
+def _value(text: bytes | str) -> Any:
     try:
-        found = json.loads(text)
+        return json.loads(text)
     except ValueError:
-        return {}
+        return None
+
+
+def _object(text: bytes | str) -> Json:
+    found = _value(text)
     return found if isinstance(found, dict) else {}
 
 

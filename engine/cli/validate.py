@@ -8,6 +8,7 @@ import click
 
 from engine.cli import faults, files, screen
 from engine.jobspec import doors, schema
+from engine.jobspec.document import Media
 from engine.jobspec.problems import Invalid
 from engine.jobspec.task import TaskSpec
 from engine.settings import Settings
@@ -46,7 +47,7 @@ def checked(name: str, text: bytes, settings: Settings) -> TaskSpec:
     allowed = doors.doors_from(
         settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host
     )
-    media = "json" if files.media(name).endswith("json") else "yaml"
+    media: Media = "json" if files.media(name).endswith("json") else "yaml"
     return schema.check(text, media, allowed, settings.body_bytes)
 
 

@@ -118,7 +118,7 @@ def ping(url: str, timeout_seconds: float = _PING_SECONDS) -> str:
         took_ms = (time.perf_counter() - began) * 1000
         info = client.info()
     except (redis.RedisError, OSError, ValueError) as exc:
-        raise BrokerUnavailable(f"{without_password(url)}: {str(exc) or type(exc).__name__}") from exc
+        raise BrokerUnavailable(f"{without_password(url)}: {_reason(exc)}") from exc
     finally:
         client.close()
     name, version = ("valkey", info["valkey_version"]) if "valkey_version" in info else ("redis", None)
@@ -155,6 +155,12 @@ def configured_url() -> str | None:
 def describe(settings: Settings) -> str:
     """The broker of these settings in a few words (`ping`). Raises BrokerUnavailable."""
     return ping(settings.broker_url)
+
+
+def _reason(exc: Exception) -> str:
+    """What the client says, without its number and the address, which stands before it already."""
+    text = re.sub(r"^Error -?\d+ (?:while )?connecting to [^ ]+\. ", "", str(exc) or type(exc).__name__)
+    return text.rstrip(".").lower()
 
 
 def _wheel_program() -> str | None:

@@ -55,12 +55,14 @@ class Child:
     say: Say
     #: Show every line, not only warnings and errors.
     verbose: bool = False
+    #: Say nothing of what it writes: while it starts and stops, when that is known by heart.
+    hushed: bool = False
     restarts: int = 0
     _process: subprocess.Popen[bytes] | None = None
     _began: float = 0.0
     _pause: float = FIRST_PAUSE_SECONDS
     _due: float = 0.0
-    _last: deque[str] = field(default_factory=lambda: deque(maxlen=15))
+    _last: deque[str] = field(default_factory=lambda: deque(maxlen=8))
     _reader: threading.Thread | None = None
 
     @property
@@ -171,7 +173,7 @@ class Child:
                 # A line without a level (a traceback's) belongs to the one before it.
                 if level := _LEVEL.search(line[:120]):
                     loud = level[1] in _LOUD
-                if loud or self.verbose:
+                if self.verbose or (loud and not self.hushed):
                     self.say(self.name, _FRONT.sub("", line, count=1))
 
 

@@ -119,6 +119,7 @@ class Supervisor:
         self.settings = replace(self.settings, broker_url=embedded.url)
         self._broker_words = f"{embedded.program.title}, embedded, append-only file on"
         child = self._child("broker", embedded.command, dict(os.environ))
+        child.hushed = True
         child.start()
         if not self._broker_answers(child, embedded.url) and broker.set_aside(embedded):
             self._say(
@@ -128,6 +129,7 @@ class Supervisor:
             self._broker_answers(child, embedded.url)
         if words := child.failed():
             raise NotStarted(f"the broker did not start ({embedded.program.path}):\n{words}")
+        child.hushed = False
 
     def _broker_answers(self, child: Child, url: str) -> bool:
         deadline = time.monotonic() + _BROKER_SECONDS
@@ -236,6 +238,7 @@ class Supervisor:
         killing = self._killing or self.plan.ephemeral
         counting = self._containers("remove" if killing else "running") if workers else None
         for child in rest:
+            child.hushed = child.name == "broker"
             child.terminate()
             child.end(_STOP_SECONDS)
         if counting:

@@ -1,0 +1,148 @@
+"""The demo's screen for one task: its states, its links and log lines as they come, its result and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import setup_python
+from setup_screen import WIDTH, Stop, say
+
+from engine.cli import faults, files, screen
+from engine.cli.follow import ENDED, Line, Seen, follow, links
+from engine.cli.validate import checked, of_invalid
+from engine.client import ApiError, Client
+from engine.jobspec.problems import Invalid
+from engine.settings import Settings
+from engine.standalone import ports
+
+if TYPE_CHECKING:
+    from engine.jobspec.task import TaskSpec
+
+PORT = 3000
+
+
+def read(file: str, name: str) -> tuple[bytes, TaskSpec]:
+    """The file's text and the task in it. Mistakes are shown as `ferryman validate` shows them; raises Stop."""
+    if not os.path.isfile(file):
+        raise Stop(f"{name}: no such file")
+    text = files.read(file)
+    try:
+        return text, checked(file, text, Settings.from_env())
+    except Invalid as exc:
+        faults.say(name, text, of_invalid(exc))
+        raise Stop("Nothing was started.") from exc
+
+
+def port() -> tuple[int, str]:
+    """Port 3000, or 0 for a free one with the reason in words when it is taken."""
+    try:
+        ports.listen("127.0.0.1", PORT).close()
+    except ports.PortTaken:
+        holder = ports.owner(PORT)
+        by = f"process {holder.pid}, {holder.command}" if holder else "another process"
+        return 0, f" ({PORT} is taken by {by})"
+    return PORT, ""
+
+
+def short_broker(words: str) -> str:
+    """ "valkey 9.1 (embedded)" from the stand-alone's own words."""
+    title, _, rest = words.partition(",")
+    return f"{title} (embedded)" if "embedded" in rest else title
+
+
+def run(url: str, name: str, file: str, text: bytes) -> dict[str, Any]:
+    """Submit over HTTP and show all that happens until the end; returns the task as it ended."""
+    client = Client(url)
+    say()
+    try:
+        task = client.submit(text, files.media(file))
+    except ApiError as exc:
+        raise Stop(f"POST /task  {name}  →  {exc.status}  {exc}", 1) from exc
+    say(f"POST /task  {name}  →  201  {task['id']}")
+    shown = _Shown()
+    for update in follow(client, task):
+        if isinstance(update, Seen):
+            shown.take(update.task)
+            task = update.task
+        elif isinstance(update, Line):
+            shown.log(update)
+        elif update.event.get("kind") == "task":
+            shown.state(task, str(update.event.get("to") or ""))
+    shown.end(task)
+    return task
+
+
+class _Shown:
+    """Lines that only grow: a state is added to the line of states while nothing else came between."""
+
+    def __init__(self) -> None:
+        self._states: list[str] = []
+        self._open = False
+        self._links: set[tuple[object, ...]] = set()
+
+    def state(self, task: dict[str, Any], to: str) -> None:
+        if not to or self._states[-1:] == [to]:
+            return
+        self._states.append(to)
+        if self._open:
+            print(f" → {to}", end="", flush=True)
+        else:
+            lead = f"→ {to}" if len(self._states) > 1 else to
+            print(f"  {screen.harmless(task['name'])}   {lead}", end="", flush=True)
+            self._open = True
+
+    def take(self, task: dict[str, Any]) -> None:
+        for link in links(task):
+            key = (link.get("attempt"), link.get("origin"), link["index"], link["state"])
+            if link["state"] == "WAITING" or key in self._links:
+                continue
+            self._links.add(key)
+            seconds = screen.seconds_between(link.get("startedAt"), link.get("endedAt"))
+            if link["state"] == "ENDED":
+                self._line(
+                    f"    {_title(link)}   {screen.exit_words(link.get('exitCode')) or 'not started'}",
+                    seconds,
+                )
+            elif link["state"] == "SKIPPED":
+                self._line(f"    {_title(link)}   skipped", None)
+
+    def log(self, line: Line) -> None:
+        self._line(f"      {'' if line.stream == 0 else '| '}{screen.log_line(line.text)}", None)
+
+    def end(self, task: dict[str, Any]) -> None:
+        """The result, the seconds from POST to the end, and the whole as JSON."""
+        ended = task.get("completedAt") or task.get("failedAt") or task.get("cancelledAt")
+        seconds = screen.seconds_between(task.get("createdAt"), ended)
+        self._line(
+            f"  {screen.harmless(task['name'])}   {' → '.join(self._states) or task['state']}", seconds
+        )
+        for label in ("result", "error"):
+            if task.get(label):
+                self._line(f"  {label:<9} {screen.harmless(task[label])}", None)
+        assert task["state"] in ENDED
+        say()
+        say(json.dumps(task, indent=2, ensure_ascii=False))
+
+    def _line(self, words: str, seconds: float | None) -> None:
+        if self._open:
+            print(flush=True)
+            self._open = False
+        took = "" if seconds is None else screen.duration(seconds)
+        say(words + (" " * max(2, WIDTH - len(words) - len(took)) + took if took else ""))
+
+
+def _title(link: dict[str, Any]) -> str:
+    name = f"{screen.harmless(link['name'])}   " if link.get("name") else ""
+    return f"{link['kind']:<5} {name}{screen.harmless(link.get('image') or '')}"
+
+
+def say_next() -> None:
+    """What to type next."""
+    command = os.path.relpath(os.path.join(setup_python.VENV, "bin", "ferryman"))
+    say(f"Next   {command + ' standalone':<38} the same stack, to stay, with its dashboard")
+    say(
+        f"       {'deploy/demo examples/convert.yaml':<38} pre, main and post with ffmpeg (needs the internet)"
+    )
+    say(f"       {'deploy/test':<38} the whole test suite")

@@ -1,0 +1,177 @@
+"""A Docker daemon for this run: the one that answers, else Debian's, started here and stopped again."""
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from urllib.parse import urlsplit
+
+import setup_apt
+from setup_screen import Step, Stop
+
+_TETHER = os.path.join(os.path.dirname(setup_apt.__file__), "..", "engine", "standalone", "tether.py")
+_SOCKET = "/var/run/docker.sock"
+_START_SECONDS = 30
+_NO_RULES = ["--iptables=false", "--ip6tables=false"]
+
+
+class _Unix(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def version(host):
+    """The daemon's version at this address, "" when none answers. Raises PermissionError."""
+    parts = urlsplit(host)
+    line = (
+        _Unix(parts.path) if parts.scheme == "unix" else http.client.HTTPConnection(parts.netloc, timeout=10)
+    )
+    try:
+        line.request("GET", "/_ping")
+        answer = line.getresponse()
+        server = answer.headers.get("Server", "")
+        return server.partition("/")[2].split(" ")[0] or "?" if answer.status == 200 else ""
+    except PermissionError:
+        raise
+    except (OSError, http.client.HTTPException):
+        return ""
+    finally:
+        line.close()
+
+
+def find():
+    """(address, version) of the daemon that answers, None when none does. Raises PermissionError."""
+    configured = os.environ.get("FERRYMAN_DOCKER_HOST") or os.environ.get("DOCKER_HOST")
+    rootless = os.path.join(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}", "docker.sock")
+    denied = None
+    for host in [configured] if configured else [f"unix://{_SOCKET}", f"unix://{rootless}"]:
+        try:
+            if found := version(host):
+                return host, found
+        except PermissionError as exc:
+            denied = exc
+    if denied:
+        raise denied
+    return None
+
+
+def refuse_early():
+    """Raise Stop, before anything is done, where no daemon answers and none can be started."""
+    try:
+        if find() or os.geteuid() == 0:
+            if not find() and not shutil.which("dockerd") and not setup_apt.may_install():
+                raise Stop(
+                    "no Docker daemon answers, and there is no apt to install one: install Docker Engine "
+                    "for this system and start it, or set DOCKER_HOST to one that runs"
+                )
+            return
+        reason = "no Docker daemon answers, and only root may install or start one"
+    except PermissionError:
+        reason = "Docker is here, but this user may not use it"
+    raise Stop(
+        f"{reason}.\nEither join the group (sudo usermod -aG docker $USER, log in again), or use rootless Docker "
+        f"(DOCKER_HOST), or: sudo {os.path.relpath(sys.argv[0])}"
+    )
+
+
+class Daemon:
+    """The daemon that this run uses: `with Daemon() as daemon`. One that we started is stopped at the end."""
+
+    def __init__(self):
+        self.started = False
+        self._process = None
+        self._folder = None
+
+    def __enter__(self):
+        found = find()
+        if found:
+            host, number = found
+            os.environ["DOCKER_HOST"] = host
+            Step("docker", f"{number} at {host}").done()
+            return self
+        if os.environ.get("DOCKER_HOST") or os.environ.get("FERRYMAN_DOCKER_HOST"):
+            raise Stop("no Docker daemon answers at DOCKER_HOST: start it, or unset the variable")
+        self._folder = tempfile.mkdtemp(prefix="ferryman-docker-")
+        try:
+            self._install_and_start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _install_and_start(self):
+        if shutil.which("dockerd"):
+            step = Step("docker", "installed, but no daemon runs: starting one for this run")
+        else:
+            step = Step("docker", "no engine here: installing Debian's docker.io, iptables")
+            setup_apt.install(["docker.io", "iptables"], os.path.join(self._folder, "apt.log"))
+            if found := find():
+                # A service manager started it on installation: it is the machine's, and stays.
+                step.done(f"; {found[1]} runs as a service now")
+                return
+            step.done()
+            step = Step("", "daemon started for this run")
+        try:
+            note = self._start()
+        except BaseException:
+            step.broken()
+            raise
+        step.done(note)
+
+    def _start(self):
+        log = os.path.join(self._folder, "dockerd.log")
+        for flags, note in (([], ""), (_NO_RULES, " (without iptables: containers reach this host only)")):
+            if self._comes_up(flags, log):
+                self.started = True
+                return note
+            self.stop()
+        raise Stop(f"dockerd does not start:\n{setup_apt.last_lines(log)}")
+
+    def _comes_up(self, flags, log):
+        command = ["dockerd", "--pidfile", os.path.join(self._folder, "dockerd.pid"), *flags]
+        with open(log, "w") as out:
+            self._process = subprocess.Popen(
+                # Tethered: should this script be killed, the daemon ends with it.
+                [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if version(f"unix://{_SOCKET}"):
+                return True
+            time.sleep(0.1)
+        return False
+
+    def stop(self):
+        """Stop the daemon that we started; another is left alone."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+        self._process = None
+
+    def __exit__(self, *error):
+        self.stop()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)

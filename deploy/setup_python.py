@@ -1,0 +1,94 @@
+"""The virtual environment `.venv`: made when it is missing, brought up to date when setup.cfg changed."""
+
+import glob
+import hashlib
+import os
+import subprocess
+import sys
+
+import setup_apt
+from setup_screen import Step, Stop
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VENV = os.path.join(ROOT, ".venv")
+PYTHON = os.path.join(VENV, "bin", "python")
+EXTRAS = "dev,standalone,postgresql"
+_STAMP = os.path.join(VENV, ".ferryman-setup")
+_LOG = os.path.join(VENV, "setup.log")
+
+
+def is_inside():
+    """True when this very process runs in the environment."""
+    return os.path.realpath(sys.prefix) == os.path.realpath(VENV)
+
+
+def enter(script, arguments):
+    """Make the environment ready, then become the same script in it. Does not return."""
+    prepare()
+    os.execv(PYTHON, [PYTHON, "-u", script, *arguments])
+
+
+def prepare():
+    """Make the environment ready, each thing said before it is done. Raises Stop."""
+    wanted = _fingerprint()
+    if os.path.exists(PYTHON) and _read(_STAMP) == wanted:
+        Step("python", ".venv ready").done()
+        return
+    if os.path.exists(PYTHON):
+        step = Step("python", "bringing .venv up to date with setup.cfg")
+    else:
+        step = Step("python", "making .venv, installing Ferryman and its libraries into it")
+        _make(step)
+    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", f".[{EXTRAS}]"]
+    with open(_LOG, "w") as log:
+        done = subprocess.run(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False
+        )
+    if done.returncode:
+        step.broken()
+        raise Stop(f"pip could not install Ferryman (whole output in {_LOG}):\n{setup_apt.last_lines(_LOG)}")
+    with open(_STAMP, "w") as stamp:
+        stamp.write(wanted)
+    count = len(glob.glob(os.path.join(VENV, "lib", "python*", "site-packages", "*.dist-info")))
+    step.done(f": {count} packages")
+
+
+def _make(step):
+    if not _makes_venvs():
+        if not setup_apt.may_install():
+            step.broken()
+            raise Stop("this Python has no venv: install python3-venv (Debian), then start this again")
+        step.then("this Python has no venv: installing Debian's python3-venv")
+        setup_apt.install(["python3-venv"], os.path.join(ROOT, ".venv-apt.log"))
+        os.unlink(os.path.join(ROOT, ".venv-apt.log"))
+    done = subprocess.run(
+        [sys.executable, "-m", "venv", VENV], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if done.returncode:
+        step.broken()
+        raise Stop(f"python -m venv {VENV} failed:\n{done.stdout.decode('utf-8', 'replace').strip()}")
+
+
+def _makes_venvs():
+    # Debian ships venv without ensurepip, which then fails halfway.
+    done = subprocess.run(
+        [sys.executable, "-c", "import venv, ensurepip"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+def _fingerprint():
+    text = f"{EXTRAS} {ROOT} ".encode()
+    with open(os.path.join(ROOT, "setup.cfg"), "rb") as file:
+        return hashlib.sha256(text + file.read()).hexdigest()
+
+
+def _read(path):
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""

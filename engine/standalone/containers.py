@@ -1,0 +1,43 @@
+"""`python -m engine.standalone.containers running|remove`: this installation's containers here, counted or gone.
+
+A process of its own, so that the supervisor holds neither Docker's client nor a database.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from engine.errors import FerrymanError
+from engine.jobspec.doors import doors_from
+from engine.runtime.docker.runtime import DockerRuntime
+from engine.settings import Settings
+from engine.store.database import Database
+
+
+def main(verb: str) -> int:
+    """Print how many containers run, or how many were removed (running ones; the rest with them)."""
+    settings = Settings.from_env()
+    database = Database(settings, pool=1)
+    try:
+        installation = database.open()
+    finally:
+        database.close()
+    doors = doors_from(settings.bind_sources, settings.networks, settings.data_dir)
+    runtime = DockerRuntime(settings, installation, doors)
+    things = runtime.list()
+    running = [thing for thing in things if thing.kind == "container" and thing.state == "running"]
+    if verb == "remove":
+        # Containers first: a volume that is in use cannot be removed.
+        runtime.remove(
+            [*(t for t in things if t.kind == "container"), *(t for t in things if t.kind != "container")]
+        )
+    print(len(running))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1]))
+    except FerrymanError as exc:
+        print(exc, file=sys.stderr)
+        sys.exit(1)
