@@ -143,8 +143,6 @@ def source_fault(source: str) -> Said | None:
     shown, hint = quoted(source), "write an absolute path of the host such as /srv/media"
     if not source.startswith("/") or ".." in source.split("/"):
         return Said(f"{shown} is no absolute path without ..", hint)
-    if len(source) > MOST_PATH_CHARACTERS:
-        return Said(f"{shown} is longer than {MOST_PATH_CHARACTERS} characters", hint)
     if _PATH_CHARSET.fullmatch(source) is None:
         return Said(
             f"{shown} has a character that paths of mounts may not have",

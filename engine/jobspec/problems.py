@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ Place = tuple[int, int]
 #: More would help nobody, and a hostile text could earn thousands.
 MOST_PROBLEMS = 100
 _SHOWN_CHARACTERS = 60
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 
 class Said(str):
@@ -93,9 +95,7 @@ def path_text(path: Path) -> str:
     for step in path:
         if isinstance(step, int):
             parts.append(f"[{step}]")
-        elif 0 < len(step) <= _SHOWN_CHARACTERS and all(
-            sign.isascii() and (sign.isalnum() or sign in "_-") for sign in step
-        ):
+        elif _PLAIN_KEY.fullmatch(step):
             parts.append(f".{step}" if parts else step)
         else:
             parts.append(f"[{quoted(step)}]")

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, post_load, validates_schema
+from marshmallow import ValidationError, validates_schema
 
 from engine.jobspec import doors as door
 from engine.jobspec import quantities, references
 from engine.jobspec.document import MOST_BYTES, Media
 from engine.jobspec.document import load as load_document
-from engine.jobspec.fields import Choice, Flag, Group, Groups, Quantity, Real, Text, TextMap, Texts, Whole
+from engine.jobspec.fields import Choice, Flag, Group, Groups, Quantity, Text, TextMap, Texts, Whole
+from engine.jobspec.parts import LimitsSchema, MountSchema, RetrySchema, Strict
 from engine.jobspec.plain import dump, load
 from engine.jobspec.problems import Invalid, Path, Said, locate
 from engine.jobspec.task import Doors, TaskSpec
-from engine.jobspec.unknown import unknown_field
 
 __all__ = ["MountSchema", "PostSchema", "PreSchema", "TaskSchema", "check", "dump", "load"]
 
@@ -33,128 +33,17 @@ _IMAGE = "image: ubuntu:24.04"
 _CMD = "cmd: [echo, hello]; a line for the shell goes into run:"
 
 
-class _Strict(Schema):
-    """A map that knows its fields and says what to write for others."""
-
-    #: What it is called in messages.
-    what: ClassVar[str] = ""
-
-    class Meta:
-        unknown = RAISE
-
-    def handle_error(self, error: ValidationError, data: Any, *, many: bool, **kwargs: Any) -> None:
-        """Put our words for unknown fields in place of marshmallow's."""
-        if isinstance(error.messages, dict) and isinstance(data, Mapping):
-            for name in data:
-                if name not in self.load_fields and name in error.messages:
-                    error.messages[name] = [unknown_field(name, self.load_fields, self.what)]
-
-
-class LimitsSchema(_Strict):
-    """What each container of the task may take."""
-
-    what = "limits"
-    cpus = Quantity('cpus: "1.5"', "CPUs, parts allowed", quantities.cpus)
-    cpu = Quantity('cpus: "1.5"', "The same as cpus", quantities.cpus)
-    memory = Quantity(
-        "memory: 512m",
-        "Memory, b k m g t in powers of 1024; swap is not added",
-        partial(quantities.memory_bytes, least=quantities.MEMORY_LEAST_BYTES),
-    )
-
-    @validates_schema(skip_on_field_errors=False)
-    def _one_name(self, data: Mapping[str, Any], **_: Any) -> None:
-        if "cpu" in data and "cpus" in data:
-            raise ValidationError({"cpu": [Said("cpu and cpus are both given", "keep cpus")]})
-
-    @post_load
-    def _cpus(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        if "cpu" in data:
-            data["cpus"] = data.pop("cpu")
-        return data
-
-
-class RetrySchema(_Strict):
-    """How often a failed attempt is tried again, and when."""
-
-    what = "retry"
-    limit = Whole("limit: 3", "Retries after the first attempt: 1 runs at most twice", 0, 10)
-    initialDelay = Quantity("initialDelay: 5s", "Wait before the first retry", quantities.duration_seconds)
-    scalingFactor = Real("scalingFactor: 2", "By what the wait grows with each retry", 1, 10)
-    maxDelay = Quantity("maxDelay: 10m", "The longest wait", quantities.duration_seconds)
-    jitter = Real("jitter: 0.2", "Share of the wait that is drawn at random", 0, 1)
-
-
-class MountSchema(_Strict):
-    """A place in the container: a fresh volume, an allowed host path, or memory."""
-
-    what = "mount"
-    type = Choice("type: volume", "volume, bind or tmpfs", ("volume", "bind", "tmpfs"), required=True)
-    target = Text("target: /data", "Where in the container", 1 << 20, rule=door.target_fault, required=True)
-    source = Text("source: /srv/media", "Host path of a bind", 1 << 20)
-    opts = TextMap("opts: {size: 64m}", "tmpfs: size and mode; bind: mode, ro or rw", 8)
-
-    @validates_schema(skip_on_field_errors=False)
-    def _fitting(self, data: Mapping[str, Any], **_: Any) -> None:
-        rules = {"volume": _volume_faults, "bind": _bind_faults, "tmpfs": _tmpfs_faults}
-        kind = data.get("type")
-        if kind is not None and (faults := rules[kind](data)):
-            raise ValidationError(faults)
-
-
-def _volume_faults(mount: Mapping[str, Any]) -> dict[str, Any]:
-    faults: dict[str, Any] = {}
-    if "source" in mount:
-        faults["source"] = [Said("a volume has no source: it is fresh", "remove it, or write type: bind")]
-    if mount.get("opts"):
-        faults["opts"] = [Said("a volume has no opts: they could mount the host", "remove them")]
-    return faults
-
-
-def _bind_faults(mount: Mapping[str, Any]) -> dict[str, Any]:
-    faults = _opts_faults(mount, {"mode": _bind_mode_fault})
-    source = mount.get("source")
-    if source is None:
-        faults.setdefault("source", [Said("it is missing", "write source: /srv/media")])
-    elif (fault := door.source_fault(source)) is not None:
-        faults["source"] = [fault]
-    return faults
-
-
-def _tmpfs_faults(mount: Mapping[str, Any]) -> dict[str, Any]:
-    faults = _opts_faults(mount, {"size": _size_fault, "mode": references.mode_fault})
-    if "source" in mount:
-        faults["source"] = [Said("a tmpfs has no source", "remove it")]
-    return faults
-
-
-def _opts_faults(mount: Mapping[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:
-    faults: dict[str, Any] = {}
-    for name, value in mount.get("opts", {}).items():
-        rule = rules.get(name)
-        fault = unknown_field(name, rules, "opts") if rule is None else rule(value)
-        if fault is not None:
-            faults[name] = [fault]
-    return {"opts": faults} if faults else {}
-
-
-def _bind_mode_fault(mode: str) -> Said | None:
-    return None if mode in ("ro", "rw") else Said(f"{mode[:20]!r} is neither ro nor rw", "write mode: ro")
-
-
-def _size_fault(size: str) -> Said | None:
-    try:
-        quantities.memory_bytes(size, least=4096)
-    except quantities.BadQuantity as exc:
-        return Said(exc.what, exc.hint)
-    return None
-
-
-class _LinkFields(_Strict):
+class _LinkFields(Strict):
     """What one container runs."""
 
     description = Text("description: what it does", "For people", 4096, rule=references.description_fault)
-    image = Text(_IMAGE, "Image reference", 1 << 20, rule=references.image_fault, required=True)
+    image = Text(
+        _IMAGE,
+        "Image reference",
+        references.MOST_IMAGE_CHARACTERS,
+        rule=references.image_fault,
+        required=True,
+    )
     cmd = Texts(_CMD, "Arguments of the entrypoint, or the command", 1000, rule=references.argument_fault)
     entrypoint = Texts(
         "entrypoint: [python3]", "Replaces the image's entrypoint", 1000, rule=references.argument_fault
@@ -244,7 +133,7 @@ class TaskSchema(_LinkFields):
     what = "task"
     name = Text("name: say hello", "For people", 256, rule=references.name_fault, required=True)
     queue = Text(
-        "queue: default", "Queue whose workers may take it", 1 << 20, rule=references.queue_fault, loose=True
+        "queue: default", "Queue whose workers may take it", 64, rule=references.queue_fault, loose=True
     )
     priority = Whole("priority: 5", "0 to 9, the highest goes first", 0, 9)
     volumes = Texts("volumes: [/tmp]", "Where fresh volumes are mounted", 64, rule=door.target_fault)

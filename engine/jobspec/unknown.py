@@ -93,7 +93,6 @@ _OF_THE_TASK = frozenset(
 
 def unknown_field(name: str, known: Iterable[str], what: str) -> Said:
     """The message for a field `name` that a `what` (task, pre, post, mount …) has not."""
-    names = list(known)
     if what in ("pre", "post") and name in _OF_THE_TASK:
         return Said(
             f"a {what} has no {name} of its own, it shares the task's", "move it to the task, or remove it"
@@ -106,10 +105,12 @@ def unknown_field(name: str, known: Iterable[str], what: str) -> Said:
         return Said("the server fills this in", "remove it")
     if name == "task" and what == "task":
         return Said("unknown field", "write the task's fields at the top, not below task:")
-    return Said("unknown field", _suggestion(name, names))
+    return Said("unknown field", _suggestion(name, list(known)))
 
 
 def _suggestion(name: str, names: list[str]) -> str:
+    if not names:
+        return "remove it"
     other = _OTHER_WORDS.get(name)
     if other in names:
         return f"did you mean {other}?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from dataclasses import dataclass
@@ -150,6 +151,19 @@ UNKNOWN = [
     Row("wrong case", task("workDir: /x\n"), "workDir", "did you mean workdir?", (3, 1)),
     Row("other word", task("environment: {A: b}\n"), "environment", "did you mean env?", (3, 1)),
     Row("nothing near", task("qqq: 1\n"), "qqq", "known are cmd, description", (3, 1)),
+    Row(
+        "4,000 strangers",
+        json.dumps({f"enw{n}": n for n in range(4000)}).encode(),
+        "enw3",
+        "unknown field",
+        media="json",
+    ),
+    Row(
+        "more strangers",
+        task("".join(f"enw{n}: 1\n" for n in range(20))),
+        "enw19",
+        "unknown field; remove it",
+    ),
     Row("long key", task(f"{'q' * 1000}: 1\n"), f'["{"q" * 59}…"]', "unknown field", (3, 1)),
     Row("merge key", task("<<: {A: b}\n"), '["<<"]', "unknown field", (3, 1)),
     Row("_schema", task("_schema: 1\n"), "", "unknown field", None),
@@ -266,7 +280,7 @@ NUMBERS = [
             ("../x", "no queue name"),
             ("a b", "no queue name"),
             ("'!node'", "no queue name"),
-            ("q" * 300, "no queue name"),
+            ("q" * 300, "at most 64"),
             ("unacked_index", "reserved"),
             ("x-abc", "reserved"),
         ]
@@ -304,6 +318,9 @@ COMMANDS = [
     Row("backslash file", task("files: {'..\\x': a}\n"), 'files["..\\x"]', "no relative file name", (3, 9)),
     Row("long file name", task(f"files: {{{'n' * 300}: a}}\n"), f'files["{"n" * 59}…"]', "too long", (3, 9)),
     Row("invisible file name", task('files: {"a\\eb": c}\n'), 'files["a\\u001bb"]', "invisible", (3, 9)),
+    Row(
+        "deep file name", task(f"files: {{{'a/' * 16}b: c}}\n"), f'files["{"a/" * 16}b"]', "too long", (3, 9)
+    ),
     Row("large file", task(f"files: {{a: {'x' * 300_000}}}\n"), "files.a", "at most 262144", (3, 9)),
     Row(
         "101 files",
@@ -361,7 +378,7 @@ DOOR = [
             ("/srv/media/../../etc", "no absolute path without .."),
             ("media", "no absolute path"),
             ("'/srv/media/$x'", "a character"),
-            (f"/srv/media/{'x' * 1024}", "longer than 1024"),
+            (f"/srv/media/{'x' * 1024}", "at most 1024"),
         ]
     ),
     Row("bind without source", mount("type: bind, target: /x"), "mounts[0].source", "missing", (4, 3)),
@@ -406,9 +423,10 @@ DOOR = [
             ("/ferryman/x", "reserved"),
             ("/proc", "reserved"),
             ("/a:b", "a character"),
-            (f"/{'x' * 1024}", "longer than 1024"),
+            (f"/{'x' * 1024}", "at most 1024"),
         ]
     ),
+    Row("long volume", task(f"volumes: [/{'x' * 1024}]\n"), "volumes[0]", "longer than 1024", (3, 11)),
     Row("twice the same target", task("volumes: [/a, /a/]\n"), "volumes[1]", "mounted twice", (3, 15)),
     Row(
         "volume and mount",
