@@ -1,0 +1,284 @@
+"""Stand-ins for the images that the examples name: made from this machine's own programs, labelled as such.
+
+Only for images that are not here, and only when no registry answers within ten seconds: a real image is always
+preferred and never replaced. Each stand-in carries the label ferryman.standin=1; --remove removes only those.
+Exit codes: 0 all there, 1 an image is not to be had, 2 something must be installed or Docker is out of reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import images_tree
+from docker.errors import APIError, ImageNotFound
+
+from engine.errors import FerrymanError
+from engine.model.names import STANDIN
+from engine.runtime.docker.client import Client, translated, words
+from engine.runtime.docker.images import PullFailed, PullStopped, pull
+
+ANSWER_SECONDS = 10.0
+PULL_SECONDS = 900.0
+#: Raised whenever what is built changes, so that an older cache is not used.
+RECIPE = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one stand-in is made: the programs it needs with their apt packages, and the tree."""
+
+    programs: dict[str, str]
+    tree: Callable[[], images_tree.Tree]
+    changes: tuple[str, ...]
+    #: Run inside once built; a non-zero exit means that the stand-in is no good.
+    check: tuple[str, ...]
+
+
+PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+WGET_CHECK = (
+    "httpd -p 127.0.0.1:8099 -h /etc && wget -q -O - http://localhost:8099/passwd >/dev/null || exit 1;"
+    " wget -q -O - http://name.invalid/; test $? -lt 100"
+)
+BUSYBOX = Recipe(
+    {"busybox": "busybox-static", "wget": "wget"},
+    images_tree.busybox,
+    (PATH, 'CMD ["sh"]'),
+    ("sh", "-c", WGET_CHECK),
+)
+RECIPES = {
+    "busybox:1.36": BUSYBOX,
+    "alpine:3.18.3": BUSYBOX,
+    "ubuntu:mantic": Recipe(
+        {"bash": "bash"}, images_tree.bash, (PATH, 'CMD ["/bin/bash"]'), ("sh", "-c", "echo | cat")
+    ),
+    "jrottenberg/ffmpeg:3.4-scratch": Recipe(
+        {"ffmpeg": "ffmpeg"},
+        images_tree.ffmpeg,
+        (PATH, 'ENTRYPOINT ["ffmpeg"]', 'CMD ["--help"]'),
+        ("-version",),
+    ),
+}
+
+
+class Unavailable(Exception):
+    """An image that is not to be had; the exit code says whether something must be installed."""
+
+    def __init__(self, words: str, code: int) -> None:
+        super().__init__(words)
+        self.code = code
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do as the command line says; returns the exit code."""
+    options = _options(arguments)
+    say = (lambda text: None) if options.quiet else (lambda text: print(text, flush=True))
+    client = Client(os.environ.get("FERRYMAN_DOCKER_HOST", ""), timeout=300)
+    try:
+        if options.remove:
+            return _remove(client, options.names, say)
+        return _provide(client, options, say)
+    except Unavailable as exc:
+        print(f"deploy/images: {exc}", file=sys.stderr)
+        return exc.code
+    except (FerrymanError, images_tree.NotInstalled) as exc:
+        print(f"deploy/images: {exc}", file=sys.stderr)
+        return 2
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="deploy/images", description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which of {', '.join(RECIPES)}; default: all"
+    )
+    parser.add_argument("--remove", action="store_true", help="remove stand-ins (labelled ones only)")
+    parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="where built stand-ins are kept for the next run; default: .venv/standins",
+    )
+    parser.add_argument("--made", metavar="FILE", help="write the names of those that were made, one a line")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        if name not in RECIPES:
+            parser.error(f"{name} is none of {', '.join(RECIPES)}")
+    options.names = list(dict.fromkeys(options.names)) or list(RECIPES)
+    options.cache = Path(options.cache or Path(__file__).resolve().parent.parent / ".venv" / "standins")
+    return options
+
+
+def _provide(client: Client, options: argparse.Namespace, say: Callable[[str], None]) -> int:
+    missing = [name for name in options.names if not _is_there(client, name)]
+    for name in options.names:
+        if name not in missing:
+            say(f"{name:32} there")
+    to_build = [name for name, pulled in _ask(client, missing, say) if not pulled]
+    needed = [name for name in to_build if not _cached(options.cache, name).exists()]
+    _install(needed, say)
+    made = []
+    try:
+        for name in to_build:
+            _build(client, name, options.cache, say)
+            made.append(name)
+    finally:
+        # Also after a failure: whoever cleans up must know what was made until then.
+        if options.made:
+            Path(options.made).write_text("".join(f"{name}\n" for name in made))
+    return 0
+
+
+def _is_there(client: Client, name: str) -> bool:
+    try:
+        with translated("looking for an image"):
+            client.api.inspect_image(name)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def _ask(client: Client, names: Sequence[str], say: Callable[[str], None]) -> list[tuple[str, bool]]:
+    """Ask the daemon to pull, all at once; (name, whether it came). Raises Unavailable when a registry says no."""
+    if not names:
+        return []
+    with ThreadPoolExecutor(len(names)) as pool:
+        return list(zip(names, pool.map(lambda name: _pulled(client, name, say), names), strict=True))
+
+
+def _pulled(client: Client, name: str, say: Callable[[str], None]) -> bool:
+    began, answered = time.monotonic(), False
+
+    def progress(text: str) -> None:
+        nonlocal answered
+        answered = True
+
+    def stop() -> bool:
+        return time.monotonic() - began > (PULL_SECONDS if answered else ANSWER_SECONDS)
+
+    try:
+        pull(client, name, progress, stop)
+    except PullStopped:
+        if answered:
+            raise Unavailable(f"pulling {name} took longer than {PULL_SECONDS:g} s", 1) from None
+        return False
+    except PullFailed as exc:
+        if exc.is_unreachable:
+            return False
+        raise Unavailable(f"a registry answers, but does not give out {name}: {exc.words}", 1) from exc
+    say(f"{name:32} pulled                {time.monotonic() - began:6.1f} s")
+    return True
+
+
+def _install(names: Sequence[str], say: Callable[[str], None]) -> None:
+    """Install what the recipes need and this machine lacks; says so first. Raises Unavailable (2)."""
+    wanted = {program: package for name in names for program, package in RECIPES[name].programs.items()}
+    packages = sorted({package for program, package in wanted.items() if shutil.which(program) is None})
+    if not packages:
+        return
+    listed = " ".join(packages)
+    reason = f"no registry answers, and stand-ins for {', '.join(names)} need {listed}"
+    if shutil.which("apt-get") is None:
+        raise Unavailable(f"{reason}: install them with this system's package manager, then come again", 2)
+    if os.geteuid() != 0:
+        raise Unavailable(f"{reason}: sudo apt-get install {listed}, then come again", 2)
+    say(f"installing Debian's {', '.join(packages)}")
+    apt = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "-qq"]
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in ([*apt, "update"], [*apt, "install", "-y", "--no-install-recommends", *packages]):
+        done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=900, check=False)
+        # A list that could not be fetched may be an old one that still serves: the installation decides.
+        if done.returncode and command[-1] != "update":
+            raise Unavailable(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}", 2)
+
+
+def _cached(cache: Path, name: str) -> Path:
+    return cache / f"{name.replace('/', '_').replace(':', '_')}-{os.uname().machine}-{RECIPE}.tar"
+
+
+def _build(client: Client, name: str, cache: Path, say: Callable[[str], None]) -> None:
+    began, file = time.monotonic(), _cached(cache, name)
+    how = "from the cache" if file.exists() else "built"
+    if not file.exists():
+        _write(RECIPES[name].tree(), file)
+    _import(client, name, file)
+    if not _works(client, name) and RECIPES[name] is BUSYBOX:
+        # Debian's busybox-static has been seen to die in wget; GNU wget with its libraries takes its place.
+        _write(images_tree.busybox(own_wget=False), file)
+        _import(client, name, file)
+        how += ", with GNU wget"
+    if not _works(client, name):
+        _forget(client, name)
+        file.unlink(missing_ok=True)
+        raise Unavailable(f"the stand-in for {name} does not work here: pull the real image", 1)
+    say(f"{name:32} stand-in {how}   {time.monotonic() - began:6.1f} s")
+
+
+def _write(tree: images_tree.Tree, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    half = file.with_suffix(f".{os.getpid()}")
+    tree.write(half)
+    half.replace(file)
+
+
+def _import(client: Client, name: str, file: Path) -> None:
+    repository, _, tag = name.rpartition(":")
+    changes = [*RECIPES[name].changes, f"LABEL {STANDIN}=1"]
+    try:
+        with translated(f"importing {name}"):
+            answer = client.api.import_image(str(file), repository=repository, tag=tag, changes=changes)
+    except APIError as exc:
+        raise Unavailable(f"{name} cannot be imported: {words(exc)}", 1) from exc
+    if '"error"' in answer:
+        raise Unavailable(f"{name} cannot be imported: {answer.strip()[-300:]}", 1)
+
+
+def _works(client: Client, name: str) -> bool:
+    """Run the recipe's check in a container without network."""
+    api = client.api
+    with translated(f"trying {name}"):
+        made = api.create_container(
+            name,
+            list(RECIPES[name].check),
+            labels={STANDIN: "check"},
+            host_config=api.create_host_config(network_mode="none", init=True),
+        )
+        try:
+            api.start(made["Id"])
+            return api.wait(made["Id"], timeout=30)["StatusCode"] == 0
+        except APIError:
+            return False
+        finally:
+            api.remove_container(made["Id"], force=True)
+
+
+def _remove(client: Client, names: Sequence[str], say: Callable[[str], None]) -> int:
+    left = 0
+    with translated("listing the stand-ins"):
+        labelled = client.api.images(filters={"label": f"{STANDIN}=1"})
+    for name in [tag for image in labelled for tag in image.get("RepoTags") or () if tag in names]:
+        try:
+            with translated(f"removing {name}"):
+                _forget(client, name)
+            say(f"{name:32} removed")
+        except APIError as exc:
+            left += 1
+            print(f"deploy/images: {name} stays: {words(exc)}", file=sys.stderr)
+    return 1 if left else 0
+
+
+def _forget(client: Client, name: str) -> None:
+    client.api.remove_image(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
