@@ -17,7 +17,8 @@ _POSITION = ("stdout_stamp", "stdout_frames", "stderr_stamp", "stderr_frames")
 
 def _record(row: sa.Row[Any]) -> Link:
     found = {key: value for key, value in row._mapping.items() if key not in _POSITION}
-    return Link(**{**found, "index": found.pop("link"), "state": LinkState(found["state"])})
+    index = found.pop("link")
+    return Link(**{**found, "index": index, "state": LinkState(found["state"])})
 
 
 def insert(c: sa.Connection, rows: Sequence[Link]) -> None:

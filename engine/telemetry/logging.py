@@ -18,8 +18,8 @@ class _Line(logging.Formatter):
         return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)
 
 
-def configure(level: str | int) -> None:
-    """Send this process's lines to standard error, from `level` on. Called once, at its start."""
+def configure(level: str | int, ours: str | int | None = None) -> None:
+    """Send this process's lines to standard error, from `level` on, Ferryman's own from `ours` on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         _Line("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -27,5 +27,6 @@ def configure(level: str | int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger("ferryman").setLevel(level if ours is None else ours)
     for chatty in ("urllib3", "docker", "alembic", "kombu", "amqp"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

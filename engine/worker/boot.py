@@ -1,7 +1,7 @@
 """What Celery imports in a worker: registers run_link, and ties our threads to the worker's signals.
 
-In order: `celeryd_init` gives the process a name of its own; `celeryd_after_setup` opens database, broker and
-daemon (or ends the process with a sentence) and adds the node's queue; `worker_ready` starts the threads.
+In order: `celeryd_init` gives the process a name of its own; `worker_init` opens database, broker and daemon
+(or ends the process with a sentence) and adds the node's queue; `worker_ready` starts the threads.
 """
 
 from __future__ import annotations
@@ -58,11 +58,13 @@ def _name_this_worker(sender: str, instance: Any, conf: Any, options: dict[str, 
 
 @signals.setup_logging.connect
 def _log_as_ours(loglevel: Any = None, **_: Any) -> None:
-    configure(loglevel or Settings.from_env().log_level)
+    # Celery's own lines by its --loglevel, ours by FERRYMAN_LOG_LEVEL: what a node joins is worth a line.
+    configure(loglevel or "WARNING", Settings.from_env().log_level)
 
 
-@signals.celeryd_after_setup.connect
-def _open(sender: str, instance: Any, conf: Any, **_: Any) -> None:
+@signals.worker_init.connect
+def _open(sender: Any, **_: Any) -> None:
+    instance = sender
     try:
         settings = Settings.from_env()
         db = Database(settings, pool=instance.concurrency + 8)
@@ -86,12 +88,6 @@ def _open(sender: str, instance: Any, conf: Any, **_: Any) -> None:
     )
     set_here(here)
     instance.app.amqp.queues.select_add(here.own_queue)
-    log.info(
-        "joined installation %s: database %s, broker %s",
-        site.installation,
-        without_password(settings.database_url),
-        without_password(settings.broker_url),
-    )
 
 
 def _match_broker(settings: Settings, installation: str) -> None:
@@ -114,6 +110,13 @@ def _end(sentence: str) -> None:
 @signals.worker_ready.connect
 def _start(sender: Any, **_: Any) -> None:
     here = get_here()
+    settings = here.site.settings
+    log.info(
+        "joined installation %s: database %s, broker %s",
+        here.site.installation,
+        without_password(settings.database_url),
+        without_password(settings.broker_url),
+    )
     threads = NodeThreads(here)
     leaving = Leaving(here, threads)
     signals.worker_shutting_down.connect(leaving.on_signal, weak=False)

@@ -45,9 +45,9 @@ class SturdyConsumer(Consumer):
         """Connect, trying after 0.5, 0.75, 1, 1 … s; Celery's 2, 4 … 30 s come back up to 16 s late."""
         ensure = conn.ensure_connection
 
-        def quickly(callback: Any, retries: Any, **kwargs: Any) -> Any:
+        def quickly(errback: Any, retries: Any, **kwargs: Any) -> Any:
             return ensure(
-                callback,
+                errback,
                 retries,
                 **kwargs | {"interval_start": 0.5, "interval_step": 0.25, "interval_max": 1},
             )
