@@ -1,0 +1,31 @@
+# One line per habit. `deploy/test` is the whole; these are its parts, on a machine that it has set up.
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest -m "not long"
+
+.PHONY: quick unit integration conformance chaos browser lint types house bench demo test
+
+quick: ## what thinks, the stores and the simulator: at most two minutes
+	$(PYTEST) -q $(wildcard tests/unit tests/conformance tests/simulator)
+unit:
+	$(PYTEST) -q tests/unit
+integration:
+	$(PYTEST) tests/integration
+conformance:
+	$(PYTEST) tests/conformance
+chaos:
+	$(PYTEST) tests/chaos
+browser:
+	$(PYTEST) tests/browser
+lint:
+	.venv/bin/ruff check . && .venv/bin/ruff format --check .
+types:
+	.venv/bin/mypy
+house: ## the contracts between rooms, then the longest files
+	.venv/bin/lint-imports
+	@find engine api -name '*.py' | xargs wc -l | sort -rn | sed -n 2,6p
+bench:
+	$(PYTHON) -m tests.bench
+demo:
+	deploy/demo
+test:
+	deploy/test

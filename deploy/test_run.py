@@ -1,0 +1,152 @@
+"""What `deploy/test` does, in order: .venv, Debian packages, Docker, stand-ins, linters, pytest, all away again."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+import setup_apt
+import setup_docker
+import setup_python
+from setup_screen import Step, Stop, forgive_the_terminal, say
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LINTERS = (
+    ("ruff check", ["ruff", "check", "--quiet", "."]),
+    ("ruff format", ["ruff", "format", "--check", "--quiet", "."]),
+    ("mypy", ["mypy", "--no-error-summary"]),
+    ("lint-imports", ["lint-imports", "--no-cache"]),
+)
+
+
+def _program(*names: str) -> Callable[[], bool]:
+    return lambda: any(shutil.which(name) for name in names)
+
+
+def _postgresql() -> bool:
+    return bool(glob.glob("/usr/lib/postgresql/*/bin/initdb")) or shutil.which("initdb") is not None
+
+
+def _embedded_broker() -> bool:
+    return bool(shutil.which("redis-server") or shutil.which("valkey-server"))
+
+
+#: Debian package -> whether what it brings is here already, whoever brought it.
+NEEDED: dict[str, Callable[[], bool]] = {
+    "redis-server": _embedded_broker,
+    "postgresql": _postgresql,
+    "chromium": _program("chromium", "chromium-browser", "google-chrome"),
+    "ffmpeg": _program("ffmpeg"),
+    "wget": _program("wget"),
+    "busybox-static": _program("busybox"),
+    "curl": _program("curl"),
+}
+
+
+def main(script: str, arguments: list[str]) -> int:
+    """Run it all; returns the exit status."""
+    forgive_the_terminal()
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt)
+    try:
+        if not setup_python.is_inside():
+            _refuse_early()
+            setup_python.enter(os.path.abspath(script), arguments)
+        with contextlib.ExitStack() as stage:
+            try:
+                return _inside(arguments, stage)
+            finally:
+                for number in _SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)
+    except Stop as exc:
+        print(exc, file=sys.stderr)
+        return exc.status
+    except KeyboardInterrupt:
+        say("\nStopped by you. Nothing is left running.")
+        return 130
+
+
+def _refuse_early() -> None:
+    setup_docker.refuse_early()
+    missing = _missing()
+    if missing and not setup_apt.may_install():
+        names = " ".join(missing)
+        raise Stop(
+            f"the tests need what this machine lacks: sudo apt-get install {names} (or this system's own)"
+        )
+
+
+def _missing() -> list[str]:
+    return [package for package, is_here in NEEDED.items() if not is_here()]
+
+
+def _inside(arguments: Sequence[str], stage: contextlib.ExitStack) -> int:
+    import setup_images
+
+    os.chdir(setup_python.ROOT)
+    os.environ["PATH"] = (
+        os.path.join(setup_python.VENV, "bin") + os.pathsep + os.environ.get("PATH", os.defpath)
+    )
+    _install(_missing())
+    stage.enter_context(setup_docker.Daemon())
+    stage.enter_context(setup_images.standins(sorted(setup_images.images.RECIPES)))
+    complaints = [name for name, command in LINTERS if not _holds(name, command)]
+    code = _pytest(arguments)
+    if complaints:
+        print(f"{', '.join(complaints)}: see above", file=sys.stderr)
+    return code or (1 if complaints else 0)
+
+
+def _install(packages: Sequence[str]) -> None:
+    if not packages:
+        Step("servers", "Redis, PostgreSQL, Chromium, ffmpeg there").done()
+        return
+    step = Step("servers", f"installing Debian's {', '.join(packages)}")
+    with tempfile.NamedTemporaryFile(prefix="ferryman-apt-") as log:
+        try:
+            setup_apt.install(packages, log.name)
+        except BaseException:
+            step.broken()
+            raise
+    step.done()
+
+
+def _holds(name: str, command: Sequence[str]) -> bool:
+    step = Step("lint", name)
+    done = subprocess.run(
+        [os.path.join(setup_python.VENV, "bin", command[0]), *command[1:]],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    step.done("" if done.returncode == 0 else ": complains")
+    if done.returncode:
+        print(done.stdout, flush=True)
+    return done.returncode == 0
+
+
+def _pytest(arguments: Sequence[str]) -> int:
+    """Pytest as a child that gets our signals; without a choice of its own, all but what is marked long."""
+    given = [a for a in arguments if a != "--long"]
+    ring = [] if "--long" in arguments or "-m" in given else ["-m", "not long"]
+    # Servers were just installed: a test that finds none has found a fault.
+    environment = {**os.environ, "CI": os.environ.get("CI", "true")}
+    child = subprocess.Popen([setup_python.PYTHON, "-m", "pytest", *ring, *given], env=environment)
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        # On a terminal it got the same Ctrl-C, and cleans up.
+        child.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(60)
+        child.kill()
+        raise
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
