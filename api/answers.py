@@ -69,12 +69,14 @@ class RetryAnswer(RetrySchema):
     attempts = fields.Integer(metadata={"description": "Retries so far"})
 
 
-class TaskAnswer(TaskSchema):
-    """A task: what was asked for, and what became of it."""
+class _Identity(Schema):
+    """What comes first in a task's answer."""
 
     id = fields.String()
     jobId = fields.String()
     position = fields.Integer()
+    name = fields.String()
+    description = fields.String()
     state = fields.String(
         metadata={
             "enum": [
@@ -82,6 +84,11 @@ class TaskAnswer(TaskSchema):
             ]
         }
     )  # fmt: skip
+
+
+class TaskAnswer(TaskSchema, _Identity):  # type: ignore[misc] # same fields, other order
+    """A task: what was asked for, and what became of it."""
+
     createdAt = _time("When it was submitted")
     scheduledAt = _time("When its last message was sent")
     startedAt = _time("When it was claimed first")
@@ -96,7 +103,7 @@ class TaskAnswer(TaskSchema):
     attempt = fields.Integer()
     delivery = fields.Integer()
     crashes = fields.Integer()
-    retry = fields.Nested(RetryAnswer)
+    retry = fields.Nested(RetryAnswer)  # type: ignore[assignment]
     attempts = fields.List(fields.Nested(AttemptAnswer))
     links = fields.List(fields.Nested(LinkAnswer), metadata={"description": "Links of the present run"})
 

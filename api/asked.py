@@ -22,25 +22,30 @@ class _Asked(Schema):
     error_messages = {"unknown": "no such parameter here"}  # noqa: RUF012 - marshmallow reads it so
 
 
+def _size(default: int) -> Any:
+    bounds = validate.Range(1, MOST_SIZE, error="expected a number from 1 to {max}")
+    return fields.Integer(load_default=default, validate=bounds)
+
+
+def _searchable(text: str) -> None:
+    if not all(sign.isprintable() for sign in text):
+        raise ValidationError("expected words without control characters")
+
+
+def _few_words(text: str) -> None:
+    if len(text.split()) > jobs.MOST_WORDS:
+        raise ValidationError(f"at most {jobs.MOST_WORDS} words")
+
+
 class _Paged(_Asked):
     page = fields.Integer(
         load_default=1, validate=validate.Range(1, MOST_PAGES, error="expected a number from 1 to {max}")
     )
     q = fields.String(
         load_default="",
-        validate=validate.Length(max=200, error="at most {max} characters"),
+        validate=[validate.Length(max=200, error="at most {max} characters"), _searchable],
         metadata={"description": "Words to look for"},
     )
-
-
-def _size(default: int) -> Any:
-    bounds = validate.Range(1, MOST_SIZE, error="expected a number from 1 to {max}")
-    return fields.Integer(load_default=default, validate=bounds)
-
-
-def _few_words(text: str) -> None:
-    if len(text.split()) > jobs.MOST_WORDS:
-        raise ValidationError(f"at most {jobs.MOST_WORDS} words")
 
 
 class JobList(_Paged):
@@ -49,7 +54,7 @@ class JobList(_Paged):
     size = _size(20)
     q = fields.String(
         load_default="",
-        validate=[validate.Length(max=200, error="at most {max} characters"), _few_words],
+        validate=[validate.Length(max=200, error="at most {max} characters"), _searchable, _few_words],
         metadata={"description": "Words of name or description; tag:x for a tag. All must fit"},
     )
     state = fields.Enum(JobState, by_value=True, load_default=None)

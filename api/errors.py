@@ -72,7 +72,21 @@ def http_error(exc: HTTPException) -> Response | HTTPException:
         return problem.problem(
             405, f"{request.method} is not for this path; it takes {allowed}", headers={"Allow": allowed}
         )
+    if isinstance(said := getattr(exc, "data", None), dict) and "messages" in said:
+        return parameters(status, said["messages"])
     return problem.problem(status, exc.description or exc.name)
+
+
+def parameters(status: int, messages: dict[str, dict[str, list[str]]]) -> Response:
+    """What is wrong behind the question mark: webargs's messages, parameter by parameter."""
+    found = [
+        {"path": name, "message": text, "hint": "GET /openapi.json lists the parameters"}
+        for place in messages.values()
+        for name, texts in place.items()
+        for text in texts
+    ]
+    sentence = "; ".join(f"{one['path']}: {one['message']}" for one in found)
+    return problem.problem(status, sentence[:500], found[:20])
 
 
 def defect(exc: Exception) -> Response:

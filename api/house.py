@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -13,12 +14,17 @@ from typing import Any, cast
 from flask import current_app
 
 from api.feed import Feed
+from engine.errors import BrokerUnavailable, WrongInstallation
 from engine.jobspec import doors
 from engine.jobspec.task import Doors
+from engine.lifecycle.site import Site
 from engine.settings import Settings
 from engine.store.database import Database
 
 log = logging.getLogger("ferryman.api")
+
+#: gunicorn ends as a whole, and starts no other worker, when one exits so (its WORKER_BOOT_ERROR).
+_HALT = 3
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,30 @@ def build(settings: Settings) -> House:
 
 
 def start_background(house: House) -> None:
-    """Start what makes submitted work move: the thread that sends, and the repairs."""
+    """Start what makes submitted work move: the thread that sends, and the repairs.
+
+    Raises WrongInstallation. A broker that is away is no reason not to serve: rows wait until it is back.
+    """
+    # Only a process that sends loads Celery.
     from engine.dispatch.outbox import Flusher
+    from engine.dispatch.queues import Broker
     from engine.reconcile import loop
 
+    broker = Broker(house.settings)
+    try:
+        broker.claim_for(house.installation)
+    except BrokerUnavailable as exc:
+        log.warning("the broker is away, what is submitted waits: %s", exc)
+    finally:
+        broker.close()
     Flusher(house.db, house.settings).start()
-    loop.start(house.db, house.settings)
+    loop.start(Site(house.db, house.settings, house.installation), _end_process)
+
+
+def _end_process(exc: WrongInstallation) -> None:
+    """The broker became another installation's: nothing may be sent there any more."""
+    log.critical("%s", exc)
+    os._exit(_HALT)
 
 
 def end_streams_on_signal(house: House) -> None:

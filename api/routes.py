@@ -84,8 +84,8 @@ def _documented(surface: Blueprint, route: Route) -> Callable[..., Any]:
     if route.body is not None:
         view = surface.doc(requestBody=_body(route.body, _BODIES))(view)
     if route.answer is None:
-        return surface.response(route.status, content_type="text/event-stream")(view)  # type: ignore[no-any-return]
-    return surface.response(route.status, route.answer)(view)  # type: ignore[no-any-return]
+        return surface.response(route.status, content_type="text/event-stream")(view)
+    return surface.response(route.status, route.answer)(view)
 
 
 def _body(schema: type[Schema], kinds: Sequence[str]) -> dict[str, Any]:

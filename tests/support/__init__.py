@@ -1,0 +1,1 @@
+"""What tests stand on: servers, builders, waiting. Imported as `tests.support.…`."""

@@ -1,0 +1,116 @@
+"""Databases for tests: a SQLite file, or a fresh database on a throwaway PostgreSQL that is started once a run."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from engine.settings import Settings
+from engine.store.database import Database
+
+KINDS = ("sqlite", "postgresql")
+
+
+@dataclass
+class Postgres:
+    """A running server; `new` makes a database that is already migrated."""
+
+    port: int
+    directory: Path
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def url(self, database: str) -> str:
+        """Where SQLAlchemy finds a database."""
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
+
+    def new(self, *, empty: bool = False) -> str:
+        """The URL of a fresh database."""
+        name = f"t{os.getpid()}_{next(self._numbers)}"
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {'template1' if empty else 'migrated'}")
+        return self.url(name)
+
+    def sql(self, statement: str) -> None:
+        """Run one statement as the superuser, outside a transaction."""
+        import psycopg
+
+        with psycopg.connect(f"host=127.0.0.1 port={self.port} user=postgres", autocommit=True) as c:
+            c.execute(statement)  # type: ignore[arg-type]
+
+    def stop(self) -> None:
+        """Stop at once, cutting every connection."""
+        _control(self.directory, "-m", "immediate", "-w", "stop")
+
+    def start(self) -> None:
+        """Start, on the same port with the same data."""
+        words = f"-p {self.port} -k {self.directory} -c listen_addresses=127.0.0.1 -c max_connections=200 -c fsync=off"
+        _control(self.directory, "-o", words, "-l", str(self.directory / "log"), "-w", "start")
+
+
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """A server of our own on a free port; skips at home and fails in CI when PostgreSQL is not installed."""
+    if _program("initdb") is None:
+        missing("PostgreSQL is not installed: apt-get install postgresql-15")
+    directory = Path(tempfile.mkdtemp(prefix="ferryman-pg-"))
+    if os.geteuid() == 0:
+        shutil.chown(directory, "postgres", "postgres")
+    _run(_program("initdb") or "", "-D", str(directory / "data"), "-A", "trust", "-U", "postgres", "-N")
+    server = Postgres(free_port(), directory)
+    server.start()
+    try:
+        server.sql("CREATE DATABASE migrated")
+        db = Database(Settings(database_url=server.url("migrated")))
+        db.open()
+        with db.begin() as c:
+            # The next test's database has an installation of its own.
+            c.exec_driver_sql("DELETE FROM installation")
+            c.exec_driver_sql("DELETE FROM lapses")
+        db.close()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def missing(what: str) -> None:
+    """Skip at home, fail in CI: a missing server never turns into a green run."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody had a moment ago."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def _control(directory: Path, *words: str) -> None:
+    _run(_program("pg_ctl") or "", "-D", str(directory / "data"), *words)
+
+
+def _program(name: str) -> str | None:
+    found = shutil.which(name)
+    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return found or (str(installed[-1]) if installed else None)
+
+
+def _run(*words: str) -> None:
+    # PostgreSQL refuses to run as root. Its server inherits no pipe of ours, which would never end.
+    user = ("runuser", "-u", "postgres", "--") if getpass.getuser() == "root" else ()
+    with tempfile.TemporaryFile() as said:
+        done = subprocess.run([*user, *words], stdout=said, stderr=said, timeout=60, cwd="/")
+        said.seek(0)
+        assert done.returncode == 0, said.read().decode()

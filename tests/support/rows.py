@@ -1,0 +1,94 @@
+"""Rows for tests of the store: a submitted task, and one that runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from engine.jobspec.task import LinkSpec, TaskSpec
+from engine.lifecycle.submit import submit
+from engine.model.records import Link, Node, Task
+from engine.model.states import LinkState, NodeState
+from engine.settings import Settings
+from engine.store import links, nodes, tables, tasks
+from engine.store.database import Database
+
+
+def spec(name: str = "say hello", **fields: Any) -> TaskSpec:
+    """A task of one link, or with what is given."""
+    return TaskSpec(name=name, main=LinkSpec(image="busybox:1.36", cmd=("true",)), **fields)
+
+
+def submitted(db: Database, name: str = "say hello", **fields: Any) -> Task:
+    """A task as `submit` stores it."""
+    done = submit(db, spec(name, **fields), Settings())
+    with db.read() as c:
+        found = tasks.get(c, done.task_id)
+    assert found is not None
+    return found
+
+
+def live_node(db: Database, id: str = "n1", queues: tuple[str, ...] = ("default",)) -> str:
+    """A node that is LIVE; returns its id."""
+    node = Node(
+        id=id,
+        name=f"w@{id}",
+        host="here",
+        state=NodeState.JOINING,
+        beat=0,
+        docker_ok=True,
+        looked=0,
+        lapse_no=None,
+        queues=queues,
+        slots=1,
+        daemon=None,
+        started_at=0,
+        seen_at=0,
+    )
+    with db.begin() as c:
+        nodes.insert(c, node)
+        assert nodes.move(c, id, NodeState.LIVE, [NodeState.JOINING])
+    return id
+
+
+def running(db: Database, name: str = "say hello", node: str | None = None, **fields: Any) -> Task:
+    """A task that a node has claimed, with its one link."""
+    task = submitted(db, name, **fields)
+    if node is None:
+        with db.read() as c:
+            known = nodes.get(c, "n1")
+        node = "n1" if known else live_node(db)
+    with db.begin() as c:
+        assert tasks.claim(c, task.token, node)
+        tasks.begin_attempt(c, task.token, node)
+        links.insert(c, [_link(task)])
+        found = tasks.get(c, task.id)
+    assert found is not None
+    return found
+
+
+def _link(task: Task) -> Link:
+    return Link(
+        task_id=task.id,
+        attempt=task.attempt,
+        origin=task.delivery,
+        index=0,
+        kind="main",
+        name=task.name,
+        image="busybox:1.36",
+        always=False,
+        state=LinkState.WAITING,
+        container_id=None,
+        confirmed_by=None,
+        exit_code=None,
+        error=None,
+        started_at=None,
+        ended_at=None,
+    )
+
+
+def count(db: Database, table: str) -> int:
+    """Rows in a table: what a refused request must leave as it was."""
+    with db.read() as c:
+        return int(c.scalar(sa.select(sa.func.count()).select_from(tables.metadata.tables[table])) or 0)
