@@ -131,7 +131,7 @@ def tag_fault(tag: str) -> Said | None:
 
 def description_fault(text: str) -> Said | None:
     """As for a name, but lines may end."""
-    return _invisible(text.replace("\n", " ").replace("\t", " "))
+    return _invisible(text.replace("\r\n", " ").replace("\n", " ").replace("\t", " "))
 
 
 def _invisible(text: str) -> Said | None:

@@ -22,7 +22,17 @@ from engine.jobspec.plain import dump, load
 from engine.jobspec.problems import Invalid, Path, Said, locate
 from engine.jobspec.task import Doors, TaskSpec
 
-__all__ = ["MountSchema", "PostSchema", "PreSchema", "TaskSchema", "check", "dump", "load"]
+__all__ = [
+    "LimitsSchema",
+    "MountSchema",
+    "PostSchema",
+    "PreSchema",
+    "RetrySchema",
+    "TaskSchema",
+    "check",
+    "dump",
+    "load",
+]
 
 MOST_FILE_CHARACTERS = 256 << 10
 MOST_FILES_BYTES = 512 << 10

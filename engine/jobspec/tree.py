@@ -102,7 +102,10 @@ class Builder:
         """Begin a map or list. Raises Invalid beyond the bounds, or where a key is wanted."""
         if self.wants_key:
             raise refused(
-                "a key is a map or list", "write a text as key", at, path_text(self._frames[-1].path)
+                "a key is a map or list",
+                "write a text as key; {{ … }} is not supported yet",
+                at,
+                path_text(self._frames[-1].path),
             )
         if len(self._frames) >= MOST_DEPTH:
             raise refused(f"nested deeper than {MOST_DEPTH} levels", "write it flatter", at)

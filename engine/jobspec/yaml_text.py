@@ -35,7 +35,9 @@ def read(text: str) -> Builder:
         at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         if "nesting depth" in str(exc.problem):
             raise refused(f"nested deeper than {MOST_DEPTH} levels", "write it flatter", at) from exc
-        raise refused(f"this is no YAML: {exc.problem or exc.context}", _remedy(text, at[0]), at) from exc
+        raise refused(
+            f"this is no YAML: {exc.problem or exc.context}", _remedy(text, at, str(exc.problem)), at
+        ) from exc
     except yaml.YAMLError as exc:
         raise refused(f"this is no YAML: {exc}", "save the file as plain UTF-8 text", (1, 1)) from exc
     if not documents:
@@ -64,11 +66,17 @@ def _take(event: Any, tree: Builder) -> None:
         tree.close()
 
 
-def _remedy(text: str, line: int) -> str:
-    lines = text.splitlines()
+def _remedy(text: str, at: Place, problem: str) -> str:
+    lines = text.split("\n")
+    line, column = at
     near = lines[max(0, line - 2) : line]
-    if any(row[: len(row) - len(row.lstrip())].count("\t") for row in near):
+    if any("\t" in row[: len(row) - len(row.lstrip())] for row in near):
         return "indent with spaces, not with tabs"
+    if "mapping values are not allowed" in problem:
+        return "put a text that holds a colon and a space in quotes, or mend the indentation"
+    sign = near[-1][column - 1 : column] if near else ""
+    if sign and sign in "@`%*&!":
+        return f"put a text that begins with {sign} in quotes"
     return "look at the quotes, brackets and indentation here and in the line before"
 
 

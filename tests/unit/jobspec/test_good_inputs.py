@@ -166,6 +166,12 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm() -> None:
     assert check(b'\xef\xbb\xbf{"name": "x",\r\n "image": "y"}', "json").name == "x"
 
 
+def test_a_description_may_have_lines_of_any_kind() -> None:
+    assert (
+        check('{"name": "x", "image": "y", "description": "a\\r\\nb\\nc"}', "json").description == "a\r\nb\nc"
+    )
+
+
 def test_names_in_any_script_are_names() -> None:
     assert check("name: Größe 测试 🚢\nimage: y").name == "Größe 测试 🚢"
 

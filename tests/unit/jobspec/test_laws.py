@@ -18,7 +18,8 @@ from engine.jobspec.task import Limits, LinkSpec, Mount, Retry, TaskSpec
 
 DOORS = doors_from("/srv/media,/srv/out:rw", "backend", "/var/lib/ferryman")
 
-texts = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=12)
+storable: Any = st.characters(exclude_categories=("Cs",), exclude_characters="\0")  # type: ignore[arg-type]
+texts = st.text(storable, max_size=12)
 words = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
 text_maps = st.dictionaries(words, texts, max_size=3)
 text_lists = st.lists(texts, max_size=3).map(tuple)
