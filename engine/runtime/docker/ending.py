@@ -1,0 +1,240 @@
+"""The end of a container: waited for, brought about, and put into words.
+
+Only State.exited, or the answer of wait, is an end; a stream that ends is not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from docker.errors import APIError
+
+from engine.errors import Gone, RuntimeUnavailable
+from engine.runtime.base import Cause, Control, Detached, Order
+from engine.runtime.docker import container
+from engine.runtime.docker.client import Client, translated
+from engine.runtime.docker.container import State
+
+#: How often a waiting thread looks at its control.
+TICK_SECONDS = 0.1
+#: A container that dies by these was told to, by somebody.
+_BY_SIGNAL = (128 + signal.SIGTERM, 128 + signal.SIGKILL, 255)
+#: What docker-init (tini) writes when it cannot run the command.
+_INIT_SAYS = re.compile(rb"\[FATAL tini \(\d+\)\] exec (.+?) failed: (.+)")
+#: dockerd gives containers 15 s to end when it ends itself.
+_SHUTDOWN_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class End:
+    """A container's end as the daemon told it."""
+
+    code: int
+    #: Set when we killed it.
+    killed_for: Cause | None
+    #: The connection broke on the way: the daemon may have restarted.
+    has_broken: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the end means."""
+
+    code: int
+    cause: Cause
+    message: str | None
+
+
+class _Killer:
+    """Carries out what the control says: TERM, a grace, KILL; or lets go."""
+
+    def __init__(self, client: Client, container_id: str, control: Control, grace_seconds: float) -> None:
+        self._client = client
+        self._id = container_id
+        self._control = control
+        self._grace_seconds = grace_seconds
+        self._kill_at = 0.0
+        self._give_up_at = 0.0
+        self.why: Cause | None = None
+
+    def look(self) -> None:
+        """Do what is due now. Raises Detached; RuntimeUnavailable when KILL ends nothing."""
+        if not self._control.changed.is_set():
+            return
+        if self._control.detached:
+            raise Detached
+        now = time.monotonic()
+        if self.why is None:
+            self.why = self._control.kill_for
+            self._kill_at = now + self._grace_seconds
+            self._give_up_at = self._kill_at + self._client.timeout
+            container.kill(self._client, self._id, "SIGTERM")
+        elif now > self._give_up_at:
+            raise RuntimeUnavailable(f"container {self._id[:12]} does not end although it was killed")
+        elif now >= self._kill_at:
+            self._kill_at = now + 1.0
+            container.kill(self._client, self._id, "SIGKILL")
+
+
+def await_end(client: Client, container_id: str, control: Control, grace_seconds: float) -> End:
+    """Wait until the container has ended, killing it or letting go of it as `control` says.
+
+    Raises Gone, Detached, RuntimeUnavailable (the daemon stays silent for `docker_timeout`).
+    """
+    killer, has_broken = _Killer(client, container_id, control, grace_seconds), False
+    while True:
+        try:
+            return End(_waited(client, container_id, killer), killer.why, has_broken)
+        except RuntimeUnavailable as exc:
+            has_broken = True
+            state = _when_back(client, container_id, killer, exc)
+            if state.has_ended:
+                return End(state.exit_code, killer.why, has_broken)
+
+
+def _waited(client: Client, container_id: str, killer: _Killer) -> int:
+    killer.look()
+    with client.exchange("POST", f"/containers/{container_id}/wait") as exchange:
+        while not exchange.head(TICK_SECONDS):
+            killer.look()
+        if exchange.status == 404:
+            raise Gone(f"container {container_id[:12]} is gone")
+        body = b""
+        while (piece := exchange.read(TICK_SECONDS)) != b"":
+            body += piece or b""
+            killer.look()
+    try:
+        return int(json.loads(body)["StatusCode"])
+    except (ValueError, KeyError, TypeError):
+        raise RuntimeUnavailable("Docker ended a wait without an exit code") from None
+
+
+def _when_back(client: Client, container_id: str, killer: _Killer, why: RuntimeUnavailable) -> State:
+    """The container's state as soon as the daemon answers again."""
+    deadline = time.monotonic() + client.timeout
+    while True:
+        try:
+            state = container.inspect(client, container_id)
+            if state is None:
+                raise Gone(f"container {container_id[:12]} is gone")
+            return state
+        except RuntimeUnavailable:
+            if time.monotonic() > deadline:
+                raise why from None
+        time.sleep(TICK_SECONDS)
+        try:
+            killer.look()
+        except RuntimeUnavailable:
+            # TERM could not be sent: it is due again once the daemon answers.
+            continue
+
+
+def judge(client: Client, order: Order, container_id: str, end: End, last_error: bytes = b"") -> Verdict:
+    """What the end means: well, failed, out of memory, killed by us or by others, or never begun.
+
+    `last_error` is the last piece of standard error: docker-init, which runs the command, says there that it cannot.
+
+    An end that came of the daemon's own restart is no end of the task: the dead container is removed, so that
+    whoever looks again finds it absent, and Gone is raised.
+    """
+    if end.killed_for is not None:
+        # A task that caught TERM and said 0 did not end well for it.
+        code = end.code or 128 + signal.SIGTERM
+        word = "its time was up" if end.killed_for is Cause.TIMEOUT else "the task was cancelled"
+        return Verdict(code, end.killed_for, f"killed: {word}")
+    if end.code == 0:
+        return Verdict(0, Cause.EXITED, None)
+    if end.code in (126, 127) and (said := _INIT_SAYS.match(last_error)):
+        named, why = (part.decode("utf-8", "replace") for part in said.groups())
+        return Verdict(end.code, Cause.NOT_STARTED, _never_ran(end.code, named, why))
+    state = container.inspect(client, container_id)
+    if state is None:
+        raise Gone(f"container {container_id[:12]} is gone")
+    if state.is_out_of_memory:
+        return Verdict(end.code, Cause.OUT_OF_MEMORY, _memory_words(order))
+    if _died_with_daemon(client, state, end):
+        container.remove(client, container_id, force=False)
+        raise Gone(f"Docker restarted and took container {container_id[:12]} with it")
+    if end.code in _BY_SIGNAL and (name := _sent_signal(client, state)):
+        return Verdict(end.code, Cause.KILLED, f"killed from outside by {name} (docker kill or docker stop)")
+    return Verdict(end.code, Cause.EXITED, exit_words(end.code))
+
+
+def _never_ran(code: int, named: str, why: str) -> str:
+    if code == 127:
+        return f"the command {named!r} is not in the image ({why})"
+    return f"the command {named!r} cannot be executed ({why})"
+
+
+def exit_words(code: int) -> str | None:
+    """An exit code that means something, in words; None for an ordinary failure."""
+    if code == 127:
+        return "exit code 127: a command in it was not found"
+    if code == 126:
+        return "exit code 126: a command in it cannot be executed"
+    if 128 < code <= 128 + 64:
+        try:
+            return f"exit code {code}: ended by {signal.Signals(code - 128).name}"
+        except ValueError:
+            return None
+    return None
+
+
+def _memory_words(order: Order) -> str:
+    if order.memory_bytes is None:
+        return "out of memory: give it more with limits: {memory: …}"
+    return f"out of memory: it had {order.memory_bytes >> 20} MB; give it more with limits: {{memory: …}}"
+
+
+def _died_with_daemon(client: Client, state: State, end: End) -> bool:
+    """Whether the daemon's end ended the container, by the age of the bridge, which each start of it makes anew.
+
+    With live-restore and running containers the bridge stays, and so does the container.
+    """
+    if end.has_broken and end.code in _BY_SIGNAL:
+        return True
+    try:
+        with translated("asking since when the daemon runs"):
+            began = _moment(client.api.inspect_network("bridge")["Created"])
+            finished = _moment(state.finished_at)
+    except (APIError, ValueError, KeyError):
+        # A daemon without a bridge: only the broken connection tells.
+        return False
+    if began - _SHUTDOWN_SECONDS <= finished <= began + 5:
+        return True
+    return finished < began and end.code in _BY_SIGNAL
+
+
+def _moment(text: str) -> float:
+    """RFC 3339 with nanoseconds as seconds since 1970; both sides come from the daemon's clock."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _sent_signal(client: Client, state: State) -> str:
+    """The last signal that Docker was asked to send the container, "" when none: it keeps its last 256 events."""
+    query = {"container": [state.id], "event": ["kill"]}
+    found = ""
+    try:
+        finished = _moment(state.finished_at)
+        # Both by the daemon's clock; an `until` that is past makes it answer at once.
+        params = {"since": f"{finished - 60:.6f}", "until": f"{finished:.6f}", "filters": json.dumps(query)}
+        with client.exchange("GET", "/events", params) as exchange:
+            if exchange.head(client.timeout) and exchange.status == 200:
+                for line in exchange.rest().splitlines():
+                    found = str(json.loads(line)["Actor"]["Attributes"].get("signal", ""))
+    except (RuntimeUnavailable, ValueError, KeyError):
+        # Without the daemon's memory it is an end by a signal whose sender is unknown.
+        return ""
+    return _signal_name(found)
+
+
+def _signal_name(text: str) -> str:
+    try:
+        return signal.Signals(int(text)).name
+    except ValueError:
+        return text

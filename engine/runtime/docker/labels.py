@@ -1,0 +1,106 @@
+"""Labels -> what exists on this daemon: containers and volumes of one installation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.model import names
+from engine.runtime.base import Order, Thing
+from engine.runtime.docker.client import Client, translated
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A container of ours as the list tells it. The list does not wait for a start in flight; inspect does."""
+
+    id: str
+    name: str
+    state: str
+    attempt: int
+    origin: int
+    delivery: int
+
+    @property
+    def run(self) -> tuple[int, int]:
+        """Which run of the chain it belongs to; a larger one is newer."""
+        return (self.attempt, self.origin)
+
+
+def of_container(order: Order) -> dict[str, str]:
+    """The labels of a link's container."""
+    return {
+        **names.run_labels(order.installation, order.job_id, order.task_id, order.attempt, order.origin),
+        names.KIND: "container",
+        names.LINK: str(order.index),
+        names.DELIVERY: str(order.delivery),
+    }
+
+
+def of_volume(order: Order) -> dict[str, str]:
+    """The labels of a run's volume."""
+    shared = names.run_labels(order.installation, order.job_id, order.task_id, order.attempt, order.origin)
+    return {**shared, names.KIND: "volume"}
+
+
+def of_task(client: Client, installation: str, task_id: str) -> list[Seen]:
+    """All containers of a task here, in any state."""
+    wanted = {names.INSTALLATION: installation, names.TASK: task_id, names.KIND: "container"}
+    found = []
+    for item in _containers(client, wanted):
+        text = item.get("Labels") or {}
+        try:
+            run = (int(text[names.ATTEMPT]), int(text[names.ORIGIN]), int(text[names.DELIVERY]))
+        except (KeyError, ValueError):
+            log.warning("container %s has labels of ours that cannot be read: left alone", item["Id"][:12])
+            continue
+        found.append(Seen(item["Id"], _name(item), str(item["State"]), *run))
+    return found
+
+
+def everything(client: Client, installation: str) -> list[Thing]:
+    """All containers (any state) and volumes of the installation here."""
+    wanted = {names.INSTALLATION: installation}
+    found = [_thing("container", item["Id"], _name(item), item) for item in _containers(client, wanted)]
+    with translated("listing the volumes"):
+        volumes = client.api.volumes(filters={"label": _texts(wanted)})["Volumes"] or []
+    found += [_thing("volume", item["Name"], item["Name"], item) for item in volumes]
+    return [thing for thing in found if thing is not None]
+
+
+def _containers(client: Client, wanted: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+    with translated("listing the containers"):
+        return client.api.containers(all=True, filters={"label": _texts(wanted)})
+
+
+def _texts(wanted: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in wanted.items()]
+
+
+def _name(item: Mapping[str, Any]) -> str:
+    found = item.get("Names") or ["/"]
+    return str(found[0]).lstrip("/")
+
+
+def _thing(kind: str, id: str, name: str, item: Mapping[str, Any]) -> Thing | None:
+    text = item.get("Labels") or {}
+    if text.get(names.KIND) != kind:
+        return None
+    try:
+        return Thing(
+            kind=kind,
+            id=id,
+            name=name,
+            task_id=text[names.TASK],
+            attempt=int(text[names.ATTEMPT]),
+            origin=int(text[names.ORIGIN]),
+            index=int(text[names.LINK]) if kind == "container" else None,
+            state=str(item.get("State", "")) if kind == "container" else "",
+        )
+    except (KeyError, ValueError):
+        log.warning("%s %s has labels of ours that cannot be read: left alone", kind, name)
+        return None

@@ -1,0 +1,263 @@
+"""A container's log, from a stored position on: our own reader, in bulk, every byte once.
+
+The position is kept per stream, as (stamp of the last frame, how many frames carry it): stamps go back between
+the streams, and the frames of one long line share one.
+"""
+
+from __future__ import annotations
+
+import calendar
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from engine.errors import RuntimeUnavailable
+from engine.model.records import LogFrame, LogPosition, StreamPosition
+from engine.runtime.base import LogSink
+from engine.runtime.docker.client import Client
+from engine.runtime.docker.stream import Broken, Exchange
+
+log = logging.getLogger(__name__)
+
+#: A stream that was silent is read again from this long before the other's position, not from its own old one:
+#: frames are read in the order in which Docker stored them, and stamps of the two differ by far less.
+OVERLAP_SECONDS = 60
+#: Docker cuts lines at 16 KiB; a frame that claims more than this is no frame.
+MOST_FRAME_BYTES = 1 << 25
+STDOUT, STDERR, DAEMON = 1, 2, 3
+STOP_SECONDS = 0.5
+
+
+class Tail:
+    """The last bytes of what was added, at most `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def add(self, piece: bytes) -> None:
+        """Add at the end."""
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > 2 * self._limit:
+            self._pieces = [self.value()]
+            self._size = len(self._pieces[0])
+
+    def value(self) -> bytes:
+        """What is kept."""
+        return b"".join(self._pieces)[-self._limit :]
+
+
+class Cutter:
+    """Bytes of Docker's log stream -> frames that are newer than a position."""
+
+    def __init__(self, position: LogPosition) -> None:
+        self._buffer = b""
+        self._at = {STDOUT: _pair(position.stdout), STDERR: _pair(position.stderr)}
+        self._skip: dict[int, tuple[str, int]] = {}
+        self.resume()
+
+    @property
+    def position(self) -> LogPosition:
+        """How far frames were given out."""
+        return LogPosition(StreamPosition(*self._at[STDOUT]), StreamPosition(*self._at[STDERR]))
+
+    def resume(self) -> None:
+        """Expect the stream to begin anew, with frames that were given out already."""
+        self._buffer = b""
+        self._skip = {stream: at for stream, at in self._at.items() if at[0]}
+
+    def cut(self, piece: bytes) -> list[LogFrame]:
+        """The next frames. Raises Broken when the bytes are none of Docker's."""
+        data = self._buffer + piece if self._buffer else piece
+        frames, start, size = [], 0, len(data)
+        while size - start >= 8:
+            end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "big")
+            if end - start > MOST_FRAME_BYTES:
+                raise Broken("Docker sent a log that cannot be read")
+            if end > size:
+                break
+            frame = self._frame(data[start], data[start + 8 : end])
+            if frame is not None:
+                frames.append(frame)
+            start = end
+        self._buffer = data[start:]
+        return frames
+
+    def _frame(self, stream: int, text: bytes) -> LogFrame | None:
+        if stream == DAEMON:
+            raise Broken(f"Docker cannot read the log: {text.decode('utf-8', 'replace')[:300]}")
+        raw, _, line = text.partition(b" ")
+        stamp = raw.decode("ascii", "replace")
+        if stream in self._skip and self._is_old(stream, stamp):
+            return None
+        last, count = self._at[stream]
+        self._at[stream] = (stamp, count + 1 if stamp == last else 1)
+        return LogFrame(stream, stamp, line)
+
+    def _is_old(self, stream: int, stamp: str) -> bool:
+        last, left = self._skip[stream]
+        if stamp < last:
+            return True
+        if stamp == last and left > 0:
+            self._skip[stream] = (last, left - 1)
+            return True
+        del self._skip[stream]
+        return False
+
+
+def since(position: LogPosition) -> str:
+    """From when Docker is asked, as "seconds.nanoseconds"; "" from the beginning."""
+    stamps = [seconds_of(one.stamp) for one in (position.stdout, position.stderr) if one.stamp]
+    if not stamps:
+        return ""
+    newest = max(stamps)
+    floor = (newest[0] - OVERLAP_SECONDS, 0)
+    oldest = min(stamps) if len(stamps) == 2 else floor
+    seconds, nanos = max(oldest, floor)
+    return f"{seconds}.{nanos:09d}"
+
+
+def seconds_of(stamp: str) -> tuple[int, int]:
+    """Docker's stamp (RFC 3339, UTC) as (seconds, nanoseconds) since 1970."""
+    whole, _, rest = stamp.rstrip("Z").partition(".")
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")), int(rest.ljust(9, "0")[:9] or 0)
+
+
+class Follower:
+    """The thread that follows one container's log into a sink; the container's end is none of its business."""
+
+    #: Waits before a stream that ended is asked for again while the container runs on.
+    BACK_SECONDS = 0.5
+
+    def __init__(self, client: Client, container_id: str, sink: LogSink, tail_bytes: int) -> None:
+        self._client = client
+        self._id = container_id
+        self._sink = sink
+        position = sink.position()
+        #: True when what came before is stored already, so that `tail` lacks it.
+        self.is_resumed = bool(position.stdout.stamp or position.stderr.stamp)
+        self._tail_bytes = tail_bytes
+        self._tail = Tail(max(tail_bytes, 1))
+        #: The last frame of standard error, where docker-init says why it could not run the command.
+        self.last_error = b""
+        self._cutter = Cutter(position)
+        self._ended = threading.Event()
+        self._again = threading.Event()
+        self._stopped = threading.Event()
+        self._exchange: Exchange | None = None
+        self._moved_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"log {container_id[:12]}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def finish(self, idle_seconds: float, changed: threading.Event, *, again: bool) -> bool:
+        """The container ended: read what is left, until nothing came for `idle_seconds`, or `changed`.
+
+        `again`: the connection broke on the way, so what is left is asked for once more. True: all was read.
+        """
+        if again:
+            self._again.set()
+        self._moved_at = time.monotonic()
+        self._ended.set()
+        while self._thread.is_alive():
+            self._thread.join(0.05)
+            if changed.is_set() or time.monotonic() - self._moved_at > idle_seconds:
+                self.stop()
+                return False
+        return True
+
+    def stop(self) -> None:
+        """Let go at once; what the sink has is its position."""
+        self._stopped.set()
+        self._ended.set()
+        if (exchange := self._exchange) is not None:
+            exchange.interrupt()
+        # So that nothing is written after the caller went on; a sink that blocks is not waited for.
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
+
+    def tail(self) -> bytes:
+        """The last bytes of standard output."""
+        return self._tail.value()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                asked_after_end = self._ended.is_set()
+                if not self._read_once():
+                    self._again.set()
+                # The stream's end and the container's come within milliseconds; a longer gap is a lost stream.
+                self._ended.wait(self.BACK_SECONDS)
+                if self._ended.is_set() and (asked_after_end or not self._again.is_set()):
+                    return
+        except Exception:
+            # The sink is the caller's: its error ends the following, not the container.
+            if not self._stopped.is_set():
+                log.exception("the log of container %s is not followed any more", self._id[:12])
+
+    def _read_once(self) -> bool:
+        """Follow until the stream ends; False when it broke."""
+        self._cutter.resume()
+        try:
+            with open_log(self._client, self._id, self._cutter.position, follow=True) as exchange:
+                self._exchange = exchange
+                if self._stopped.is_set():
+                    return True
+                if not exchange.head(self._client.timeout) or exchange.status != 200:
+                    log.warning("no log of container %s: %s", self._id[:12], exchange.words())
+                    return True
+                self._take(lambda: exchange.read(None))
+        except RuntimeUnavailable as exc:
+            if not self._stopped.is_set():
+                log.warning("the log of container %s broke, going on: %s", self._id[:12], exc)
+            return False
+        return True
+
+    def _take(self, read: Callable[[], bytes | None]) -> None:
+        while (piece := read()) and not self._stopped.is_set():
+            frames = self._cutter.cut(piece)
+            self._moved_at = time.monotonic()
+            for frame in frames:
+                if frame.stream == STDERR:
+                    self.last_error = frame.data
+                elif self._tail_bytes:
+                    self._tail.add(frame.data)
+            if frames:
+                self._sink.write(frames)
+                self._moved_at = time.monotonic()
+
+
+def open_log(client: Client, container_id: str, position: LogPosition, *, follow: bool) -> Exchange:
+    """Ask for both streams with stamps, from the position on."""
+    params = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "1" if follow else "0"}
+    if after := since(position):
+        params["since"] = after
+    return client.exchange("GET", f"/containers/{container_id}/logs", params)
+
+
+def last_of_stdout(client: Client, container_id: str, limit: int) -> bytes:
+    """The last `limit` bytes of standard output of a container that ended, read from Docker's end of the log."""
+    for lines in (256, 4096, limit + 1):
+        tail, count = Tail(limit), 0
+        size = 0
+        params = {"stdout": "1", "timestamps": "1", "follow": "0", "tail": str(lines)}
+        with client.exchange("GET", f"/containers/{container_id}/logs", params) as exchange:
+            if not exchange.head(client.timeout) or exchange.status != 200:
+                return b""
+            cutter = Cutter(LogPosition())
+            while piece := exchange.read(client.timeout):
+                for frame in cutter.cut(piece):
+                    tail.add(frame.data)
+                    count, size = count + 1, size + len(frame.data)
+        if size >= limit or count < lines:
+            break
+    return tail.value()
+
+
+def _pair(position: StreamPosition) -> tuple[str, int]:
+    return (position.stamp, position.frames)

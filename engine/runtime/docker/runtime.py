@@ -1,0 +1,285 @@
+"""The Docker runtime: prepare, go, discard, list, remove, kill. Ties the rooms' files together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+from docker.errors import APIError
+
+from engine.errors import Gone, NotOurs, RuntimeUnavailable, Unstartable
+from engine.jobspec.task import Doors
+from engine.runtime.base import Cause, Control, Detached, Found, LogSink, Order, Outcome, Prepared, Thing
+from engine.runtime.docker import container, ending, files, images, labels, options, sharing, volumes
+from engine.runtime.docker.client import Client, translated, words
+from engine.runtime.docker.labels import Seen
+from engine.runtime.docker.logs import Follower, last_of_stdout
+from engine.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: A log that goes on without a byte for this long after the container's end is held open by nobody we wait for.
+DRAIN_SECONDS = 5.0
+TAIL_BYTES = 64 << 10
+#: How long a name may stay taken by what is being removed.
+_TAKEN_SECONDS = 10.0
+_FORGOTTEN_SECONDS = 7200.0
+
+
+class DockerRuntime:
+    """`engine.runtime.base.Runtime` by one Docker daemon. Thread-safe; connects when first asked."""
+
+    def __init__(
+        self, settings: Settings, installation: str, doors: Doors, *, shares_files: bool | None = None
+    ) -> None:
+        """`shares_files` None: tried once, by a nonce; False: files go by archive."""
+        self._settings = settings
+        self._installation = installation
+        self._doors = doors
+        self._client = Client(settings.docker_host, settings.docker_timeout)
+        self._shares_files = shares_files
+        self._lock = threading.Lock()
+        self._swept_at = time.monotonic()
+
+    def describe(self) -> str:
+        """The daemon in a few words, for people. Raises RuntimeUnavailable."""
+        with translated("asking what it is"):
+            about = self._client.api.info()
+        parts = [
+            str(about["ServerVersion"]),
+            str(about["Driver"]),
+            f"cgroup v{about.get('CgroupVersion', '1')}",
+        ]
+        return f"docker {', '.join(parts)} at {self._client.address}"
+
+    def shares_files(self) -> bool:
+        """Whether what this process writes can be bound into containers; tried once."""
+        with self._lock:
+            if self._shares_files is None:
+                self._shares_files = sharing.probe(self._client, self._settings.path, self._installation)
+            return self._shares_files
+
+    # The doors are asked on each prepare: an order may come from a host with other settings.
+    def prepare(self, order: Order, sink: LogSink, control: Control) -> Prepared:
+        """See engine.runtime.base. Nothing older than a first delivery can exist: then create is tried at once."""
+        mounts = options.check_doors(order, self._doors, are_files_shared=self.shares_files())
+        must_look = (order.attempt, order.delivery) != (1, 1)
+        deadline = time.monotonic() + _TAKEN_SECONDS
+        if order.pull == "always" and not (must_look and container.look(self._client, order)):
+            images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
+        while True:
+            if control.changed.is_set():
+                raise Detached
+            seen = container.look(self._client, order) if must_look else None
+            must_look = True
+            prepared = self._meet(order, seen) if seen is not None else None
+            if prepared is not None:
+                return prepared
+            try:
+                return self._create(order, mounts, sink, control)
+            except container.NameTaken:
+                if time.monotonic() > deadline:
+                    raise Unstartable(
+                        f"the name {order.name} is taken by a container that is not ours"
+                    ) from None
+
+    def _meet(self, order: Order, seen: Seen) -> Prepared | None:
+        """What the container of my name is to me; None when it is not there, or not any more."""
+        state = container.inspect(self._client, seen.id)
+        if state is None:
+            return None
+        if state.delivery > order.delivery:
+            raise NotOurs(f"{order.name} was created by delivery {state.delivery}, this is {order.delivery}")
+        if state.status == "created":
+            if state.delivery == order.delivery:
+                raise NotOurs(f"{order.name} was created under this token by another thread")
+            files.make_unstartable(files.directory(self._settings.path, order.name, state.delivery))
+            state = container.inspect(self._client, seen.id)
+        if state is None or (state.status == "created" and self._is_removed(seen.id)):
+            return None
+        if state.status in ("created", "removing"):
+            time.sleep(ending.TICK_SECONDS)
+            return None
+        found = Found.EXITED if state.has_ended else Found.RUNNING
+        return Prepared(order, seen.id, found)
+
+    def _is_removed(self, container_id: str) -> bool:
+        return container.remove(self._client, container_id, force=False)
+
+    def _create(
+        self, order: Order, mounts: list[dict[str, object]], sink: LogSink, control: Control
+    ) -> Prepared:
+        shared = None
+        if self.shares_files():
+            path = files.directory(self._settings.path, order.name, order.delivery)
+            shared = options.Shared(path / "out", files.make(path, order))
+        if not order.needs_volumes:
+            volumes.make(self._client, order)
+        body = options.create_body(order, self._settings, mounts, shared)
+        try:
+            container_id = container.create(self._client, order, body)
+        except container.ImageMissing:
+            images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
+            if control.changed.is_set():
+                raise Detached from None
+            container_id = container.create(self._client, order, body)
+        prepared = Prepared(order, container_id, Found.CREATED)
+        try:
+            self._complete(order, container_id, is_shared=shared is not None)
+        except Gone:
+            self.discard(prepared)
+            volumes.remove_unlabelled(self._client, order)
+            raise
+        except Unstartable:
+            self.discard(prepared)
+            raise
+        return prepared
+
+    def _complete(self, order: Order, container_id: str, *, is_shared: bool) -> None:
+        if order.needs_volumes:
+            volumes.check(self._client, order)
+        if is_shared:
+            return
+        try:
+            with translated("copying files into a container"):
+                self._client.api.put_archive(container_id, "/", files.archive(order))
+        except APIError as exc:
+            raise Unstartable(f"Docker does not take the task's files: {words(exc)}", 125) from exc
+
+    def go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
+        """See engine.runtime.base. A start that Docker refuses is an outcome (not started), not an error."""
+        order, container_id = prepared.order, prepared.container_id
+        if prepared.found is Found.CREATED:
+            refused = self._start(container_id, control)
+            if refused is not None:
+                return refused
+        wants_tail = TAIL_BYTES if order.kind == "main" else 0
+        follower = Follower(self._client, container_id, sink, min(wants_tail, self._settings.result_bytes))
+        follower.start()
+        try:
+            end = ending.await_end(self._client, container_id, control, self._settings.kill_grace)
+            follower.finish(DRAIN_SECONDS, _only_detach(control, end), again=end.has_broken)
+            verdict = ending.judge(self._client, order, container_id, end, follower.last_error)
+        finally:
+            follower.stop()
+        result = self._result(order, container_id, verdict, follower, sink) if order.kind == "main" else None
+        return Outcome(verdict.code, verdict.cause, verdict.message, result)
+
+    def _start(self, container_id: str, control: Control) -> Outcome | None:
+        if control.detached:
+            raise Detached
+        if control.kill_for is not None:
+            return Outcome(137, control.kill_for, "killed before it started")
+        state = container.start(self._client, container_id)
+        if state is None:
+            return None
+        return Outcome(
+            state.exit_code, Cause.NOT_STARTED, container.start_words(state.exit_code, state.error)
+        )
+
+    def _result(
+        self, order: Order, container_id: str, verdict: ending.Verdict, follower: Follower, sink: LogSink
+    ) -> str | None:
+        """The output file if the task wrote one, else the last bytes of standard output."""
+        limit = self._settings.result_bytes
+        try:
+            written = self._written(order, container_id, limit)
+        except files.Refused as exc:
+            sink.note(f"the output file is not read: {exc}")
+            written = None
+        if written is not None:
+            if written.size > limit:
+                sink.note(f"the output file has {written.size} bytes; the first {limit} are the result")
+            return _text(written.data)
+        if follower.is_resumed and verdict.code == 0:
+            return _text(last_of_stdout(self._client, container_id, min(TAIL_BYTES, limit)))
+        return _text(follower.tail())
+
+    def _written(self, order: Order, container_id: str, limit: int) -> files.Result | None:
+        if self.shares_files():
+            for delivery in range(order.delivery, order.origin - 1, -1):
+                path = files.directory(self._settings.path, order.name, delivery)
+                try:
+                    found = files.read_result(path, limit)
+                except files.Unreadable:
+                    return self._written_by_archive(container_id, limit)
+                if found is not None:
+                    return found
+            return None
+        return self._written_by_archive(container_id, limit)
+
+    def _written_by_archive(self, container_id: str, limit: int) -> files.Result | None:
+        try:
+            with translated("reading the output file"):
+                pieces, about = self._client.api.get_archive(container_id, files.RESULT)
+        except APIError as exc:
+            if exc.status_code == 404:
+                return None
+            raise RuntimeUnavailable(f"Docker does not give the output file: {words(exc)}") from exc
+        return files.from_archive(about, pieces, limit)
+
+    def discard(self, prepared: Prepared) -> None:
+        """See engine.runtime.base."""
+        if prepared.found is not Found.CREATED:
+            return
+        if container.remove(self._client, prepared.container_id, force=False):
+            order = prepared.order
+            files.remove_directory(files.directory(self._settings.path, order.name, order.delivery))
+
+    def list(self) -> Sequence[Thing]:
+        """See engine.runtime.base."""
+        found = labels.everything(self._client, self._installation)
+        if time.monotonic() - self._swept_at > _FORGOTTEN_SECONDS / 2:
+            self._swept_at = time.monotonic()
+            held = {thing.name for thing in found}
+            files.remove_forgotten(
+                self._settings.path, held, self._settings.pull_timeout + _FORGOTTEN_SECONDS
+            )
+        return found
+
+    def remove(self, things: Iterable[Thing]) -> int:
+        """See engine.runtime.base. Volumes come after the containers that hold them."""
+        gone = 0
+        for thing in sorted(things, key=lambda one: one.kind == "volume"):
+            if thing.kind == "volume":
+                gone += self._remove_volume(thing.id)
+            elif container.remove(self._client, thing.id, force=True):
+                gone += 1
+                if not files.remove(self._settings.path, thing.name):
+                    log.warning(
+                        "files of %s stay: its user made them so that this one may not remove them",
+                        thing.name,
+                    )
+        return gone
+
+    def _remove_volume(self, name: str) -> bool:
+        try:
+            with translated("removing a volume"):
+                self._client.api.remove_volume(name)
+        except APIError as exc:
+            if exc.status_code == 404:
+                return True
+            log.warning("volume %s stays: %s", name, words(exc))
+            return False
+        return True
+
+    def kill(self, task_id: str) -> None:
+        """See engine.runtime.base."""
+        for seen in labels.of_task(self._client, self._installation, task_id):
+            if seen.state in ("running", "paused", "restarting"):
+                container.kill(self._client, seen.id, "SIGKILL")
+
+
+def _only_detach(control: Control, end: ending.End) -> threading.Event:
+    """What ends the reading of the rest: a word that comes now, not the one that ended the container."""
+    return threading.Event() if end.killed_for is not None else control.changed
+
+
+def _text(data: bytes) -> str:
+    """Bytes as text that a database keeps; a character cut in two at either end is dropped, NUL is marked."""
+    start = 0
+    while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
+        start += 1
+    return data[start:].decode("utf-8", "replace").replace("\x00", "�")
