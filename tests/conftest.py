@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from engine.settings import Settings
 from engine.store.database import Database
-from tests.support.databases import KINDS, Postgres, running_postgres
+from tests.support.databases import KINDS, Postgres, migrate, running_postgres
 
 
 @pytest.fixture(scope="session")
@@ -19,12 +20,26 @@ def postgres_server() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables, to be copied: migrations take longer than most tests."""
+    path = tmp_path_factory.mktemp("sqlite") / "ferryman.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """A fresh SQLite file."""
+    return f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'ferryman.db')}"
+
+
 @pytest.fixture(params=KINDS)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A fresh database; a test that uses it runs once on each kind."""
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A database without rows; a test that uses it runs once on each kind."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/ferryman.db"
-    return str(request.getfixturevalue("postgres_server").new())
+        return str(request.getfixturevalue("sqlite_url"))
+    return str(request.getfixturevalue("postgres_server").cleared())
 
 
 @pytest.fixture

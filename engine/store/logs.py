@@ -145,6 +145,11 @@ def page(c: sa.Connection, task_id: str, number: int, size: int, q: str = "") ->
     return found, total
 
 
+def last(c: sa.Connection, task_id: str, n: int) -> list[Line]:
+    """The last `n` frames, oldest first, notes of ours among them."""
+    return list(_range(c, task_id, max(0, head(c, task_id).lines - n), n))
+
+
 def tail(c: sa.Connection, task_id: str, n: int) -> list[Line]:
     """The last `n` lines of the containers' output, oldest first, long ones with all their pieces.
 
@@ -309,7 +314,7 @@ def _range(c: sa.Connection, task_id: str, first: int, size: int) -> Iterator[Li
 
 
 def _backwards(c: sa.Connection, task_id: str) -> Iterator[Line]:
-    before = 1 << 31
+    before = (1 << 31) - 1
     while True:
         rows = c.execute(
             sa.select(log_chunks)

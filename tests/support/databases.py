@@ -18,6 +18,7 @@ import pytest
 
 from engine.settings import Settings
 from engine.store.database import Database
+from engine.store.tables import metadata
 
 KINDS = ("sqlite", "postgresql")
 
@@ -29,13 +30,24 @@ class Postgres:
     port: int
     directory: Path
     _numbers: Iterator[int] = field(default_factory=count)
+    _shared: str | None = None
 
     def url(self, database: str) -> str:
         """Where SQLAlchemy finds a database."""
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
 
+    def cleared(self) -> str:
+        """The URL of the one database that tests of a single process share, with all its rows removed."""
+        if self._shared is None:
+            self._shared = self.new()
+        db = Database(Settings(database_url=self._shared))
+        with db.begin() as c:
+            c.exec_driver_sql(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY")
+        db.close()
+        return self._shared
+
     def new(self, *, empty: bool = False) -> str:
-        """The URL of a fresh database."""
+        """The URL of a database of one's own: for several processes. Its files cost seconds to remove."""
         name = f"t{os.getpid()}_{next(self._numbers)}"
         self.sql(f"CREATE DATABASE {name} TEMPLATE {'template1' if empty else 'migrated'}")
         return self.url(name)
@@ -70,17 +82,21 @@ def running_postgres() -> Iterator[Postgres]:
     server.start()
     try:
         server.sql("CREATE DATABASE migrated")
-        db = Database(Settings(database_url=server.url("migrated")))
-        db.open()
-        with db.begin() as c:
-            # The next test's database has an installation of its own.
-            c.exec_driver_sql("DELETE FROM installation")
-            c.exec_driver_sql("DELETE FROM lapses")
-        db.close()
+        migrate(server.url("migrated"))
         yield server
     finally:
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def migrate(url: str) -> None:
+    """Make the tables, and nobody's installation: each copy gets one of its own when it is opened."""
+    db = Database(Settings(database_url=url))
+    db.open()
+    with db.begin() as c:
+        c.exec_driver_sql("DELETE FROM installation")
+        c.exec_driver_sql("DELETE FROM lapses")
+    db.close()
 
 
 def missing(what: str) -> None:
