@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.errors import FerrymanError, NotFound
+from engine.lifecycle import ending
 from engine.model.records import Job, Task
 from engine.model.states import JobState, LinkState, TaskState
 from engine.store import events, jobs, links, tasks
@@ -78,8 +79,7 @@ def _end(c: Connection, task: Task) -> None:
     if task.state is TaskState.RUNNING:
         tasks.end_attempt(c, task.token, TaskState.CANCELLED, None, None)
         run = links.of_run(c, task.id, task.attempt, task.origin)
-        waiting = [link.index for link in run if link.state is LinkState.WAITING]
-        links.skip(c, task.token, task.origin, waiting)
+        ending.skip(c, task, [link for link in run if link.state is LinkState.WAITING])
     events.add(
         c,
         "task",

@@ -28,11 +28,12 @@ def confirm(site: Site, assignment: Assignment, container_id: str) -> bool:
             return False
         if not links.confirm(c, token, order.origin, order.index, container_id):
             return False
+        before = next(link.state for link in run if link.index == order.index)
         events.add(
             c,
             "link",
             task,
-            from_state=LinkState.WAITING,
+            from_state=before,
             to_state=LinkState.CONFIRMED,
             node=task.node,
             reason=f"{assignment.link_name} in container {container_id[:12]}",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from engine.jobspec import schema
 from engine.model import advance, retry
-from engine.model.records import Task
-from engine.model.states import JobState, TaskState
-from engine.store import events, jobs, tasks
+from engine.model.records import Link, Task
+from engine.model.states import JobState, LinkState, TaskState
+from engine.store import events, jobs, links, tasks
 from engine.store.database import Connection
 
 
@@ -48,6 +49,26 @@ def fail(
     if to is TaskState.FAILED:
         _advance(c, task.job_id)
     return decision
+
+
+def skip(c: Connection, task: Task, waiting: Sequence[Link]) -> None:
+    """WAITING -> SKIPPED for these links of the task's present run: they will not run any more."""
+    links.skip(c, task.token, task.origin, [link.index for link in waiting])
+    for link in waiting:
+        events.add(
+            c,
+            "link",
+            task,
+            from_state=LinkState.WAITING,
+            to_state=LinkState.SKIPPED,
+            node=task.node,
+            reason=f"{named(link)}: not run",
+        )
+
+
+def named(link: Link) -> str:
+    """A link for people: `main`, `pre 'download'`."""
+    return link.kind if link.name == link.kind else f"{link.kind} {link.name!r}"
 
 
 def _advance(c: Connection, job_id: str) -> None:

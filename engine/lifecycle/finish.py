@@ -53,10 +53,11 @@ def finish_link(
             return None
         mine = task.token == token and task.state is TaskState.RUNNING
         at = (token, order.origin, order.index)
+        run = links.of_run(c, token.task_id, order.attempt, order.origin)
         if not mine or not links.end(c, at, container_id, outcome.exit_code, outcome.message):
             _refused(c, task, assignment, outcome)
             return None
-        _say_ended(c, task, assignment, outcome)
+        _say_ended(c, task, run[order.index].state, (assignment, outcome))
         finished = _follow(c, task, assignment, outcome)
         crash.point("finish.rows")
     crash.point("finish.committed")
@@ -67,8 +68,9 @@ def finish_link(
 
 def _follow(c: Connection, task: Task, assignment: Assignment, outcome: Outcome) -> Finished:
     order = assignment.order
-    after = advance.after_link(links.of_run(c, task.id, order.attempt, order.origin))
-    links.skip(c, task.token, order.origin, after.skipped)
+    run = links.of_run(c, task.id, order.attempt, order.origin)
+    after = advance.after_link(run)
+    ending.skip(c, task, [link for link in run if link.index in after.skipped])
     if order.kind == "main" and outcome.ok and outcome.result is not None:
         # Kept at once: post links may follow, and the worker may die between.
         tasks.keep_result(c, task.token, outcome.result)
@@ -79,23 +81,20 @@ def _follow(c: Connection, task: Task, assignment: Assignment, outcome: Outcome)
         ending.complete(c, task, kept)
         return Finished(None, chain_goes_on=False, ok=True)
     words = after.culprit.error or f"exit code {after.culprit.exit_code}"
-    words = f"{_named(after.culprit.kind, after.culprit.name)}: {words}"
+    words = f"{ending.named(after.culprit)}: {words}"
     decision = ending.fail(c, task, words, after.culprit.exit_code)
     again = decision.delay_ms / 1000 if decision is not None and decision.again else None
     return Finished(None, chain_goes_on=False, ok=outcome.ok, retry_seconds=again)
 
 
-def _named(kind: str, name: str) -> str:
-    return kind if name == kind else f"{kind} {name!r}"
-
-
-def _say_ended(c: Connection, task: Task, assignment: Assignment, outcome: Outcome) -> None:
+def _say_ended(c: Connection, task: Task, before: LinkState, how: tuple[Assignment, Outcome]) -> None:
+    assignment, outcome = how
     words = f"{assignment.link_name}: exit {outcome.exit_code}"
     events.add(
         c,
         "link",
         task,
-        from_state=LinkState.CONFIRMED,
+        from_state=before,
         to_state=LinkState.ENDED,
         node=task.node,
         reason=f"{words}, {outcome.message}" if outcome.message else words,

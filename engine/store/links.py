@@ -96,13 +96,16 @@ def end(
     """CONFIRMED -> ENDED for this container.
 
     None: no container could be made under this token; the link ends from WAITING, or from CONFIRMED by an
-    older delivery whose container is gone.
+    older delivery whose container is gone. What this very delivery confirmed is another thread's to end.
     """
     token, origin, index = at
     guard = (
         sa.and_(links.c.state == LinkState.CONFIRMED, links.c.container_id == container_id)
         if container_id
-        else links.c.state.in_((LinkState.WAITING, LinkState.CONFIRMED))
+        else sa.or_(
+            links.c.state == LinkState.WAITING,
+            sa.and_(links.c.state == LinkState.CONFIRMED, links.c.confirmed_by < token.delivery),
+        )
     )
     statement = (
         links.update()

@@ -1,0 +1,236 @@
+"""A small installation for tests of the verbs: nodes, tasks, and what happened to the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from engine.jobspec.task import LinkSpec, TaskSpec
+from engine.lifecycle import nodes as node_verbs
+from engine.lifecycle.assignment import Assignment
+from engine.lifecycle.claim import claim
+from engine.lifecycle.confirm import confirm
+from engine.lifecycle.finish import Finished, finish_link
+from engine.lifecycle.site import Site
+from engine.lifecycle.submit import submit
+from engine.model.records import Event, Job, Link, Node, Task, Token
+from engine.model.states import NodeState
+from engine.runtime.base import Cause, Outcome
+from engine.settings import Settings
+from engine.store import events, jobs, links, nodes, tables, tasks
+from engine.store.database import Database
+
+_ROWS = ("jobs", "tasks", "attempts", "links", "nodes")
+
+
+class World:
+    """One database with its verbs. Everything asked of it is a row as it is now."""
+
+    def __init__(self, db: Database, settings: Settings, installation: str = "i1") -> None:
+        self.db = db
+        self.site = Site(db, settings, installation)
+
+    def with_settings(self, **values: Any) -> World:
+        """The same rows under other settings."""
+        return World(self.db, replace(self.site.settings, **values), self.site.installation)
+
+    # Nodes.
+
+    def joining(self, id: str, *, docker_ok: bool = True) -> str:
+        """A node that has joined and not looked yet."""
+        node = Node(
+            id=id,
+            name=f"w@{id}",
+            host="here",
+            state=NodeState.JOINING,
+            beat=0,
+            docker_ok=docker_ok,
+            looked=0,
+            lapse_no=None,
+            queues=("default",),
+            slots=1,
+            daemon=None,
+            started_at=0,
+            seen_at=0,
+        )
+        node_verbs.join(self.site, node)
+        return id
+
+    def live(self, id: str = "n1") -> str:
+        """A node that is LIVE."""
+        self.joining(id)
+        assert node_verbs.become_live(self.site, id, self.last_lapse)
+        return id
+
+    def lapse(self, id: str) -> int:
+        """End a node as a watcher does; returns its lapse number."""
+        assert node_verbs.lapse(self.site, self.node(id))
+        return self.node(id).lapse_no or 0
+
+    def leave(self, id: str) -> int:
+        """A node that leaves in order; returns its lapse number."""
+        assert node_verbs.drain(self.site, id)
+        assert node_verbs.leave(self.site, id)
+        return self.node(id).lapse_no or 0
+
+    def in_state(self, id: str, state: NodeState) -> str:
+        """A node that came to this state by the verbs."""
+        if state is NodeState.JOINING:
+            return self.joining(id)
+        self.live(id)
+        if state is NodeState.LAPSED:
+            self.lapse(id)
+        elif state is NodeState.LEAVING:
+            assert node_verbs.drain(self.site, id)
+        elif state is NodeState.LEFT:
+            self.leave(id)
+        return id
+
+    # Tasks.
+
+    def submitted(self, **fields: Any) -> Task:
+        """A task as submit leaves it."""
+        done = submit(self.db, chain_spec(**fields), self.site.settings)
+        return self.task(done.task_id)
+
+    def scheduled(self, **fields: Any) -> Task:
+        """A task whose message is out."""
+        task = self.submitted(**fields)
+        with self.db.begin() as c:
+            assert tasks.mark_sent(c, task.token)
+        return self.task(task.id)
+
+    def claimed(self, node: str = "n1", **fields: Any) -> Assignment:
+        """A task's first link, claimed by a node that lives."""
+        task = self.submitted(**fields)
+        with self.db.read() as c:
+            known = nodes.get(c, node)
+        if known is None:
+            self.live(node)
+        found = claim(self.site, task.token, node)
+        assert found is not None
+        return found
+
+    def confirmed(self, node: str = "n1", container: str = "c0", **fields: Any) -> Assignment:
+        """The same, with its container."""
+        found = self.claimed(node, **fields)
+        assert confirm(self.site, found, container)
+        return found
+
+    def end(
+        self, assignment: Assignment, code: int = 0, container: str | None = "c0", **more: Any
+    ) -> Finished | None:
+        """Record how its container ended."""
+        message = None if code == 0 else f"exit code {code}"
+        return finish_link(self.site, assignment, container, Outcome(code, Cause.EXITED, message, **more))
+
+    # Rows.
+
+    def task(self, task_id: str) -> Task:
+        """The task's row."""
+        with self.db.read() as c:
+            found = tasks.get(c, task_id)
+        assert found is not None
+        return found
+
+    def job_of(self, task_id: str) -> Job:
+        """The row of the task's job."""
+        with self.db.read() as c:
+            found = jobs.get(c, self.task(task_id).job_id)
+        assert found is not None
+        return found
+
+    def node(self, id: str) -> Node:
+        """The node's row."""
+        with self.db.read() as c:
+            found = nodes.get(c, id)
+        assert found is not None
+        return found
+
+    @property
+    def last_lapse(self) -> int:
+        """The last lapse number that can be read."""
+        with self.db.read() as c:
+            return nodes.last_lapse(c)
+
+    def links(self, task_id: str) -> list[Link]:
+        """The links of all runs."""
+        with self.db.read() as c:
+            return links.of_tasks(c, [task_id])
+
+    def attempts(self, task_id: str) -> list[Any]:
+        """The records of all attempts."""
+        with self.db.read() as c:
+            return tasks.attempts_of(c, [task_id])
+
+    def events(self, task_id: str | None = None) -> list[Event]:
+        """What happened to a task, or everything."""
+        with self.db.read() as c:
+            return events.after(c, None, task_id=task_id, settled=True, limit=100_000)
+
+    def set(self, task_id: str, **values: Any) -> None:
+        """Write columns of a task behind the verbs' back: time that has passed."""
+        with self.db.begin() as c:
+            c.execute(tables.tasks.update().where(tables.tasks.c.id == task_id).values(**values))
+
+    def set_attempt(self, task_id: str, **values: Any) -> None:
+        """The same for a task's attempts."""
+        with self.db.begin() as c:
+            c.execute(tables.attempts.update().where(tables.attempts.c.task_id == task_id).values(**values))
+
+    @property
+    def now(self) -> int:
+        """The database's clock, in milliseconds."""
+        with self.db.read() as c:
+            return tasks.now(c)
+
+    def rows(self) -> dict[str, list[Any]]:
+        """Every row that a guard may read, but no event."""
+        with self.db.read() as c:
+            return {
+                name: sorted(map(str, c.execute(sa.select(tables.metadata.tables[name])))) for name in _ROWS
+            }
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """What is done inside changes no row."""
+        before = self.rows()
+        yield
+        assert self.rows() == before
+
+    def wipe(self) -> None:
+        """No rows, no lapses: for many small runs on one database."""
+        with self.db.begin() as c:
+            for name in ("events", "links", "attempts", "tasks", "jobs", "nodes"):
+                c.execute(tables.metadata.tables[name].delete())
+            c.execute(tables.lapses.update().values(last=0))
+
+
+def chain_spec(name: str = "say hello", pre: int = 0, post: int = 0, **fields: Any) -> TaskSpec:
+    """A task with so many pre and post links, the last post `always` when asked for."""
+    always = fields.pop("always", False)
+    image = "busybox:1.36"
+    return TaskSpec(
+        name=name,
+        main=LinkSpec(image=image, cmd=("true",)),
+        pre=tuple(LinkSpec(name=f"pre{n}", image=image) for n in range(pre)),
+        post=tuple(
+            LinkSpec(name=f"post{n}", image=image, always=always and n == post - 1) for n in range(post)
+        ),
+        **fields,
+    )
+
+
+def wrong_tokens(token: Token) -> dict[str, Token]:
+    """The same token with each of its parts wrong."""
+    return {
+        "another attempt": replace(token, attempt=token.attempt + 1),
+        "an earlier attempt": replace(token, attempt=token.attempt - 1),
+        "another delivery": replace(token, delivery=token.delivery + 1),
+        "an earlier delivery": replace(token, delivery=token.delivery - 1),
+        "no such task": replace(token, task_id="0" * 32),
+    }
