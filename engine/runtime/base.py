@@ -130,7 +130,10 @@ class Control:
 
 
 class Detached(Exception):
-    """`go` or `prepare` was told to let go; the container is as it was."""
+    """`go` or `prepare` was told to let go; the container is as it was.
+
+    `prepare` raises it for a kill too, as nothing runs yet: `control.kill_for` then says why.
+    """
 
 
 class LogSink(Protocol):
@@ -182,7 +185,9 @@ class Runtime(Protocol):
     def go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
         """Start what this thread created, or follow, or collect; return how it ended.
 
-        Raises Gone (not there any more), RuntimeUnavailable (the daemon is silent), Detached.
+        A start that is refused is an Outcome too (NOT_STARTED). Of a task killed by us the exit code is never 0.
+        Raises Gone (not there any more, or the daemon's restart ended it: nothing of the task's doing),
+        NotOurs (a newer delivery made it unstartable), RuntimeUnavailable (the daemon is silent), Detached.
         """
 
     def discard(self, prepared: Prepared) -> None:

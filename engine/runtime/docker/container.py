@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import requests
 from docker.errors import APIError, NotFound
 
 from engine.errors import Gone, NotOurs, RuntimeUnavailable, Unstartable
@@ -19,6 +21,7 @@ from engine.model import names
 from engine.runtime.base import Order
 from engine.runtime.docker import labels
 from engine.runtime.docker.client import Client, translated, words
+from engine.runtime.docker.files import OUT
 from engine.runtime.docker.labels import Seen
 
 #: What may still run, or be started by its creator.
@@ -49,6 +52,8 @@ class State:
     finished_at: str
     #: The delivery that created it.
     delivery: int
+    #: Its output directory on the host; None: it has none, its files went by archive.
+    out: Path | None
 
     @property
     def has_ended(self) -> bool:
@@ -72,6 +77,7 @@ def inspect(client: Client, container_id: str) -> State | None:
         error=state.get("Error") or "",
         finished_at=state.get("FinishedAt") or "",
         delivery=int(text.get(names.DELIVERY) or 0),
+        out=next((Path(m["Source"]) for m in found.get("Mounts") or () if m["Destination"] == OUT), None),
     )
 
 
@@ -100,10 +106,7 @@ def create(client: Client, order: Order, body: Mapping[str, Any]) -> str:
     """Create the container; returns its id. Raises NameTaken, ImageMissing, Unstartable."""
     try:
         with translated(f"creating the container of {order.image}"):
-            container_id = str(client.api.create_container_from_config(body, order.name)["Id"])
-            for network in order.networks[1:]:
-                client.api.connect_container_to_network(container_id, network)
-            return container_id
+            return str(client.api.create_container_from_config(body, order.name)["Id"])
     except APIError as exc:
         said = words(exc)
         if exc.status_code == 409 and "name" in said:
@@ -111,6 +114,16 @@ def create(client: Client, order: Order, body: Mapping[str, Any]) -> str:
         if exc.status_code == 404 and "no such image" in said.lower():
             raise ImageMissing from exc
         raise Unstartable(f"Docker refuses the container: {said}", 125) from exc
+
+
+def join_networks(client: Client, order: Order, container_id: str) -> None:
+    """Connect a created container to the networks after its first, which create takes. Raises Unstartable."""
+    for network in order.networks[1:]:
+        try:
+            with translated(f"joining the network {network}"):
+                client.api.connect_container_to_network(container_id, network)
+        except APIError as exc:
+            raise Unstartable(f"the network {network} cannot be joined: {words(exc)}", 125) from exc
 
 
 def start(client: Client, container_id: str) -> State | None:
@@ -127,7 +140,7 @@ def start(client: Client, container_id: str) -> State | None:
         said = words(exc)
     except APIError as exc:
         said = words(exc)
-    except Exception as exc:
+    except requests.exceptions.RequestException as exc:
         # A time-out says nothing: the start may be in flight, and inspect waits for it.
         with translated("starting a container"):
             state = inspect(client, container_id)
@@ -146,7 +159,7 @@ def _refused_start(client: Client, container_id: str, said: str) -> State | None
     if "bind source path does not exist" in said and "/out" in said:
         raise NotOurs(f"container {container_id[:12]} was given up by a newer delivery")
     code = state.exit_code if state.exit_code in (125, 126, 127, 128) else 125
-    return State(state.id, state.status, code, False, said, "", state.delivery)
+    return replace(state, exit_code=code, error=said)
 
 
 def start_words(code: int, said: str) -> str:

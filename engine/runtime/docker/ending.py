@@ -95,6 +95,7 @@ def await_end(client: Client, container_id: str, control: Control, grace_seconds
             state = _when_back(client, container_id, killer, exc)
             if state.has_ended:
                 return End(state.exit_code, killer.why, has_broken)
+            time.sleep(TICK_SECONDS)
 
 
 def _waited(client: Client, container_id: str, killer: _Killer) -> int:

@@ -47,7 +47,7 @@ class Refused(Exception):
 
 
 class Unreadable(Exception):
-    """The output may not be read by this user: the container's user made it so."""
+    """The output may not be read from here: the container's user made it so, or another worker's directory has it."""
 
 
 def directory(data_dir: Path, name: str, delivery: int) -> Path:
@@ -87,31 +87,33 @@ def make(path: Path, order: Order) -> dict[str, Path]:
     return found
 
 
-def make_unstartable(path: Path) -> None:
+def make_unstartable(out: Path) -> None:
     """Rename the output directory away: a start of the container that binds it is refused from now on."""
     try:
-        (path / "out").rename(path / _VOID)
+        out.rename(out.parent / _VOID)
     except FileNotFoundError:
-        # Renamed before, or made on another host's data directory: the second look decides.
+        # Renamed before: the second look decides.
         return
 
 
-def read_result(path: Path, limit: int) -> Result | None:
+def read_result(out: Path, limit: int) -> Result | None:
     """The output file's first `limit` bytes; None when the task wrote none.
 
     Read by descriptor: what the task made of the name meanwhile, a link or a FIFO, is never followed or opened.
-    Raises Refused, Unreadable.
+    Raises Refused; Unreadable when the directory is not here, or not for this user.
     """
-    for folder in (path / "out", path / _VOID):
+    for folder in (out, out.parent / _VOID):
         try:
             at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
+        except PermissionError as exc:
+            raise Unreadable(str(exc)) from exc
         try:
             return _read_at(at, limit)
         finally:
             os.close(at)
-    return None
+    raise Unreadable(f"{out} is not here")
 
 
 def _read_at(folder: int, limit: int) -> Result | None:

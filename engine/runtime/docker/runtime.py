@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from docker.errors import APIError
 
@@ -26,6 +27,8 @@ TAIL_BYTES = 64 << 10
 #: How long a name may stay taken by what is being removed.
 _TAKEN_SECONDS = 10.0
 _FORGOTTEN_SECONDS = 7200.0
+#: Things in a row on which Docker may fall silent before a removal gives up.
+_MOST_FAILURES = 3
 
 
 class DockerRuntime:
@@ -95,7 +98,8 @@ class DockerRuntime:
         if state.status == "created":
             if state.delivery == order.delivery:
                 raise NotOurs(f"{order.name} was created under this token by another thread")
-            files.make_unstartable(files.directory(self._settings.path, order.name, state.delivery))
+            if state.out is not None:
+                files.make_unstartable(state.out)
             state = container.inspect(self._client, seen.id)
         if state is None or (state.status == "created" and self._is_removed(seen.id)):
             return None
@@ -138,6 +142,7 @@ class DockerRuntime:
         return prepared
 
     def _complete(self, order: Order, container_id: str, *, is_shared: bool) -> None:
+        container.join_networks(self._client, order, container_id)
         if order.needs_volumes:
             volumes.check(self._client, order)
         if is_shared:
@@ -164,7 +169,9 @@ class DockerRuntime:
             verdict = ending.judge(self._client, order, container_id, end, follower.last_error)
         finally:
             follower.stop()
-        result = self._result(order, container_id, verdict, follower, sink) if order.kind == "main" else None
+        if order.kind != "main":
+            return Outcome(verdict.code, verdict.cause, verdict.message)
+        result = self._result(prepared, verdict.code, follower, sink)
         return Outcome(verdict.code, verdict.cause, verdict.message, result)
 
     def _start(self, container_id: str, control: Control) -> Outcome | None:
@@ -179,13 +186,11 @@ class DockerRuntime:
             state.exit_code, Cause.NOT_STARTED, container.start_words(state.exit_code, state.error)
         )
 
-    def _result(
-        self, order: Order, container_id: str, verdict: ending.Verdict, follower: Follower, sink: LogSink
-    ) -> str | None:
+    def _result(self, prepared: Prepared, code: int, follower: Follower, sink: LogSink) -> str:
         """The output file if the task wrote one, else the last bytes of standard output."""
         limit = self._settings.result_bytes
         try:
-            written = self._written(order, container_id, limit)
+            written = self._written(prepared, limit)
         except files.Refused as exc:
             sink.note(f"the output file is not read: {exc}")
             written = None
@@ -193,22 +198,28 @@ class DockerRuntime:
             if written.size > limit:
                 sink.note(f"the output file has {written.size} bytes; the first {limit} are the result")
             return _text(written.data)
-        if follower.is_resumed and verdict.code == 0:
-            return _text(last_of_stdout(self._client, container_id, min(TAIL_BYTES, limit)))
+        if follower.is_resumed and code == 0:
+            return _text(last_of_stdout(self._client, prepared.container_id, min(TAIL_BYTES, limit)))
         return _text(follower.tail())
 
-    def _written(self, order: Order, container_id: str, limit: int) -> files.Result | None:
-        if self.shares_files():
-            for delivery in range(order.delivery, order.origin - 1, -1):
-                path = files.directory(self._settings.path, order.name, delivery)
-                try:
-                    found = files.read_result(path, limit)
-                except files.Unreadable:
-                    return self._written_by_archive(container_id, limit)
-                if found is not None:
-                    return found
+    def _written(self, prepared: Prepared, limit: int) -> files.Result | None:
+        out = self._out(prepared)
+        if out is not None:
+            try:
+                return files.read_result(out, limit)
+            except files.Unreadable as exc:
+                log.debug("reading the output by archive: %s", exc)
+        return self._written_by_archive(prepared.container_id, limit)
+
+    def _out(self, prepared: Prepared) -> Path | None:
+        """Where the container's output directory is; None: files go by archive."""
+        if not self.shares_files():
             return None
-        return self._written_by_archive(container_id, limit)
+        if prepared.found is Found.CREATED:
+            return files.directory(self._settings.path, prepared.order.name, prepared.order.delivery) / "out"
+        # Another delivery made it, maybe that of a worker with a data directory of its own.
+        state = container.inspect(self._client, prepared.container_id)
+        return state.out if state is not None else None
 
     def _written_by_archive(self, container_id: str, limit: int) -> files.Result | None:
         try:
@@ -240,19 +251,31 @@ class DockerRuntime:
         return found
 
     def remove(self, things: Iterable[Thing]) -> int:
-        """See engine.runtime.base. Volumes come after the containers that hold them."""
-        gone = 0
+        """See engine.runtime.base. Volumes come after their containers; what sticks does not stop the rest.
+
+        Raises RuntimeUnavailable when Docker did not answer for several.
+        """
+        gone = failures = 0
         for thing in sorted(things, key=lambda one: one.kind == "volume"):
-            if thing.kind == "volume":
-                gone += self._remove_volume(thing.id)
-            elif container.remove(self._client, thing.id, force=True):
-                gone += 1
-                if not files.remove(self._settings.path, thing.name):
-                    log.warning(
-                        "files of %s stay: its user made them so that this one may not remove them",
-                        thing.name,
-                    )
+            try:
+                gone += (
+                    self._remove_volume(thing.id) if thing.kind == "volume" else self._remove_container(thing)
+                )
+            except RuntimeUnavailable as exc:
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    raise
+                log.warning("%s %s stays for now: %s", thing.kind, thing.name, exc)
         return gone
+
+    def _remove_container(self, thing: Thing) -> bool:
+        if not container.remove(self._client, thing.id, force=True):
+            return False
+        if not files.remove(self._settings.path, thing.name):
+            log.warning(
+                "files of %s stay: its user made them so that this one may not remove them", thing.name
+            )
+        return True
 
     def _remove_volume(self, name: str) -> bool:
         try:

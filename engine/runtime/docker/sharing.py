@@ -37,10 +37,9 @@ def probe(client: Client, data_dir: Path, installation: str) -> bool:
             return _read_through(client, image, installation, file) == nonce.encode()
     finally:
         file.unlink(missing_ok=True)
-        with translated("removing the probe"):
-            # Not there when the import failed: what that raised says why.
-            with contextlib.suppress(ImageNotFound):
-                client.api.remove_image(image, force=True)
+        # Not there when the import failed: what that raised says why.
+        with translated("removing the probe"), contextlib.suppress(ImageNotFound):
+            client.api.remove_image(image, force=True)
 
 
 def _read_through(client: Client, image: str, installation: str, file: Path) -> bytes:
