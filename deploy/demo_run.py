@@ -8,7 +8,6 @@ import signal
 import sys
 
 import setup_docker
-import setup_images
 import setup_python
 from setup_screen import Step, Stop, forgive_the_terminal, say
 
@@ -49,13 +48,14 @@ def _demo(script: str, arguments: list[str], stage: contextlib.ExitStack, left: 
         setup_docker.refuse_early()
         say("Ferryman demo: one real container through a real Celery chain.")
         say("All of it lives in .venv and a temporary folder; nothing keeps running.")
-        setup_python.enter(os.path.abspath(script), arguments)
+        setup_python.enter(os.path.abspath(script), arguments, setup_python.DEMO_EXTRAS)
     return _inside(arguments, stage, left)
 
 
 def _inside(arguments: list[str], stage: contextlib.ExitStack, left: list[str]) -> int:
     """The rest, in the environment: everything of Ferryman can be imported here."""
     import demo_show
+    import setup_images
 
     from engine.errors import FerrymanError
     from engine.standalone.temporary import standalone

@@ -12,6 +12,7 @@ from setup_screen import WIDTH, Stop, say
 from engine.cli import faults, files, screen
 from engine.cli.follow import ENDED, Line, Seen, follow, links
 from engine.cli.validate import checked, of_invalid
+from engine.cli.watch import link_name
 from engine.client import ApiError, Client
 from engine.jobspec.problems import Invalid
 from engine.settings import Settings
@@ -134,7 +135,7 @@ class _Shown:
 
 
 def _title(link: dict[str, Any]) -> str:
-    name = f"{screen.harmless(link['name'])}   " if link.get("name") else ""
+    name = f"{link_name(link)}   " if link_name(link) else ""
     return f"{link['kind']:<5} {name}{screen.harmless(link.get('image') or '')}"
 
 

@@ -12,7 +12,9 @@ from setup_screen import Step, Stop
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "bin", "python")
-EXTRAS = "dev,standalone,postgresql"
+#: What the demo needs; the tests need more, and take longer to fetch.
+DEMO_EXTRAS = "standalone,postgresql"
+TEST_EXTRAS = "dev,standalone,postgresql"
 _STAMP = os.path.join(VENV, ".ferryman-setup")
 _LOG = os.path.join(VENV, "setup.log")
 
@@ -22,24 +24,26 @@ def is_inside():
     return os.path.realpath(sys.prefix) == os.path.realpath(VENV)
 
 
-def enter(script, arguments):
+def enter(script, arguments, extras):
     """Make the environment ready, then become the same script in it. Does not return."""
-    prepare()
+    prepare(extras)
     os.execv(PYTHON, [PYTHON, "-u", script, *arguments])
 
 
-def prepare():
+def prepare(extras):
     """Make the environment ready, each thing said before it is done. Raises Stop."""
-    wanted = _fingerprint()
-    if os.path.exists(PYTHON) and _read(_STAMP) == wanted:
+    there = _read(_STAMP)
+    if os.path.exists(PYTHON) and there in (_fingerprint(extras), _fingerprint(TEST_EXTRAS)):
         Step("python", ".venv ready").done()
         return
     if os.path.exists(PYTHON):
         step = Step("python", "bringing .venv up to date with setup.cfg")
+        # What is there already is not taken away again.
+        extras = TEST_EXTRAS if os.path.exists(os.path.join(VENV, "bin", "pytest")) else extras
     else:
         step = Step("python", "making .venv, installing Ferryman and its libraries into it")
         _make(step)
-    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", f".[{EXTRAS}]"]
+    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", f".[{extras}]"]
     with open(_LOG, "w") as log:
         done = subprocess.run(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False
@@ -48,7 +52,7 @@ def prepare():
         step.broken()
         raise Stop(f"pip could not install Ferryman (whole output in {_LOG}):\n{setup_apt.last_lines(_LOG)}")
     with open(_STAMP, "w") as stamp:
-        stamp.write(wanted)
+        stamp.write(_fingerprint(extras))
     count = len(glob.glob(os.path.join(VENV, "lib", "python*", "site-packages", "*.dist-info")))
     step.done(f": {count} packages")
 
@@ -80,8 +84,8 @@ def _makes_venvs():
     return done.returncode == 0
 
 
-def _fingerprint():
-    text = f"{EXTRAS} {ROOT} ".encode()
+def _fingerprint(extras):
+    text = f"{extras} {ROOT} ".encode()
     with open(os.path.join(ROOT, "setup.cfg"), "rb") as file:
         return hashlib.sha256(text + file.read()).hexdigest()
 

@@ -58,7 +58,7 @@ def main(script: str, arguments: list[str]) -> int:
     try:
         if not setup_python.is_inside():
             _refuse_early()
-            setup_python.enter(os.path.abspath(script), arguments)
+            setup_python.enter(os.path.abspath(script), arguments, setup_python.TEST_EXTRAS)
         with contextlib.ExitStack() as stage:
             try:
                 return _inside(arguments, stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,6 +78,14 @@ def examine_docker(settings: Settings) -> Iterator[Finding]:
         yield Finding("FAIL", "docker", f"{exc}: {remedy}")
     finally:
         client.close()
+
+
+def _free_space(directory: str) -> str:
+    """ ", 61 GB free" for the daemon's directory, "" when it is not on this host or may not be seen."""
+    try:
+        return f", {shutil.disk_usage(directory).free / 1e9:.0f} GB free"
+    except OSError:
+        return ""
 
 
 def examine_broker(settings: Settings) -> Iterator[Finding]:

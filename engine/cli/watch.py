@@ -95,13 +95,19 @@ def header(task: Json) -> str:
     return f"{screen.harmless(task['name'])}    {screen.short(task['id'])}…   queue {task.get('queue') or 'default'}"
 
 
+def link_name(link: Json) -> str:
+    """The link's own name, "" when it has none but its kind."""
+    name = screen.harmless(link.get("name") or "")
+    return "" if name == link["kind"] else name
+
+
 def link_line(link: Json) -> str:
     """A link as one line: kind, name, image, how it ended, how long it took."""
     return f"{_link_title(link)}  {screen.harmless(link.get('image') or '')}  {_link_end(link)}".rstrip()
 
 
 def _link_title(link: Json) -> str:
-    return f"{link['kind']:<5} {screen.harmless(link.get('name') or '')}".rstrip()
+    return f"{link['kind']:<5} {link_name(link)}".rstrip()
 
 
 def _link_end(link: Json) -> str:
@@ -193,7 +199,7 @@ class _Live:
         text.append(f"   {task['state']}\n", screen.STATE_STYLES.get(task["state"], ""))
         for link in links(task):
             mark = _mark(link)
-            name = screen.harmless(link.get("name") or "")
+            name = link_name(link)
             end = _link_end(link) if mark != "now" else screen.duration(_running_seconds(link))
             text.append(f"  {_MARKS[mark]} ", _MARK_STYLES[mark])
             text.append(

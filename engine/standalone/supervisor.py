@@ -305,6 +305,7 @@ def _left(count: int, killed: bool, ephemeral: bool) -> str:
 
 def _daemon(client: Client) -> str:
     try:
-        return next((str(n["daemon"]) for n in client.nodes() if n.get("daemon")), "answers")
+        found = next((str(n["daemon"]) for n in client.nodes() if n.get("daemon")), "answers")
+        return found.removeprefix("docker ")
     except FerrymanError as exc:
         return f"not known: {exc}"
