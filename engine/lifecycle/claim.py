@@ -7,7 +7,7 @@ from engine.lifecycle.assignment import Assignment, assign
 from engine.lifecycle.site import Site
 from engine.model import advance
 from engine.model.records import Link, Task, Token
-from engine.model.states import LinkState, NodeState, TaskState
+from engine.model.states import JobState, LinkState, NodeState, TaskState
 from engine.store import events, jobs, links, nodes, tasks
 from engine.telemetry import crash
 
@@ -37,7 +37,8 @@ def claim(site: Site, token: Token, node_id: str) -> Assignment | None:
         run = _links(task)
         links.insert(c, run)
         tasks.begin_attempt(c, token, node_id)
-        jobs.start(c, job_id)
+        if jobs.start(c, job_id):
+            events.add(c, "job", job_id=job_id, from_state=JobState.PENDING, to_state=JobState.RUNNING)
         events.add(
             c,
             "task",

@@ -9,6 +9,7 @@ from engine.lifecycle.site import Site
 from engine.model.records import Node
 from engine.model.states import NodeState, TaskState
 from engine.store import events, nodes, tasks
+from engine.store.database import Connection
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,7 @@ def lapse(site: Site, seen: Node) -> bool:
 def drain(site: Site, node_id: str) -> bool:
     """JOINING or LIVE -> LEAVING: it claims nothing more."""
     with site.db.begin() as c:
-        done = nodes.move(c, node_id, NodeState.LEAVING, [NodeState.JOINING, NodeState.LIVE])
-        if done:
-            events.add(c, "node", node=node_id, to_state=NodeState.LEAVING)
-        return done
+        return _move(c, node_id, NodeState.LEAVING, None)
 
 
 def leave(site: Site, node_id: str) -> bool:
@@ -102,14 +100,19 @@ def docker_silent(site: Site, node_id: str) -> None:
 def docker_back(site: Site, node_id: str) -> bool:
     """LIVE -> JOINING with docker_ok: its daemon answers again, and the whole join follows (one way in)."""
     with site.db.begin() as c:
-        living = [NodeState.LIVE, NodeState.JOINING]
-        done = nodes.move(c, node_id, NodeState.JOINING, living, docker_ok=True)
-        if done:
-            events.add(c, "node", node=node_id, to_state=NodeState.JOINING, reason="Docker answers again")
-        return done
+        return _move(c, node_id, NodeState.JOINING, "Docker answers again", docker_ok=True)
 
 
 def looked(site: Site, node_id: str, lapse_no: int) -> None:
     """The node listed its daemon and took over what it found, having read `lapse_no` before."""
     with site.db.begin() as c:
         nodes.set_looked(c, node_id, lapse_no)
+
+
+def _move(c: Connection, node_id: str, to: NodeState, reason: str | None, **values: bool) -> bool:
+    """JOINING or LIVE -> `to`, with its event."""
+    before = nodes.lock(c, node_id)
+    if before is None or not nodes.move(c, node_id, to, [NodeState.JOINING, NodeState.LIVE], **values):
+        return False
+    events.add(c, "node", node=node_id, from_state=before.state, to_state=to, reason=reason)
+    return True

@@ -26,8 +26,9 @@ def take_over(site: Site, token: Token, node_id: str, found: str) -> Token | Non
         if task is None or task.token != token or task.node is None:
             return None
         former = nodes.share(c, task.node)
-        nodes.share(c, node_id)
-        if former is None:
+        mine = nodes.share(c, node_id)
+        # Asked before a poison pill is given up: a fenced node decides nothing any more.
+        if former is None or mine is None or mine.state not in (NodeState.JOINING, NodeState.LIVE):
             return None
         crashes = count_crashes(c, site, task, former.state)
         if poisoned(c, site, task, former.state, crashes):
