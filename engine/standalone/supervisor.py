@@ -140,15 +140,11 @@ class Supervisor:
         return False
 
     def _start_others(self) -> None:
-        environment = {
-            **os.environ,
-            **self.settings.environment(),
-            "FERRYMAN_BIND": f"fd://{self.server.fileno()}",
-        }
+        environment = {**os.environ, **self.settings.environment()}
+        bound = {"FERRYMAN_BIND": f"fd://{self.server.fileno()}"}
         python = (sys.executable, "-P", "-m")
         serve = (*python, "gunicorn", "--config", "python:engine.standalone.serving")
-        self._child("api", serve, environment, (self.server.fileno(),)).start()
-        environment.pop("FERRYMAN_BIND")
+        self._child("api", serve, environment | bound, (self.server.fileno(),)).start()
         for queue, slots in self.plan.queues:
             name = f"{queue}-{os.getpid()}@%h"
             words = (*python, "celery", "-A", "engine", "worker", "-Q", queue, "-c", str(slots), "-n", name)
