@@ -1,0 +1,96 @@
+"""The database is away: 503 with Retry-After, nothing stored, nothing said of where it is; then all goes on."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from api import create_app
+from engine.errors import StoreUnavailable
+from engine.settings import Settings
+from tests.integration.api.conftest import HELLO
+from tests.support.databases import Postgres, running_postgres
+from tests.support.rows import count, running
+from tests.support.streams import messages
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Postgres]:
+    """A server that may be stopped."""
+    with running_postgres() as server:
+        yield server
+
+
+def _settings(url: str, tmp_path: Path) -> Settings:
+    return Settings.from_env({}, data_dir=str(tmp_path), database_url=url, store_timeout=1.0)
+
+
+def _refused(client: FlaskClient, method: str, path: str) -> None:
+    answer = client.open(
+        path, method=method, data=HELLO if method == "POST" else None, content_type="text/yaml"
+    )
+    assert answer.status_code == 503, answer.text
+    assert answer.headers["Retry-After"].isdigit()
+    assert answer.content_type == "application/problem+json"
+    assert "127.0.0.1" not in answer.text
+    assert "postgres" not in answer.text
+
+
+def test_a_stopped_postgresql_is_a_503_and_comes_back(own_server: Postgres, tmp_path: Path) -> None:
+    settings = _settings(own_server.url("migrated"), tmp_path)
+    app = create_app(settings, background=False)
+    client, house = app.test_client(), app.extensions["ferryman"]
+    task = running(house.db)
+    stream = messages(client.get(f"/events?task={task.id}", buffered=False).iter_encoded())
+    next(stream)
+    own_server.stop()
+    try:
+        for method, path in [
+            ("POST", "/task"), ("GET", f"/task/{task.id}"), ("GET", "/jobs"), ("PUT", f"/tasks/{task.id}/cancel"),
+            ("GET", f"/tasks/{task.id}/log"), ("GET", f"/events?task={task.id}"), ("GET", "/ready"), ("GET", "/queues"),
+        ]:  # fmt: skip
+            _refused(client, method, path)
+        assert client.get("/health").status_code == 200
+    finally:
+        own_server.start()
+    before = count(house.db, "jobs")
+    assert client.post("/task", data=HELLO, content_type="text/yaml").status_code == 201
+    assert count(house.db, "jobs") == before + 1
+    # The stream that was open lives on: its reader waited for the database.
+    assert client.put(f"/tasks/{task.id}/cancel").status_code == 200
+    assert [message.data.get("to") for message in stream if message.event == "event"] == ["CANCELLED"]
+    house.feed.end()
+    house.db.close()
+
+
+def test_a_locked_sqlite_refuses_writes_in_time_and_still_reads(sqlite_url: str, tmp_path: Path) -> None:
+    client = create_app(_settings(sqlite_url, tmp_path), background=False).test_client()
+    lock = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    _refused(client, "POST", "/task")
+    assert client.get("/jobs").json["totalItems"] == 0  # type: ignore[index]
+    lock.execute("ROLLBACK")
+    lock.close()
+    assert client.post("/task", data=HELLO, content_type="text/yaml").status_code == 201
+
+
+def test_a_short_lock_is_waited_for(sqlite_url: str, tmp_path: Path) -> None:
+    client = create_app(_settings(sqlite_url, tmp_path), background=False).test_client()
+    lock = sqlite3.connect(
+        sqlite_url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False
+    )
+    lock.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.3, lambda: lock.execute("ROLLBACK")).start()
+    assert client.post("/task", data=HELLO, content_type="text/yaml").status_code == 201
+
+
+def test_an_api_whose_database_is_away_does_not_start(tmp_path: Path, own_server: Postgres) -> None:
+    settings = replace(_settings(own_server.url("nowhere"), tmp_path))
+    with pytest.raises(StoreUnavailable):
+        create_app(settings, background=False)

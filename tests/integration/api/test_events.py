@@ -1,0 +1,216 @@
+"""Events by SSE: replay, resume, live, in commit order, ended with the thing; seats; slow clients."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+from flask.testing import FlaskClient
+
+from api import create_app, feed
+from api.house import House
+from engine.lifecycle.cancel import cancel
+from engine.model.records import Task
+from engine.model.states import JobState, TaskState
+from engine.store import events, jobs, tasks
+from engine.store.database import Database
+from tests.support.databases import Postgres
+from tests.support.rows import running, submitted
+from tests.support.streams import Message, messages
+from tests.support.waiting import wait_until
+
+
+def _open(client: FlaskClient, query: str = "", last: str | None = None) -> Iterator[Message]:
+    headers = {} if last is None else {"Last-Event-ID": last}
+    answer = client.get(f"/events{query}", headers=headers, buffered=False)
+    assert answer.status_code == 200, answer.text
+    assert answer.mimetype == "text/event-stream"
+    return messages(answer.iter_encoded())
+
+
+def _note(db: Database, task: Task, *reasons: str) -> None:
+    with db.begin() as c:
+        for reason in reasons:
+            events.add(c, "note", task, reason=reason)
+
+
+def _reasons(found: Iterator[Message]) -> list[str | None]:
+    return [message.data.get("reason") for message in found]
+
+
+def _end(db: Database, task: Task, state: TaskState = TaskState.COMPLETED) -> None:
+    with db.begin() as c:
+        jobs.lock(c, task.job_id)
+        assert tasks.end(c, task.token, state)
+        events.add(c, "task", task, from_state=TaskState.RUNNING, to_state=state)
+        jobs.end(c, task.job_id, JobState(state))
+        events.add(c, "job", job_id=task.job_id, from_state=JobState.RUNNING, to_state=state)
+
+
+def _listening(house: House) -> bool:
+    return bool(house.feed._listeners)
+
+
+def test_what_has_ended_is_replayed_from_the_beginning_to_its_end(client: FlaskClient, house: House) -> None:
+    task = submitted(house.db)
+    cancel(house.db, task.id)
+    found = list(_open(client, f"?task={task.id}"))
+    assert [message.event for message in found] == ["event", "event", "end"]
+    assert [message.data.get("to") for message in found[:2]] == ["PENDING", "CANCELLED"]
+    assert found[2].data == {"state": "CANCELLED"}
+    first = found[0]
+    assert first.id == first.data["cursor"]
+    wanted = {"jobId": task.job_id, "taskId": task.id, "attempt": 1, "delivery": 1, "kind": "task"}
+    assert wanted.items() <= first.data.items()
+
+
+def test_a_jobs_stream_holds_its_tasks_and_its_own_end(client: FlaskClient, house: House) -> None:
+    task, other = running(house.db), submitted(house.db)
+    _end(house.db, task, TaskState.FAILED)
+    found = list(_open(client, f"?job={task.job_id[:12]}"))
+    assert [message.data.get("kind") for message in found] == ["task", "task", "job", None]
+    assert found[-1].data == {"state": "FAILED"}
+    assert other.job_id not in {message.data.get("jobId") for message in found}
+
+
+def test_a_stream_goes_on_behind_the_last_event_that_was_seen(client: FlaskClient, house: House) -> None:
+    task = submitted(house.db)
+    _note(house.db, task, *"abcdef")
+    cancel(house.db, task.id)
+    whole = list(_open(client, f"?task={task.id}"))
+    for seen in range(len(whole) - 1):
+        rest = list(_open(client, f"?task={task.id}", whole[seen].id))
+        assert rest == whole[seen + 1 :]
+
+
+def test_more_than_one_batch_is_replayed_whole(client: FlaskClient, house: House) -> None:
+    task = submitted(house.db)
+    wanted = [str(number) for number in range(1203)]
+    _note(house.db, task, *wanted)
+    cancel(house.db, task.id)
+    found = _reasons(iter(list(_open(client, f"?task={task.id}"))[1:-2]))
+    assert found == wanted
+
+
+def test_events_come_as_they_happen_and_the_stream_ends_with_the_task(
+    client: FlaskClient, house: House
+) -> None:
+    task = running(house.db)
+    stream = _open(client, f"?task={task.id}")
+    assert next(stream).data["to"] == "PENDING"
+    for reason in "abc":
+        _note(house.db, task, reason)
+        assert next(stream).data["reason"] == reason
+    _end(house.db, task)
+    assert [message.event for message in stream] == ["event", "end"]
+    assert not _listening(house)
+
+
+def test_the_stream_of_all_begins_now(client: FlaskClient, house: House) -> None:
+    task = submitted(house.db)
+    stream = _open(client)
+    opened: list[Message] = []
+    reader = threading.Thread(target=lambda: opened.extend(islice(stream, 2)), daemon=True)
+    reader.start()
+    wait_until(lambda: _listening(house), 5)
+    _note(house.db, task, "one")
+    _note(house.db, submitted(house.db), "two")
+    reader.join(10)
+    assert [message.data.get("reason") for message in opened] == ["one", None]
+
+
+def test_the_stream_of_all_goes_on_behind_a_cursor(client: FlaskClient, house: House) -> None:
+    task = submitted(house.db)
+    with house.db.read() as c:
+        cursor = events.latest(c)
+    _note(house.db, task, "one", "two")
+    assert _reasons(islice(_open(client, "", cursor), 2)) == ["one", "two"]
+
+
+def test_a_cursor_ahead_of_everything_is_told_and_served_anew(client: FlaskClient, house: House) -> None:
+    task = submitted(house.db)
+    ahead = "999999" if house.db.is_sqlite else "999999999-1"
+    found = list(islice(_open(client, f"?task={task.id}", ahead), 2))
+    assert [message.event for message in found] == ["reset", "event"]
+
+
+def test_a_client_too_slow_for_its_queue_loses_nothing(
+    client: FlaskClient, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "QUEUE_SIZE", 3)
+    task = running(house.db)
+    stream = _open(client, f"?task={task.id}")
+    assert next(stream).data["to"] == "PENDING"
+    wanted = [str(number) for number in range(50)]
+    for reason in wanted:
+        _note(house.db, task, reason)
+    wait_until(lambda: any(listener.behind.is_set() for listener in house.feed._listeners), 10)
+    assert _reasons(islice(stream, 50)) == wanted
+    _end(house.db, task)
+    assert [message.event for message in stream] == ["event", "end"]
+
+
+def test_many_clients_see_the_same(client: FlaskClient, house: House, app: object) -> None:
+    task = running(house.db)
+    streams = [_open(client, f"?task={task.id}") for _ in range(5)]
+    assert {next(stream).data["to"] for stream in streams} == {"PENDING"}
+    _note(house.db, task, *"abc")
+    _end(house.db, task)
+    for stream in streams:
+        assert [message.data.get("reason") for message in stream] == ["a", "b", "c", None, None]
+
+
+def test_seats_are_counted_and_given_back(house: House) -> None:
+    client = create_app(replace(house.settings, sse_clients=2), background=False).test_client()
+    task = submitted(house.db)
+    taken = [client.get(f"/events?task={task.id}", buffered=False) for _ in range(2)]
+    for path in (f"/events?task={task.id}", f"/tasks/{task.id}/log?follow=true"):
+        refused = client.get(path)
+        assert refused.status_code == 503
+        assert refused.headers["Retry-After"] == "1"
+        assert "FERRYMAN_SSE_CLIENTS" in refused.get_json(force=True)["detail"]
+    taken.pop().close()
+    assert client.get(f"/events?task={task.id}", buffered=False).status_code == 200
+
+
+def test_a_stop_ends_every_stream_soon(client: FlaskClient, house: House) -> None:
+    task = running(house.db)
+    stream, log = (
+        _open(client, f"?task={task.id}"),
+        client.get(f"/tasks/{task.id}/log?follow=true", buffered=False),
+    )
+    next(stream)
+    timer = threading.Timer(0.1, house.feed.end)
+    timer.start()
+    assert list(stream) == []
+    assert list(messages(log.iter_encoded())) == []
+    assert client.get(f"/events?task={task.id}").status_code == 503
+
+
+@pytest.mark.parametrize("path", ["?task={task}", "?job={job}", ""])
+def test_an_earlier_number_that_commits_later_is_not_skipped(
+    postgres_server: Postgres, client: FlaskClient, house: House, path: str
+) -> None:
+    if house.db.is_sqlite:
+        pytest.skip("SQLite has one writer at a time")
+    task = running(house.db)
+    with house.db.read() as c:
+        cursor = events.latest(c)
+    stream = _open(client, path.format(task=task.id, job=task.job_id), cursor)
+    seen: list[Message] = []
+    reader = threading.Thread(target=lambda: seen.extend(islice(stream, 2)), daemon=True)
+    slow = Database(house.settings)
+    with slow.begin() as held:
+        events.add(held, "note", task, reason="first number, second commit")
+        reader.start()
+        wait_until(lambda: _listening(house), 5)
+        _note(house.db, task, "second number, first commit")
+        # The reader looks every 20 ms: a second later it would have shown what it must not show yet.
+        reader.join(0.5)
+        assert seen == []
+    reader.join(10)
+    slow.close()
+    assert _reasons(iter(seen)) == ["first number, second commit", "second number, first commit"]

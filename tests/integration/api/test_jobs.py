@@ -1,0 +1,79 @@
+"""Jobs over HTTP: pages, search, a job with its tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.house import House
+from engine.model.states import JobState
+from engine.store import jobs
+from tests.support.rows import submitted
+
+
+def _page(client: FlaskClient, query: str = "") -> dict[str, Any]:
+    answer = client.get(f"/jobs{query}")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def test_no_jobs_is_an_empty_page(client: FlaskClient) -> None:
+    assert _page(client) == {"items": [], "number": 1, "size": 20, "totalPages": 0, "totalItems": 0}
+
+
+def test_pages_are_newest_first_without_gap_or_double(client: FlaskClient, house: House) -> None:
+    made = [submitted(house.db, f"job {number}").job_id for number in range(7)]
+    pages = [_page(client, f"?page={number}&size=3") for number in (1, 2, 3, 4)]
+    assert [len(page["items"]) for page in pages] == [3, 3, 1, 0]
+    assert all((page["totalPages"], page["totalItems"]) == (3, 7) for page in pages)
+    seen = [job["id"] for page in pages for job in page["items"]]
+    assert sorted(seen) == sorted(made)
+    assert [job["createdAt"] for page in pages for job in page["items"]] == sorted(
+        (job["createdAt"] for page in pages for job in page["items"]), reverse=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("q", "wanted"),
+    [
+        ("video", ["convert a video"]),
+        ("tag:nightly", ["backup"]),
+        ("a+video", ["convert a video"]),
+        ("zzz", []),
+        ("%25", []),
+    ],
+)
+def test_a_search_finds_names_and_tags(client: FlaskClient, house: House, q: str, wanted: list[str]) -> None:
+    submitted(house.db, "convert a video")
+    submitted(house.db, "backup", tags=("nightly",))
+    assert [job["name"] for job in _page(client, f"?q={q}")["items"]] == wanted
+
+
+def test_a_state_can_be_asked_for(client: FlaskClient, house: House) -> None:
+    one = submitted(house.db)
+    submitted(house.db)
+    with house.db.begin() as c:
+        jobs.end(c, one.job_id, JobState.FAILED, None, "exit 1")
+    found = _page(client, "?state=FAILED")
+    assert [(job["id"], job["error"]) for job in found["items"]] == [(one.job_id, "exit 1")]
+    assert "failedAt" in found["items"][0]
+
+
+def test_a_job_holds_its_tasks(client: FlaskClient, house: House) -> None:
+    task = submitted(house.db, tags=("x",), description="more")
+    job = client.get(f"/jobs/{task.job_id[:10]}").json
+    assert job is not None
+    wanted = {
+        "id": task.job_id,
+        "name": "say hello",
+        "description": "more",
+        "tags": ["x"],
+        "state": "PENDING",
+        "taskCount": 1,
+    }
+    assert wanted.items() <= job.items()
+    assert [found["id"] for found in job["tasks"]] == [task.id]
+    assert "tasks" not in _page(client)["items"][0]

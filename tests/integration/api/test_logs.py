@@ -1,0 +1,184 @@
+"""A task's log over HTTP: pages, text, tail, timestamps, and as it comes."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api import logs as views
+from api.house import House
+from engine.model.records import LogPosition, Task
+from engine.model.states import TaskState
+from engine.store import logs, tasks
+from tests.support.rows import running, submitted
+from tests.support.streams import Message, messages
+
+STAMP = "2026-01-02T03:04:05.123456789Z"
+
+
+def _write(house: House, task: Task, *frames: str | logs.Frame, link: int = 0, limit: int = 1 << 20) -> None:
+    whole = [(1, STAMP, frame) if isinstance(frame, str) else frame for frame in frames]
+    with house.db.begin() as c:
+        assert logs.append(c, task.token, task.origin, link, whole, LogPosition(), limit)
+
+
+def _end(house: House, task: Task) -> None:
+    with house.db.begin() as c:
+        assert tasks.end(c, task.token, TaskState.COMPLETED)
+
+
+@pytest.fixture
+def task(house: House) -> Task:
+    """A running task."""
+    return running(house.db)
+
+
+def _page(client: FlaskClient, task: Task, query: str = "") -> dict[str, Any]:
+    answer = client.get(f"/tasks/{task.id}/log{query}")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def _text(client: FlaskClient, task: Task, query: str = "") -> bytes:
+    answer = client.get(f"/tasks/{task.id}/log{query}", headers={"Accept": "text/plain"})
+    assert answer.status_code == 200, answer.text
+    assert answer.content_type == "text/plain; charset=utf-8"
+    return bytes(answer.data)
+
+
+def _follow(client: FlaskClient, task: Task, query: str = "?follow=true", **headers: str) -> list[Message]:
+    answer = client.get(f"/tasks/{task.id}/log{query}", headers=headers, buffered=False)
+    assert answer.status_code == 200, answer.text
+    return list(messages(answer.iter_encoded()))
+
+
+def test_a_task_that_wrote_nothing_has_an_empty_log(client: FlaskClient, house: House) -> None:
+    task = submitted(house.db)
+    assert _page(client, task)["items"] == []
+    assert _text(client, task) == b""
+    assert _text(client, task, "?tail=5") == b""
+
+
+def test_pages_hold_lines_with_number_time_and_stream(client: FlaskClient, house: House, task: Task) -> None:
+    _write(house, task, (0, STAMP, "pulling\n"), "out\n", (2, STAMP, "err\n"))
+    found = _page(client, task, "?page=2&size=2")
+    assert found["totalItems"], found["totalPages"] == (3, 2)
+    assert found["items"] == [
+        {
+            "number": 3,
+            "contents": "err\n",
+            "createdAt": "2026-01-02T03:04:05.123Z",
+            "stream": 2,
+            "link": 0,
+            "attempt": 1,
+        }
+    ]
+    assert [line["contents"] for line in _page(client, task, "?q=OUT")["items"]] == ["out\n"]
+
+
+def test_the_text_is_what_the_container_wrote(client: FlaskClient, house: House, task: Task) -> None:
+    _write(house, task, (0, STAMP, "pulling\n"), "one\n", (2, STAMP, "two\n"))
+    for _ in range(40):
+        _write(house, task, "x" * 1000, "\n")
+    _write(house, task, "é\x00\udcff")
+    assert _text(client, task) == b"one\ntwo\n" + (b"x" * 1000 + b"\n") * 40 + b"\xc3\xa9\x00\xff"
+
+
+def test_each_link_begins_a_line_of_its_own(client: FlaskClient, house: House, task: Task) -> None:
+    _write(house, task, "hello", link=0)
+    _write(house, task, " world", link=0)
+    _write(house, task, "next\n", link=1)
+    assert _text(client, task) == b"hello world\nnext\n"
+
+
+def test_timestamps_stand_before_each_line_and_no_piece_of_one(
+    client: FlaskClient, house: House, task: Task
+) -> None:
+    _write(house, task, "a" * 5, "b\n", (2, STAMP, "err\n"))
+    wanted = f"{STAMP} aaaaab\n{STAMP} err\n".encode()
+    assert _text(client, task, "?timestamps=1") == wanted
+
+
+def test_the_tail_needs_no_accept_header(client: FlaskClient, house: House, task: Task) -> None:
+    _write(house, task, *(f"{number}\n" for number in range(100)))
+    answer = client.get(f"/tasks/{task.id}/log?tail=2")
+    assert answer.data == b"98\n99\n"
+    assert client.get(f"/tasks/{task.id}/log?tail=1&timestamps=1").data == f"{STAMP} 99\n".encode()
+
+
+def test_what_was_cut_is_said_with_its_size(client: FlaskClient, house: House, task: Task) -> None:
+    _write(house, task, "1234\n", "5678\n", limit=5)
+    assert _text(client, task).startswith(b"1234\n")
+    assert b"5 bytes more were written and not kept (FERRYMAN_LOG_BYTES)" in _text(client, task)
+
+
+def test_a_log_is_followed_from_its_beginning_to_the_end_of_the_task(
+    client: FlaskClient, house: House, task: Task
+) -> None:
+    _write(house, task, "one\n", "two\n")
+
+    def go_on() -> None:
+        _write(house, task, "three\n", link=1)
+        _end(house, task)
+
+    timer = threading.Timer(0.3, go_on)
+    timer.start()
+    found = _follow(client, task)
+    timer.join()
+    assert [message.event for message in found] == ["log", "log", "end"]
+    assert (found[0].id, found[0].data) == (
+        "0",
+        {
+            "seq": 0, "attempt": 1, "origin": 1, "link": 0, "firstLine": 1,
+            "frames": [[1, STAMP, "one\n"], [1, STAMP, "two\n"]],
+        },
+    )  # fmt: skip
+    assert (found[1].data["firstLine"], found[1].data["link"]) == (3, 1)
+    assert found[2].data == {"state": "COMPLETED"}
+
+
+def test_a_followed_log_goes_on_behind_the_last_piece_that_was_seen(
+    client: FlaskClient, house: House, task: Task
+) -> None:
+    for number in range(40):
+        _write(house, task, f"{number}\n")
+    _end(house, task)
+    whole = _follow(client, task, "", Accept="text/event-stream")
+    assert len(whole) == 41
+    for seen in (0, 15, 16, 39):
+        assert _follow(client, task, **{"Last-Event-ID": str(seen)}) == whole[seen + 1 :]
+
+
+def test_a_log_can_be_followed_from_its_tail(client: FlaskClient, house: House, task: Task) -> None:
+    _write(house, task, "1\n", "2\n")
+    _write(house, task, "3\n", "4\n")
+    _end(house, task)
+    found = _follow(client, task, "?follow=true&tail=3")
+    assert [message.data.get("firstLine") for message in found] == [2, 3, None]
+    assert [text for message in found[:-1] for _, _, text in message.data["frames"]] == ["2\n", "3\n", "4\n"]
+    assert [message.event for message in _follow(client, task, "?follow=true&tail=0")] == ["end"]
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1-1", "9" * 20, "1.5"])
+def test_what_is_no_piece_of_a_log_is_refused(client: FlaskClient, task: Task, last: str) -> None:
+    answer = client.get(f"/tasks/{task.id}/log?follow=1", headers={"Last-Event-ID": last})
+    assert answer.status_code == 400
+    assert "Last-Event-ID" in answer.get_json(force=True)["detail"]
+
+
+def test_halves_of_pairs_do_not_reach_json(client: FlaskClient, house: House, task: Task) -> None:
+    _write(house, task, "a\ud800b🚀\n")
+    assert _page(client, task)["items"][0]["contents"] == "a\ufffdb🚀\n"
+
+
+def test_a_large_log_is_streamed_piece_by_piece(house: House, client: FlaskClient, task: Task) -> None:
+    for _ in range(views.logs.BATCH * 3):
+        _write(house, task, "x" * 10_000 + "\n")
+    answer = client.get(f"/tasks/{task.id}/log", headers={"Accept": "text/plain"}, buffered=False)
+    pieces = [len(piece) for piece in answer.iter_encoded()]
+    assert max(pieces) < 20_000
+    assert sum(pieces) == views.logs.BATCH * 3 * 10_001

@@ -1,0 +1,262 @@
+"""Tasks over HTTP: every kind of body, what the answer holds, reading and cancelling."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.house import House
+from engine.model.states import LinkState, TaskState
+from engine.store import events, links, tasks
+from tests.integration.api.conftest import HELLO
+from tests.support.rows import count, live_node, running
+
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+HELLO_FIELDS = {"name": "say hello", "image": "busybox:1.36", "cmd": ["echo", "-n", "hello world"]}
+FULL = {
+    "name": "everything",
+    "description": "all that a task may say",
+    "image": "busybox:1.36",
+    "cmd": ["echo", "x"],
+    "env": {"A": "1"},
+    "queue": "transcoding",
+    "priority": 7,
+    "volumes": ["/tmp"],
+    "limits": {"cpus": "0.5", "memory": "64m"},
+    "timeout": "1h30m",
+    "retry": {"limit": 3, "initialDelay": "5s"},
+    "pre": [{"name": "fetch", "image": "busybox:1.36", "run": "echo first"}],
+    "post": [{"image": "busybox:1.36", "run": "echo last", "always": True}],
+    "tags": ["nightly", "media"],
+    "var": "size",
+}
+
+
+@pytest.mark.parametrize("path", ["/task", "/tasks"])
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/yaml", HELLO),
+        ("application/yaml", HELLO),
+        ("application/x-yaml", HELLO),
+        ("TEXT/YAML; charset=UTF-8", "\ufeff" + HELLO),
+        ("text/yaml;charset=utf8", HELLO.replace("\n", "\r\n")),
+        ("application/json", json.dumps(HELLO_FIELDS)),
+        ("application/json; charset=utf-8", json.dumps(HELLO_FIELDS, indent=4)),
+    ],
+)  # fmt: skip
+def test_a_task_is_taken_in_every_kind_of_body(client: FlaskClient, path: str, kind: str, body: str) -> None:
+    answer = client.post(path, data=body.encode(), content_type=kind)
+    assert answer.status_code == 201, answer.text
+    task = _json(answer)
+    assert re.fullmatch("[0-9a-f]{32}", task["id"])
+    assert re.fullmatch("[0-9a-f]{32}", task["jobId"])
+    assert MOMENT.fullmatch(task["createdAt"])
+    wanted = {
+        "name": "say hello",
+        "state": "PENDING",
+        "image": "busybox:1.36",
+        "cmd": ["echo", "-n", "hello world"],
+    }
+    assert wanted.items() <= task.items()
+    assert _json(client.get(f"/task/{task['id']}")) == task
+
+
+def test_what_was_asked_for_is_answered_as_it_was_written(client: FlaskClient) -> None:
+    task = _json(client.post("/task", json=FULL))
+    assert task["retry"] == {"limit": 3, "initialDelay": "5s", "attempts": 0}
+    assert {name: task[name] for name in FULL if name != "retry"} == {
+        n: v for n, v in FULL.items() if n != "retry"
+    }
+
+
+def test_the_rows_are_all_there_after_201(client: FlaskClient, house: House) -> None:
+    task_id = _json(client.post("/task", json=FULL))["id"]
+    with house.db.read() as c:
+        task = tasks.get(c, task_id)
+        happened = events.after(c, None, task_id=task_id)
+    assert task is not None
+    assert (task.state, task.attempt, task.delivery, task.origin, task.sends, task.crashes) == (
+        TaskState.PENDING, 1, 1, 0, 0, 0,
+    )  # fmt: skip
+    assert (task.queue, task.priority) == ("transcoding", 7)
+    assert [(event.kind, event.from_state, event.to_state) for event in happened] == [
+        ("task", None, "PENDING")
+    ]
+
+
+def test_a_task_that_names_no_queue_goes_to_the_default_one(client: FlaskClient, task_id: str) -> None:
+    assert _json(client.get(f"/task/{task_id}"))["queue"] == "default"
+
+
+def test_the_answer_shows_links_and_attempts_of_a_run(client: FlaskClient, house: House) -> None:
+    task = running(house.db)
+    with house.db.begin() as c:
+        assert links.confirm(c, task.token, task.origin, 0, "c" * 64)
+        assert links.end(c, (task.token, task.origin, 0), "c" * 64, 0, None)
+        assert tasks.end(c, task.token, TaskState.COMPLETED, exit_code=0, result="hello", error=None)
+        tasks.end_attempt(c, task.token, TaskState.COMPLETED, 0, None)
+    answer = _json(client.get(f"/tasks/{task.id}"))
+    assert {"state": "COMPLETED", "result": "hello", "exitCode": 0, "nodeId": "n1"}.items() <= answer.items()
+    assert all(MOMENT.fullmatch(answer[name]) for name in ("createdAt", "startedAt", "completedAt"))
+    link, attempt = answer["links"][0], answer["attempts"][0]
+    assert {
+        "index": 0,
+        "kind": "main",
+        "state": "ENDED",
+        "exitCode": 0,
+        "containerId": "c" * 64,
+    }.items() <= link.items()
+    assert {"attempt": 1, "state": "COMPLETED", "nodeId": "n1", "exitCode": 0}.items() <= attempt.items()
+    assert "links" not in attempt
+
+
+def test_links_of_an_earlier_attempt_are_shown_with_it(client: FlaskClient, house: House) -> None:
+    task = running(house.db)
+    with house.db.begin() as c:
+        assert tasks.retry(c, task.token, 0)
+        tasks.end_attempt(c, task.token, TaskState.FAILED, 1, "exit 1")
+    answer = _json(client.get(f"/task/{task.id}"))
+    assert answer["links"] == []
+    assert answer["retry"]["attempts"] == 1
+    assert [link["attempt"] for link in answer["attempts"][0]["links"]] == [1]
+
+
+def test_a_tasks_id_may_be_shortened_or_be_its_jobs(client: FlaskClient, task_id: str) -> None:
+    task = _json(client.get(f"/task/{task_id}"))
+    for id in (task_id[:8], task_id.upper(), task["jobId"], task["jobId"][:8]):
+        assert _json(client.get(f"/tasks/{id}"))["id"] == task_id
+
+
+def test_an_id_that_fits_two_asks_for_more_of_it(client: FlaskClient, house: House) -> None:
+    from engine.store import jobs
+
+    with house.db.begin() as c:
+        jobs.insert(c, "abcd0" + "0" * 27, "a", None, (), 1)
+        jobs.insert(c, "abcd1" + "0" * 27, "b", None, (), 1)
+    answer = client.get("/jobs/abcd")
+    assert answer.status_code == 409
+    assert "write more of it" in answer.get_json(force=True)["detail"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/tasks/{task}/cancel", "/jobs/{job}/cancel", "/tasks/{job}/cancel", "/jobs/{task}/cancel"]
+)
+def test_cancel_ends_task_and_job_and_may_be_repeated(client: FlaskClient, task_id: str, path: str) -> None:
+    job_id = _json(client.get(f"/task/{task_id}"))["jobId"]
+    for _ in range(2):
+        answer = client.put(path.format(task=task_id, job=job_id))
+        assert (answer.status_code, answer.json) == (200, {"status": "OK"})
+    task, job = _json(client.get(f"/task/{task_id}")), _json(client.get(f"/jobs/{job_id}"))
+    assert (task["state"], job["state"]) == ("CANCELLED", "CANCELLED")
+    assert MOMENT.fullmatch(task["cancelledAt"])
+    assert MOMENT.fullmatch(job["cancelledAt"])
+
+
+def test_cancel_of_a_running_task_ends_its_attempt_and_skips_what_waits(
+    client: FlaskClient, house: House
+) -> None:
+    task = running(house.db)
+    assert client.put(f"/tasks/{task.id}/cancel").status_code == 200
+    answer = _json(client.get(f"/task/{task.id}"))
+    assert answer["attempts"][0]["state"] == "CANCELLED"
+    assert answer["links"][0]["state"] == LinkState.SKIPPED
+    with house.db.read() as c:
+        last = events.after(c, None, task_id=task.id, settled=True)[-1]
+    assert (last.from_state, last.to_state, last.node) == ("RUNNING", "CANCELLED", "n1")
+
+
+@pytest.mark.parametrize("state", [TaskState.COMPLETED, TaskState.FAILED])
+def test_what_has_ended_cannot_be_cancelled(client: FlaskClient, house: House, state: TaskState) -> None:
+    from engine.model.states import JobState
+    from engine.store import jobs
+
+    task = running(house.db)
+    with house.db.begin() as c:
+        tasks.end(c, task.token, state)
+        jobs.end(c, task.job_id, JobState(state))
+    before = count(house.db, "events")
+    for path in (f"/tasks/{task.id}/cancel", f"/jobs/{task.job_id}/cancel"):
+        answer = client.put(path)
+        assert answer.status_code == 409
+        assert state in answer.get_json(force=True)["detail"]
+    assert _json(client.get(f"/task/{task.id}"))["state"] == state
+    assert count(house.db, "events") == before
+
+
+def test_cancels_that_race_change_the_rows_once(client: FlaskClient, house: House, task_id: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from engine.lifecycle.cancel import cancel
+
+    with ThreadPoolExecutor(4) as pool:
+        changed = list(pool.map(lambda _: cancel(house.db, task_id), range(4)))
+    assert sorted(changed) == [(), (), (), (task_id,)]
+
+
+def test_queues_count_what_waits_and_runs_and_who_serves(client: FlaskClient, house: House) -> None:
+    live_node(house.db, "n1", ("default", "media"))
+    running(house.db)
+    client.post("/task", json={**FULL, "queue": "lonely"})
+    client.post("/task", data=HELLO, content_type="text/yaml")
+    found = {queue["name"]: queue for queue in client.get("/queues").json or []}
+    assert found == {
+        "default": {"name": "default", "waiting": 1, "running": 1, "subscribers": 1},
+        "lonely": {"name": "lonely", "waiting": 1, "running": 0, "subscribers": 0},
+        "media": {"name": "media", "waiting": 0, "running": 0, "subscribers": 1},
+    }
+    ready = _json(client.get("/ready"))
+    assert ready == {"status": "UNSERVED", "unserved": ["lonely"], "nodes": 1}
+
+
+def test_nodes_are_listed(client: FlaskClient, house: House) -> None:
+    assert client.get("/nodes").json == []
+    live_node(house.db)
+    assert _json(client.get("/ready"))["status"] == "READY"
+    node = (client.get("/nodes").json or [])[0]
+    wanted = {"id": "n1", "state": "LIVE", "dockerOk": True, "queues": ["default"], "slots": 1}
+    assert wanted.items() <= node.items()
+
+
+def test_health_and_status_say_their_words(client: FlaskClient) -> None:
+    assert _json(client.get("/health"))["status"] == "UP"
+    assert client.get("/status").json == {"status": "OK"}
+
+
+def test_every_key_of_an_answer_is_documented(client: FlaskClient, house: House) -> None:
+    from api import answers
+
+    task = running(house.db, tags=("x",))
+    found = _json(client.get(f"/jobs/{task.job_id}"))
+    assert set(found) <= set(answers.JobAnswer().fields)
+    assert set(found["tasks"][0]) <= set(answers.TaskAnswer().fields)
+    paths = _json(client.get("/openapi.json"))["paths"]
+    assert {"/task", "/tasks/{id}/log", "/jobs", "/events", "/queues", "/nodes", "/ready"} <= set(paths)
+    assert set(paths["/task"]["post"]["requestBody"]["content"]) == {
+        "text/yaml", "application/yaml", "application/x-yaml", "application/json",
+    }  # fmt: skip
+
+
+def test_doors_of_the_settings_are_those_of_the_api(house: House) -> None:
+    from api import create_app
+
+    opened = replace(house.settings, bind_sources="/srv/media", networks="backend")
+    client = create_app(opened, background=False).test_client()
+    fine = {
+        **FULL,
+        "mounts": [{"type": "bind", "source": "/srv/media/a", "target": "/in"}],
+        "networks": ["backend"],
+    }
+    assert client.post("/task", json=fine).status_code == 201
+    assert client.post("/task", json={**fine, "networks": ["other"]}).status_code == 422
+
+
+def _json(answer: Any) -> dict[str, Any]:
+    assert answer.status_code in (200, 201), answer.text
+    found: dict[str, Any] = answer.json
+    return found
