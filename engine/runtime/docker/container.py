@@ -6,9 +6,10 @@ it, once, by id.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,16 @@ from engine.runtime.docker.labels import Seen
 #: What may still run, or be started by its creator.
 _ALIVE = ("created", "running", "paused", "restarting")
 _LOOK_SECONDS = 0.1
+#: Words of a 500 that speak of the daemon or its disk.
+_MACHINE = (
+    "no space left",
+    "context",
+    "shutting down",
+    "containerd",
+    "connect",
+    "input/output error",
+    "read-only",
+)
 
 
 class NameTaken(Exception):
@@ -81,10 +92,10 @@ def inspect(client: Client, container_id: str) -> State | None:
     )
 
 
-def look(client: Client, order: Order) -> Seen | None:
+def look(client: Client, order: Order, forget: Callable[[str], object]) -> Seen | None:
     """The container of the order's name, after what belongs to older runs of the task was removed by force.
 
-    Raises NotOurs when a newer run has containers here.
+    `forget` is called with the name of each that was removed. Raises NotOurs when a newer run has containers here.
     """
     mine = (order.attempt, order.origin)
     deadline = time.monotonic() + client.timeout
@@ -97,6 +108,7 @@ def look(client: Client, order: Order) -> Seen | None:
             return next((one for one in seen if one.name == order.name), None)
         for one in older:
             remove(client, one.id, force=True)
+            forget(one.name)
         if time.monotonic() > deadline:
             raise RuntimeUnavailable(f"container {older[0].name} of an older run cannot be removed")
         time.sleep(_LOOK_SECONDS)
@@ -105,7 +117,7 @@ def look(client: Client, order: Order) -> Seen | None:
 def create(client: Client, order: Order, body: Mapping[str, Any]) -> str:
     """Create the container; returns its id. Raises NameTaken, ImageMissing, Unstartable."""
     try:
-        with translated(f"creating the container of {order.image}"):
+        with translated(f"creating the container of {order.image}"), _order_at_fault():
             return str(client.api.create_container_from_config(body, order.name)["Id"])
     except APIError as exc:
         said = words(exc)
@@ -114,6 +126,18 @@ def create(client: Client, order: Order, body: Mapping[str, Any]) -> str:
         if exc.status_code == 404 and "no such image" in said.lower():
             raise ImageMissing from exc
         raise Unstartable(f"Docker refuses the container: {said}", 125) from exc
+
+
+@contextlib.contextmanager
+def _order_at_fault() -> Iterator[None]:
+    """A 500 of create blames the order (a workdir that is a file …), unless its words blame the machine."""
+    try:
+        yield
+    except APIError as exc:
+        said = words(exc)
+        if exc.is_server_error() and not any(sign in said.lower() for sign in _MACHINE):
+            raise Unstartable(f"Docker refuses the container: {said}", 125) from exc
+        raise
 
 
 def join_networks(client: Client, order: Order, container_id: str) -> None:

@@ -26,6 +26,7 @@ TICK_SECONDS = 0.1
 _BY_SIGNAL = (128 + signal.SIGTERM, 128 + signal.SIGKILL, 255)
 #: What docker-init (tini) writes when it cannot run the command.
 _INIT_SAYS = re.compile(rb"\[FATAL tini \(\d+\)\] exec (.+?) failed: (.+)")
+_REMOVAL_SECONDS = 0.5
 #: dockerd gives containers 15 s to end when it ends itself.
 _SHUTDOWN_SECONDS = 20.0
 
@@ -162,8 +163,19 @@ def judge(client: Client, order: Order, container_id: str, end: End, last_error:
         container.remove(client, container_id, force=False)
         raise Gone(f"Docker restarted and took container {container_id[:12]} with it")
     if end.code in _BY_SIGNAL and (name := _sent_signal(client, state)):
+        _refuse_removed(client, container_id)
         return Verdict(end.code, Cause.KILLED, f"killed from outside by {name} (docker kill or docker stop)")
     return Verdict(end.code, Cause.EXITED, exit_words(end.code))
+
+
+def _refuse_removed(client: Client, container_id: str) -> None:
+    """A removal by force kills first: give it a moment to show. Raises Gone."""
+    deadline = time.monotonic() + _REMOVAL_SECONDS
+    while time.monotonic() < deadline:
+        state = container.inspect(client, container_id)
+        if state is None or state.status in ("removing", "dead"):
+            raise Gone(f"container {container_id[:12]} is gone")
+        time.sleep(TICK_SECONDS)
 
 
 def _never_ran(code: int, named: str, why: str) -> str:

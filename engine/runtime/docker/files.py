@@ -55,6 +55,14 @@ def directory(data_dir: Path, name: str, delivery: int) -> Path:
     return data_dir / "work" / f"{name}-d{delivery}"
 
 
+def make_root(data_dir: Path) -> Path:
+    """Make the folder of all work directories, closed to other users of the host; returns it."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    root = data_dir / "work"
+    root.mkdir(exist_ok=True, mode=0o700)
+    return root
+
+
 def placed(order: Order) -> dict[str, tuple[str, int]]:
     """Path in the container -> (text, mode): `run` and the task's files."""
     found = {} if order.run is None else {RUN: (order.run, 0o555)}
@@ -69,7 +77,8 @@ def make(path: Path, order: Order) -> dict[str, Path]:
 
     Raises NotOurs when a newer delivery made this one unstartable meanwhile.
     """
-    (path / "in").mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_root(path.parent.parent)
+    (path / "in").mkdir(parents=True, exist_ok=True)
     if (path / _VOID).exists():
         raise NotOurs(f"{order.name} was given up by a newer delivery")
     out = path / "out"

@@ -10,7 +10,7 @@ import calendar
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.errors import RuntimeUnavailable
 from engine.model.records import LogFrame, LogPosition, StreamPosition
@@ -27,6 +27,8 @@ OVERLAP_SECONDS = 60
 MOST_FRAME_BYTES = 1 << 25
 STDOUT, STDERR, DAEMON = 1, 2, 3
 STOP_SECONDS = 0.5
+#: How much of the log's end is asked for after the container's, in growing steps; then all since the position.
+CATCH_UP_LINES = (64, 512)
 
 
 class Tail:
@@ -57,6 +59,8 @@ class Cutter:
         self._buffer = b""
         self._at = {STDOUT: _pair(position.stdout), STDERR: _pair(position.stderr)}
         self._skip: dict[int, tuple[str, int]] = {}
+        #: Frames that came, and those of them that were given out before, since the last `resume`.
+        self.seen = self.skipped = 0
         self.resume()
 
     @property
@@ -67,6 +71,7 @@ class Cutter:
     def resume(self) -> None:
         """Expect the stream to begin anew, with frames that were given out already."""
         self._buffer = b""
+        self.seen = self.skipped = 0
         self._skip = {stream: at for stream, at in self._at.items() if at[0]}
 
     def cut(self, piece: bytes) -> list[LogFrame]:
@@ -89,9 +94,11 @@ class Cutter:
     def _frame(self, stream: int, text: bytes) -> LogFrame | None:
         if stream == DAEMON:
             raise Broken(f"Docker cannot read the log: {text.decode('utf-8', 'replace')[:300]}")
+        self.seen += 1
         raw, _, line = text.partition(b" ")
         stamp = raw.decode("ascii", "replace")
         if stream in self._skip and self._is_old(stream, stamp):
+            self.skipped += 1
             return None
         last, count = self._at[stream]
         self._at[stream] = (stamp, count + 1 if stamp == last else 1)
@@ -145,23 +152,25 @@ class Follower:
         self.last_error = b""
         self._cutter = Cutter(position)
         self._ended = threading.Event()
-        self._again = threading.Event()
         self._stopped = threading.Event()
         self._exchange: Exchange | None = None
         self._moved_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"log {container_id[:12]}", daemon=True)
 
+    @property
+    def is_following(self) -> bool:
+        """True while its thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to follow."""
         self._thread.start()
 
-    def finish(self, idle_seconds: float, changed: threading.Event, *, again: bool) -> bool:
+    def finish(self, idle_seconds: float, changed: threading.Event) -> bool:
         """The container ended: read what is left, until nothing came for `idle_seconds`, or `changed`.
 
-        `again`: the connection broke on the way, so what is left is asked for once more. True: all was read.
+        True: all was read.
         """
-        if again:
-            self._again.set()
         self._moved_at = time.monotonic()
         self._ended.set()
         while self._thread.is_alive():
@@ -187,24 +196,44 @@ class Follower:
 
     def _run(self) -> None:
         try:
-            while not self._stopped.is_set():
-                asked_after_end = self._ended.is_set()
-                if not self._read_once():
-                    self._again.set()
+            while not self._ended.is_set():
+                self._read(follow=True)
                 # The stream's end and the container's come within milliseconds; a longer gap is a lost stream.
                 self._ended.wait(self.BACK_SECONDS)
-                if self._ended.is_set() and (asked_after_end or not self._again.is_set()):
+            # A followed stream may end before the last lines of a container that ended (Docker 20.10 does so in one
+            # of ten tries with 100,000 lines), and a broken one does: what is left is asked for.
+            for lines in (*CATCH_UP_LINES, 0):
+                if self._stopped.is_set() or self._has_caught_up(lines):
                     return
         except Exception:
             # The sink is the caller's: its error ends the following, not the container.
             if not self._stopped.is_set():
                 log.exception("the log of container %s is not followed any more", self._id[:12])
 
-    def _read_once(self) -> bool:
-        """Follow until the stream ends; False when it broke."""
+    def _has_caught_up(self, lines: int) -> bool:
+        """Read the last `lines` frames (0: all since the position); True when nothing can be missing then."""
+        if not lines:
+            return self._read(follow=False)
+        position = self._cutter.position
+        trial, found = Cutter(position), []
+        with open_log(self._client, self._id, position, tail=lines) as exchange:
+            if not exchange.head(self._client.timeout) or exchange.status != 200:
+                return True
+            while piece := exchange.read(self._client.timeout):
+                found += trial.cut(piece)
+        # Frames come as Docker stored them: one that was given out before has nothing missing before it.
+        if not trial.skipped and trial.seen >= lines:
+            return False
+        if found:
+            self._give(found)
+            self._cutter = trial
+        return True
+
+    def _read(self, *, follow: bool) -> bool:
+        """Read on from the position until the stream ends; False when it broke."""
         self._cutter.resume()
         try:
-            with open_log(self._client, self._id, self._cutter.position, follow=True) as exchange:
+            with open_log(self._client, self._id, self._cutter.position, follow=follow) as exchange:
                 self._exchange = exchange
                 if self._stopped.is_set():
                     return True
@@ -222,20 +251,27 @@ class Follower:
         while (piece := read()) and not self._stopped.is_set():
             frames = self._cutter.cut(piece)
             self._moved_at = time.monotonic()
-            for frame in frames:
-                if frame.stream == STDERR:
-                    self.last_error = frame.data
-                elif self._tail_bytes:
-                    self._tail.add(frame.data)
             if frames:
-                self._sink.write(frames)
-                self._moved_at = time.monotonic()
+                self._give(frames)
+
+    def _give(self, frames: Sequence[LogFrame]) -> None:
+        for frame in frames:
+            if frame.stream == STDERR:
+                self.last_error = frame.data
+            elif self._tail_bytes:
+                self._tail.add(frame.data)
+        self._sink.write(frames)
+        self._moved_at = time.monotonic()
 
 
-def open_log(client: Client, container_id: str, position: LogPosition, *, follow: bool) -> Exchange:
-    """Ask for both streams with stamps, from the position on."""
+def open_log(
+    client: Client, container_id: str, position: LogPosition, *, follow: bool = False, tail: int = 0
+) -> Exchange:
+    """Ask for both streams with stamps: from the position on, or the last `tail` frames (0: no such bound)."""
     params = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "1" if follow else "0"}
-    if after := since(position):
+    if tail:
+        params["tail"] = str(tail)
+    elif after := since(position):
         params["since"] = after
     return client.exchange("GET", f"/containers/{container_id}/logs", params)
 

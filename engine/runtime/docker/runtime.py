@@ -70,12 +70,12 @@ class DockerRuntime:
         mounts = options.check_doors(order, self._doors, are_files_shared=self.shares_files())
         must_look = (order.attempt, order.delivery) != (1, 1)
         deadline = time.monotonic() + _TAKEN_SECONDS
-        if order.pull == "always" and not (must_look and container.look(self._client, order)):
+        if order.pull == "always" and not (must_look and self._look(order)):
             images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
         while True:
             if control.changed.is_set():
                 raise Detached
-            seen = container.look(self._client, order) if must_look else None
+            seen = self._look(order) if must_look else None
             must_look = True
             prepared = self._meet(order, seen) if seen is not None else None
             if prepared is not None:
@@ -87,6 +87,9 @@ class DockerRuntime:
                     raise Unstartable(
                         f"the name {order.name} is taken by a container that is not ours"
                     ) from None
+
+    def _look(self, order: Order) -> Seen | None:
+        return container.look(self._client, order, lambda name: files.remove(self._settings.path, name))
 
     def _meet(self, order: Order, seen: Seen) -> Prepared | None:
         """What the container of my name is to me; None when it is not there, or not any more."""
@@ -123,12 +126,10 @@ class DockerRuntime:
             volumes.make(self._client, order)
         body = options.create_body(order, self._settings, mounts, shared)
         try:
-            container_id = container.create(self._client, order, body)
-        except container.ImageMissing:
-            images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
-            if control.changed.is_set():
-                raise Detached from None
-            container_id = container.create(self._client, order, body)
+            container_id = self._created_or_pulled(order, body, sink, control)
+        except (Unstartable, Detached):
+            self._forget(order)
+            raise
         prepared = Prepared(order, container_id, Found.CREATED)
         try:
             self._complete(order, container_id, is_shared=shared is not None)
@@ -140,6 +141,24 @@ class DockerRuntime:
             self.discard(prepared)
             raise
         return prepared
+
+    def _created_or_pulled(
+        self, order: Order, body: dict[str, object], sink: LogSink, control: Control
+    ) -> str:
+        try:
+            return container.create(self._client, order, body)
+        except container.ImageMissing:
+            images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
+        if control.changed.is_set():
+            raise Detached
+        try:
+            return container.create(self._client, order, body)
+        except container.ImageMissing:
+            raise Unstartable(f"the image {order.image} was removed while it was pulled", 125) from None
+
+    def _forget(self, order: Order) -> None:
+        """Remove the work directory that this delivery made, once no container binds it."""
+        files.remove_directory(files.directory(self._settings.path, order.name, order.delivery))
 
     def _complete(self, order: Order, container_id: str, *, is_shared: bool) -> None:
         container.join_networks(self._client, order, container_id)
@@ -155,6 +174,14 @@ class DockerRuntime:
 
     def go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
         """See engine.runtime.base. A start that Docker refuses is an outcome (not started), not an error."""
+        try:
+            return self._go(prepared, sink, control)
+        except Gone:
+            if prepared.found is Found.CREATED:
+                self._forget(prepared.order)
+            raise
+
+    def _go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
         order, container_id = prepared.order, prepared.container_id
         if prepared.found is Found.CREATED:
             refused = self._start(container_id, control)
@@ -165,7 +192,7 @@ class DockerRuntime:
         follower.start()
         try:
             end = ending.await_end(self._client, container_id, control, self._settings.kill_grace)
-            follower.finish(DRAIN_SECONDS, _only_detach(control, end), again=end.has_broken)
+            follower.finish(DRAIN_SECONDS, _only_detach(control, end))
             verdict = ending.judge(self._client, order, container_id, end, follower.last_error)
         finally:
             follower.stop()
@@ -236,8 +263,7 @@ class DockerRuntime:
         if prepared.found is not Found.CREATED:
             return
         if container.remove(self._client, prepared.container_id, force=False):
-            order = prepared.order
-            files.remove_directory(files.directory(self._settings.path, order.name, order.delivery))
+            self._forget(prepared.order)
 
     def list(self) -> Sequence[Thing]:
         """See engine.runtime.base."""

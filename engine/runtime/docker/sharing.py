@@ -16,7 +16,7 @@ from docker.errors import APIError, ImageNotFound
 
 from engine.model import names
 from engine.runtime.docker.client import Client, translated
-from engine.runtime.docker.files import Refused, from_archive
+from engine.runtime.docker.files import Refused, from_archive, make_root
 
 _PLACE = "/ferryman/nonce"
 #: A probe that died between create and remove leaves a container; the next one removes it when it is this old.
@@ -27,9 +27,8 @@ def probe(client: Client, data_dir: Path, installation: str) -> bool:
     """True when a file in `data_dir` can be bound. Raises RuntimeUnavailable."""
     _remove_old(client, installation)
     nonce = secrets.token_hex(16)
-    file = data_dir / "work" / f"probe-{nonce}"
+    file = make_root(data_dir) / f"probe-{nonce}"
     image = f"ferryman/probe:{nonce}"
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     file.write_text(nonce)
     try:
         with translated("probing whether files are shared"):

@@ -1,0 +1,185 @@
+"""Every way in which a container ends, told apart; and the two words that a waiting thread obeys at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from engine.errors import Gone, Unstartable
+from engine.runtime.base import Cause, Control, Detached, Found, Order
+from engine.runtime.docker.client import Client
+from engine.runtime.docker.runtime import DockerRuntime
+from tests.support.docker_daemon import KeepingSink, begin, run
+from tests.support.waiting import wait_until
+
+Orders = Callable[..., Order]
+#: TERM is ignored by everything in it.
+STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+
+
+def test_memory_that_ran_out_is_told_from_a_failure(runtime: DockerRuntime, order: Orders) -> None:
+    hungry = "x=a; while :; do x=$x$x; done"
+    outcome = run(runtime, order(run=hungry, memory_bytes=16 << 20))
+    assert outcome.cause is Cause.OUT_OF_MEMORY
+    assert outcome.exit_code != 0 and outcome.message is not None and "16 MB" in outcome.message
+
+
+def test_a_child_that_ran_out_of_memory_is_no_failure_of_a_task_that_ends_well(
+    runtime: DockerRuntime, order: Orders
+) -> None:
+    script = "(x=a; while :; do x=$x$x; done); echo went on"
+    outcome = run(runtime, order(run=script, memory_bytes=16 << 20))
+    assert (outcome.ok, outcome.result) == (True, "went on\n")
+
+
+def test_a_kill_from_outside_is_told_from_a_failure(
+    runtime: DockerRuntime, order: Orders, docker: Client
+) -> None:
+    running = begin(runtime, order(run="echo ready; sleep 60"))
+    wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+    docker.api.kill(running.prepared.container_id)
+    outcome = running.end()
+    assert (outcome.exit_code, outcome.cause) == (137, Cause.KILLED)
+    assert outcome.message == "killed from outside by SIGKILL (docker kill or docker stop)"
+
+
+def test_a_task_that_kills_itself_was_not_killed_from_outside(runtime: DockerRuntime, order: Orders) -> None:
+    outcome = run(runtime, order(run="kill -9 $$"))
+    assert (outcome.exit_code, outcome.cause) == (137, Cause.EXITED)
+    assert outcome.message == "exit code 137: ended by SIGKILL"
+
+
+def test_a_container_removed_in_mid_run_is_gone(
+    runtime: DockerRuntime, order: Orders, docker: Client
+) -> None:
+    running = begin(runtime, order(run="echo ready; sleep 60"))
+    wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+    docker.api.remove_container(running.prepared.container_id, force=True)
+    with pytest.raises(Gone):
+        running.end()
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "words"),
+    [
+        ({"cmd": ("no-such-command",)}, 127, "'no-such-command' is not in the image"),
+        ({"cmd": ("/etc/passwd",)}, 126, "'/etc/passwd' cannot be executed"),
+        ({"cmd": ("true",), "user": "nobody-here"}, None, "unable to find user nobody-here"),
+    ],
+    ids=["missing command", "not executable", "unknown user"],
+)
+def test_what_cannot_start_says_why(
+    runtime: DockerRuntime, order: Orders, values: dict[str, object], code: int | None, words: str
+) -> None:
+    outcome = run(runtime, order(**values))
+    assert outcome.cause is Cause.NOT_STARTED
+    assert outcome.exit_code in (125, 126, 127, 128) and code in (None, outcome.exit_code)
+    assert outcome.message is not None and words in outcome.message
+
+
+def test_a_workdir_that_is_a_file_is_refused_in_words(runtime: DockerRuntime, order: Orders) -> None:
+    with pytest.raises(Unstartable, match="/etc/passwd is not a directory"):
+        run(runtime, order(cmd=("true",), workdir="/etc/passwd"))
+
+
+def test_a_command_missing_inside_a_script_is_a_failure_like_any_other(
+    runtime: DockerRuntime, order: Orders
+) -> None:
+    outcome = run(runtime, order(cmd=("sh", "-c", "no-such-command")))
+    assert (outcome.exit_code, outcome.cause) == (127, Cause.EXITED)
+
+
+@pytest.mark.parametrize("why", [Cause.TIMEOUT, Cause.CANCELLED])
+@pytest.mark.parametrize("script", ["echo ready; sleep 60", STUBBORN], ids=["obedient", "ignores TERM"])
+def test_a_kill_ends_a_container_within_two_seconds(
+    runtime: DockerRuntime, order: Orders, why: Cause, script: str
+) -> None:
+    running = begin(runtime, order(run=script))
+    wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+    began = time.monotonic()
+    running.control.kill(why)
+    outcome = running.end()
+    assert time.monotonic() - began < 2.0
+    assert (outcome.cause, outcome.ok) == (why, False)
+    assert outcome.exit_code in (137, 143)
+
+
+def test_a_task_that_says_0_to_our_term_did_not_end_well(runtime: DockerRuntime, order: Orders) -> None:
+    running = begin(runtime, order(run="trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done"))
+    wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+    running.control.kill(Cause.TIMEOUT)
+    assert running.end().exit_code == 143
+
+
+def test_a_kill_before_the_start_starts_nothing(
+    runtime: DockerRuntime, order: Orders, docker: Client
+) -> None:
+    control, sink = Control(), KeepingSink()
+    prepared = runtime.prepare(order(run="sleep 60"), sink, control)
+    control.kill(Cause.CANCELLED)
+    outcome = runtime.go(prepared, sink, control)
+    assert (outcome.cause, outcome.exit_code) == (Cause.CANCELLED, 137)
+    assert docker.api.inspect_container(prepared.container_id)["State"]["Status"] == "created"
+
+
+def test_detach_leaves_it_running_and_another_delivery_follows_it(
+    runtime: DockerRuntime, order: Orders, docker: Client, make_runtime: Callable[..., DockerRuntime]
+) -> None:
+    wanted = order(run="for i in 1 2 3 4 5 6; do echo $i; sleep 0.3; done; echo done > $FERRYMAN_OUTPUT")
+    running = begin(runtime, wanted)
+    wait_until(lambda: running.sink.text(1).startswith(b"1\n"), 10)
+    began = time.monotonic()
+    running.control.detach()
+    with pytest.raises(Detached):
+        running.end()
+    assert time.monotonic() - began < 0.7
+    assert docker.api.inspect_container(running.prepared.container_id)["State"]["Running"]
+
+    adopter, sink = make_runtime(), running.sink
+    adopted = adopter.prepare(replace(wanted, delivery=2), sink, Control())
+    assert (adopted.found, adopted.container_id) == (Found.RUNNING, running.prepared.container_id)
+    outcome = adopter.go(adopted, sink, Control())
+    assert (outcome.ok, outcome.result) == (True, "done\n")
+    assert sink.text(1) == b"1\n2\n3\n4\n5\n6\n"
+
+
+def test_what_exited_meanwhile_is_collected_not_started_again(
+    runtime: DockerRuntime, order: Orders, docker: Client
+) -> None:
+    wanted = order(run="echo once; echo again >&2; exit 4")
+    first = begin(runtime, wanted)
+    assert first.end().exit_code == 4
+    started = docker.api.inspect_container(first.prepared.container_id)["State"]["StartedAt"]
+    sink = KeepingSink()
+    prepared = runtime.prepare(replace(wanted, delivery=2), sink, Control())
+    assert prepared.found is Found.EXITED
+    outcome = runtime.go(prepared, sink, Control())
+    assert (outcome.exit_code, sink.text(1), sink.text(2)) == (4, b"once\n", b"again\n")
+    assert docker.api.inspect_container(first.prepared.container_id)["State"]["StartedAt"] == started
+
+
+def test_the_result_of_a_log_that_is_stored_already_comes_from_dockers_end(
+    runtime: DockerRuntime, order: Orders
+) -> None:
+    wanted = order(run="seq 30000")
+    sink = KeepingSink()
+    first = run(runtime, wanted, sink)
+    adopted = runtime.prepare(replace(wanted, delivery=2), sink, Control())
+    frames = len(sink.frames)
+    outcome = runtime.go(adopted, sink, Control())
+    assert outcome.result == first.result and len(outcome.result or "") == 65536
+    assert len(sink.frames) == frames
+
+
+def test_kill_by_task_ends_what_runs_of_it_here(runtime: DockerRuntime, order: Orders) -> None:
+    wanted = order(run="echo ready; sleep 60")
+    running, other = begin(runtime, wanted), begin(runtime, order(run="echo ready; sleep 60"))
+    wait_until(lambda: running.sink.text(1) and other.sink.text(1), 10)
+    runtime.kill(wanted.task_id)
+    assert running.end().exit_code == 137
+    assert other.thread.is_alive()
+    other.control.kill(Cause.CANCELLED)
+    other.end()

@@ -1,0 +1,139 @@
+"""Logs, byte for byte: compared with what the container wrote, whatever happens to the reader."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+
+from engine.model.records import LogFrame
+from engine.runtime.base import Control, Order
+from engine.runtime.docker.client import Client
+from engine.runtime.docker.logs import Follower
+from engine.runtime.docker.runtime import DockerRuntime
+from tests.support.docker_daemon import KeepingSink, begin, run
+from tests.support.waiting import wait_until
+
+Orders = Callable[..., Order]
+BOTH = """
+i=0; while [ $i -lt 4000 ]; do echo "out $i"; i=$((i+1)); done &
+i=0; while [ $i -lt 4000 ]; do echo "err $i" >&2; i=$((i+1)); done
+wait
+"""
+BOTH_OUT = b"".join(b"out %d\n" % i for i in range(4000))
+BOTH_ERR = b"".join(b"err %d\n" % i for i in range(4000))
+
+
+def test_both_streams_at_full_speed_come_whole_and_in_order(runtime: DockerRuntime, order: Orders) -> None:
+    sink = KeepingSink()
+    assert run(runtime, order(run=BOTH), sink).ok
+    assert sink.text(1) == BOTH_OUT
+    assert sink.text(2) == BOTH_ERR
+
+
+@pytest.mark.parametrize("size", [100_000, 1_000_000])
+def test_a_long_line_comes_whole(runtime: DockerRuntime, order: Orders, size: int) -> None:
+    sink = KeepingSink()
+    script = f"head -c {size} /dev/zero | tr '\\0' x; echo; echo after"
+    assert run(runtime, order(run=script), sink).ok
+    assert sink.text(1) == b"x" * size + b"\nafter\n"
+
+
+def test_a_last_line_without_an_end_comes(runtime: DockerRuntime, order: Orders) -> None:
+    sink = KeepingSink()
+    run(runtime, order(run="printf 'a\\nb'; printf c >&2"), sink)
+    assert (sink.text(1), sink.text(2)) == (b"a\nb", b"c")
+
+
+class Killed(Exception):
+    """The reader dies here."""
+
+
+@dataclass
+class MortalSink:
+    """A sink over what is stored already, that dies after some frames of a batch were stored."""
+
+    kept: KeepingSink
+    lives_for: int
+
+    def position(self) -> object:
+        return self.kept.position()
+
+    def note(self, text: str) -> None:
+        self.kept.note(text)
+
+    def write(self, frames: Sequence[LogFrame]) -> None:
+        if self.lives_for < len(frames):
+            self.kept.write(frames[: max(self.lives_for, 0)])
+            self.lives_for = 0
+            raise Killed
+        self.lives_for -= len(frames)
+        self.kept.write(frames)
+
+
+def follow_until_killed(docker: Client, container_id: str, sink: MortalSink) -> None:
+    follower = Follower(docker, container_id, sink, 0)  # type: ignore[arg-type]
+    follower.start()
+    wait_until(lambda: not follower.is_following, 20)
+
+
+def test_a_reader_killed_ten_times_in_the_middle_stores_every_byte_once(
+    runtime: DockerRuntime, order: Orders, docker: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    chance = random.Random(20261125)
+    long_line = "head -c 200000 /dev/zero | tr '\\0' y; echo; "
+    wanted = order(run=long_line + "sleep 0.2; " + BOTH + long_line)
+    kept, control = KeepingSink(), Control()
+    running = begin(runtime, wanted, KeepingSink())
+    for _ in range(10):
+        before = len(kept.frames)
+        follow_until_killed(docker, running.prepared.container_id, MortalSink(kept, chance.randrange(1, 700)))
+        assert len(kept.frames) > before, "this reader stored nothing, so it was not in the middle"
+    running.end()
+    assert len(kept.frames) < 8000, "the readers were killed after all was stored"
+    adopted = runtime.prepare(replace(wanted, delivery=2), kept, control)
+    runtime.go(adopted, kept, control)
+    assert kept.text(1) == b"y" * 200_000 + b"\n" + BOTH_OUT + b"y" * 200_000 + b"\n"
+    assert kept.text(2) == BOTH_ERR
+    docked = docker.api.logs(running.prepared.container_id, stdout=True, stderr=False)
+    assert kept.text(1) == docked
+
+
+def test_a_sink_that_fails_ends_the_following_not_the_container(
+    runtime: DockerRuntime, order: Orders, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = KeepingSink()
+    running = begin(runtime, order(run="echo a; sleep 0.5; echo b; exit 5"), MortalSink(kept, 0))  # type: ignore[arg-type]
+    assert running.end().exit_code == 5
+    assert "is not followed any more" in caplog.text
+
+
+def test_a_background_child_that_holds_standard_output_does_not_delay_the_end(
+    runtime: DockerRuntime, order: Orders
+) -> None:
+    sink = KeepingSink()
+    running = begin(runtime, order(run="sleep 60 & echo told"), sink)
+    assert running.end(8).ok
+    assert sink.text(1) == b"told\n"
+
+
+def test_a_sink_that_blocks_holds_the_reader_back_and_loses_nothing(
+    runtime: DockerRuntime, order: Orders
+) -> None:
+    import threading
+
+    gate = threading.Event()
+
+    class Slow(KeepingSink):
+        def write(self, frames: Sequence[LogFrame]) -> None:
+            gate.wait(10)
+            super().write(frames)
+
+    sink = Slow()
+    running = begin(runtime, order(run="seq 60000"), sink)
+    wait_until(lambda: not running.thread.is_alive() or running.sink is sink, 5)
+    gate.set()
+    assert running.end().ok
+    assert sink.text(1) == b"".join(b"%d\n" % i for i in range(1, 60001))
