@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class Database:
         self.url = sa.engine.make_url(settings.database_url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._timeout_seconds = settings.store_timeout
+        # SQLite's waiters sleep up to 100 ms between tries; within a process a lock wakes the next at once.
+        self._writing = threading.Lock()
         self._write = self._engine(pool, immediate=True)
         self._read = self._engine(pool, immediate=False) if self.is_sqlite else self._write
 
@@ -101,8 +104,20 @@ class Database:
         SQLite: BEGIN IMMEDIATE, so no other writer is inside. Raises StoreUnavailable when the database
         does not answer in time: nothing is promised then (the commit itself may or may not have happened).
         """
-        with _translated(), self._write.begin() as connection:
+        with self._one_writer(), _translated(), self._write.begin() as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def _one_writer(self) -> Iterator[None]:
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._writing.acquire(timeout=self._timeout_seconds):
+            raise StoreUnavailable(f"no turn to write for {self._timeout_seconds:g} s: the database is busy")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -126,6 +141,7 @@ class Database:
 
     def after_fork(self) -> None:
         """Forget the parent's connections without closing them (SQLAlchemy: pooling, multiprocessing)."""
+        self._writing = threading.Lock()
         self._write.dispose(close=False)
         self._read.dispose(close=False)
 

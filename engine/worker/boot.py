@@ -70,7 +70,7 @@ def _open(sender: Any, **_: Any) -> None:
         db = Database(settings, pool=instance.concurrency + 8)
         site = Site(db, settings, db.open())
         _match_broker(settings, site.installation)
-        doors = doors_from(settings.bind_sources, settings.networks, settings.data_dir)
+        doors = doors_from(settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host)
         runtime = DockerRuntime(settings, site.installation, doors)
     except FerrymanError as exc:
         _end(str(exc))
