@@ -8,7 +8,7 @@ from engine.cli import screen
 from engine.cli.follow import links
 from engine.cli.submit import connected
 from engine.cli.watch import link_line
-from engine.client import ApiError, Client, Json
+from engine.client import Client, Json
 
 _STATES = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 
@@ -64,14 +64,12 @@ def cancel_command(id: str) -> None:
 
 
 def _found(client: Client, id: str) -> tuple[Json | None, list[Json]]:
-    """The job with its tasks when the id is a job's, else the task."""
-    try:
-        job = client.job(id)
-        return job, list(job.get("tasks") or ())
-    except ApiError as exc:
-        if exc.status != 404:
-            raise
-    return None, [client.task(id)]
+    """The job with its tasks when the id is a job's, else the task: the API knows either by either's id."""
+    task = client.task(id)
+    if task["id"].startswith(id.lower()):
+        return None, [task]
+    job = client.job(id)
+    return job, list(job.get("tasks") or ())
 
 
 def _job_line(job: Json) -> str:

@@ -25,8 +25,9 @@ _LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\b")
 _LOUD = ("WARNING", "ERROR", "CRITICAL", "FATAL")
 #: Our own prefix carries the time; what the child put in front of its words is cut.
 _FRONT = re.compile(
-    r"^\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[^\]\[]*?\]?\s*(\[\d+\])?\s*(\[[A-Z]+\])?\s*(?=\S)"
-    r"|^\d+:[A-Z] \d+ \w+ \d{4} [\d:.]+ [#*.-] "
+    r"^\[\d{4}-\d\d-\d\d[^\]]*\]\s*(\[\d+\]\s*)?(\[[A-Z]+\]\s*)?"  # gunicorn, Celery
+    r"|^\d{4}-\d\d-\d\d[T ][\d:.,]+Z?\s+"  # ours
+    r"|^\d+:[A-Z] \d+ \w+ \d{4} [\d:.]+ [#*.-] "  # Redis
 )
 _LINE_CHARACTERS = 2000
 

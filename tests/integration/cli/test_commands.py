@@ -1,0 +1,206 @@
+"""The commands as a pipe sees them: the same facts one per line, no escapes, exit codes as promised."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.docker_daemon import BUSYBOX
+from tests.support.standalone import FERRYMAN, Standalone, environment, ferryman
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.docker
+HELLO = f"name: say hello\nimage: {BUSYBOX}\ncmd: [echo, -n, hello world]\n"
+LONG = f"name: long\nimage: {BUSYBOX}\ncmd: [sh, -c, 'echo begun; sleep 120']\n"
+
+
+def run(server: Standalone, *words: str, text: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    done = ferryman(*words, env=server.env | more, text=text)
+    assert "\x1b" not in done.stdout + done.stderr, "no escapes in a pipe"
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def submitted(server: Standalone, text: str) -> str:
+    done = run(server, "submit", "-", "-q", text=text)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_submit_follow_ends_with_completed_and_exit_0(server: Standalone, tmp_path: Path) -> None:
+    file = tmp_path / "hello.yaml"
+    file.write_text(HELLO + "pre:\n  - {name: prepare, image: '" + BUSYBOX + "', cmd: [echo, ready]}\n")
+    done = run(server, "submit", str(file), "--follow")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert lines[0].startswith("say hello    ") and lines[0].endswith("queue default")
+    assert any(
+        line.startswith(f"pre   prepare  {BUSYBOX}  exit 0  ") and line.endswith(" s") for line in lines
+    )
+    assert any(line.startswith(f"main  {BUSYBOX}  exit 0  ") for line in lines)
+    assert "  ready" in lines and "  hello world" in lines
+    assert lines[-2].startswith("COMPLETED in ") and lines[-1] == "result: hello world"
+
+
+def test_a_failure_names_link_exit_code_last_lines_and_what_to_try(server: Standalone) -> None:
+    text = f"name: breaks\nimage: {BUSYBOX}\nrun: |\n  echo one last word\n  no-such-command\n"
+    done = run(server, "submit", "-", "--follow", text=text)
+    assert done.returncode == 1
+    assert "FAILED in " in done.stdout and "failed at main: exit 127 (command not found)" in done.stdout
+    assert "  one last word" in done.stdout and "try: check the first word of cmd" in done.stdout
+
+
+def test_a_file_with_mistakes_is_refused_as_validate_does(server: Standalone, tmp_path: Path) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text(f"name: x\nimage: {BUSYBOX}\ntimeout: 5 parsecs\n")
+    sent, checked = run(server, "submit", str(file)), run(server, "validate", str(file))
+    assert sent.returncode == checked.returncode == 2
+    assert sent.stderr == checked.stderr and "5 parsecs" in sent.stderr
+
+
+def test_submit_prints_json_for_other_programs(server: Standalone) -> None:
+    task = json.loads(run(server, "submit", "-", "--json", "--follow", text=HELLO).stdout)
+    assert (task["state"], task["result"]) == ("COMPLETED", "hello world")
+
+
+def test_ctrl_c_while_following_says_how_to_go_on(server: Standalone) -> None:
+    words = [*FERRYMAN, "submit", "-", "--follow"]
+    with subprocess.Popen(words, env=server.env, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(LONG)
+        process.stdin.close()
+        assert any("begun" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert process.stderr and "ferryman logs " in process.stderr.read()
+    job = next(j for j in json.loads(run(server, "ls", "--json").stdout)["items"] if j["name"] == "long")
+    assert job["state"] == "RUNNING"
+    cancelled = run(server, "cancel", job["id"])
+    assert cancelled.returncode == 0 and "CANCELLED" in cancelled.stdout
+    wait_until(lambda: server.client.job(job["id"])["state"] == "CANCELLED", 5)
+
+
+def test_logs_are_the_bytes_that_the_container_wrote(server: Standalone) -> None:
+    text = f"name: talks\nimage: {BUSYBOX}\nrun: |\n  printf 'a\\tb\\n\\033[31mred\\033[0m\\n'\n  echo end\n"
+    id = submitted(server, text)
+    followed = ferryman("logs", id, "-f", env=server.env)
+    assert followed.returncode == 0 and followed.stdout == "a\tb\n\x1b[31mred\x1b[0m\nend\n"
+    wait_until(lambda: server.client.task(id)["state"] == "COMPLETED", 10)
+    assert ferryman("logs", id[:8], env=server.env).stdout == followed.stdout
+    assert ferryman("logs", id, "--tail", "1", env=server.env).stdout == "end\n"
+    stamped = ferryman("logs", id, "-t", "-n", "1", env=server.env).stdout
+    assert stamped.endswith(" end\n") and stamped[:2] == "20"
+
+
+def test_show_tells_links_result_and_attempt_by_a_shortened_id(server: Standalone) -> None:
+    id = submitted(server, HELLO)
+    wait_until(lambda: server.client.task(id)["state"] == "COMPLETED", 30, 0.1)
+    shown = run(server, "show", id[:8]).stdout
+    assert shown.startswith("say hello\n") and f"  task      {id}" in shown
+    assert "  attempt   1 of 1" in shown and "  result    hello world" in shown
+    assert f"  link      main  {BUSYBOX}  exit 0" in shown
+    assert json.loads(run(server, "show", id, "--json").stdout)["id"] == id
+
+
+def test_ls_shows_jobs_newest_first_and_filters(server: Standalone) -> None:
+    id = submitted(server, HELLO.replace("say hello", "needle 4711"))
+    wait_until(lambda: server.client.task(id)["state"] == "COMPLETED", 30, 0.1)
+    assert "needle 4711" in run(server, "ls", "--size", "1").stdout.splitlines()[0]
+    assert len(run(server, "ls", "-q", "4711", "--state", "completed").stdout.splitlines()) == 1
+    assert run(server, "ls", "-q", "no such thing").stdout == "no jobs that fit\n"
+
+
+def test_names_cannot_command_the_terminal(server: Standalone) -> None:
+    hostile = HELLO.replace("say hello", '"\\e[2J\\e]0;owned\\a\u202e trick"')
+    done = ferryman("submit", "-", "--follow", text=hostile, env=server.env)
+    listed = ferryman("ls", env=server.env)
+    for said in (done.stdout + done.stderr, listed.stdout):
+        assert not set(said) & set("\x1b\x07\u202e")
+
+
+def test_an_unknown_id_and_a_finished_task_are_sentences(server: Standalone) -> None:
+    for command in ("show", "logs", "cancel"):
+        done = run(server, command, "feedfeedfeed")
+        assert done.returncode == 1 and "feedfeedfeed" in done.stderr and done.stderr.count("\n") == 1
+    id = submitted(server, HELLO)
+    wait_until(lambda: server.client.task(id)["state"] == "COMPLETED", 30, 0.1)
+    refused = run(server, "cancel", id)
+    assert refused.returncode == 1 and "COMPLETED" in refused.stderr
+
+
+def test_without_an_api_the_sentence_says_what_to_start_or_set(tmp_path: Path) -> None:
+    env = environment(tmp_path, FERRYMAN_API_URL="http://127.0.0.1:9")
+    done = ferryman("ls", env=env)
+    assert done.returncode == 1 and "http://127.0.0.1:9" in done.stderr
+    assert "ferryman standalone" in done.stderr and "FERRYMAN_API_URL" in done.stderr
+
+
+def test_doctor_is_content_with_a_running_stand_alone(server: Standalone) -> None:
+    done = run(server, "doctor")
+    assert done.returncode == 0, done.stdout
+    for what in ("docker", "cgroups", "broker", "database"):
+        assert f"  ok    {what:<8}" in done.stdout or what == "cgroups"
+
+
+def test_doctor_names_queues_that_nobody_serves(server: Standalone) -> None:
+    id = submitted(server, HELLO + "queue: transcoding\n")
+    done = run(server, "doctor")
+    remedy = "1 task waits and no worker serves it: celery -A engine worker -Q transcoding -c 3"
+    assert done.returncode == 0 and f"  warn  queue transcoding   {remedy}" in done.stdout
+    assert done.stdout.endswith("0 failures, 1 warning\n")
+    assert run(server, "cancel", id).returncode == 0
+
+
+def test_doctor_gives_each_failure_a_remedy_and_exits_1(tmp_path: Path) -> None:
+    env = environment(
+        tmp_path,
+        FERRYMAN_DOCKER_HOST="unix:///nowhere/docker.sock",
+        FERRYMAN_BROKER_URL="redis://:geheim@127.0.0.1:9/0",
+        FERRYMAN_DATABASE_URL="postgresql+psycopg://me:geheim@127.0.0.1:9/none",
+    )
+    done = ferryman("doctor", env=env)
+    assert done.returncode == 1 and done.stdout.endswith("3 failures, 0 warnings\n"), (
+        done.stdout + done.stderr
+    )
+    assert "geheim" not in done.stdout
+    remedies = {
+        "docker": "FERRYMAN_DOCKER_HOST",
+        "broker": "FERRYMAN_BROKER_URL",
+        "database": "FERRYMAN_DATABASE_URL",
+    }
+    for what, remedy in remedies.items():
+        assert any(line.startswith(f"  FAIL  {what}") and remedy in line for line in done.stdout.splitlines())
+    assert [f["verdict"] for f in json.loads(ferryman("doctor", "--json", env=env).stdout)] == ["FAIL"] * 3
+
+
+def test_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    env = environment(tmp_path, TMPDIR=str(tmp_path))
+    done = ferryman("run", "-", env=env, text=HELLO + "queue: special\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "result: hello world"
+    assert list(tmp_path.iterdir()) == [], "neither files nor a data directory"
+
+
+def test_run_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
+    env = environment(tmp_path, TMPDIR=str(tmp_path))
+    with subprocess.Popen(
+        [*FERRYMAN, "run", "-"], env=env, stdin=-1, stdout=-1, stderr=-1, text=True
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(LONG)
+        process.stdin.close()
+        assert any("begun" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert "are gone" in process.stderr.read()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_of_a_task_that_fails_exits_1_and_of_a_broken_file_2(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    assert ferryman("run", "-", env=env, text=HELLO.replace("echo", "false")).returncode == 1
+    assert ferryman("run", "-", env=env, text="name: x\n").returncode == 2

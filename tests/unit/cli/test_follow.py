@@ -1,0 +1,42 @@
+"""Whole lines out of raw pieces, and a task's links before and after its claim."""
+
+from __future__ import annotations
+
+from engine.cli import follow
+from engine.client import LogPiece
+
+
+def piece(link: int, *frames: tuple[int, str]) -> LogPiece:
+    return LogPiece("1", 1, 1, link, 1, tuple((stream, "", text) for stream, text in frames))
+
+
+def test_pieces_of_two_streams_and_links_become_whole_lines() -> None:
+    lines = follow._Lines()
+    said = [
+        *lines.add(piece(0, (1, "hel"), (2, "oops\n"), (1, "lo\nwor"))),
+        *lines.add(piece(1, (1, "other\n"))),
+        *lines.add(piece(0, (1, "ld"))),
+        *lines.rest(),
+    ]
+    assert [(x.link, x.stream, x.text) for x in said] == [
+        (0, 2, "oops"), (0, 1, "hello"), (1, 1, "other"), (0, 1, "world"),
+    ]  # fmt: skip
+    assert list(lines.rest()) == []
+
+
+def test_notes_of_ours_are_lines_of_their_own() -> None:
+    said = list(follow._Lines().add(piece(0, (0, "pulling 40 %"), (0, "pulled"))))
+    assert [line.text for line in said] == ["pulling 40 %", "pulled"]
+
+
+def test_before_the_claim_the_links_are_what_the_task_asks_for() -> None:
+    task = {"image": "b", "pre": [{"name": "get", "image": "a"}], "post": [{"image": "c"}]}
+    assert [(x["index"], x["kind"], x["image"], x["state"]) for x in follow.links(task)] == [
+        (0, "pre", "a", "WAITING"), (1, "main", "b", "WAITING"), (2, "post", "c", "WAITING"),
+    ]  # fmt: skip
+
+
+def test_the_failed_link_is_the_first_that_ended_badly() -> None:
+    links = [{"index": 0, "exitCode": 0}, {"index": 1, "exitCode": 3}, {"index": 2, "error": "no image"}]
+    assert follow.failed_link({"links": links}) == links[1]
+    assert follow.failed_link({"links": links[:1]}) is None
