@@ -64,7 +64,9 @@ def test_a_stopped_postgresql_is_a_503_and_comes_back(own_server: Postgres, tmp_
     assert count(house.db, "jobs") == before + 1
     # The stream that was open lives on: its reader waited for the database.
     assert client.put(f"/tasks/{task.id}/cancel").status_code == 200
-    assert [message.data.get("to") for message in stream if message.event == "event"] == ["CANCELLED"]
+    assert [message.data.get("to") for message in stream if message.data.get("kind") == "task"] == [
+        "CANCELLED"
+    ]
     house.feed.end()
     house.db.close()
 

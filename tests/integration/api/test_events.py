@@ -17,7 +17,6 @@ from engine.model.records import Task
 from engine.model.states import JobState, TaskState
 from engine.store import events, jobs, tasks
 from engine.store.database import Database
-from tests.support.databases import Postgres
 from tests.support.rows import running, submitted
 from tests.support.streams import Message, messages
 from tests.support.waiting import wait_until
@@ -190,12 +189,11 @@ def test_a_stop_ends_every_stream_soon(client: FlaskClient, house: House) -> Non
     assert client.get(f"/events?task={task.id}").status_code == 503
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("path", ["?task={task}", "?job={job}", ""])
 def test_an_earlier_number_that_commits_later_is_not_skipped(
-    postgres_server: Postgres, client: FlaskClient, house: House, path: str
+    client: FlaskClient, house: House, path: str
 ) -> None:
-    if house.db.is_sqlite:
-        pytest.skip("SQLite has one writer at a time")
     task = running(house.db)
     with house.db.read() as c:
         cursor = events.latest(c)
