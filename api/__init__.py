@@ -7,12 +7,10 @@ of its own: no request ever waits for the broker. It knows neither Celery nor Do
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-
 from flask import Flask
 
 from api import errors, guard, house, routes
+from api.dashboard import pages
 from engine.settings import Settings
 
 
@@ -31,8 +29,7 @@ def create_app(settings: Settings | None = None, *, background: bool = True) -> 
     guard.install(app, told)
     errors.install(app)
     routes.install(app)
-    if importlib.util.find_spec("api.dashboard.pages"):
-        app.register_blueprint(importlib.import_module("api.dashboard.pages").blueprint)
+    app.register_blueprint(pages.blueprint)
     built.feed.start()
     if background:
         house.start_background(built)

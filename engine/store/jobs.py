@@ -91,9 +91,16 @@ def page(
     Each word of `q` must be in the name or the description, whatever its case; `tag:x` asks for a tag.
     Words beyond MOST_WORDS are for the caller to refuse.
     """
+    return in_states(c, () if state is None else (state,), number, size, q)
+
+
+def in_states(
+    c: sa.Connection, states: Sequence[JobState], number: int, size: int, q: str = ""
+) -> tuple[list[Job], int]:
+    """As `page`, of the jobs in any of these states; () asks for no state."""
     guards = [_fits(c, word) for word in q.split()[:MOST_WORDS]]
-    if state is not None:
-        guards.append(jobs.c.state == state)
+    if states:
+        guards.append(jobs.c.state.in_(list(states)))
     total = int(c.scalar(sa.select(sa.func.count()).select_from(jobs).where(*guards)) or 0)
     rows = c.execute(
         sa.select(jobs)
@@ -103,6 +110,22 @@ def page(
         .offset((number - 1) * size)
     )
     return [_record(row) for row in rows], total
+
+
+def of_ids(c: sa.Connection, job_ids: Sequence[str]) -> list[Job]:
+    """Those of these jobs that there are, newest first."""
+    rows = c.execute(
+        sa.select(jobs)
+        .where(jobs.c.id.in_(list(job_ids)))
+        .order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
+    )
+    return [_record(row) for row in rows]
+
+
+def counts(c: sa.Connection) -> dict[JobState, int]:
+    """How many jobs there are in each state."""
+    rows: Any = c.execute(sa.select(jobs.c.state, sa.func.count().label("n")).group_by(jobs.c.state))
+    return {JobState(row.state): row.n for row in rows}
 
 
 def _fits(c: sa.Connection, word: str) -> sa.ColumnElement[bool]:

@@ -1,0 +1,81 @@
+"""The links of a chain in words, and its log in rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from api.dashboard.formats import line_text
+from engine.model.records import Link, Task
+from engine.model.states import LinkState
+from engine.store.logs import Line
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """A line of the log; a heading when `stream` is None."""
+
+    number: int
+    #: RFC 3339, as Docker stamped it.
+    at: str
+    stream: int | None
+    text: str
+    #: attempt.origin.link.stream: what a further piece must have in common with it.
+    key: str = ""
+    #: Its line has not ended yet.
+    open: bool = False
+
+
+def place(link: Link, run: Iterable[Link]) -> str:
+    """`pre 0`, `main`, `post 1`."""
+    if link.kind == "main":
+        return "main"
+    before = sum(other.kind == link.kind and other.index < link.index for other in run)
+    return f"{link.kind} {before}"
+
+
+def label(link: Link, run: Sequence[Link]) -> str:
+    """Its place, and its name where it has one: `pre 0, download`."""
+    own = [other for other in run if (other.attempt, other.origin) == (link.attempt, link.origin)]
+    where = place(link, own)
+    return where if link.name == link.kind else f"{where}, {link.name}"
+
+
+def present_link(task: Task, ran: Sequence[Link]) -> Link | None:
+    """The link that runs now or is prepared."""
+    run = [link for link in ran if (link.attempt, link.origin) == (task.attempt, task.origin)]
+    return next((link for link in run if link.state in (LinkState.CONFIRMED, LinkState.WAITING)), None)
+
+
+def log_rows(lines: Sequence[Line], names: Sequence[str]) -> list[LogRow]:
+    """Frames as rows: pieces of one line joined, a heading where another link begins."""
+    rows: list[LogRow] = []
+    unfinished: dict[str, tuple[int, str]] = {}
+    run: tuple[int, int, int] | None = None
+    for line in lines:
+        stream, stamp, text = line.frame
+        if run != (line.attempt, line.origin, line.link):
+            run, unfinished = (line.attempt, line.origin, line.link), {}
+            rows.append(LogRow(line.number, "", None, heading(line.link, line.attempt, names)))
+        key = f"{line.attempt}.{line.origin}.{line.link}.{stream}"
+        at, before = unfinished.pop(key, (len(rows), ""))
+        whole = before + text
+        first = rows[at] if at < len(rows) else None
+        row = LogRow(
+            first.number if first else line.number,
+            first.at if first else stamp,
+            stream,
+            line_text(whole),
+            key,
+            not text.endswith("\n"),
+        )
+        rows[at : at + 1] = [row]
+        if row.open:
+            unfinished[key] = (at, whole[-65536:])
+    return rows
+
+
+def heading(index: int, attempt: int, names: Sequence[str]) -> str:
+    """What stands over the lines of a link."""
+    name = names[index] if index < len(names) else f"link {index}"
+    return name if attempt == 1 else f"{name}, attempt {attempt}"

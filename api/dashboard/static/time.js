@@ -1,0 +1,56 @@
+// Times in the reader's own zone, and ages that tick by one timer, by the server's clock.
+
+const root = document.documentElement;
+const offset = Number(document.body.dataset.now || Date.now()) - Date.now();
+const clockFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const dayFormat = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "2-digit", month: "short" });
+const two = (n) => String(n).padStart(2, "0");
+
+/** Milliseconds since 1970 by the server's clock. */
+export const now = () => Date.now() + offset;
+
+/** `380 ms`, `2.1 s`, `38 s`, `14m 38s`, `3h 04m`, `6d 02h`. */
+export function duration(ms) {
+  if (ms < 950) return `${Math.max(0, Math.round(ms))} ms`;
+  if (ms < 9950) return `${(ms / 1000).toFixed(1)} s`;
+  const s = Math.round(ms / 1000);
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)}m ${two(s % 60)}s`;
+  if (s < 86400) return `${Math.floor(s / 3600)}h ${two(Math.floor((s % 3600) / 60))}m`;
+  return `${Math.floor(s / 86400)}d ${two(Math.floor((s % 86400) / 3600))}h`;
+}
+
+/** `14:32:07` today, `Mon 23 Nov 18:04` before. */
+export function clock(ms) {
+  const then = new Date(ms);
+  const time = clockFormat.format(then);
+  if (then.toDateString() === new Date(now()).toDateString()) return time;
+  return `${dayFormat.format(then).replace(",", "")} ${time.slice(0, 5)}`;
+}
+
+/** Write clocks below `node` in the reader's zone. */
+export function localise(node) {
+  for (const time of node.querySelectorAll("time[data-clock]")) {
+    const ms = Number(time.dataset.clock);
+    time.textContent = clock(ms);
+    time.title = `${new Date(ms).toString()}, .${String(ms % 1000).padStart(3, "0")}`;
+  }
+  tick(node);
+}
+
+function tick(node) {
+  for (const span of node.querySelectorAll("[data-since]")) write(span, duration(now() - span.dataset.since));
+  for (const time of node.querySelectorAll("[data-ago]")) write(time, `${duration(now() - time.dataset.ago)} ago`);
+}
+
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** Begin; ages stop while there is no connection: what is shown is from then. */
+export function startClocks() {
+  localise(document);
+  setInterval(() => {
+    if (!document.hidden && !root.classList.contains("offline")) tick(document);
+  }, 500);
+}

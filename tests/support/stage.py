@@ -1,0 +1,216 @@
+"""An installation on a stage: the real API in a process of its own, and rows that the real verbs write."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import IO
+
+from engine.jobspec import schema
+from engine.jobspec.doors import doors_from
+from engine.lifecycle import nodes as node_verbs
+from engine.lifecycle.assignment import Assignment
+from engine.lifecycle.claim import begin_link, claim
+from engine.lifecycle.confirm import confirm
+from engine.lifecycle.finish import Finished, finish_link
+from engine.lifecycle.site import Site
+from engine.lifecycle.submit import submit
+from engine.lifecycle.take_over import take_over
+from engine.model.records import LogPosition, Node, Task, Token
+from engine.model.states import NodeState
+from engine.runtime.base import Cause, Outcome
+from engine.settings import Settings
+from engine.store import logs, nodes, tasks
+from engine.store.database import Database
+from tests.support.databases import free_port
+from tests.support.waiting import wait_until
+
+HELLO = "name: say hello\nimage: ubuntu:mantic\ncmd: [echo, -n, hello world]\n"
+
+
+class Stage:
+    """Tasks and nodes that somebody else's worker would carry out: here a test does, verb by verb."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.db = Database(settings)
+        self.site = Site(self.db, settings, self.db.open())
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes] = tempfile.TemporaryFile()
+        self._containers = itertools.count(0x3FA91C70D2E8)
+
+    @property
+    def url(self) -> str:
+        """Where the pages are."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def serve(self) -> None:
+        """Start the API, always on the same port. It sends and repairs nothing: the test plays both."""
+        words = [sys.executable, "-m", "gunicorn", "--config", "python:engine.standalone.serving"]
+        environment = {
+            **os.environ,
+            **self.settings.environment(),
+            "FERRYMAN_BIND": f"127.0.0.1:{self.port}",
+        }
+        self._process = subprocess.Popen(
+            [*words, "api:create_app(background=False)"],
+            env=environment,
+            stdout=self._said,
+            stderr=self._said,
+        )
+        wait_until(self._answers, 30)
+
+    def stop(self) -> None:
+        """End the API, at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=10)
+            self._process = None
+
+    def log(self) -> str:
+        """What the API printed so far."""
+        self._said.seek(0)
+        return self._said.read().decode(errors="replace")
+
+    def _answers(self) -> bool:
+        assert self._process is not None and self._process.poll() is None, self.log()
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+    # Nodes.
+
+    def live(self, id: str, name: str, queues: Sequence[str] = ("default",), slots: int = 4) -> str:
+        """A worker that has joined, unless it has already."""
+        with self.db.read() as c:
+            if nodes.get(c, id) is not None:
+                return id
+        node_verbs.join(
+            self.site,
+            Node(
+                id=id,
+                name=name,
+                host="host-a",
+                state=NodeState.JOINING,
+                beat=0,
+                docker_ok=True,
+                looked=0,
+                lapse_no=None,
+                queues=tuple(queues),
+                slots=slots,
+                daemon="Docker 20.10.24",
+                started_at=0,
+                seen_at=0,
+            ),
+        )
+        with self.db.read() as c:
+            last = nodes.last_lapse(c)
+        assert node_verbs.become_live(self.site, id, last)
+        return id
+
+    def lapse(self, id: str) -> None:
+        """The worker's beat stands still for too long."""
+        with self.db.read() as c:
+            node = nodes.get(c, id)
+        assert node is not None and node_verbs.lapse(self.site, node)
+
+    # Tasks.
+
+    def submit(self, text: str = HELLO, **fields: str) -> Task:
+        """A task of this YAML; `fields` replace some of its texts, unchecked, as hostile rows would."""
+        doors = doors_from("", "", self.settings.data_dir, "")
+        spec = schema.check(text.encode(), "yaml", doors, self.settings.body_bytes)
+        done = submit(self.db, replace(spec, **fields) if fields else spec, self.settings)
+        return self.task(done.task_id)
+
+    def send(self, task: Task) -> None:
+        """Its message is out."""
+        with self.db.begin() as c:
+            assert tasks.mark_sent(c, task.token)
+
+    def claim(self, task: Task, node: str) -> Assignment:
+        """A node takes it; returns its first link."""
+        found = claim(self.site, task.token, node)
+        assert found is not None
+        return found
+
+    def start(self, link: Assignment) -> str:
+        """The link's container exists and runs; returns its id."""
+        container = f"{next(self._containers):x}".ljust(64, "0")
+        assert confirm(self.site, link, container)
+        return container
+
+    def go_on(self, token: Token, index: int, node: str) -> Assignment:
+        """The node goes on with a later link."""
+        found = begin_link(self.site, token, index, node)
+        assert found is not None
+        return found
+
+    def end(
+        self,
+        link: Assignment,
+        container: str,
+        code: int = 0,
+        why: str | None = None,
+        result: str | None = None,
+    ) -> Finished:
+        """The link's container has ended."""
+        done = finish_link(self.site, link, container, Outcome(code, Cause.EXITED, why, result))
+        assert done is not None
+        return done
+
+    def adopt(self, task: Task, node: str) -> Token:
+        """Another node takes it over from one that lapsed."""
+        token = take_over(self.site, self.task(task.id).token, node, "container 3fa91c70d2e8 runs")
+        assert token is not None
+        return token
+
+    def write(self, link: Assignment, *texts: str, stream: int = 1) -> None:
+        """The container writes: each text is a frame."""
+        self.write_as(link.token, link, *texts, stream=stream)
+
+    def write_as(self, token: Token, link: Assignment, *texts: str, stream: int = 1) -> None:
+        """As `write`, under another token: an adopter's."""
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+        frames = [(stream, stamp, text) for text in texts]
+        with self.db.begin() as c:
+            order = link.order
+            assert logs.append(c, token, order.origin, order.index, frames, LogPosition(), 1 << 24)
+
+    def task(self, task_id: str) -> Task:
+        """The task's row."""
+        with self.db.read() as c:
+            found = tasks.get(c, task_id)
+        assert found is not None
+        return found
+
+
+@contextmanager
+def staged(directory: str) -> Iterator[Stage]:
+    """A stage over a SQLite file in this directory, served."""
+    settings = Settings(
+        data_dir=directory,
+        database_url=f"sqlite:///{directory}/ferryman.db",
+        broker_url="redis://127.0.0.1:1/0",
+        lease_seconds=3600,
+        api_threads=32,
+    )
+    stage = Stage(settings)
+    try:
+        stage.serve()
+        yield stage
+    finally:
+        stage.stop()
+        stage.db.close()
