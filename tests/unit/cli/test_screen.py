@@ -50,10 +50,9 @@ def test_seconds_between_times_of_the_api() -> None:
 
 
 def test_help_loads_no_heavy_library() -> None:
-    import subprocess
-
-    script = "import sys; import engine.cli.main; print([m for m in ('rich','docker','celery','sqlalchemy','flask') if m in sys.modules])"
-    assert (
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-        == "[]\n"
+    script = (
+        "import sys, engine.cli.main;"
+        "print([m for m in ('rich', 'docker', 'celery', 'sqlalchemy', 'flask') if m in sys.modules])"
     )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
