@@ -116,9 +116,7 @@ class _Shown:
         """The result, the seconds from POST to the end, and the whole as JSON."""
         ended = task.get("completedAt") or task.get("failedAt") or task.get("cancelledAt")
         seconds = screen.seconds_between(task.get("createdAt"), ended)
-        self._line(
-            f"  {screen.harmless(task['name'])}   {' → '.join(self._states) or task['state']}", seconds
-        )
+        self._line(f"  {screen.harmless(task['name'])}   {task['state']}", seconds)
         for label in ("result", "error"):
             if task.get(label):
                 self._line(f"  {label:<9} {screen.harmless(task[label])}", None)

@@ -71,19 +71,23 @@ def find():
 def refuse_early():
     """Raise Stop, before anything is done, where no daemon answers and none can be started."""
     try:
-        if find() or os.geteuid() == 0:
-            if not find() and not shutil.which("dockerd") and not setup_apt.may_install():
-                raise Stop(
-                    "no Docker daemon answers, and there is no apt to install one: install Docker Engine "
-                    "for this system and start it, or set DOCKER_HOST to one that runs"
-                )
+        if find():
             return
+        if os.environ.get("FERRYMAN_DOCKER_HOST") or os.environ.get("DOCKER_HOST"):
+            raise Stop("no Docker daemon answers at DOCKER_HOST: start it, or unset the variable")
+        if os.geteuid() == 0:
+            if shutil.which("dockerd") or setup_apt.may_install():
+                return
+            raise Stop(
+                "no Docker daemon answers, and there is no apt to install one: install Docker Engine "
+                "for this system and start it, or set DOCKER_HOST to one that runs"
+            )
         reason = "no Docker daemon answers, and only root may install or start one"
     except PermissionError:
         reason = "Docker is here, but this user may not use it"
     raise Stop(
         f"{reason}.\nEither join the group (sudo usermod -aG docker $USER, log in again), or use rootless Docker "
-        f"(DOCKER_HOST), or: sudo {os.path.relpath(sys.argv[0])}"
+        f"(DOCKER_HOST), or: sudo {sys.argv[0]}"
     )
 
 
@@ -102,8 +106,6 @@ class Daemon:
             os.environ["DOCKER_HOST"] = host
             Step("docker", f"{number} at {host}").done()
             return self
-        if os.environ.get("DOCKER_HOST") or os.environ.get("FERRYMAN_DOCKER_HOST"):
-            raise Stop("no Docker daemon answers at DOCKER_HOST: start it, or unset the variable")
         self._folder = tempfile.mkdtemp(prefix="ferryman-docker-")
         try:
             self._install_and_start()
