@@ -18,6 +18,7 @@ from engine.runtime.docker.client import Client, translated, words
 from engine.runtime.docker.labels import Seen
 from engine.runtime.docker.logs import Follower, last_of_stdout
 from engine.settings import Settings
+from engine.telemetry import crash
 
 log = logging.getLogger(__name__)
 
@@ -208,6 +209,7 @@ class DockerRuntime:
             return Outcome(137, control.kill_for, "killed before it started")
         state = container.start(self._client, container_id)
         if state is None:
+            crash.point("go.started")
             return None
         return Outcome(
             state.exit_code, Cause.NOT_STARTED, container.start_words(state.exit_code, state.error)
