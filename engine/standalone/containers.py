@@ -1,6 +1,7 @@
-"""`python -m engine.standalone.containers running|remove`: this installation's containers here, counted or gone.
+"""`python -m engine.standalone.containers`: this installation's containers here, counted or gone.
 
-A process of its own, so that the supervisor holds neither Docker's client nor a database.
+A process of its own, so that the supervisor holds neither Docker's client nor a database. It starts beside the
+workers' end, and acts when it reads the word: `running` counts, `remove` takes containers and volumes away.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from engine.settings import Settings
 from engine.store.database import Database
 
 
-def main(verb: str) -> int:
-    """Print how many containers run, or how many were removed (running ones; the rest with them)."""
+def main() -> int:
+    """Print how many containers run, or ran until they were removed."""
     settings = Settings.from_env()
     database = Database(settings, pool=1)
     try:
@@ -24,6 +25,7 @@ def main(verb: str) -> int:
         database.close()
     doors = doors_from(settings.bind_sources, settings.networks, settings.data_dir)
     runtime = DockerRuntime(settings, installation, doors)
+    verb = sys.stdin.readline().strip()
     things = runtime.list()
     running = [thing for thing in things if thing.kind == "container" and thing.state == "running"]
     if verb == "remove":
@@ -37,7 +39,7 @@ def main(verb: str) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1]))
+        sys.exit(main())
     except FerrymanError as exc:
         print(exc, file=sys.stderr)
         sys.exit(1)

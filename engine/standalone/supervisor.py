@@ -7,6 +7,7 @@ their containers go on), API, broker. It reads no rows and knows no task: it sta
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -230,9 +231,14 @@ class Supervisor:
         rest = [c for c in reversed(self.children) if c not in workers]
         for child in workers:
             child.terminate()
+        # Its start takes as long as the workers' end: both at once.
+        counting = self._containers() if workers else None
         self._end_workers(workers)
         killing = self._killing or self.plan.ephemeral
-        counting = self._containers("remove" if killing else "running") if workers else None
+        if counting and counting.stdin:
+            with contextlib.suppress(BrokenPipeError):  # it ended early: its words say why
+                counting.stdin.write("remove\n" if killing else "running\n")
+                counting.stdin.flush()
         for child in rest:
             child.hushed = child.name == "broker"
             child.terminate()
@@ -251,13 +257,14 @@ class Supervisor:
             elif not child.end(0):
                 self._say(child.name, f"did not end within {_WORKER_SECONDS:.0f} s: killed")
 
-    def _containers(self, verb: str) -> subprocess.Popen[str]:
+    def _containers(self) -> subprocess.Popen[str]:
         # A process of its own: Docker's client and SQLAlchemy would stay in the supervisor's memory for ever.
-        words = [sys.executable, "-P", "-m", "engine.standalone.containers", verb]
+        words = [sys.executable, "-P", "-m", "engine.standalone.containers"]
         return subprocess.Popen(
             words,
             env={**os.environ, **self.settings.environment()},
             cwd=self.settings.path,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -290,10 +297,9 @@ def _left(count: int, killed: bool, ephemeral: bool) -> str:
     several = f"{count} container{'s' * (count != 1)}"
     if ephemeral:
         return "Stopped."
-    if killed:
-        return (
-            f"Stopped. {several} killed; their tasks start again at the next start." if count else "Stopped."
-        )
+    if killed and count:
+        ran = "what they ran starts" if count > 1 else "what it ran starts"
+        return f"Stopped. {several} killed; {ran} again at the next start."
     if count:
         return f"Stopped. {several} go{'es' * (count == 1)} on; the next start takes over."
     return "Stopped. No container of ours runs."
