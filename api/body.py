@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from socket import SHUT_RD
+
 from flask import request
+from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import parse_options_header
 
 from api.problem import Refused
@@ -14,6 +18,8 @@ _MEDIA: dict[str, Media] = {
     "application/x-yaml": "yaml",
     "application/json": "json",
 }
+#: The next piece of a body must come within this time.
+PIECE_SECONDS = 10.0
 _HEADER = "add the header: curl -H 'Content-Type: text/yaml' (or application/json)"
 
 
@@ -21,12 +27,30 @@ def read() -> tuple[bytes, Media]:
     """The body and its kind.
 
     Raises Refused: 400 when it is empty, 415 when it is of another kind, charset or compressed; werkzeug's
-    413 when it is longer than MAX_CONTENT_LENGTH, which also ends a body without a length.
+    413 when it is longer than MAX_CONTENT_LENGTH, which also ends a body without a length; 408 when the rest
+    does not come.
     """
-    text = request.get_data(cache=False)
+    text = _whole()
     if not text:
         raise Refused(400, "the body is empty", "send the file with curl's --data-binary @file")
     return text, media()
+
+
+def _whole() -> bytes:
+    # gunicorn waits for a body as long as its sender likes, and a thread waits with it.
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None:
+        return request.get_data(cache=False)
+    connection.settimeout(PIECE_SECONDS)
+    try:
+        return request.get_data(cache=False)
+    except (TimeoutError, ClientDisconnected):
+        # Nothing more is read from it, so nobody waits for the rest. It may be gone already.
+        with contextlib.suppress(OSError):
+            connection.shutdown(SHUT_RD)
+        raise Refused(408, f"the body stopped coming for {PIECE_SECONDS:g} s", "send it again") from None
+    finally:
+        connection.settimeout(None)
 
 
 def media() -> Media:

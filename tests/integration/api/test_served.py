@@ -1,0 +1,183 @@
+"""The API as people run it, under gunicorn: curl, streams, an orderly stop, crashes, rude bytes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from api import body
+from engine.lifecycle.cancel import cancel
+from engine.settings import Settings
+from engine.store import events
+from engine.store.database import Database
+from tests.integration.api.conftest import HELLO
+from tests.support.api_server import ApiServer, running_api
+from tests.support.databases import free_port, missing
+from tests.support.rows import count, submitted
+from tests.support.streams import messages
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(params=["sqlite"])
+def database_url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
+    """The server is what is tested here, not the store."""
+    return sqlite_url
+
+
+@pytest.fixture
+def lonely(settings: Settings) -> Settings:
+    """Settings whose broker does not answer: no request may notice."""
+    return replace(settings, broker_url=f"redis://127.0.0.1:{free_port()}/0")
+
+
+@pytest.fixture
+def served(lonely: Settings, db: Database) -> Iterator[ApiServer]:
+    """The real server."""
+    with running_api(lonely) as server:
+        yield server
+
+
+def _post(url: str) -> dict[str, Any]:
+    asked = urllib.request.Request(f"{url}/task", HELLO.encode(), {"Content-Type": "text/yaml"})
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert answer.status == 201
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def _lines(url: str) -> Iterator[bytes]:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        yield from answer
+
+
+def test_the_curl_line_of_the_readme_works_as_it_is_written(served: ApiServer, db: Database) -> None:
+    if shutil.which("curl") is None:
+        missing("curl is not installed")
+    line = (
+        "curl -sS -X POST --data-binary @examples/hello.yaml "
+        f"-H 'Content-Type: text/yaml' http://localhost:{_port(served)}/task"
+    )
+    done = subprocess.run(["sh", "-c", line], capture_output=True, cwd=ROOT, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr
+    task = json.loads(done.stdout)
+    assert {"state": "PENDING", "image": "ubuntu:mantic"}.items() <= task.items()
+    assert count(db, "tasks") == 1
+    forgotten = subprocess.run(
+        ["sh", "-c", line.replace("-H 'Content-Type: text/yaml' ", "")],
+        capture_output=True,
+        cwd=ROOT,
+        timeout=20,
+        check=False,
+    )
+    assert "-H 'Content-Type: text/yaml'" in json.loads(forgotten.stdout)["detail"]
+
+
+def test_a_submission_does_not_wait_for_the_broker(served: ApiServer, db: Database) -> None:
+    _post(served.url)
+    began = time.monotonic()
+    for _ in range(10):
+        _post(served.url)
+    assert time.monotonic() - began < 5
+    assert count(db, "tasks") == 11
+
+
+def test_events_come_over_the_wire_as_they_happen(served: ApiServer, db: Database) -> None:
+    task = submitted(db)
+    stream = messages(_lines(f"{served.url}/events?task={task.id}"))
+    assert next(stream).data["to"] == "PENDING"
+    with db.begin() as c:
+        events.add(c, "note", task, reason="now")
+    began = time.monotonic()
+    assert next(stream).data["reason"] == "now"
+    assert time.monotonic() - began < 2
+    cancel(db, task.id)
+    assert [message.event for message in stream] == ["event", "end"]
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name
+)
+def test_a_stop_ends_open_streams_and_the_server_soon(served: ApiServer, db: Database, number: int) -> None:
+    task = submitted(db)
+    streams = [_lines(f"{served.url}/events?task={task.id}") for _ in range(3)]
+    streams += [_lines(f"{served.url}/tasks/{task.id}/log?follow=true")]
+    assert [next(stream) for stream in streams] == [b"retry: 1000\n"] * 4
+    began = time.monotonic()
+    assert served.stop(number) == 0
+    assert time.monotonic() - began < 6
+    for stream in streams:
+        _drained(stream)
+
+
+def _drained(stream: Iterator[bytes]) -> None:
+    try:
+        assert b"event: end\n" not in list(stream)
+    except (http.client.HTTPException, ConnectionError):
+        # Cut in the middle (SIGQUIT): a client asks again.
+        return
+
+
+@pytest.mark.parametrize(("point", "kept"), [("submit.rows", 0), ("submit.committed", 1)])
+def test_a_crash_around_the_commit_keeps_all_or_nothing(
+    lonely: Settings, db: Database, point: str, kept: int
+) -> None:
+    with running_api(replace(lonely, crash_point=point)) as server:
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            _post(server.url)
+        assert [count(db, table) for table in ("jobs", "tasks", "events")] == [kept] * 3
+
+
+RUDE = {
+    "no Host": b"GET /jobs HTTP/1.0\r\n\r\n",
+    "two Hosts": b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+    "length and chunks": b"POST /task HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a length that is none": b"POST /task HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+    "a line without end": b"GET /" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a header without end": b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+    "no HTTP": b"\x00\x01\x02\r\n\r\n",
+}
+
+
+def _port(served: ApiServer) -> int:
+    return urlsplit(served.url).port or 0
+
+
+def test_rude_bytes_are_refused_and_the_server_lives(served: ApiServer, db: Database) -> None:
+    answers = {}
+    for title, sent in RUDE.items():
+        with socket.create_connection(("127.0.0.1", _port(served)), timeout=10) as s:
+            s.sendall(sent)
+            answers[title] = s.recv(4096).split(b" ")[1][:1]
+    assert answers == dict.fromkeys(RUDE, b"4")
+    _post(served.url)
+    assert count(db, "tasks") == 1
+
+
+def test_a_body_that_stops_coming_holds_up_nobody_and_is_given_up(served: ApiServer, db: Database) -> None:
+    half = b"POST /task HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/yaml\r\nContent-Length: 100\r\n\r\nname"
+    halves = [socket.create_connection(("127.0.0.1", _port(served)), timeout=30) for _ in range(40)]
+    for s in halves:
+        s.sendall(half)
+    _post(served.url)
+    began = time.monotonic()
+    answers = [s.recv(4096) for s in halves]
+    assert time.monotonic() - began < body.PIECE_SECONDS + 5
+    assert {answer.split(b" ")[1] for answer in answers} == {b"408"}
+    for s in halves:
+        s.close()
+    assert count(db, "tasks") == 1
