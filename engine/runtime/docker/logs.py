@@ -205,6 +205,7 @@ class Follower:
             for lines in (*CATCH_UP_LINES, 0):
                 if self._stopped.is_set() or self._has_caught_up(lines):
                     return
+            log.error("the end of the log of container %s could not be read", self._id[:12])
         except Exception:
             # The sink is the caller's: its error ends the following, not the container.
             if not self._stopped.is_set():
@@ -215,12 +216,12 @@ class Follower:
         if not lines:
             return self._read(follow=False)
         position = self._cutter.position
-        trial, found = Cutter(position), []
-        with open_log(self._client, self._id, position, tail=lines) as exchange:
-            if not exchange.head(self._client.timeout) or exchange.status != 200:
-                return True
-            while piece := exchange.read(self._client.timeout):
-                found += trial.cut(piece)
+        trial = Cutter(position)
+        try:
+            found = self._last_frames(trial, lines)
+        except RuntimeUnavailable as exc:
+            log.warning("the end of the log of container %s broke, asking again: %s", self._id[:12], exc)
+            return False
         # Frames come as Docker stored them: one that was given out before has nothing missing before it.
         if not trial.skipped and trial.seen >= lines:
             return False
@@ -228,6 +229,16 @@ class Follower:
             self._give(found)
             self._cutter = trial
         return True
+
+    def _last_frames(self, trial: Cutter, lines: int) -> list[LogFrame]:
+        found: list[LogFrame] = []
+        with open_log(self._client, self._id, trial.position, tail=lines) as exchange:
+            if not exchange.head(self._client.timeout) or exchange.status != 200:
+                log.warning("no log of container %s: %s", self._id[:12], exchange.words())
+                return found
+            for piece in exchange.pieces():
+                found += trial.cut(piece)
+        return found
 
     def _read(self, *, follow: bool) -> bool:
         """Read on from the position until the stream ends; False when it broke."""
@@ -286,7 +297,7 @@ def last_of_stdout(client: Client, container_id: str, limit: int) -> bytes:
             if not exchange.head(client.timeout) or exchange.status != 200:
                 return b""
             cutter = Cutter(LogPosition())
-            while piece := exchange.read(client.timeout):
+            for piece in exchange.pieces():
                 for frame in cutter.cut(piece):
                     tail.add(frame.data)
                     count, size = count + 1, size + len(frame.data)

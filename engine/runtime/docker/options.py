@@ -34,6 +34,9 @@ def check_doors(order: Order, doors: Doors, *, are_files_shared: bool) -> list[d
 
     Raises Unstartable with what may not be.
     """
+    if not order.image:
+        # Docker accepts the empty name, and fails later in other words.
+        raise Unstartable("the link names no image", 125)
     for name in order.networks:
         if name != "none" and name not in doors.networks:
             raise Unstartable(

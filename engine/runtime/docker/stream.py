@@ -11,7 +11,7 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from urllib.parse import urlsplit
 
@@ -67,7 +67,11 @@ class Exchange:
             if piece is None:
                 return False
             self._pending += piece
-            if len(self._pending) > MOST_HEAD_BYTES:
+            # The first piece may hold much of the body too.
+            if (
+                b"\r\n\r\n" not in self._pending[: MOST_HEAD_BYTES + 4]
+                and len(self._pending) > MOST_HEAD_BYTES
+            ):
                 raise Broken("what answers at Docker's address does not speak HTTP")
         head, _, self._pending = self._pending.partition(b"\r\n\r\n")
         try:
@@ -83,16 +87,20 @@ class Exchange:
             return piece
         return self._receive(seconds)
 
-    def rest(self, most_bytes: int = 1 << 20) -> bytes:
-        """The body to its end, at most `most_bytes`, each piece within the daemon's time-out."""
-        found = b""
-        while len(found) < most_bytes:
-            piece = self.read(self._timeout)
+    def pieces(self) -> Iterator[bytes]:
+        """The body to its end, each piece within the daemon's time-out. Raises Broken."""
+        while (piece := self.read(self._timeout)) != b"":
             if piece is None:
                 raise Broken("Docker began an answer and did not end it")
-            if piece == b"":
-                break
+            yield piece
+
+    def rest(self, most_bytes: int = 1 << 20) -> bytes:
+        """The body to its end, at most about `most_bytes`."""
+        found = b""
+        for piece in self.pieces():
             found += piece
+            if len(found) >= most_bytes:
+                break
         return found
 
     def words(self) -> str:

@@ -1,0 +1,150 @@
+"""Pulls from a registry of the test's own: progress, cancelling, and each fault in its own words."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from engine.errors import Unstartable
+from engine.runtime.base import Cause, Control, Detached, Found, Order
+from engine.runtime.docker import images
+from engine.runtime.docker.client import Client
+from engine.runtime.docker.runtime import DockerRuntime
+from tests.support.docker_daemon import KeepingSink
+from tests.support.registry import Registry, running_registry
+from tests.support.waiting import wait_until
+
+Orders = Callable[..., Order]
+
+
+@pytest.fixture
+def registry(docker: Client, runtime: DockerRuntime) -> Iterator[Registry]:
+    """A registry; the image that came of it is removed, after its containers."""
+    with running_registry() as made:
+        yield made
+        runtime.remove(runtime.list())
+        if docker.api.images(name=made.image.rpartition(":")[0]):
+            docker.api.remove_image(made.image, force=True)
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries follow each other at once."""
+    monkeypatch.setattr(images, "RETRY_SECONDS", (0.01, 0.01))
+
+
+def test_a_missing_image_is_pulled_and_told(
+    runtime: DockerRuntime, order: Orders, registry: Registry
+) -> None:
+    sink = KeepingSink()
+    prepared = runtime.prepare(order(image=registry.image), sink, Control())
+    assert prepared.found is Found.CREATED
+    assert sink.notes[0] == f"pulling {registry.image}"
+    assert sink.notes[-1].startswith(f"pulled {registry.image} in ")
+
+
+def test_an_image_that_is_here_is_pulled_again_only_when_asked(
+    runtime: DockerRuntime, order: Orders, registry: Registry
+) -> None:
+    def prepare(pull: str) -> list[str]:
+        sink = KeepingSink()
+        runtime.prepare(order(image=registry.image, pull=pull), sink, Control())
+        return sink.notes
+
+    assert prepare("missing") and registry.manifests
+    asked = registry.manifests
+    assert prepare("missing") == [] and registry.manifests == asked
+    assert prepare("always") and registry.manifests > asked
+
+
+def test_an_image_that_the_registry_does_not_have_is_said_at_once(
+    runtime: DockerRuntime, order: Orders, registry: Registry
+) -> None:
+    registry.status = 404
+    with pytest.raises(Unstartable, match=r"there is no image .*manifest unknown.* Check its name and tag"):
+        runtime.prepare(order(image=registry.image), KeepingSink(), Control())
+    assert registry.manifests <= 2
+
+
+def test_a_registry_that_wants_credentials_is_told_from_a_missing_image(
+    runtime: DockerRuntime, order: Orders, registry: Registry
+) -> None:
+    registry.status = 401
+    with pytest.raises(Unstartable, match=r"does not give out .* docker login"):
+        runtime.prepare(order(image=registry.image), KeepingSink(), Control())
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_a_registry_that_is_out_of_order_is_asked_again_then_told(
+    runtime: DockerRuntime, order: Orders, registry: Registry
+) -> None:
+    registry.status = 503
+    sink = KeepingSink()
+    with pytest.raises(Unstartable, match="no registry answers"):
+        runtime.prepare(order(image=registry.image), sink, Control())
+    assert sum("trying again" in note for note in sink.notes) == 2
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_a_registry_that_comes_back_serves_the_next_try(
+    runtime: DockerRuntime, order: Orders, registry: Registry
+) -> None:
+    registry.status = 500
+
+    class Healing(KeepingSink):
+        def note(self, text: str) -> None:
+            super().note(text)
+            if "trying again" in text:
+                registry.status = 200
+
+    assert runtime.prepare(order(image=registry.image), Healing(), Control()).found is Found.CREATED
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_no_registry_at_all_is_told(runtime: DockerRuntime, order: Orders) -> None:
+    with pytest.raises(Unstartable, match=r"no registry answers.*connection refused"):
+        runtime.prepare(order(image="127.0.0.1:1/nothing/here:1"), KeepingSink(), Control())
+
+
+@pytest.mark.parametrize("word", ["kill", "detach"])
+def test_a_task_that_is_pulling_lets_go_at_once(
+    runtime: DockerRuntime, order: Orders, registry: Registry, word: str
+) -> None:
+    registry.gate.clear()
+    control, sink, ended = Control(), KeepingSink(), threading.Event()
+
+    def body() -> None:
+        with pytest.raises(Detached):
+            runtime.prepare(order(image=registry.image), sink, control)
+        ended.set()
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    wait_until(lambda: registry.manifests, 10)
+    began = time.monotonic()
+    if word == "kill":
+        control.kill(Cause.CANCELLED)
+    else:
+        control.detach()
+    assert ended.wait(5)
+    assert time.monotonic() - began < 1.0
+    thread.join(5)
+
+
+def test_a_pull_that_takes_too_long_is_told(
+    make_runtime: Callable[..., DockerRuntime], order: Orders, registry: Registry
+) -> None:
+    registry.gate.clear()
+    with pytest.raises(Unstartable, match="took longer than 1 s"):
+        make_runtime(pull_timeout=1.0).prepare(order(image=registry.image), KeepingSink(), Control())
+
+
+@pytest.mark.parametrize("image", ["", "UPPER/case", "a b"])
+def test_a_reference_that_is_none_is_refused_in_words(
+    runtime: DockerRuntime, order: Orders, image: str
+) -> None:
+    with pytest.raises(Unstartable):
+        runtime.prepare(order(image=image, cmd=("true",)), KeepingSink(), Control())
