@@ -172,6 +172,11 @@ class World:
         with self.db.read() as c:
             return events.after(c, None, task_id=task_id, settled=True, limit=100_000)
 
+    def events_after(self, cursor: str) -> list[Event]:
+        """What happened since."""
+        with self.db.read() as c:
+            return events.after(c, cursor, settled=True)
+
     def set(self, task_id: str, **values: Any) -> None:
         """Write columns of a task behind the verbs' back: time that has passed."""
         with self.db.begin() as c:
