@@ -1,0 +1,173 @@
+"""A fleet for tests: one installation with real workers as processes of the plain Celery command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.dispatch.outbox import Flusher
+from engine.jobspec import schema
+from engine.jobspec.task import Doors
+from engine.lifecycle.site import Site
+from engine.lifecycle.submit import submit
+from engine.model.records import Event, Link, Node, Task
+from engine.model.states import NodeState
+from engine.runtime.base import Thing
+from engine.runtime.docker.runtime import DockerRuntime
+from engine.settings import Settings
+from engine.store import events, links, logs, nodes, tasks
+from engine.store.database import Database
+from tests.support.databases import free_port
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Short leases and graces, so that a test takes seconds; the long ring repeats with the defaults.
+QUICK = {"lease_seconds": 1.0, "grace_min": 3.0, "restart_grace": 3.0, "resend_seconds": 1.0}
+
+
+@dataclass
+class Worker:
+    """One worker process with what it said."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    queues: tuple[str, ...]
+    name: str
+
+    def kill(self) -> None:
+        """kill -9 of the whole process group."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def said(self) -> str:
+        """Its output so far."""
+        return self.log.read_text(errors="replace")
+
+
+@dataclass
+class Fleet:
+    """Submits and looks through the store; starts and ends workers."""
+
+    settings: Settings
+    redis: RedisServer
+    directory: Path
+    db: Database = field(init=False)
+    site: Site = field(init=False)
+    flusher: Flusher = field(init=False)
+    workers: list[Worker] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.db = Database(self.settings)
+        self.site = Site(self.db, self.settings, self.db.open())
+        self.flusher = Flusher(self.db, self.settings).start()
+
+    def worker(self, *words: str, wait: bool = True, **environment: str) -> Worker:
+        """`celery -A engine worker WORDS`, in a process group of its own; waits until its node is LIVE."""
+        before = {node.id for node in self.nodes()}
+        log = self.directory / f"worker-{len(self.workers)}.log"
+        command = [sys.executable, "-m", "celery", "-A", "engine", "worker", *words]
+        with open(log, "wb") as out:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **self.settings.environment(), **environment},
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        queues = tuple(words[words.index("-Q") + 1].split(",")) if "-Q" in words else ("default",)
+        worker = Worker(process, log, queues, "")
+        self.workers.append(worker)
+        if wait:
+            fresh = wait_until(
+                lambda: [n for n in self.nodes() if n.id not in before and n.state is NodeState.LIVE], 30
+            )
+            worker.name = fresh[0].name
+        return worker
+
+    def submit(self, text: str, count: int = 1) -> list[str]:
+        """Submit a task `count` times; the tasks' ids."""
+        spec = schema.check(text.encode(), "yaml", Doors())
+        return [submit(self.db, spec, self.settings).task_id for _ in range(count)]
+
+    def task(self, task_id: str) -> Task:
+        """The row."""
+        with self.db.read() as c:
+            found = tasks.get(c, task_id)
+        assert found is not None
+        return found
+
+    def ended(self, ids: Sequence[str], seconds: float) -> list[Task]:
+        """Wait until all have ended."""
+        wait_until(lambda: all(self.task(id).state.ended for id in ids), seconds, 0.05)
+        return [self.task(id) for id in ids]
+
+    def links(self, task_id: str) -> list[Link]:
+        """All links of all its runs."""
+        with self.db.read() as c:
+            return links.of_tasks(c, [task_id])
+
+    def events(self, task_id: str) -> list[Event]:
+        """What happened to it."""
+        with self.db.read() as c:
+            return events.after(c, None, task_id=task_id)
+
+    def nodes(self) -> list[Node]:
+        """All nodes."""
+        with self.db.read() as c:
+            return nodes.recent(c)
+
+    def log(self, task_id: str) -> str:
+        """Its log as stored: the containers' own output."""
+        with self.db.read() as c:
+            return "".join(
+                text
+                for chunk in logs.chunks(c, task_id, limit=10_000)
+                for stream, _, text in chunk.frames
+                if stream
+            )
+
+    def runtime(self) -> DockerRuntime:
+        """This installation's things on the daemon."""
+        return DockerRuntime(self.settings, self.site.installation, Doors())
+
+    def left_over(self) -> Sequence[Thing]:
+        """Containers and volumes of this installation that still exist."""
+        return self.runtime().list()
+
+    def close(self) -> None:
+        """End every worker, remove what they left."""
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill()
+        self.flusher.stop()
+        runtime = self.runtime()
+        runtime.remove(runtime.list())
+        self.db.close()
+
+
+@contextmanager
+def a_fleet(directory: Path, database_url: str, redis: RedisServer, **options: object) -> Iterator[Fleet]:
+    """A fleet with quick leases, a key prefix of its own, and nothing left behind."""
+    given = {**QUICK, **options}
+    settings = Settings.from_env(
+        {},
+        data_dir=str(directory / "data"),
+        database_url=database_url,
+        broker_url=redis.url,
+        broker_prefix=f"t{free_port()}:",
+        **given,
+    )
+    fleet = Fleet(settings, redis, directory)
+    try:
+        yield fleet
+    finally:
+        fleet.close()

@@ -1,0 +1,74 @@
+"""A real Redis for tests: on a free port of 127.0.0.1, with an append-only file, to be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support.databases import free_port
+from tests.support.waiting import wait_until
+
+
+class RedisServer:
+    """One server; its data outlive `kill` and `start`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._program = shutil.which("redis-server") or shutil.which("valkey-server")
+        if self._program is None:
+            if os.environ.get("CI") == "true":
+                pytest.fail("no redis-server: apt-get install redis-server")
+            pytest.skip("no redis-server: apt-get install redis-server")
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Where Celery finds it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def client(self) -> redis.Redis:
+        """A bounded client."""
+        return redis.Redis.from_url(
+            self.url, socket_timeout=3, socket_connect_timeout=1, decode_responses=True
+        )
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
+        words += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        with open(self.directory / "log", "ab") as log:
+            self._process = subprocess.Popen([str(self._program), *words], stdout=log, stderr=log)
+        wait_until(self._answers, 10)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except redis.RedisError:
+            return False
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait(10)
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(10)
