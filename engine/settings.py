@@ -8,6 +8,7 @@ variable, never a silent default. Nothing here opens a connection; the one file 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -157,8 +158,8 @@ def variable(name: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """The URL with its password struck out, for logs and answers."""
-    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
+    """The URL with its password struck out, for logs and answers: up to the last @, since it may hold some."""
+    return re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)
 
 
 def _text(value: Any) -> str:
@@ -192,6 +193,8 @@ def _parse(name: str, kind: str, text: str) -> Any:
             if text.lower() not in ("0", "1", "true", "false", "yes", "no", ""):
                 raise ValueError
             return text.lower() in ("1", "true", "yes")
+        if kind == "float" and math.isnan(float(text)):
+            raise ValueError  # it passes every bound
         return int(text) if kind == "int" else float(text) if kind == "float" else text
     except ValueError:
         wanted = {"int": "a whole number", "float": "a number", "bool": "0 or 1"}[kind]

@@ -1,0 +1,183 @@
+"""Settings: defaults, bounds, bad values named, and what a running stand-alone left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import SettingsError
+from engine.settings import Settings, variable, without_password
+
+
+def read(tmp_path: Path, env: dict[str, str] | None = None, **given: Any) -> Settings:
+    return Settings.from_env({"HOME": str(tmp_path)} | (env or {}), **given)
+
+
+def test_with_nothing_set_all_is_on_this_host(tmp_path: Path) -> None:
+    found = read(tmp_path)
+    assert found.data_dir == str(tmp_path / ".local/share/ferryman")
+    assert found.database_url == f"sqlite:///{found.data_dir}/ferryman.db" and found.is_sqlite
+    assert found.broker_url == "redis://127.0.0.1:6379/0"
+    assert found.host == "127.0.0.1" and "localhost" in found.hosts
+    assert found.beat_seconds == found.lease_seconds / 5
+    assert found.path == Path(found.data_dir)
+
+
+def test_the_data_directory_follows_xdg(tmp_path: Path) -> None:
+    assert read(tmp_path, {"XDG_DATA_HOME": "/srv/x"}).data_dir == "/srv/x/ferryman"
+
+
+def test_a_given_option_wins_over_the_environment(tmp_path: Path) -> None:
+    assert read(tmp_path, {"FERRYMAN_PORT": "4000"}, port=5000).port == 5000
+    assert read(tmp_path, {"FERRYMAN_PORT": "4000"}, port=None).port == 4000
+
+
+def test_docker_host_is_taken_from_dockers_own_variable(tmp_path: Path) -> None:
+    assert read(tmp_path, {"DOCKER_HOST": "tcp://x:2375"}).docker_host == "tcp://x:2375"
+    both = {"DOCKER_HOST": "tcp://x:2375", "FERRYMAN_DOCKER_HOST": "unix:///y"}
+    assert read(tmp_path, both).docker_host == "unix:///y"
+
+
+@pytest.mark.parametrize("text", ["1", "true", "YES"])
+def test_a_switch_is_on(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, {"FERRYMAN_ONE_HOST": text}).one_host
+
+
+@pytest.mark.parametrize("text", ["0", "no", "False", ""])
+def test_a_switch_is_off(tmp_path: Path, text: str) -> None:
+    assert not read(tmp_path, {"FERRYMAN_ONE_HOST": text}).one_host
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("PORT", "http", "a whole number"),
+        ("PORT", "3.5", "a whole number"),
+        ("LEASE_SECONDS", "soon", "a number"),
+        ("ONE_HOST", "maybe", "0 or 1"),
+        ("NETWORK", "pod", "plain"),
+        ("BROKER_URL", "amqp://x", "redis://"),
+        ("LEASE_SECONDS", "nan", "a number"),
+        ("LEASE_SECONDS", "inf", "at most"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_expected(
+    tmp_path: Path, name: str, text: str, expected: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, {f"FERRYMAN_{name}": text})
+    assert f"FERRYMAN_{name}" in str(caught.value) and expected in str(caught.value)
+
+
+BOUNDED = [f for f in fields(Settings) if f.metadata["low"] is not None]
+
+
+@pytest.mark.parametrize("field", BOUNDED, ids=lambda field: field.name)
+def test_every_number_has_its_bounds(tmp_path: Path, field: Any) -> None:
+    low, high, whole = field.metadata["low"], field.metadata["high"], field.type == "int"
+    step = 1 if whole else 0.001
+    for value, word in ((low - step, "at least"), *([(high + step, "at most")] if high is not None else [])):
+        text = str(int(value) if whole else value)
+        with pytest.raises(SettingsError, match=f"{variable(field.name)}=.*{word}"):
+            read(tmp_path, {variable(field.name): text})
+    text = str(int(low) if whole else low)
+    assert getattr(read(tmp_path, {variable(field.name): text}), field.name) == low
+
+
+def test_every_number_is_bounded_below_and_every_option_has_its_words() -> None:
+    for field in fields(Settings):
+        assert field.metadata["help"], field.name
+        if field.type in ("int", "float"):
+            assert field.metadata["low"] is not None, field.name
+
+
+def _run_file(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "run.json").write_text(text)
+    (data / "run.json").chmod(mode)
+    return data
+
+
+def test_a_running_stand_alone_is_joined(tmp_path: Path) -> None:
+    running = {
+        "database_url": "sqlite:////srv/f.db",
+        "broker_url": "redis://:secret@127.0.0.1:7000/0",
+        "api_url": "http://127.0.0.1:3001",
+    }
+    data = _run_file(tmp_path, json.dumps(running))
+    found = read(tmp_path, data_dir=str(data))
+    assert (found.database_url, found.broker_url, found.api_url) == tuple(running.values())
+
+
+def test_the_environment_wins_over_a_running_stand_alone(tmp_path: Path) -> None:
+    data = _run_file(tmp_path, json.dumps({"broker_url": "redis://127.0.0.1:7000/0"}))
+    found = read(tmp_path, {"FERRYMAN_BROKER_URL": "redis://127.0.0.1:7001/0"}, data_dir=str(data))
+    assert found.broker_url == "redis://127.0.0.1:7001/0"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_run_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    data = _run_file(tmp_path, "{}", mode)
+    with pytest.raises(SettingsError, match="may be read by others"):
+        read(tmp_path, data_dir=str(data))
+
+
+def test_a_run_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    data = _run_file(tmp_path, "{")
+    with pytest.raises(SettingsError, match="no JSON"):
+        read(tmp_path, data_dir=str(data))
+
+
+def test_a_run_file_that_is_no_object_says_nothing(tmp_path: Path) -> None:
+    assert read(tmp_path, data_dir=str(_run_file(tmp_path, "[]"))).broker_url.endswith(":6379/0")
+
+
+FOREIGN = {"FERRYMAN_BROKER_URL": "redis://:secret@broker.example:6379/0"}
+
+
+def test_sqlite_with_a_broker_elsewhere_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, FOREIGN)
+    assert "broker.example" in str(caught.value) and "FERRYMAN_ONE_HOST" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_sqlite_with_a_broker_elsewhere_is_taken_when_all_is_on_one_host(tmp_path: Path) -> None:
+    assert read(tmp_path, FOREIGN | {"FERRYMAN_ONE_HOST": "1"}).one_host
+
+
+def test_postgresql_with_a_broker_elsewhere_is_taken(tmp_path: Path) -> None:
+    url = {"FERRYMAN_DATABASE_URL": "postgresql+psycopg://u@db.example/f"}
+    assert not read(tmp_path, FOREIGN | url).is_sqlite
+
+
+def test_a_child_gets_these_very_settings(tmp_path: Path) -> None:
+    found = read(
+        tmp_path, {"FERRYMAN_PORT": "4000", "FERRYMAN_ONE_HOST": "1", "FERRYMAN_LEASE_SECONDS": "0.7"}
+    )
+    assert Settings.from_env(found.environment()) == found
+
+
+def test_names_that_are_allowed_as_host_come_once_each(tmp_path: Path) -> None:
+    found = read(tmp_path, {"FERRYMAN_ALLOWED_HOSTS": "a.example, localhost,,b.example"})
+    assert found.hosts[-2:] == ("a.example", "b.example")
+    assert len(set(found.hosts)) == len(found.hosts)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:pa55@h:1/0", "redis://:***@h:1/0"),
+        ("postgresql+psycopg://u:p%40ss@h/d", "postgresql+psycopg://u:***@h/d"),
+        ("redis://h:1/0", "redis://h:1/0"),
+        ("redis://:pa@ss@h:1/0", "redis://:***@h:1/0"),
+        ("redis://:p/a@h:1/0", "redis://:***@h:1/0"),
+    ],
+)
+def test_a_password_is_struck_out(url: str, shown: str) -> None:
+    assert without_password(url) == shown

@@ -1,0 +1,126 @@
+"""What a worker has in hand, what the sweep may remove, and the arithmetic of log positions."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from engine.model.records import LogFrame, LogPosition, StreamPosition, Token
+from engine.model.states import TaskState
+from engine.runtime.base import Cause, Control, Order, Thing
+from engine.worker.hands import Hand, Hands
+from engine.worker.shipping import _after
+from engine.worker.sweep import run_things, stale
+
+
+def hand(attempt: int = 1, delivery: int = 1, task: str = "t") -> Hand:
+    return Hand(Token(task, attempt, delivery), Control())
+
+
+def test_a_token_is_in_one_hand_only() -> None:
+    hands, first = Hands(), hand()
+    assert hands.take(first)
+    assert not hands.take(hand())
+    assert hands.holds("t") and hands.all() == [first]
+
+
+@pytest.mark.parametrize(("attempt", "delivery"), [(1, 2), (2, 1)])
+def test_a_newer_token_takes_over_and_the_older_hand_lets_go(attempt: int, delivery: int) -> None:
+    hands, old, new = Hands(), hand(), hand(attempt, delivery)
+    assert hands.take(old) and hands.take(new)
+    assert old.control.detached and not new.control.detached
+    assert not hands.take(hand())
+    # The old one's leaving does not take the new one out.
+    hands.drop(old)
+    assert hands.all() == [new]
+
+
+def test_an_older_attempt_with_a_higher_delivery_is_older() -> None:
+    hands = Hands()
+    assert hands.take(hand(2, 1))
+    assert not hands.take(hand(1, 9))
+
+
+def test_a_kill_reaches_the_tasks_hand_alone() -> None:
+    hands, mine, other = Hands(), hand(), hand(task="other")
+    hands.take(mine)
+    hands.take(other)
+    hands.kill("t", Cause.CANCELLED)
+    hands.kill("unknown", Cause.CANCELLED)
+    assert mine.control.kill_for is Cause.CANCELLED and other.control.kill_for is None
+
+
+def test_the_first_word_to_a_hand_stands() -> None:
+    control = Control()
+    control.kill(Cause.TIMEOUT)
+    control.detach()
+    control.kill(Cause.CANCELLED)
+    assert control.kill_for is Cause.TIMEOUT and not control.detached
+
+
+def test_letting_go_of_everything_empties_the_hands_when_their_threads_end() -> None:
+    hands, one = Hands(), hand()
+    hands.take(one)
+    assert not hands.wait_empty(0.01)
+    hands.detach_all()
+    assert one.control.detached
+    thread = threading.Thread(target=hands.drop, args=(one,))
+    thread.start()
+    assert hands.wait_empty(10)
+    thread.join(10)
+
+
+def thing(task: str = "t", attempt: int = 1, origin: int = 1) -> Thing:
+    return Thing("container", "id", "name", task, attempt, origin, 0, "running")
+
+
+@pytest.mark.parametrize(
+    ("found", "row", "gone"),
+    [
+        (thing(), (TaskState.RUNNING, 1, 1, 1), False),
+        # A take-over raises the delivery and keeps the run.
+        (thing(), (TaskState.RUNNING, 1, 4, 1), False),
+        (thing(), (TaskState.RUNNING, 1, 2, 2), True),
+        (thing(), (TaskState.RUNNING, 2, 1, 1), True),
+        (thing(origin=2), (TaskState.RUNNING, 1, 1, 1), True),
+        *((thing(), (state, 1, 1, 1), True) for state in TaskState if state is not TaskState.RUNNING),
+    ],
+)
+def test_only_things_of_a_live_run_stay(
+    found: Thing, row: tuple[TaskState, int, int, int], gone: bool
+) -> None:
+    assert stale([found], {"t": row}) == ([found] if gone else [])
+
+
+def test_a_thing_of_an_unknown_task_goes() -> None:
+    assert stale([thing("unknown")], {}) == [thing("unknown")]
+
+
+def test_a_runs_things_are_known_by_their_names() -> None:
+    order = Order(
+        "i",
+        "j",
+        "t",
+        2,
+        1,
+        3,
+        1,
+        "main",
+        "ferryman-i-t-2-3-1",
+        "image",
+        volumes=(("v0", "/tmp"), ("v1", "/d")),
+    )
+    assert [(one.kind, one.name, one.attempt, one.origin) for one in run_things(order)] == [
+        ("container", "ferryman-i-t-2-3-0", 2, 3),
+        ("container", "ferryman-i-t-2-3-1", 2, 3),
+        ("volume", "v0", 2, 3),
+        ("volume", "v1", 2, 3),
+    ]
+
+
+def test_a_position_counts_frames_of_one_stamp_stream_by_stream() -> None:
+    position = LogPosition()
+    for stream, stamp in [(1, "a"), (1, "a"), (2, "a"), (1, "b"), (2, "a"), (2, "a")]:
+        position = _after(position, LogFrame(stream, stamp, b"x"))
+    assert position == LogPosition(StreamPosition("b", 1), StreamPosition("a", 3))
