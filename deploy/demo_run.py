@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 
 import setup_docker
 import setup_python
-from setup_screen import Step, Stop, forgive_the_terminal, say
+from setup_screen import Step, Stop, forgive_the_terminal, reader_is_gone, say
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HELLO = os.path.join("examples", "hello.yaml")
 
 
@@ -21,20 +19,19 @@ def main(script: str, arguments: list[str]) -> int:
     if len(arguments) > 1 or arguments[:1] in (["-h"], ["--help"]):
         say("usage: deploy/demo [FILE]      FILE: a task in YAML or JSON (default: examples/hello.yaml)")
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
-    for number in _SIGNALS:
-        signal.signal(number, _interrupt)
+    setup_python.listen_for_interrupts()
     left: list[str] = []
     try:
         with contextlib.ExitStack() as stage:
             try:
                 return _demo(script, arguments, stage, left)
             finally:
-                # What follows takes away what was started: a second Ctrl-C must not cut it short.
-                for number in _SIGNALS:
-                    signal.signal(number, signal.SIG_IGN)
+                setup_python.ignore_interrupts()
     except Stop as exc:
         print(exc, file=sys.stderr)
         return exc.status
+    except BrokenPipeError:
+        return reader_is_gone()
     except KeyboardInterrupt:
         say(f"\nStopped by you{': ' + ', '.join(left) if left else ''}. Nothing is left running.")
         return 130
@@ -66,7 +63,9 @@ def _inside(arguments: list[str], stage: contextlib.ExitStack, left: list[str]) 
     daemon = stage.enter_context(setup_docker.Daemon())
     if daemon.started:
         left.append("daemon")
-    stage.enter_context(setup_images.standins(sorted({link.image for _, link in spec.links})))
+    made = stage.enter_context(setup_images.standins(sorted({link.image for _, link in spec.links})))
+    if made:
+        left.insert(0, "stand-ins")
     try:
         step = Step("stack", "")
         queue = f"{spec.queue or 'default'}:2"
@@ -83,7 +82,3 @@ def _inside(arguments: list[str], stage: contextlib.ExitStack, left: list[str]) 
     say(f"\nStopped: {', '.join(left)}. Nothing is left running.")
     demo_show.say_next()
     return 0 if task["state"] == "COMPLETED" else 1
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt

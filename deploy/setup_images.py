@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,10 +12,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import images
+from docker.errors import ImageNotFound
 from setup_screen import Step, Stop
+
+from engine.errors import FerrymanError
+from engine.runtime.docker.client import Client, translated
 
 _SCRIPT = Path(__file__).with_name("images")
 _SECONDS = 1200
+_END_SECONDS = 20
 
 
 @contextlib.contextmanager
@@ -22,32 +29,55 @@ def standins(names: Sequence[str]) -> Iterator[list[str]]:
 
     An image that it has no recipe for is Docker's to pull when the task starts. Raises Stop.
     """
-    known = [name for name in names if name in images.RECIPES]
+    absent = [name for name in names if name in images.RECIPES and not _is_there(name)]
     with tempfile.NamedTemporaryFile("r", prefix="ferryman-images-") as list_of_made:
-        made: list[str] = []
         try:
-            if known:
-                _provide(known, list_of_made.name)
-            made += _lines(list_of_made.name)
-            yield made
+            _provide(names, absent, list_of_made.name)
+            yield _lines(list_of_made.name)
         finally:
-            # Read again: a Ctrl-C may have come while they were made.
-            if left := _lines(list_of_made.name):
-                _remove(left)
+            # All that were absent, not those listed: a Ctrl-C may come between the making and the list.
+            if absent:
+                _remove(absent)
 
 
-def _provide(names: Sequence[str], list_of_made: str) -> None:
-    step = Step("images", f"{', '.join(names)}: ")
-    done = subprocess.run(
-        [str(_SCRIPT), *names, "--made", list_of_made],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=_SECONDS, check=False,
-    )  # fmt: skip
-    if done.returncode:
+def _provide(names: Sequence[str], absent: Sequence[str], list_of_made: str) -> None:
+    if not absent:
+        Step("images", f"{', '.join(names)}: there").done()
+        return
+    step = Step("images", f"{', '.join(absent)}: ")
+    with subprocess.Popen(
+        [str(_SCRIPT), *absent, "--made", list_of_made],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as child:  # fmt: skip
+        try:
+            said, complaint = child.communicate(timeout=_SECONDS)
+        except BaseException:
+            # It takes away its own container before it ends.
+            child.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_END_SECONDS)
+            child.kill()
+            step.broken()
+            raise
+    if child.returncode:
         step.broken()
-        raise Stop(done.stderr.strip(), done.returncode)
-    pulled = [line.split()[0] for line in done.stdout.splitlines() if " pulled " in line]
-    step.done(_how(names, pulled, _lines(list_of_made)))
+        raise Stop(complaint.strip(), child.returncode)
+    pulled = [line.split()[0] for line in said.splitlines() if " pulled " in line]
+    step.done(_how(absent, pulled, _lines(list_of_made)))
+
+
+def _is_there(name: str) -> bool:
+    client = Client(os.environ.get("FERRYMAN_DOCKER_HOST", ""))
+    try:
+        with translated("looking for an image"):
+            client.api.inspect_image(name)
+    except ImageNotFound:
+        return False
+    except FerrymanError as exc:
+        raise Stop(str(exc)) from exc
+    finally:
+        client.close()
+    return True
 
 
 def _how(names: Sequence[str], pulled: Sequence[str], made: Sequence[str]) -> str:
@@ -56,7 +86,7 @@ def _how(names: Sequence[str], pulled: Sequence[str], made: Sequence[str]) -> st
         return f"no registry answers, stand-ins made{which}"
     if pulled:
         return "pulled" if len(pulled) == len(names) else f"pulled {', '.join(pulled)}"
-    return "there"
+    return "there now"
 
 
 def _lines(path: str) -> list[str]:

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ PYTHON = os.path.join(VENV, "bin", "python")
 #: What the demo needs; the tests need more, and take longer to fetch.
 DEMO_EXTRAS = "standalone,postgresql"
 TEST_EXTRAS = "dev,standalone,postgresql"
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STAMP = os.path.join(VENV, ".ferryman-setup")
 _LOG = os.path.join(VENV, "setup.log")
 
@@ -27,7 +29,26 @@ def is_inside():
 def enter(script, arguments, extras):
     """Make the environment ready, then become the same script in it. Does not return."""
     prepare(extras)
+    # An interrupt while the new interpreter starts waits until `listen_for_interrupts`.
+    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     os.execv(PYTHON, [PYTHON, "-u", script, *arguments])
+
+
+def listen_for_interrupts():
+    """Ctrl-C, SIGTERM and a closed terminal all end the script by KeyboardInterrupt: what it began is taken away."""
+    for number in INTERRUPTS:
+        signal.signal(number, _interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
+
+
+def ignore_interrupts():
+    """From here on things are taken away: a second Ctrl-C must not cut it short."""
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt
 
 
 def prepare(extras):

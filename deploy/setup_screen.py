@@ -3,6 +3,7 @@
 Standard library only, any Python since 3.6: it says what is missing where the rest cannot run.
 """
 
+import os
 import sys
 import time
 
@@ -61,6 +62,12 @@ class Step:
 def say(words=""):
     """A plain line."""
     print(words, flush=True)
+
+
+def reader_is_gone():
+    """Nobody reads our output any more (| head): say nothing further; returns the exit status for it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def forgive_the_terminal():

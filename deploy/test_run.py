@@ -15,9 +15,8 @@ from collections.abc import Callable, Sequence
 import setup_apt
 import setup_docker
 import setup_python
-from setup_screen import Step, Stop, forgive_the_terminal, say
+from setup_screen import Step, Stop, forgive_the_terminal, reader_is_gone, say
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LINTERS = (
     ("ruff check", ["ruff", "check", "--quiet", "."]),
     ("ruff format", ["ruff", "format", "--check", "--quiet", "."]),
@@ -34,13 +33,9 @@ def _postgresql() -> bool:
     return bool(glob.glob("/usr/lib/postgresql/*/bin/initdb")) or shutil.which("initdb") is not None
 
 
-def _embedded_broker() -> bool:
-    return bool(shutil.which("redis-server") or shutil.which("valkey-server"))
-
-
 #: Debian package -> whether what it brings is here already, whoever brought it.
 NEEDED: dict[str, Callable[[], bool]] = {
-    "redis-server": _embedded_broker,
+    "redis-server": _program("redis-server", "valkey-server"),
     "postgresql": _postgresql,
     "chromium": _program("chromium", "chromium-browser", "google-chrome"),
     "ffmpeg": _program("ffmpeg"),
@@ -53,8 +48,7 @@ NEEDED: dict[str, Callable[[], bool]] = {
 def main(script: str, arguments: list[str]) -> int:
     """Run it all; returns the exit status."""
     forgive_the_terminal()
-    for number in _SIGNALS:
-        signal.signal(number, _interrupt)
+    setup_python.listen_for_interrupts()
     try:
         if not setup_python.is_inside():
             _refuse_early()
@@ -63,11 +57,12 @@ def main(script: str, arguments: list[str]) -> int:
             try:
                 return _inside(arguments, stage)
             finally:
-                for number in _SIGNALS:
-                    signal.signal(number, signal.SIG_IGN)
+                setup_python.ignore_interrupts()
     except Stop as exc:
         print(exc, file=sys.stderr)
         return exc.status
+    except BrokenPipeError:
+        return reader_is_gone()
     except KeyboardInterrupt:
         say("\nStopped by you. Nothing is left running.")
         return 130
@@ -146,7 +141,3 @@ def _pytest(arguments: Sequence[str]) -> int:
             child.wait(60)
         child.kill()
         raise
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
