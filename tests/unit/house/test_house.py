@@ -1,0 +1,117 @@
+"""The house's own rules: sizes, names, who may import whom, crash points."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.telemetry.crash import POINTS
+
+ROOT = Path(__file__).resolve().parents[3]
+CODE = sorted(path for room in ("engine", "api") for path in (ROOT / room).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+MIGRATIONS = ROOT / "engine/store/migrations"
+ROOMS = sorted(path for path in CODE if path.name == "__init__.py" and MIGRATIONS not in path.parents)
+#: A file of these names is where everything without a place ends.
+NAMELESS = {"utils", "util", "helpers", "helper", "common", "misc"}
+FILE_LINES, FUNCTION_LINES = 400, 60
+
+
+def _named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_the_house_is_found() -> None:
+    assert len(CODE) > 80 and len(ROOMS) >= 12
+
+
+def test_no_file_is_longer_than_the_wall() -> None:
+    assert [_named(p) for p in CODE if len(p.read_text().splitlines()) > FILE_LINES] == []
+
+
+def test_no_function_is_longer_than_the_wall() -> None:
+    long = []
+    for path in CODE:
+        if MIGRATIONS in path.parents:
+            continue  # a migration is a list of what it makes
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > FUNCTION_LINES:
+                    long.append(f"{_named(path)}:{node.name}: {lines}")
+    assert long == []
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda path: _named(path.parent))
+def test_every_room_begins_with_its_paragraph(room: Path) -> None:
+    said = ast.get_docstring(ast.parse(room.read_text()))
+    assert said and len(said) > 40
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [_named(p) for p in CODE if not ast.get_docstring(ast.parse(p.read_text()))]
+    assert silent == []
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    assert [_named(p) for p in [*CODE, *TESTS] if p.stem in NAMELESS or p.parent.name in NAMELESS] == []
+
+
+def test_the_contract_of_imports_holds() -> None:
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert re.search(r"\b0 broken", done.stdout), done.stdout[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("what", "absent"),
+    [
+        ("api", ["docker", "engine.worker", "engine.runtime.docker"]),
+        ("engine.reconcile.loop", ["docker", "engine.worker", "engine.runtime.docker"]),
+        ("engine.jobspec.schema, engine.model.advance", ["celery", "docker", "sqlalchemy", "flask"]),
+        ("engine.cli.main", ["docker", "celery", "sqlalchemy", "flask"]),
+    ],
+)
+def test_importing_a_room_does_not_bring(what: str, absent: list[str]) -> None:
+    code = f"import sys, {what}; print([name for name in {absent!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "[]"
+
+
+def _called_points() -> list[str]:
+    found = []
+    for path in CODE:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "crash.point":
+                assert len(node.args) == 1 and isinstance(node.args[0], ast.Constant), _named(path)
+                found.append(str(node.args[0].value))
+    return found
+
+
+def test_every_crash_point_is_somewhere_in_the_code_and_no_other() -> None:
+    assert set(_called_points()) == set(POINTS)
+    assert len(set(POINTS)) == len(POINTS)
+
+
+def test_no_error_is_swallowed_without_a_word() -> None:
+    """No `except: pass`, and no handler that catches all without a word of why."""
+    bare = []
+    for path in CODE:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ExceptHandler):
+                nothing = all(isinstance(line, ast.Pass) for line in node.body)
+                if node.type is None or (nothing and not _says_why(path, node)):
+                    bare.append(f"{_named(path)}:{node.lineno}")
+    assert bare == []
+
+
+def _says_why(path: Path, node: ast.ExceptHandler) -> bool:
+    lines = path.read_text().splitlines()[node.lineno - 1 : node.end_lineno]
+    return any("#" in line for line in lines)
