@@ -30,13 +30,14 @@ from engine.worker.consumer import Window
 from engine.worker.drain import Leaving
 from engine.worker.hands import Hands
 from engine.worker.here import Here, get_here, set_here
+from engine.worker.inspect import ferryman
 from engine.worker.link import run_link
 from engine.worker.node import NodeThreads, new_id
 from engine.worker.sweep import Sweeper
 from engine.worker.watchdog import Watchdog
 
-#: Imported for its registration as Celery's task.
-__all__ = ["run_link"]
+#: Imported for their registration as Celery's task and inspect command.
+__all__ = ["ferryman", "run_link"]
 
 log = logging.getLogger("ferryman.worker")
 

@@ -34,7 +34,8 @@ class Leaving:
         if self._asked > 1:
             self._hurry.set()
             return
-        threading.Thread(target=self._leave, name="leave", daemon=True).start()
+        # No daemon: the interpreter's end waits for it, or the node's row would stay LEAVING until it lapses.
+        threading.Thread(target=self._leave, name="leave").start()
 
     def on_quit(self, *_: Any) -> None:
         """SIGQUIT: as a second SIGTERM, at once; Celery's own handler would wait for the threads."""
@@ -55,8 +56,9 @@ class Leaving:
         self._threads.stop()
         self._quietly(lambda: verbs.leave(here.site, here.node_id))
         # Celery ends by itself once its threads are free; else it would wait for them for ever.
-        threading.Event().wait(_LAST_SECONDS)
-        os._exit(0)
+        threading.main_thread().join(_LAST_SECONDS)
+        if threading.main_thread().is_alive():
+            os._exit(0)
 
     def _drain(self) -> None:
         """Let running links end, for drain_timeout at most or until asked again."""

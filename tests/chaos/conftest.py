@@ -1,33 +1,5 @@
-"""What the tests under faults share: a Redis for the run, and a fleet on each store."""
+"""Real workers: the fixtures of tests.support.fleets."""
 
-from __future__ import annotations
+from tests.support.fleets import fleet, redis_server, sqlite_fleet
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from tests.support.databases import KINDS
-from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.fleet import Fleet, a_fleet
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One Redis for the run; each fleet has a key prefix of its own."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(params=KINDS)
-def fleet(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
-    """An installation without workers, once on each store."""
-    require_docker(BUSYBOX)
-    if request.param == "sqlite":
-        url = str(request.getfixturevalue("sqlite_url"))
-    else:
-        url = str(request.getfixturevalue("postgres_server").new())
-    with a_fleet(tmp_path, url, redis_server) as made:
-        yield made
+__all__ = ["fleet", "redis_server", "sqlite_fleet"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import uuid
@@ -19,6 +20,7 @@ from engine.model import names
 from engine.model.records import LogFrame, LogPosition, StreamPosition
 from engine.runtime.base import Control, Order, Outcome, Prepared, Runtime
 from engine.runtime.docker.client import Client
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BUSYBOX = "busybox:1.36"
@@ -42,6 +44,12 @@ def require_docker(*images: str) -> Client:
 
 @cache
 def _provide(images: Sequence[str]) -> None:
+    provide(images)
+
+
+def provide(images: Sequence[str], host: str = "") -> None:
+    """Have the images on the daemon, real or stand-ins."""
+    environment = {**os.environ, **({"FERRYMAN_DOCKER_HOST": host} if host else {})}
     # Never removed here: they are labelled, and the next run wants them.
     done = subprocess.run(
         [str(ROOT / "deploy" / "images"), "--quiet", *images],
@@ -49,9 +57,83 @@ def _provide(images: Sequence[str]) -> None:
         text=True,
         timeout=300,
         check=False,
+        env=environment,
     )
     if done.returncode:
         pytest.fail(f"deploy/images ended with {done.returncode}: {done.stderr}")
+
+
+class Daemon:
+    """A second dockerd, with a bridge and folders of its own, that a test may stop, kill and start again."""
+
+    def __init__(self, folder: Path, *, live_restore: bool) -> None:
+        self.socket = folder / "d.sock"
+        self.host = f"unix://{self.socket}"
+        self._folder = folder
+        self._bridge = f"fb{uuid.uuid4().hex[:8]}"
+        self._live_restore = live_restore
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Daemon:
+        number = int(self._bridge[2:4], 16)
+        _call("ip", "link", "add", self._bridge, "type", "bridge")
+        _call("ip", "addr", "add", f"172.31.{number}.1/24", "dev", self._bridge)
+        _call("ip", "link", "set", self._bridge, "up")
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.start()
+        client = Client(self.host)
+        for item in client.api.containers(all=True):
+            client.api.remove_container(item["Id"], force=True)
+        self.stop()
+        _call("ip", "link", "del", self._bridge)
+        for mounted in ("exec/netns/default", "data"):
+            subprocess.run(["umount", "-q", str(self._folder / mounted)], check=False, timeout=10)
+
+    def start(self) -> None:
+        """Start it, unless it runs, and wait until it answers."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        command = [
+            "dockerd",
+            "-H",
+            self.host,
+            "--bridge",
+            self._bridge,
+            "--iptables=false",
+            "--ip6tables=false",
+        ]
+        command += ["--ip-masq=false", f"--live-restore={str(self._live_restore).lower()}"]
+        for option, name in {"data-root": "data", "exec-root": "exec", "pidfile": "pid"}.items():
+            command += [f"--{option}", str(self._folder / name)]
+        with open(self._folder / "dockerd.log", "ab") as out:
+            self._process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        wait_until(self._answers, 30)
+
+    def stop(self) -> None:
+        """End it in order (TERM)."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it by kill -9."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(60)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(Client(self.host).api.ping())
+        except FerrymanError:
+            return False
+
+
+def _call(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=20)
 
 
 def an_order(installation: str, **values: Any) -> Order:
@@ -142,8 +224,7 @@ def begin(
     def body() -> None:
         try:
             running.outcome = runtime.go(prepared, sink, control)
-        except Exception as exc:
-            # Whatever it is, `end` raises it in the test's own thread.
+        except Exception as exc:  # noqa: BLE001 - whatever it is, `end` raises it in the test's own thread
             running.error = exc
 
     running = Running(prepared, sink, control, threading.Thread(target=body, daemon=True))

@@ -69,11 +69,15 @@ class Fleet:
         self.site = Site(self.db, self.settings, self.db.open())
         self.flusher = Flusher(self.db, self.settings).start()
 
-    def worker(self, *words: str, wait: bool = True, **environment: str) -> Worker:
-        """`celery -A engine worker WORDS`, in a process group of its own; waits until its node is LIVE."""
+    def worker(self, *words: str, wait: bool = True, module: str = "", **environment: str) -> Worker:
+        """`celery -A engine worker WORDS`, in a process group of its own; waits until its node is LIVE.
+
+        `module` is started in place of the plain command.
+        """
         before = {node.id for node in self.nodes()}
         log = self.directory / f"worker-{len(self.workers)}.log"
-        command = [sys.executable, "-m", "celery", "-A", "engine", "worker", *words]
+        plain = ["celery", "-A", "engine", "worker"]
+        command = [sys.executable, "-m", *([module] if module else plain), *words]
         with open(log, "wb") as out:
             process = subprocess.Popen(
                 command,
@@ -92,6 +96,19 @@ class Fleet:
             )
             worker.name = fresh[0].name
         return worker
+
+    def celery(self, *words: str) -> str:
+        """`celery -A engine WORDS`; what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "engine", *words],
+            cwd=ROOT,
+            env={**os.environ, **self.settings.environment()},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.stdout + ("" if done.returncode == 0 else done.stderr)
 
     def submit(self, text: str, count: int = 1) -> list[str]:
         """Submit a task `count` times; the tasks' ids."""

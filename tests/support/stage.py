@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ class Stage:
         self.site = Site(self.db, settings, self.db.open())
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._said: IO[bytes] = tempfile.TemporaryFile()
+        self._said: IO[bytes] = open(f"{settings.data_dir}/api.log", "w+b")  # noqa: SIM115 - closed in `close`
         self._containers = itertools.count(0x3FA91C70D2E8)
 
     @property
@@ -67,15 +67,23 @@ class Stage:
             env=environment,
             stdout=self._said,
             stderr=self._said,
+            start_new_session=True,
         )
         wait_until(self._answers, 30)
 
     def stop(self) -> None:
         """End the API, at once."""
         if self._process is not None:
-            self._process.kill()
+            # gunicorn's own child too: it would serve on for seconds.
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(timeout=10)
             self._process = None
+
+    def close(self) -> None:
+        """End the API and let the database go."""
+        self.stop()
+        self.db.close()
+        self._said.close()
 
     def log(self) -> str:
         """What the API printed so far."""
@@ -212,5 +220,4 @@ def staged(directory: str) -> Iterator[Stage]:
         stage.serve()
         yield stage
     finally:
-        stage.stop()
-        stage.db.close()
+        stage.close()
