@@ -91,9 +91,9 @@ def await_end(client: Client, container_id: str, control: Control, grace_seconds
     while True:
         try:
             return End(_waited(client, container_id, killer), killer.why, has_broken)
-        except RuntimeUnavailable as exc:
+        except RuntimeUnavailable:
             has_broken = True
-            state = _when_back(client, container_id, killer, exc)
+            state = _when_back(client, container_id, killer)
             if state.has_ended:
                 return End(state.exit_code, killer.why, has_broken)
             time.sleep(TICK_SECONDS)
@@ -116,24 +116,29 @@ def _waited(client: Client, container_id: str, killer: _Killer) -> int:
         raise RuntimeUnavailable("Docker ended a wait without an exit code") from None
 
 
-def _when_back(client: Client, container_id: str, killer: _Killer, why: RuntimeUnavailable) -> State:
-    """The container's state as soon as the daemon answers again."""
+def _when_back(client: Client, container_id: str, killer: _Killer | None = None) -> State:
+    """The container's state as soon as the daemon answers, on a connection of its own.
+
+    A daemon that ends itself goes on answering on open connections, but takes no new ones: what it says then is
+    not the last word. Raises Gone, Detached; RuntimeUnavailable when it stays silent.
+    """
     deadline = time.monotonic() + client.timeout
     while True:
         try:
+            if killer is not None:
+                killer.look()
+            with client.exchange("GET", "/_ping") as ping:
+                ping.head(client.timeout)
             state = container.inspect(client, container_id)
-            if state is None:
-                raise Gone(f"container {container_id[:12]} is gone")
-            return state
         except RuntimeUnavailable:
+            # A signal that could not be sent is due again once it answers.
             if time.monotonic() > deadline:
-                raise why from None
-        time.sleep(TICK_SECONDS)
-        try:
-            killer.look()
-        except RuntimeUnavailable:
-            # TERM could not be sent: it is due again once the daemon answers.
+                raise
+            time.sleep(TICK_SECONDS)
             continue
+        if state is None:
+            raise Gone(f"container {container_id[:12]} is gone")
+        return state
 
 
 def judge(client: Client, order: Order, container_id: str, end: End, last_error: bytes = b"") -> Verdict:
@@ -154,9 +159,7 @@ def judge(client: Client, order: Order, container_id: str, end: End, last_error:
     if end.code in (126, 127) and (said := _INIT_SAYS.match(last_error)):
         named, why = (part.decode("utf-8", "replace") for part in said.groups())
         return Verdict(end.code, Cause.NOT_STARTED, _never_ran(end.code, named, why))
-    state = container.inspect(client, container_id)
-    if state is None:
-        raise Gone(f"container {container_id[:12]} is gone")
+    state = _when_back(client, container_id)
     if state.is_out_of_memory:
         return Verdict(end.code, Cause.OUT_OF_MEMORY, _memory_words(order))
     if _died_with_daemon(client, state, end):

@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 OVERLAP_SECONDS = 60
 #: Docker cuts lines at 16 KiB; a frame that claims more than this is no frame.
 MOST_FRAME_BYTES = 1 << 25
-STDOUT, STDERR, DAEMON = 1, 2, 3
+STDOUT, STDERR = 1, 2
 STOP_SECONDS = 0.5
-#: How much of the log's end is asked for after the container's, in growing steps; then all since the position.
-CATCH_UP_LINES = (64, 512)
+#: How much of the log's end is asked for after the container's, in growing steps; 0: all since the position.
+CATCH_UP_LINES = (64, 512, 0)
 
 
 class Tail:
@@ -77,32 +77,30 @@ class Cutter:
     def cut(self, piece: bytes) -> list[LogFrame]:
         """The next frames. Raises Broken when the bytes are none of Docker's."""
         data = self._buffer + piece if self._buffer else piece
-        frames, start, size = [], 0, len(data)
+        frames: list[LogFrame] = []
+        start, size = 0, len(data)
         while size - start >= 8:
             end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "big")
             if end - start > MOST_FRAME_BYTES:
                 raise Broken("Docker sent a log that cannot be read")
             if end > size:
                 break
-            frame = self._frame(data[start], data[start + 8 : end])
-            if frame is not None:
-                frames.append(frame)
+            space = data.find(b" ", start + 8, end)
+            stamp = data[start + 8 : space].decode("ascii", "replace")
+            stream = data[start]
+            if stream not in self._at:
+                told = data[start + 8 : end].decode("utf-8", "replace")
+                raise Broken(f"Docker cannot read the log: {told[:300]}")
+            self.seen += 1
+            if stream in self._skip and self._is_old(stream, stamp):
+                self.skipped += 1
+            else:
+                last, count = self._at[stream]
+                self._at[stream] = (stamp, count + 1 if stamp == last else 1)
+                frames.append(LogFrame(stream, stamp, data[space + 1 : end]))
             start = end
         self._buffer = data[start:]
         return frames
-
-    def _frame(self, stream: int, text: bytes) -> LogFrame | None:
-        if stream == DAEMON:
-            raise Broken(f"Docker cannot read the log: {text.decode('utf-8', 'replace')[:300]}")
-        self.seen += 1
-        raw, _, line = text.partition(b" ")
-        stamp = raw.decode("ascii", "replace")
-        if stream in self._skip and self._is_old(stream, stamp):
-            self.skipped += 1
-            return None
-        last, count = self._at[stream]
-        self._at[stream] = (stamp, count + 1 if stamp == last else 1)
-        return LogFrame(stream, stamp, line)
 
     def _is_old(self, stream: int, stamp: str) -> bool:
         last, left = self._skip[stream]
@@ -151,6 +149,8 @@ class Follower:
         #: The last frame of standard error, where docker-init says why it could not run the command.
         self.last_error = b""
         self._cutter = Cutter(position)
+        #: The last request failed; touched by the thread, read by `finish`.
+        self._is_broken = False
         self._ended = threading.Event()
         self._stopped = threading.Event()
         self._exchange: Exchange | None = None
@@ -166,19 +166,22 @@ class Follower:
         """Begin to follow."""
         self._thread.start()
 
-    def finish(self, idle_seconds: float, changed: threading.Event) -> bool:
+    def finish(self, idle_seconds: float, changed: threading.Event) -> None:
         """The container ended: read what is left, until nothing came for `idle_seconds`, or `changed`.
 
-        True: all was read.
+        Raises RuntimeUnavailable when the daemon is silent before all was read.
         """
         self._moved_at = time.monotonic()
         self._ended.set()
         while self._thread.is_alive():
             self._thread.join(0.05)
-            if changed.is_set() or time.monotonic() - self._moved_at > idle_seconds:
+            idle = time.monotonic() - self._moved_at
+            if self._is_broken and idle > self._client.timeout:
                 self.stop()
-                return False
-        return True
+                raise RuntimeUnavailable(f"Docker does not answer for the end of the log of {self._id[:12]}")
+            if changed.is_set() or (idle > idle_seconds and not self._is_broken):
+                self.stop()
+                return
 
     def stop(self) -> None:
         """Let go at once; what the sink has is its position."""
@@ -202,10 +205,12 @@ class Follower:
                 self._ended.wait(self.BACK_SECONDS)
             # A followed stream may end before the last lines of a container that ended (Docker 20.10 does so in one
             # of ten tries with 100,000 lines), and a broken one does: what is left is asked for.
-            for lines in (*CATCH_UP_LINES, 0):
-                if self._stopped.is_set() or self._has_caught_up(lines):
-                    return
-            log.error("the end of the log of container %s could not be read", self._id[:12])
+            step = 0
+            while not self._stopped.is_set() and not self._has_caught_up(CATCH_UP_LINES[step]):
+                if self._is_broken:
+                    self._stopped.wait(self.BACK_SECONDS)
+                else:
+                    step += 1
         except Exception:
             # The sink is the caller's: its error ends the following, not the container.
             if not self._stopped.is_set():
@@ -220,8 +225,8 @@ class Follower:
         try:
             found = self._last_frames(trial, lines)
         except RuntimeUnavailable as exc:
-            log.warning("the end of the log of container %s broke, asking again: %s", self._id[:12], exc)
-            return False
+            return self._broke(exc)
+        self._is_broken = False
         # Frames come as Docker stored them: one that was given out before has nothing missing before it.
         if not trial.skipped and trial.seen >= lines:
             return False
@@ -229,6 +234,12 @@ class Follower:
             self._give(found)
             self._cutter = trial
         return True
+
+    def _broke(self, why: RuntimeUnavailable) -> bool:
+        if not self._is_broken and not self._stopped.is_set():
+            log.warning("the log of container %s broke, going on when Docker answers: %s", self._id[:12], why)
+        self._is_broken = True
+        return False
 
     def _last_frames(self, trial: Cutter, lines: int) -> list[LogFrame]:
         found: list[LogFrame] = []
@@ -253,9 +264,8 @@ class Follower:
                     return True
                 self._take(lambda: exchange.read(None))
         except RuntimeUnavailable as exc:
-            if not self._stopped.is_set():
-                log.warning("the log of container %s broke, going on: %s", self._id[:12], exc)
-            return False
+            return self._broke(exc)
+        self._is_broken = False
         return True
 
     def _take(self, read: Callable[[], bytes | None]) -> None:

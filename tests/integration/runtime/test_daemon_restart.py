@@ -1,0 +1,84 @@
+"""A daemon that ends under running containers: their end is told from the task's own, and nothing is counted as it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.errors import Gone
+from engine.jobspec.task import Doors
+from engine.runtime.base import Control, Found
+from engine.runtime.docker.runtime import DockerRuntime
+from engine.settings import Settings
+from tests.support.docker_daemon import BUSYBOX, Daemon, KeepingSink, an_order, begin, provide, require_docker
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("dockerd") is None or shutil.which("ip") is None,
+    reason="a second dockerd needs root, dockerd and ip",
+)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: a socket's may have 107 characters."""
+    require_docker()
+    path = Path(tempfile.mkdtemp(prefix="fd"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def worker(daemon: Daemon, path: Path) -> DockerRuntime:
+    settings = Settings.from_env({}, data_dir=str(path / "work"), docker_host=daemon.host)
+    return DockerRuntime(settings, "restarts", Doors(), shares_files=True)
+
+
+def test_a_container_that_its_daemon_took_along_is_gone_not_failed(folder: Path) -> None:
+    with Daemon(folder, live_restore=False) as daemon:
+        provide((BUSYBOX,), daemon.host)
+        runtime = worker(daemon, folder)
+        wanted = an_order("restarts", run="echo ready; sleep 300", networks=("none",))
+        running = begin(runtime, wanted)
+        wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+        daemon.stop()
+        daemon.start()
+        with pytest.raises(Gone, match="Docker restarted"):
+            running.end(40)
+        again = runtime.prepare(replace(wanted, delivery=2), running.sink, Control())
+        assert again.found is Found.CREATED, "whoever looks again must find it absent"
+
+
+def test_one_that_comes_later_also_sees_that_the_daemon_ended_it(folder: Path) -> None:
+    with Daemon(folder, live_restore=False) as daemon:
+        provide((BUSYBOX,), daemon.host)
+        runtime = worker(daemon, folder)
+        wanted = an_order("restarts", run="echo ready; sleep 300", networks=("none",))
+        running = begin(runtime, wanted)
+        wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+        running.control.detach()
+        running.thread.join(5)
+        daemon.stop()
+        daemon.start()
+        found = runtime.prepare(replace(wanted, delivery=2), running.sink, Control())
+        assert found.found is Found.EXITED
+        with pytest.raises(Gone, match="Docker restarted"):
+            runtime.go(found, running.sink, Control())
+
+
+def test_with_live_restore_a_link_goes_on_and_no_line_is_lost(folder: Path) -> None:
+    with Daemon(folder, live_restore=True) as daemon:
+        provide((BUSYBOX,), daemon.host)
+        runtime = worker(daemon, folder)
+        script = "for i in $(seq 60); do echo $i; sleep 0.1; done; exit 7"
+        running = begin(runtime, an_order("restarts", run=script, networks=("none",)), KeepingSink())
+        wait_until(lambda: b"5\n" in running.sink.text(1), 10)
+        daemon.stop()
+        daemon.start()
+        assert running.end(40).exit_code == 7
+        assert running.sink.text(1) == b"".join(b"%d\n" % i for i in range(1, 61))
