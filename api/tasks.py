@@ -56,6 +56,9 @@ def read(house: House, task_id: str) -> Json:
         found = tasks.get(c, task_id)
         if found is None:
             raise NotFound("task", task_id)
+        if (found.attempt, found.origin) == (1, 0):
+            # Nobody has claimed it yet: a submission's answer needs no further query.
+            return answers.task(found, [], [])
         return answers.task(found, tasks.attempts_of(c, [task_id]), links.of_tasks(c, [task_id]))
 
 

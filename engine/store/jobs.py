@@ -131,10 +131,12 @@ def counts(c: sa.Connection) -> dict[JobState, int]:
 def _fits(c: sa.Connection, word: str) -> sa.ColumnElement[bool]:
     if word.startswith("tag:"):
         return _has_tag(c, word.removeprefix("tag:"))
-    return sa.or_(
-        jobs.c.name.icontains(word, autoescape=True),
-        jobs.c.description.icontains(word, autoescape=True),
-    )
+    if c.dialect.name == "sqlite":
+        # LIKE ignores the case of ASCII there by itself; icontains would call lower() for each row besides.
+        return sa.or_(
+            *(column.contains(word, autoescape=True) for column in (jobs.c.name, jobs.c.description))
+        )
+    return sa.or_(*(column.icontains(word, autoescape=True) for column in (jobs.c.name, jobs.c.description)))
 
 
 def _has_tag(c: sa.Connection, tag: str) -> sa.ColumnElement[bool]:
