@@ -68,7 +68,9 @@ class Publisher:
                 transport_options=publisher_options(self._settings),
                 connect_timeout=1.0,
             )
-            self._producer = self.app.amqp.Producer(self._connection.channel(), auto_declare=False)
+            # default_channel heeds these options; channel() would try twice, 2 s apart, whatever they say.
+            channel = self._connection.default_channel
+            self._producer = self.app.amqp.Producer(channel, auto_declare=False)
         return self._producer
 
     def _drop(self) -> None:

@@ -1,0 +1,271 @@
+"""The broker of another, an emptied one, one that hangs and one that is gone; a flusher that dies in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.dispatch import poke
+from engine.dispatch.outbox import Flusher, Publisher, first_way, link_names
+from engine.dispatch.queues import Broker, ping
+from engine.errors import BrokerUnavailable, WrongInstallation
+from engine.lifecycle.claim import claim
+from engine.model.states import TaskState
+from engine.reconcile.deliveries import Deliveries
+from tests.support.databases import free_port
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+from tests.support.world import World
+
+ROOT = Path(__file__).resolve().parents[3]
+
+FLUSH = """
+import sys
+from engine.dispatch.outbox import Flusher
+from engine.settings import Settings
+from engine.store.database import Database
+settings = Settings.from_env()
+Flusher(Database(settings), settings).flush(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def hung(server: RedisServer) -> Iterator[RedisServer]:
+    """The server, stopped: it takes connections and answers nothing."""
+    server.signal(signal.SIGSTOP)
+    yield server
+    server.signal(signal.SIGCONT)
+
+
+def _flush_elsewhere(world: World, crash_point: str, *task_ids: str) -> int:
+    env = os.environ | world.site.settings.environment() | {"FERRYMAN_CRASH_POINT": crash_point}
+    done = subprocess.run(
+        [sys.executable, "-c", FLUSH, *task_ids], env=env, cwd=ROOT, timeout=60, check=False
+    )
+    return done.returncode
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    with pytest.raises(BrokerUnavailable):
+        call()
+    return time.monotonic() - began
+
+
+# Crash points
+
+
+def test_a_flusher_that_dies_after_it_sent_leaves_the_row_to_be_sent_again(world: World, broker: Any) -> None:
+    task = world.submitted()
+    assert _flush_elsewhere(world, "flush.published", task.id) == -signal.SIGKILL
+    assert world.task(task.id).state is TaskState.PENDING
+    ours = Broker(world.site.settings)
+    assert ours.depth("default") == 1
+    assert _flush_elsewhere(world, "", task.id) == 0
+    assert world.task(task.id).state is TaskState.SCHEDULED
+    # The copy does no harm: the claim takes the row once.
+    assert ours.depth("default") == 2
+    ours.close()
+    world.live()
+    assert claim(world.site, task.token, "n1") is not None
+    assert claim(world.site, task.token, "n1") is None
+
+
+def test_a_flusher_that_dies_before_it_sent_leaves_the_row_as_it_was(world: World, broker: Any) -> None:
+    task = world.submitted()
+    assert _flush_elsewhere(world, "flush.read", task.id) == -signal.SIGKILL
+    assert world.task(task.id).state is TaskState.PENDING
+    assert Broker(world.site.settings).depth("default") == 0
+
+
+# Whose broker
+
+
+def test_the_first_to_come_marks_the_broker_and_others_see_it(world: World, broker: Any) -> None:
+    ours = Broker(world.site.settings)
+    assert ours.claim_for("i1") is True
+    assert ours.claim_for("i1") is False
+    with pytest.raises(WrongInstallation, match=r"i1.*i2"):
+        ours.claim_for("i2")
+    beside = Broker(replace(world.site.settings, broker_prefix="other:"))
+    assert beside.claim_for("i2") is True
+
+
+# An emptied broker
+
+
+def test_after_an_emptied_broker_all_that_was_sent_is_sent_again(world: World, broker: Any) -> None:
+    world.live()
+    sent = [world.submitted() for _ in range(5)]
+    flusher = Flusher(world.db, world.site.settings)
+    assert flusher.flush([task.id for task in sent]) == 5
+    deliveries = Deliveries(world.site)
+    assert deliveries.run() == 5, "a new broker holds nothing of ours"
+    assert flusher.flush([task.id for task in sent]) == 5
+    assert deliveries.run() == 0
+    claimed = claim(world.site, sent[0].token, "n1")
+    assert claimed is not None
+    broker.flushall()
+    assert deliveries.run() == 4
+    states = [world.task(task.id).state for task in sent]
+    assert states == [TaskState.RUNNING] + [TaskState.PENDING] * 4
+    assert flusher.flush([task.id for task in sent]) == 4
+    assert Broker(world.site.settings).depth("default") == 4
+    assert deliveries.run() == 0
+    flusher.publisher.close()
+
+
+# Single lost messages
+
+
+def test_a_message_that_was_overtaken_for_long_is_sent_again(world: World, broker: Any) -> None:
+    world = world.with_settings(resend_seconds=0.2)
+    world.live()
+    deliveries = Deliveries(world.site)
+    deliveries.run()
+    lost, later = world.scheduled(), world.scheduled()
+    world.set(lost.id, sent_at=world.now - 5_000)
+    assert claim(world.site, later.token, "n1") is not None
+    assert deliveries.run() == 1
+    assert world.task(lost.id).state is TaskState.PENDING
+
+
+def test_a_message_missing_from_an_empty_queue_that_is_served_is_sent_again(
+    world: World, broker: Any
+) -> None:
+    world = world.with_settings(resend_seconds=0.2, lease_seconds=0.5)
+    world.live()
+    deliveries = Deliveries(world.site)
+    deliveries.run()
+    lost = world.scheduled()
+    world.set(lost.id, sent_at=world.now - 5_000)
+    assert deliveries.run() == 0, "one look at an empty queue proves nothing"
+    wait_until(deliveries.run, 5)
+    assert world.task(lost.id).state is TaskState.PENDING
+
+
+def test_a_message_that_waits_in_its_queue_is_left_there(world: World, broker: Any) -> None:
+    world = world.with_settings(resend_seconds=0.2, lease_seconds=0.5)
+    world.live()
+    deliveries = Deliveries(world.site)
+    deliveries.run()
+    task = world.submitted()
+    flusher = Flusher(world.db, world.site.settings)
+    flusher.flush([task.id])
+    flusher.publisher.close()
+    world.set(task.id, sent_at=world.now - 60_000)
+    end = time.monotonic() + 0.6
+    while time.monotonic() < end:
+        assert deliveries.run() == 0
+
+
+def test_a_queue_that_nobody_serves_has_nothing_to_send_again(world: World, broker: Any) -> None:
+    world = world.with_settings(resend_seconds=0.2, lease_seconds=0.5)
+    deliveries = Deliveries(world.site)
+    deliveries.run()
+    task = world.scheduled(queue="gpu")
+    world.set(task.id, sent_at=world.now - 60_000)
+    end = time.monotonic() + 0.6
+    while time.monotonic() < end:
+        assert deliveries.run() == 0
+
+
+# A broker that hangs, one that is gone
+
+
+def test_publishing_to_a_hung_broker_ends_in_seconds(world: World, broker: Any, hung: RedisServer) -> None:
+    task = world.submitted()
+    publisher = Publisher(world.site.settings)
+    assert _seconds(lambda: publisher.send(task, first_way(task, link_names(task)))) < 6
+    publisher.close()
+
+
+def test_publishing_over_an_open_connection_that_hangs_ends_in_seconds(
+    world: World, broker: Any, server: RedisServer
+) -> None:
+    task = world.submitted()
+    publisher = Publisher(world.site.settings)
+    publisher.send(task, first_way(task, link_names(task)))
+    server.signal(signal.SIGSTOP)
+    try:
+        assert _seconds(lambda: publisher.send(task, first_way(task, link_names(task)))) < 6
+    finally:
+        server.signal(signal.SIGCONT)
+    publisher.send(task, first_way(task, link_names(task)))
+    publisher.close()
+
+
+def test_asking_a_hung_broker_ends_in_seconds(world: World, broker: Any, hung: RedisServer) -> None:
+    ours = Broker(world.site.settings)
+    for call in (lambda: ours.claim_for("i"), lambda: ours.depth("q"), lambda: ours.drop("q"), ours.describe):
+        assert _seconds(call) < 6
+    ours.close()
+
+
+def test_a_broker_that_is_gone_is_said_at_once_and_without_its_password(world: World, broker: Any) -> None:
+    gone = replace(world.site.settings, broker_url=f"redis://:pa55word@127.0.0.1:{free_port()}/0")
+    task = world.submitted()
+    publisher = Publisher(gone)
+    with pytest.raises(BrokerUnavailable) as caught:
+        publisher.send(task, first_way(task, link_names(task)))
+    with pytest.raises(BrokerUnavailable) as asked:
+        ping(gone)
+    for said in (str(caught.value), str(asked.value)):
+        assert "pa55word" not in said
+    assert _seconds(lambda: ping(gone)) < 3
+
+
+def test_a_reconciler_without_a_broker_repairs_nothing_and_goes_on(
+    world: World, broker: Any, server: RedisServer
+) -> None:
+    world = world.with_settings(resend_seconds=0.2)
+    task = world.scheduled()
+    deliveries = Deliveries(world.site)
+    server.signal(signal.SIGSTOP)
+    try:
+        assert deliveries.run() == 0
+    finally:
+        server.signal(signal.SIGCONT)
+    assert deliveries.run() == 1, "it is back and holds no marker of ours"
+    assert world.task(task.id).state is TaskState.PENDING
+
+
+def test_a_flusher_sends_at_once_and_goes_on_after_its_broker_was_killed(
+    world: World, broker: Any, server: RedisServer
+) -> None:
+    poke._due.clear()
+    flusher = Flusher(world.db, world.site.settings).start()
+    try:
+        first = world.submitted()
+        wait_until(lambda: world.task(first.id).state is TaskState.SCHEDULED, 10)
+        server.kill()
+        second = world.submitted()
+        wait_until(lambda: flusher._backoff > 0, 10)
+        assert world.task(second.id).state is TaskState.PENDING
+        server.start()
+        wait_until(lambda: world.task(second.id).state is TaskState.SCHEDULED, 20)
+    finally:
+        flusher.stop()
+
+
+def test_a_retry_is_sent_when_it_is_due_and_not_before(world: World, broker: Any) -> None:
+    task = world.submitted()
+    world.set(task.id, not_before=world.now + 700)
+    poke._due.clear()
+    flusher = Flusher(world.db, world.site.settings).start()
+    try:
+        poke.poke(task.id, delay_seconds=0.7)
+        wait_until(lambda: world.task(task.id).state is TaskState.SCHEDULED, 10)
+        after = world.task(task.id)
+        assert after.sent_at is not None and after.sent_at >= after.not_before
+    finally:
+        flusher.stop()
