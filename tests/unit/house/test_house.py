@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -115,3 +116,34 @@ def test_no_error_is_swallowed_without_a_word() -> None:
 def _says_why(path: Path, node: ast.ExceptHandler) -> bool:
     lines = path.read_text().splitlines()[node.lineno - 1 : node.end_lineno]
     return any("#" in line for line in lines)
+
+
+WALK = ROOT / "docs/lifecycle.rst"
+NAMES = sorted(set(re.findall(r"``((?:engine|api)\.[\w.]+)``", WALK.read_text())))
+
+
+def test_the_walk_has_its_nine_steps() -> None:
+    first_table = WALK.read_text().split("The three ways out of run_link")[0]
+    steps = re.findall(r"^   \* - (\d)\n     - ``([\w.]+)``", first_table, re.MULTILINE)
+    assert [number for number, _ in steps] == list("123456789")
+    assert {name for _, name in steps} <= set(NAMES)
+    assert len(NAMES) > 30
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_of_the_walk_is_in_the_code(name: str) -> None:
+    assert imported(name) is not None
+
+
+def imported(name: str) -> object:
+    """The object of a dotted name: the longest part that is a module, then attributes."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part)
+        return found
+    raise ModuleNotFoundError(name)
