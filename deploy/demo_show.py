@@ -119,7 +119,7 @@ class _Shown:
         self._line(f"  {screen.harmless(task['name'])}   {task['state']}", seconds)
         for label in ("result", "error"):
             if task.get(label):
-                self._line(f"  {label:<9} {screen.harmless(task[label])}", None)
+                screen.say_text(f"  {label:<9}", task[label])
         assert task["state"] in ENDED
         say()
         say(json.dumps(task, indent=2, ensure_ascii=False))

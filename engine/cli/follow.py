@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from engine.client import ApiError, Client, Json, LogPiece
+from engine.client import ApiError, ApiUnavailable, Client, Json, LogPiece
 from engine.errors import FerrymanError
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
@@ -20,6 +20,8 @@ ENDED = ("COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
 _LOG_SECONDS = 10.0
 #: Without a word from a stream the task is looked at again.
 _LOOK_SECONDS = 2.0
+#: An API that is away for longer is taken to be gone.
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -79,28 +81,49 @@ def follow(client: Client, task: Json) -> Iterator[Update]:
     heard: queue.SimpleQueue[Happened | LogPiece | FerrymanError | str] = queue.SimpleQueue()
     threading.Thread(target=_events, args=(client, task["id"], heard), daemon=True).start()
     threading.Thread(target=_log, args=(client, task["id"], heard), daemon=True).start()
-    lines, log_open, ended_at = _Lines(), True, None
+    lines, look, log_open, ended_at = _Lines(), _Look(client, task), True, None
     yield Seen(task)
     while True:
         batch = _batch(heard)
         for thing in batch:
-            if isinstance(thing, LogPiece):
-                yield from lines.add(thing)
-            elif isinstance(thing, Happened):
-                yield thing
-            elif isinstance(thing, FerrymanError):
-                raise thing
-            elif thing == "log":
-                log_open = False
-        if not batch or any(isinstance(thing, Happened) for thing in batch) or not log_open:
-            task = client.task(task["id"])
-            yield Seen(task)
-        if task["state"] in ENDED:
+            yield from _shown(thing, lines)
+        log_open = log_open and "log" not in batch
+        if not batch or not log_open or any(isinstance(thing, Happened) for thing in batch):
+            yield Seen(look.again())
+        if look.task["state"] in ENDED:
             ended_at = ended_at or time.monotonic()
             if not log_open or time.monotonic() - ended_at > _LOG_SECONDS:
                 yield from lines.rest()
-                yield Seen(task)
+                yield Seen(look.task)
                 return
+
+
+def _shown(thing: object, lines: _Lines) -> Iterator[Update]:
+    if isinstance(thing, LogPiece):
+        yield from lines.add(thing)
+    elif isinstance(thing, Happened):
+        yield thing
+    elif isinstance(thing, FerrymanError):
+        raise thing
+
+
+@dataclass
+class _Look:
+    """The task as it was last seen. An API that is away for a moment (a restart) is no end of the watching."""
+
+    client: Client
+    task: Json
+    _seen_at: float = field(default_factory=time.monotonic)
+
+    def again(self) -> Json:
+        try:
+            self.task = self.client.task(self.task["id"])
+            self._seen_at = time.monotonic()
+        except (ApiUnavailable, ApiError) as exc:
+            is_away = isinstance(exc, ApiUnavailable) or exc.status == 503
+            if not is_away or time.monotonic() - self._seen_at > _PATIENCE_SECONDS:
+                raise
+        return self.task
 
 
 def _batch(heard: queue.SimpleQueue[Happened | LogPiece | FerrymanError | str]) -> list[object]:

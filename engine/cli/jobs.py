@@ -97,7 +97,7 @@ def _show_task(task: Json) -> None:
         screen.say(f"  {'link':<9} {link_line(link)}")
     for label in ("result", "error"):
         if task.get(label):
-            screen.say(f"  {label:<9} {screen.harmless(task[label])}")
+            screen.say_text(f"  {label:<9}", task[label])
 
 
 def _attempt_words(task: Json) -> str:

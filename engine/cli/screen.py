@@ -18,6 +18,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+_TEXT_LINES = 20
 #: Escape sequences as programs write them: CSI, OSC, and the short ones.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 #: Exit codes with a meaning of their own (Docker, and POSIX shells).
@@ -62,6 +63,19 @@ _STYLES: dict[str, dict[str, Any]] = {
     "faint": {"dim": True},
     "strong": {"bold": True},
 }
+
+
+def say_text(label: str, text: str) -> None:
+    """Somebody's text after a label: on its line, or of several lines the first ones, each on its own."""
+    lines = text.rstrip("\n").split("\n")
+    if len(lines) == 1:
+        say(f"{label} {log_line(text)}")
+        return
+    say(label)
+    for line in lines[:_TEXT_LINES]:
+        say(f"  {log_line(line)}")
+    if len(lines) > _TEXT_LINES:
+        say(f"  … and {len(lines) - _TEXT_LINES} lines more: --json", "faint")
 
 
 def complain(text: str) -> None:

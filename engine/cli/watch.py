@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from engine.cli import screen
@@ -56,7 +56,7 @@ def say_end(task: Json, last: deque[Line], repeat_log: bool) -> None:
     screen.say(state + (f" in {screen.duration(took)}" if took is not None else ""), style)
     if state == "COMPLETED":
         if result := task.get("result"):
-            screen.say(f"result: {screen.harmless(result)}")
+            screen.say_text("result:", result)
         return
     if state == "FAILED":
         _say_failure(task, last if repeat_log else deque())
@@ -197,13 +197,14 @@ class _Live:
         task = self._task
         text.append(header(task), "bold")
         text.append(f"   {task['state']}\n", screen.STATE_STYLES.get(task["state"], ""))
+        width = max(24, *(len(link_name(link)) for link in links(task)))
         for link in links(task):
             mark = _mark(link)
             name = link_name(link)
             end = _link_end(link) if mark != "now" else screen.duration(_running_seconds(link))
             text.append(f"  {_MARKS[mark]} ", _MARK_STYLES[mark])
             text.append(
-                f"{link['kind']:<5} {name:<24} {screen.harmless(link.get('image') or ''):<24} {end}\n"
+                f"{link['kind']:<5} {name:<{width}} {screen.harmless(link.get('image') or ''):<24} {end}\n"
             )
         for line in self._lines:
             text.append(f"      {line}\n", "dim")
@@ -214,5 +215,5 @@ class _Live:
 def _running_seconds(link: Json) -> float:
     if not link.get("startedAt"):
         return 0.0
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    now = datetime.now(UTC).isoformat()
     return max(0.0, screen.seconds_between(link["startedAt"], now) or 0.0)

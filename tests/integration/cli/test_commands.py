@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.docker_daemon import BUSYBOX
 from tests.support.standalone import FERRYMAN, Standalone, environment, ferryman
+from tests.support.terminal import on_a_terminal
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.docker
@@ -44,6 +45,17 @@ def test_submit_follow_ends_with_completed_and_exit_0(server: Standalone, tmp_pa
     assert any(line.startswith(f"main  {BUSYBOX}  exit 0  ") for line in lines)
     assert "  ready" in lines and "  hello world" in lines
     assert lines[-2].startswith("COMPLETED in ") and lines[-1] == "result: hello world"
+
+
+def test_a_terminal_sees_a_picture_that_is_rewritten_in_place(server: Standalone, tmp_path: Path) -> None:
+    file = tmp_path / "hello.yaml"
+    file.write_text(HELLO)
+    status, screen = on_a_terminal(
+        [*FERRYMAN, "submit", str(file), "--follow"], server.env | {"TERM": "xterm-256color"}
+    )
+    assert status == 0 and "\x1b[2K" in screen and "✓" in screen
+    end = screen[screen.rindex("✓") :]
+    assert "COMPLETED in " in end and "result: hello world" in end
 
 
 def test_a_failure_names_link_exit_code_last_lines_and_what_to_try(server: Standalone) -> None:

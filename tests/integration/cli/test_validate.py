@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.standalone import FERRYMAN, environment, ferryman
+from tests.support.terminal import on_a_terminal
 
 BROKEN = """name: broken
 image: ubuntu:mantic
@@ -30,25 +28,6 @@ def broken(tmp_path: Path) -> Path:
     file = tmp_path / "broken.yaml"
     file.write_text(BROKEN)
     return file
-
-
-def on_a_terminal(words: list[str], env: dict[str, str]) -> tuple[int, str]:
-    """Exit status and screen of a command whose output is a terminal."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(words, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        screen = b""
-        while piece := _read(ours):
-            screen += piece
-        os.close(ours)
-        return process.wait(30), screen.decode().replace("\r\n", "\n")
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 1 << 16)
-    except OSError:  # the other side is closed
-        return b""
 
 
 def test_all_three_problems_are_named_with_place_and_remedy(broken: Path) -> None:

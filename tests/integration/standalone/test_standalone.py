@@ -17,7 +17,7 @@ import pytest
 from engine.client import ApiUnavailable, Json
 from engine.standalone import broker
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.standalone import Standalone, alive, environment, ferryman, standalone
+from tests.support.standalone import FERRYMAN, Standalone, alive, environment, ferryman, standalone
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.docker
@@ -107,6 +107,24 @@ def test_a_child_that_is_killed_is_started_again_and_work_goes_on(tmp_path: Path
 
         wait_until(served, 30, 0.2)
         assert ended(server, submit(server, HELLO)["id"])["state"] == "COMPLETED"
+
+
+def test_following_survives_an_api_that_is_killed(tmp_path: Path) -> None:
+    text = f"name: counts\nimage: {BUSYBOX}\nrun: |\n  for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 1; done\n"
+    with standalone(tmp_path) as server:
+        words = [*FERRYMAN, "submit", "-", "--follow"]
+        with subprocess.Popen(words, env=server.env, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
+            assert process.stdin and process.stdout and process.stderr
+            process.stdin.write(text)
+            process.stdin.close()
+            said = []
+            for line in process.stdout:
+                said.append(line.strip())
+                if said[-1] == "line 2":
+                    os.killpg(server.child("gunicorn"), signal.SIGKILL)
+            assert process.wait(30) == 0, process.stderr.read()
+        followed = said[: next(i for i, line in enumerate(said) if line.startswith("COMPLETED"))]
+        assert [line for line in followed if line.startswith("line ")] == [f"line {i}" for i in range(1, 9)]
 
 
 def test_sigterm_ends_it_within_five_seconds_and_the_next_start_takes_its_containers_over(
