@@ -128,12 +128,14 @@ def job_list(house: House, asked: Asked) -> JobList:
     return JobList(tuple(groups), max(1, -(-total // PAGE_SIZE)), now)
 
 
-def rows(house: House, ids: Sequence[str]) -> JobList:
-    """These jobs again."""
+def rows(house: House, ids: Sequence[str], *, newest: bool = False) -> JobList:
+    """These jobs again; with `newest`, also those that a first page would hold now."""
     unserved = _unserved(house)
     with house.db.read() as c:
         now = tasks.now(c)
-        found = _rows(c, jobs.of_ids(c, ids), unserved, now)
+        also = jobs.page(c, 1, PAGE_SIZE)[0] if newest else []
+        wanted = {job.id: job for job in (*also, *jobs.of_ids(c, ids))}
+        found = _rows(c, list(wanted.values()), unserved, now)
     return JobList((Group("", found, len(found)),), 1, now)
 
 

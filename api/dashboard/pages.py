@@ -100,9 +100,9 @@ def summary_part() -> str:
 
 @blueprint.get("/-/parts/rows")
 def rows_part() -> str:
-    """Rows of the list: `ids`, separated by commas."""
+    """Rows of the list: `ids`, separated by commas, and with `newest` those that came meanwhile."""
     ids = request.args.get("ids", "").split(",")[:_MOST_ROWS]
-    found = overview.rows(here(), ids)
+    found = overview.rows(here(), ids, newest="newest" in request.args)
     return render_template("rows.html", found=found, now=found.now)
 
 

@@ -60,7 +60,7 @@ def running_chromium() -> Iterator[Browser]:
 def visiting(browser: Browser, width: int = 1200, height: int = 900, **context: Any) -> Iterator[Visit]:
     """One visit; `context` goes to Playwright (color_scheme, java_script_enabled …)."""
     opened = browser.new_context(viewport={"width": width, "height": height}, locale="en-GB", **context)
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(20_000)
     try:
         page = opened.new_page()
         visit = Visit(page)

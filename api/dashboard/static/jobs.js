@@ -5,11 +5,13 @@ import { localise } from "./time.js";
 
 const MOST_ROWS = 100;
 const MOST_FRESH = 200;
+const MOST_DUE = 300;
 const SUMMARY_MS = 1000;
 const IDLE_MS = 10000;
 
 export function followJobs({ events, parts, rows, grows }) {
   const due = new Set();
+  let newest = false;
   const waiting = new Map();
   const list = () => document.getElementById("group-live");
   const newer = document.getElementById("newer");
@@ -20,7 +22,19 @@ export function followJobs({ events, parts, rows, grows }) {
   function take() {
     const ids = [...due].slice(0, MOST_ROWS);
     ids.forEach((id) => due.delete(id));
-    return ids.length ? `${rows}?ids=${ids.join(",")}` : null;
+    const also = newest && grows !== undefined ? "&newest" : "";
+    newest = false;
+    return ids.length || also ? `${rows}?ids=${ids.join(",")}${also}` : null;
+  }
+
+  /** Something happened to a job; of a flood only the newest are asked for. */
+  function note(id) {
+    due.add(id);
+    if (due.size > MOST_DUE) {
+      for (const one of due) if (!document.getElementById(`job-${one}`)) due.delete(one);
+      newest = true;
+    }
+    changed.soon();
   }
 
   /** A job that this page does not show yet. */
@@ -42,7 +56,7 @@ export function followJobs({ events, parts, rows, grows }) {
   }
 
   function show() {
-    for (const row of waiting.values()) {
+    for (const row of [...waiting.values()].sort((a, b) => a.dataset.created - b.dataset.created)) {
       const fresh = document.importNode(row, true);
       localise(fresh);
       fresh.classList.add("fresh");
@@ -50,16 +64,28 @@ export function followJobs({ events, parts, rows, grows }) {
     }
     waiting.clear();
     offer();
-    const all = list().querySelectorAll("tr[data-live]");
-    for (let i = all.length - 1; i >= MOST_FRESH; i--) all[i].remove();
+    trim();
+  }
+
+  /** A page that stays open for days must not grow: what ended goes first, the oldest of it. */
+  function trim() {
+    const all = [...list().querySelectorAll("tr[data-live]")].reverse();
+    const ended = all.filter((row) => row.matches(".s-completed, .s-failed"));
+    for (const row of [...new Set([...ended, ...all])].slice(0, Math.max(0, all.length - MOST_FRESH))) row.remove();
   }
 
   newer?.querySelector("button").addEventListener("click", show);
 
   const live = new Connection(events, {
-    open: () => { for (const row of document.querySelectorAll(".list tr.s-idle, .list tr.s-running, .list tr.s-warn")) due.add(row.id.slice(4)); changed.soon(); summary.soon(); },
+    // What happened before the stream began, or while it was broken, is asked for.
+    open: () => {
+      for (const row of document.querySelectorAll("#group-live tr[data-live]")) due.add(row.id.slice(4));
+      newest = true;
+      changed.soon();
+      summary.soon();
+    },
     message: (event) => {
-      if (event.jobId && event.kind !== "note") { due.add(event.jobId); changed.soon(); }
+      if (event.jobId) note(event.jobId);
       if (event.kind !== "link") summary.soon();
     },
   });

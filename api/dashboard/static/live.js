@@ -3,6 +3,7 @@ import { clock, now } from "./time.js";
 
 const AGAIN_MS = 2000;
 const lost = new Set();
+const active = new Set();
 
 /** A page shows one line for all its streams: not connected since the first of them broke. */
 function tell(connection, connected) {
@@ -13,7 +14,7 @@ function tell(connection, connected) {
   const light = document.getElementById("live");
   if (off && line.hidden) document.getElementById("offline-since").textContent = `Not connected since ${clock(now())}.`;
   line.hidden = !off;
-  light.hidden = false;
+  light.hidden = active.size === 0;
   light.classList.toggle("no", off);
   light.lastElementChild.textContent = off ? "Offline" : "Live";
   document.documentElement.classList.toggle("offline", off);
@@ -34,16 +35,19 @@ export class Connection {
   }
 
   begin() {
+    active.add(this);
     this.#open();
     // A browser gives one server six connections: a page in the background must not hold two of them.
     document.addEventListener("visibilitychange", () => (document.hidden ? this.#close() : this.#open()));
     document.getElementById("try-now").addEventListener("click", () => { this.#close(); this.#open(); });
     addEventListener("pagehide", () => this.#close());
+    addEventListener("pageshow", (event) => { if (event.persisted) this.#open(); });
   }
 
   /** Nothing more is to come. */
   end() {
     this.#ended = true;
+    active.delete(this);
     this.#close();
     tell(this, true);
   }

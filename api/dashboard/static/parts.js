@@ -1,6 +1,7 @@
 // Pieces of the page, made by the server's own templates and put in place of what they were.
 import { localise } from "./time.js";
 
+const BUSY_MS = 2000;
 const last = new Map();
 
 /** Put every part of the fetched page in its place; what did not change is left alone. Gives those without one. */
@@ -61,7 +62,10 @@ export class Parts {
     try {
       const answer = await fetch(address, { signal: AbortSignal.timeout(10000) });
       if (answer.ok) this.use(await answer.text());
-      else if (answer.status === 503) this.#again = true;
+      else if (answer.status === 503) {
+        this.#again = true;
+        this.#at += BUSY_MS;
+      }
     } catch {
       // The stream notices the same break, says so, and asks for everything again when it is back.
     } finally {

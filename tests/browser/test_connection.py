@@ -1,0 +1,61 @@
+"""The server goes away and comes back: the page says so, and catches up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import NODE
+from tests.support.chromium import Visit
+from tests.support.stage import Stage
+
+Visiting = Callable[..., Visit]
+
+
+def test_a_page_says_since_when_it_is_cut_off_and_catches_up(fresh_stage: Stage, visit: Visiting) -> None:
+    stage = fresh_stage
+    stage.live(NODE, "celery@host-a")
+    task = stage.submit()
+    link = stage.claim(task, NODE)
+    container = stage.start(link)
+    stage.write(link, "before\n")
+    jobs, one = visit(f"{stage.url}/"), visit(f"{stage.url}/-/tasks/{task.id}")
+    for seen in (jobs, one):
+        expect(seen.page.locator("#live")).to_have_text("Live")
+        seen.page.evaluate("window.stayed = true")
+    stage.stop()
+    for seen in (jobs, one):
+        expect(seen.page.locator("#offline")).to_contain_text("Not connected since")
+        expect(seen.page.locator("#live")).to_have_text("Offline")
+    stage.write(link, "meanwhile\n")
+    stage.end(link, container, result="over")
+    other = stage.submit()
+    stage.serve()
+    # By the script: the page may have tried by itself, and taken the button away, a moment before.
+    one.page.evaluate("document.getElementById('try-now').click()")
+    expect(one.page.locator("#head .sub")).to_contain_text("Completed")
+    expect(one.page.locator("#lines .row .t")).to_have_text(["before", "meanwhile"])
+    expect(jobs.page.locator(f"#job-{task.job_id}")).to_contain_text("Completed")
+    for seen in (jobs, one):
+        expect(seen.page.locator("#offline")).to_be_hidden()
+        assert seen.page.evaluate("window.stayed") is True
+        # Chromium tells every refused connection on the console: here they are the point.
+        seen.faults[:] = [fault for fault in seen.faults if "ERR_" not in fault]
+    expect(jobs.page.locator(f"#job-{other.job_id}")).to_be_visible()
+
+
+def test_a_page_in_the_background_holds_no_connection(stage: Stage, visit: Visiting) -> None:
+    page = visit(f"{stage.url}/").page
+    expect(page.locator("#live")).to_have_text("Live")
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', { value: true, configurable: true });"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    task = stage.submit()
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', { value: false, configurable: true });"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    page.reload()
+    expect(page.locator(f"#job-{task.job_id}")).to_be_visible()

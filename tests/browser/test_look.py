@@ -1,0 +1,155 @@
+"""Narrow and wide, light and dark, by keyboard, and by a program's eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from api.dashboard.formats import duration
+from tests.browser.conftest import NODE
+from tests.support.chromium import Visit
+from tests.support.stage import HELLO, Stage
+
+Visiting = Callable[..., Visit]
+LONG = "a-name-without-a-place-to-break-" * 5
+
+
+@pytest.fixture(scope="module")
+def pages(stage: Stage) -> dict[str, str]:
+    """One address of each kind, with all that a page can show."""
+    failed = stage.submit(HELLO.replace("say hello", "looks failed") + "tags: [a, b]\n")
+    link = stage.claim(failed, NODE)
+    container = stage.start(link)
+    stage.write(link, f"{LONG}\n", "short\n")
+    stage.end(link, container, 1, f"exit code 1: {LONG}")
+    runs = stage.submit(HELLO.replace("say hello", LONG[:80]))
+    link = stage.claim(runs, NODE)
+    stage.start(link)
+    stage.write(link, f"{LONG * 20}\n", "progress 1 %\rprogress 2 %\r")
+    waits = stage.submit(HELLO.replace("say hello", "looks stuck") + "queue: nobody-serves-this-one\n")
+    return {
+        "jobs": "/",
+        "none": "/?q=nothing-fits",
+        "failed": f"/-/tasks/{failed.id}",
+        "runs": f"/-/tasks/{runs.id}",
+        "waits": f"/-/tasks/{waits.id}",
+        "job": f"/-/jobs/{failed.job_id}?all",
+        "refusal": "/-/tasks/ffffffff",
+    }
+
+
+def test_no_page_scrolls_sideways(stage: Stage, visit: Visiting, pages: dict[str, str]) -> None:
+    seen = visit(f"{stage.url}/")
+    for name, path in pages.items():
+        seen.page.goto(f"{stage.url}{path}")
+        for width in (1200, 768, 390, 360):
+            seen.page.set_viewport_size({"width": width, "height": 844})
+            wide = seen.page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"{name} is {wide} wide at {width}"
+    seen.faults[:] = [fault for fault in seen.faults if "404" not in fault]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width", "ground"), [("light", 390, "rgb(255, 255, 255)"), ("dark", 1200, "rgb(17, 20, 23)")]
+)
+def test_axe_finds_nothing_in_either_theme(
+    stage: Stage, visit: Visiting, pages: dict[str, str], scheme: str, width: int, ground: str
+) -> None:
+    seen = visit(f"{stage.url}/", color_scheme=scheme, width=width, reduced_motion="reduce")
+    for name, path in pages.items():
+        seen.page.goto(f"{stage.url}{path}")
+        assert seen.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == ground
+        found = Axe().run(seen.page)
+        assert found.violations_count == 0, f"{name}: {found.generate_report()}"
+    seen.faults[:] = [fault for fault in seen.faults if "404" not in fault]
+
+
+def test_the_keyboard_reaches_what_the_pointer_does(
+    stage: Stage, visit: Visiting, pages: dict[str, str]
+) -> None:
+    page = visit(f"{stage.url}/").page
+    page.keyboard.press("Tab")
+    expect(page.locator(":focus")).to_have_text("Skip to content")
+    expect(page.locator(":focus")).to_be_in_viewport()
+    met = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        met.append(
+            page.evaluate(
+                "document.activeElement.closest('tr[data-live]')?.id ?? document.activeElement.className"
+            )
+        )
+        if met[-1].startswith("job-"):
+            break
+    assert met[0] == "brand" and met[-1].startswith("job-")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    assert page.evaluate("document.activeElement.closest('tr[data-live]')?.id") == met[-1]
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/-/tasks/**")
+
+
+def test_states_have_a_shape_a_word_and_a_colour(
+    stage: Stage, visit: Visiting, pages: dict[str, str]
+) -> None:
+    page = visit(f"{stage.url}{pages['failed']}").page
+    state = page.locator("#chain .st").first
+    expect(state).to_have_text("Failed")
+    box = state.locator("svg use").evaluate(
+        "use => { const b = use.getBoundingClientRect(); return [b.width, b.height] }"
+    )
+    assert min(box) > 8, "the symbol of sprite.svg is drawn"
+    assert state.evaluate("node => getComputedStyle(node).color") == "rgb(189, 31, 45)"
+
+
+def test_ages_tick_and_times_are_the_readers(stage: Stage, visit: Visiting, pages: dict[str, str]) -> None:
+    page = visit(f"{stage.url}{pages['runs']}", timezone_id="Asia/Kolkata").page
+    age = page.locator("#head .sub [data-since]").first
+    before = age.inner_text()
+    expect(age).not_to_have_text(before)
+    time = page.locator("#facts time").first
+    there = page.evaluate(
+        "ms => new Date(ms).toLocaleTimeString('en-GB')", int(time.get_attribute("data-clock") or 0)
+    )
+    expect(time).to_have_text(there)
+    assert (time.get_attribute("datetime") or "").endswith("Z")
+
+
+def test_nothing_turns_for_who_wants_no_motion(stage: Stage, visit: Visiting, pages: dict[str, str]) -> None:
+    page = visit(f"{stage.url}{pages['runs']}", reduced_motion="reduce").page
+    names = page.locator(".spin").evaluate_all("all => all.map(x => getComputedStyle(x).animationName)")
+    assert names and set(names) == {"none"}
+
+
+def test_an_id_can_be_copied(stage: Stage, visit: Visiting, pages: dict[str, str]) -> None:
+    page = visit(f"{stage.url}{pages['runs']}", permissions=["clipboard-read", "clipboard-write"]).page
+    page.get_by_role("button", name="Copy task id").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == pages["runs"].split("/")[-1]
+
+
+def test_scripts_and_server_write_durations_alike(stage: Stage, visit: Visiting) -> None:
+    page = visit(f"{stage.url}/").page
+    address = (page.locator("script").get_attribute("src") or "").replace("app.js", "time.js")
+    some = [
+        0,
+        7,
+        949,
+        950,
+        2149,
+        9949,
+        9950,
+        38_400,
+        59_499,
+        59_500,
+        878_000,
+        3_599_499,
+        11_040_000,
+        525_600_000,
+    ]
+    written = page.evaluate("async ([at, all]) => all.map((await import(at)).duration)", [address, some])
+    assert written == [duration(ms) for ms in some]
