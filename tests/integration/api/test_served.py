@@ -21,13 +21,15 @@ import pytest
 from api import body
 from engine.lifecycle.cancel import cancel
 from engine.settings import Settings
-from engine.store import events
+from engine.store import events, tasks
 from engine.store.database import Database
 from tests.integration.api.conftest import HELLO
 from tests.support.api_server import ApiServer, running_api
 from tests.support.databases import free_port, missing
+from tests.support.redis_server import RedisServer
 from tests.support.rows import count, submitted
 from tests.support.streams import messages
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -181,3 +183,44 @@ def test_a_body_that_stops_coming_holds_up_nobody_and_is_given_up(served: ApiSer
     for s in halves:
         s.close()
     assert count(db, "tasks") == 1
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[RedisServer]:
+    """A real broker of the test's own."""
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.stop()
+
+
+def test_what_is_submitted_is_sent_by_the_api_itself(
+    settings: Settings, db: Database, broker: RedisServer
+) -> None:
+    with running_api(replace(settings, broker_url=broker.url)) as server:
+        task_id = _post(server.url)["id"]
+        wait_until(lambda: _state(db, task_id) == "SCHEDULED", 10)
+        broker.kill()
+        later = _post(server.url)["id"]
+        broker.start()
+        wait_until(lambda: _state(db, later) == "SCHEDULED", 20)
+
+
+def _state(db: Database, task_id: str) -> str:
+    with db.read() as c:
+        found = tasks.get(c, task_id)
+    return str(found.state) if found else ""
+
+
+def test_an_api_does_not_serve_with_another_installations_broker(
+    settings: Settings, db: Database, broker: RedisServer
+) -> None:
+    foreign = replace(settings, broker_url=broker.url)
+    marker = f"{settings.broker_prefix}installation"
+    broker.client.set(marker, "foreign")
+    with pytest.raises(AssertionError, match="this broker serves installation foreign"), running_api(foreign):
+        raise NotImplementedError
+    broker.client.delete(marker)
+    with running_api(foreign) as server:
+        broker.client.set(marker, "foreign")
+        assert server.process.wait(timeout=15) != 0
+        assert "this broker serves installation foreign" in server.log
