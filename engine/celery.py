@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from engine.dispatch import inspect
 from engine.dispatch.app import build_app
 from engine.settings import Settings
+
+#: Imported so that the command line knows `inspect ferryman`.
+__all__ = ["app", "inspect"]
 
 app = build_app(Settings.from_env())

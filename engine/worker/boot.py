@@ -16,6 +16,7 @@ from typing import Any
 from celery import signals
 from celery.utils.nodenames import default_nodename
 
+from engine.dispatch import inspect
 from engine.dispatch.outbox import Flusher
 from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable, FerrymanError, WrongInstallation
@@ -30,14 +31,13 @@ from engine.worker.consumer import Window
 from engine.worker.drain import Leaving
 from engine.worker.hands import Hands
 from engine.worker.here import Here, get_here, set_here
-from engine.worker.inspect import ferryman
 from engine.worker.link import run_link
 from engine.worker.node import NodeThreads, new_id
 from engine.worker.sweep import Sweeper
 from engine.worker.watchdog import Watchdog
 
-#: Imported for their registration as Celery's task and inspect command.
-__all__ = ["ferryman", "run_link"]
+#: Imported for its registration as Celery's task.
+__all__ = ["run_link"]
 
 log = logging.getLogger("ferryman.worker")
 
@@ -88,6 +88,7 @@ def _open(sender: Any, **_: Any) -> None:
         node_id=_BOOT_ID,
     )
     set_here(here)
+    inspect.answer_by(here.describe)
     instance.app.amqp.queues.select_add(here.own_queue)
 
 

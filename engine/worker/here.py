@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.dispatch.outbox import Flusher
 from engine.lifecycle.site import Site
@@ -44,6 +44,19 @@ class Here:
     def own_queue(self) -> str:
         """The queue that only this node serves."""
         return names.node_queue(self.node_id)
+
+    def describe(self) -> dict[str, Any]:
+        """What `celery -A engine inspect ferryman` answers."""
+        return {
+            "node": self.node_id,
+            "installation": self.site.installation,
+            "live": self.live,
+            "queues": list(self.queues),
+            "slots": self.slots,
+            "in_hand": sorted(hand.token.task_id for hand in self.hands.all()),
+            "adopted": self.window.adopted if self.window is not None else 0,
+            "claims_lost": self.claims_lost,
+        }
 
 
 _here: Here | None = None
