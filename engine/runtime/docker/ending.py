@@ -26,7 +26,8 @@ TICK_SECONDS = 0.1
 _BY_SIGNAL = (128 + signal.SIGTERM, 128 + signal.SIGKILL, 255)
 #: What docker-init (tini) writes when it cannot run the command.
 _INIT_SAYS = re.compile(rb"\[FATAL tini \(\d+\)\] exec (.+?) failed: (.+)")
-_REMOVAL_SECONDS = 0.5
+#: Docker tells of a signal after it was sent, which may be after the end that it brought.
+_EVENT_SECONDS = 0.5
 #: dockerd gives containers 15 s to end when it ends itself.
 _SHUTDOWN_SECONDS = 20.0
 
@@ -160,25 +161,17 @@ def judge(client: Client, order: Order, container_id: str, end: End, last_error:
         named, why = (part.decode("utf-8", "replace") for part in said.groups())
         return Verdict(end.code, Cause.NOT_STARTED, _never_ran(end.code, named, why))
     state = _when_back(client, container_id)
+    if state.status in ("removing", "dead"):
+        # A removal by force kills first.
+        raise Gone(f"container {container_id[:12]} is being removed")
     if state.is_out_of_memory:
         return Verdict(end.code, Cause.OUT_OF_MEMORY, _memory_words(order))
     if _died_with_daemon(client, state, end):
         container.remove(client, container_id, force=False)
         raise Gone(f"Docker restarted and took container {container_id[:12]} with it")
     if end.code in _BY_SIGNAL and (name := _sent_signal(client, state)):
-        _refuse_removed(client, container_id)
         return Verdict(end.code, Cause.KILLED, f"killed from outside by {name} (docker kill or docker stop)")
     return Verdict(end.code, Cause.EXITED, exit_words(end.code))
-
-
-def _refuse_removed(client: Client, container_id: str) -> None:
-    """A removal by force kills first: give it a moment to show. Raises Gone."""
-    deadline = time.monotonic() + _REMOVAL_SECONDS
-    while time.monotonic() < deadline:
-        state = container.inspect(client, container_id)
-        if state is None or state.status in ("removing", "dead"):
-            raise Gone(f"container {container_id[:12]} is gone")
-        time.sleep(TICK_SECONDS)
 
 
 def _never_ran(code: int, named: str, why: str) -> str:
@@ -232,21 +225,21 @@ def _moment(text: str) -> float:
 
 
 def _sent_signal(client: Client, state: State) -> str:
-    """The last signal that Docker was asked to send the container, "" when none: it keeps its last 256 events."""
+    """The signal that Docker was asked to send the container, "" when none: it keeps its last 256 events."""
     query = {"container": [state.id], "event": ["kill"]}
-    found = ""
+    text, deadline = b"", time.monotonic() + _EVENT_SECONDS
     try:
-        finished = _moment(state.finished_at)
-        # Both by the daemon's clock; an `until` that is past makes it answer at once.
-        params = {"since": f"{finished - 60:.6f}", "until": f"{finished:.6f}", "filters": json.dumps(query)}
+        # Both by the daemon's clock.
+        params = {"since": f"{_moment(state.finished_at) - 60:.6f}", "filters": json.dumps(query)}
         with client.exchange("GET", "/events", params) as exchange:
-            if exchange.head(client.timeout) and exchange.status == 200:
-                for line in exchange.rest().splitlines():
-                    found = str(json.loads(line)["Actor"]["Attributes"].get("signal", ""))
-    except (RuntimeUnavailable, ValueError, KeyError):
-        # Without the daemon's memory it is an end by a signal whose sender is unknown.
+            while b"\n" not in text and (left := deadline - time.monotonic()) > 0:
+                if exchange.head(left):
+                    text += exchange.read(max(left, 0.01)) or b""
+        sent = json.loads(text.splitlines()[0])["Actor"]["Attributes"]
+    except (RuntimeUnavailable, ValueError, KeyError, IndexError):
+        # Without the daemon's word it is an end by a signal whose sender is unknown.
         return ""
-    return _signal_name(found)
+    return _signal_name(str(sent.get("signal", "")))
 
 
 def _signal_name(text: str) -> str:
