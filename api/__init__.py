@@ -12,15 +12,18 @@ from flask import Flask
 from api import errors, guard, house, routes
 from api.dashboard import pages
 from engine.settings import Settings
+from engine.telemetry import logging
 
 
 def create_app(settings: Settings | None = None, *, background: bool = True) -> Flask:
     """The app over this database, ready to serve. Settings come from the environment unless given.
 
-    `background` starts what every API process does besides: the flusher and the reconciler.
+    `background` starts what every API process does besides: log lines, the flusher, the reconciler.
     Raises SettingsError, StoreUnavailable, SchemaMismatch: better no API than one that promises in vain.
     """
     told = settings or Settings.from_env()
+    if background:
+        logging.configure(told.log_level)
     app = Flask("api", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = told.body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]

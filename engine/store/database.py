@@ -61,7 +61,9 @@ class Database:
 
     def _engine(self, pool: int, *, immediate: bool) -> sa.Engine:
         seconds = self._timeout_seconds
-        bounds: dict[str, Any] = {"pool_size": pool, "max_overflow": pool, "pool_timeout": seconds}
+        # Parameters are what tasks carry: they belong in no error's text and no log.
+        hidden: dict[str, Any] = {"hide_parameters": True}
+        bounds: dict[str, Any] = hidden | {"pool_size": pool, "max_overflow": pool, "pool_timeout": seconds}
         if not self.is_sqlite:
             bound = int(seconds * 1000)
             arguments = {
@@ -77,7 +79,7 @@ class Database:
         if self.url.database in (None, "", ":memory:"):
             # One connection for all: the database dies with it.
             engine = sa.create_engine(
-                self.url, poolclass=sa.StaticPool, connect_args={"check_same_thread": False}
+                self.url, poolclass=sa.StaticPool, connect_args={"check_same_thread": False}, **hidden
             )
         else:
             engine = sa.create_engine(

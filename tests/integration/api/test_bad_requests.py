@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -248,3 +249,15 @@ def _problem(answer: Any) -> dict[str, Any]:
     assert found["status"] == answer.status_code
     assert "Traceback" not in answer.text
     return found
+
+
+def test_what_a_task_carries_stands_in_no_log_line(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A row that the database refuses: its error would show all values.
+    ids = iter(["a" * 32, None])
+    monkeypatch.setattr("engine.lifecycle.submit.uuid4", lambda: SimpleNamespace(hex=next(ids)))
+    answer = client.post("/task", data=TASK + "env: {KEY: hunter2}\n", content_type=YAML)
+    assert answer.status_code == 500
+    assert "IntegrityError" in caplog.text
+    assert "hunter2" not in caplog.text + answer.text
