@@ -11,18 +11,15 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.support.chromium import Visit, running_chromium, visiting
-from tests.support.stage import Stage, staged
+from tests.support.stage import NODE, Stage, staged
 
 # Far above what a page takes: a machine that tests other things as well is slow.
 expect.set_options(timeout=15_000)
 
-NODE = "a1" * 16
-OTHER = "b2" * 16
 
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The real one."""
+    """The real one. It keeps an event loop in this thread, so it does not outlive its module."""
     with running_chromium() as found:
         yield found
 

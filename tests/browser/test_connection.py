@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from playwright.sync_api import expect
 
-from tests.browser.conftest import NODE
-from tests.support.chromium import Visit
-from tests.support.stage import Stage
-
-Visiting = Callable[..., Visit]
+from tests.support.chromium import Visiting
+from tests.support.stage import NODE, Stage
 
 
 def test_a_page_says_since_when_it_is_cut_off_and_catches_up(fresh_stage: Stage, visit: Visiting) -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import NODE
-from tests.support.chromium import Visit
-from tests.support.stage import HELLO, Stage
-
-Visiting = Callable[..., Visit]
+from tests.support.chromium import Visiting
+from tests.support.stage import HELLO, NODE, Stage
 
 
 def _named(name: str, more: str = "") -> str:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from api.dashboard.formats import duration
-from tests.browser.conftest import NODE
-from tests.support.chromium import Visit
-from tests.support.stage import HELLO, Stage
+from tests.support.chromium import Visiting
+from tests.support.stage import HELLO, NODE, Stage
 
-Visiting = Callable[..., Visit]
 LONG = "a-name-without-a-place-to-break-" * 5
 
 

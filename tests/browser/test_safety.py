@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import NODE
-from tests.support.chromium import Visit
-from tests.support.stage import HELLO, Stage
+from tests.support.chromium import Visiting
+from tests.support.stage import HELLO, NODE, Stage
 
-Visiting = Callable[..., Visit]
 HOSTILE = (
     "<script>window.hit = 1; alert(1)</script>",
     "<img src=x onerror='window.hit = 1'>",

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from playwright.sync_api import expect
 
-from tests.browser.conftest import NODE, OTHER
-from tests.support.chromium import Visit
-from tests.support.stage import HELLO, Stage
+from tests.support.chromium import Visiting
+from tests.support.stage import HELLO, NODE, OTHER, Stage
 
-Visiting = Callable[..., Visit]
 CONVERT = """name: convert a video
 volumes: [/tmp]
 pre: [{name: download, image: "alpine:3.18.3", cmd: [wget, x]}]

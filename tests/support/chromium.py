@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,10 @@ class Visit:
     def has(self, words: str) -> bool:
         """The words are on the page, in sight."""
         return bool(words in self.page.inner_text("body"))
+
+
+#: Opens an address, with the options of `visiting`.
+Visiting = Callable[..., Visit]
 
 
 @contextmanager

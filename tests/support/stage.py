@@ -37,6 +37,10 @@ from tests.support.waiting import wait_until
 HELLO = "name: say hello\nimage: ubuntu:mantic\ncmd: [echo, -n, hello world]\n"
 
 
+#: Workers of a stage.
+NODE, OTHER = "a1" * 16, "b2" * 16
+
+
 class Stage:
     """Tasks and nodes that somebody else's worker would carry out: here a test does, verb by verb."""
 
