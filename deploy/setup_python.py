@@ -64,7 +64,17 @@ def prepare(extras):
     else:
         step = Step("python", "making .venv, installing Ferryman and its libraries into it")
         _make(step)
-    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", f".[{extras}]"]
+    command = [
+        PYTHON,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-compile",
+        "--disable-pip-version-check",
+        "-e",
+        f".[{extras}]",
+    ]
     with open(_LOG, "w") as log:
         done = subprocess.run(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False
