@@ -31,7 +31,7 @@ from engine.runtime.docker.images import PullFailed, PullStopped, pull
 ANSWER_SECONDS = 10.0
 PULL_SECONDS = 900.0
 #: Raised whenever what is built changes, so that an older cache is not used.
-RECIPE = 1
+RECIPE = 2
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,16 @@ class Recipe:
 
 
 PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-WGET_CHECK = (
-    "httpd -p 127.0.0.1:8099 -h /etc && wget -q -O - http://localhost:8099/passwd >/dev/null || exit 1;"
-    " wget -q -O - http://name.invalid/; test $? -lt 100"
-)
+# Answers a name that there is not without dying, fetches, and posts a file with a NUL byte whole: Debian's
+# busybox-static has been seen to fail each of the three. By its path: a bare name in Debian's sh is its own applet.
+WGET_CHECK = r"""
+mkdir -p /tmp/h/cgi-bin && printf 'a\0b' > /tmp/h/file || exit 1
+printf '#!/bin/sh\nprintf "Content-Type: text/plain\\r\\n\\r\\n$CONTENT_LENGTH"\n' > /tmp/h/cgi-bin/length
+chmod 755 /tmp/h/cgi-bin/length
+httpd -p 127.0.0.1:8099 -h /tmp/h && /bin/wget -q -O /dev/null http://localhost:8099/file || exit 1
+test "$(/bin/wget -q -O - --post-file=/tmp/h/file http://localhost:8099/cgi-bin/length)" = 3 || exit 1
+/bin/wget -q -O - http://name.invalid/; test $? -lt 100
+"""
 BUSYBOX = Recipe(
     {"busybox": "busybox-static", "wget": "wget"},
     images_tree.busybox,
@@ -141,10 +147,11 @@ def _provide(client: Client, options: argparse.Namespace, say: Callable[[str], N
 def _is_there(client: Client, name: str) -> bool:
     try:
         with translated("looking for an image"):
-            client.api.inspect_image(name)
+            labels = client.api.inspect_image(name)["Config"].get("Labels") or {}
     except ImageNotFound:
         return False
-    return True
+    # A stand-in by an older recipe is made anew; a real image has no such label.
+    return labels.get(STANDIN, str(RECIPE)) == str(RECIPE)
 
 
 def _ask(client: Client, names: Sequence[str], say: Callable[[str], None]) -> list[tuple[str, bool]]:
@@ -232,7 +239,7 @@ def _write(tree: images_tree.Tree, file: Path) -> None:
 
 def _import(client: Client, name: str, file: Path) -> None:
     repository, _, tag = name.rpartition(":")
-    changes = [*RECIPES[name].changes, f"LABEL {STANDIN}=1"]
+    changes = [*RECIPES[name].changes, f"LABEL {STANDIN}={RECIPE}"]
     try:
         with translated(f"importing {name}"):
             answer = client.api.import_image(str(file), repository=repository, tag=tag, changes=changes)
@@ -264,7 +271,7 @@ def _works(client: Client, name: str) -> bool:
 def _remove(client: Client, names: Sequence[str], say: Callable[[str], None]) -> int:
     left = 0
     with translated("listing the stand-ins"):
-        labelled = client.api.images(filters={"label": f"{STANDIN}=1"})
+        labelled = client.api.images(filters={"label": STANDIN})
     for name in [tag for image in labelled for tag in image.get("RepoTags") or () if tag in names]:
         try:
             with translated(f"removing {name}"):

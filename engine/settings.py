@@ -68,7 +68,7 @@ class Settings:
         30.0, "seconds a Docker call may take, pulls and waits aside", low=1, high=600
     )
     pull_timeout: float = option(1800.0, "seconds a pull may take", low=1, high=86400)
-    kill_grace: float = option(1.0, "seconds between TERM and KILL on cancel and time-out", low=0, high=60)
+    kill_grace: float = option(0.8, "seconds between TERM and KILL on cancel and time-out", low=0, high=60)
     result_bytes: int = option(64 << 10, "largest result that is kept", low=1024, high=1 << 24)
     log_bytes: int = option(
         64 << 20, "bytes of log kept of one task; the rest is cut and the cut is said", low=1 << 16
