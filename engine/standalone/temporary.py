@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -72,6 +73,12 @@ def standalone(python: str, queues: Sequence[str], port: int = 0) -> Iterator[Ru
             _stop(process)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        if directory.exists():
+            # A container's root made folders in its output that this user may not empty.
+            print(
+                f"{directory} holds files of root, made by a container: sudo rm -r {directory}",
+                file=sys.stderr,
+            )
 
 
 def _ready(process: subprocess.Popen[bytes], data_dir: Path, said: Path) -> Running:
