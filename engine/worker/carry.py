@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -119,6 +120,8 @@ def _patiently(control: Control, verb: Callable[[], T]) -> T:
             return verb()
         except StoreUnavailable as exc:
             log.warning("the database is away: %s", exc)
-            control.changed.wait(0.5)
+            told = control.changed.wait(0.5)
             if control.detached:
                 raise Detached from exc
+            if told:
+                time.sleep(0.5)  # to kill, which waits for the database as well: `changed` stays set

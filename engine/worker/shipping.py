@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 
 from engine.errors import StoreUnavailable
@@ -82,12 +83,20 @@ class Shipping:
             self._changed.notify_all()
         self._thread.join(seconds)
         with self._changed:
-            stored = not self._frames and not self._thread.is_alive()
+            stored = not (self._refused or self._frames or self._thread.is_alive())
             self._refused = True
             self._changed.notify_all()
         return stored
 
     def _run(self) -> None:
+        try:
+            self._ship()
+        except Exception:
+            # Nobody may wait for a writer that is no more.
+            log.exception("a log is not stored any more")
+            self._refuse()
+
+    def _ship(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._bytes >= _CHUNK_BYTES, _EVERY_SECONDS)
@@ -115,14 +124,18 @@ class Shipping:
                 break
             except StoreUnavailable as exc:
                 log.warning("a log waits: %s", exc)
-                self._control.changed.wait(1.0)
+                # Not on `changed`: it stays set after a kill, and this loop would spin.
+                time.sleep(1.0)
                 if self._control.detached:
                     break
+        self._refuse()
+        return False
+
+    def _refuse(self) -> None:
         with self._changed:
             self._refused = True
             self._frames = []
             self._changed.notify_all()
-        return False
 
 
 def _after(position: LogPosition, frame: LogFrame) -> LogPosition:
