@@ -7,6 +7,14 @@ from playwright.sync_api import expect
 from tests.support.chromium import Visiting
 from tests.support.stage import NODE, Stage
 
+_REMEMBER = """window.sources = [];
+window.EventSource = class extends EventSource { constructor(at) { super(at); window.sources.push(this); } };"""
+_OPEN = "window.sources.filter(one => one.readyState === EventSource.OPEN).length"
+_HIDE = """hidden => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
 
 def test_a_page_says_since_when_it_is_cut_off_and_catches_up(fresh_stage: Stage, visit: Visiting) -> None:
     stage = fresh_stage
@@ -42,15 +50,12 @@ def test_a_page_says_since_when_it_is_cut_off_and_catches_up(fresh_stage: Stage,
 
 def test_a_page_in_the_background_holds_no_connection(stage: Stage, visit: Visiting) -> None:
     page = visit(f"{stage.url}/").page
-    expect(page.locator("#live")).to_have_text("Live")
-    page.evaluate(
-        "Object.defineProperty(document, 'hidden', { value: true, configurable: true });"
-        "document.dispatchEvent(new Event('visibilitychange'))"
-    )
-    task = stage.submit()
-    page.evaluate(
-        "Object.defineProperty(document, 'hidden', { value: false, configurable: true });"
-        "document.dispatchEvent(new Event('visibilitychange'))"
-    )
+    page.add_init_script(_REMEMBER)
     page.reload()
+    page.wait_for_function(f"{_OPEN} === 1")
+    page.evaluate(_HIDE, True)
+    assert page.evaluate(_OPEN) == 0
+    task = stage.submit()
+    page.evaluate(_HIDE, False)
+    page.wait_for_function(f"{_OPEN} === 1")
     expect(page.locator(f"#job-{task.job_id}")).to_be_visible()
