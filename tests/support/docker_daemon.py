@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -63,8 +64,13 @@ def provide(images: Sequence[str], host: str = "") -> None:
         pytest.fail(f"deploy/images ended with {done.returncode}: {done.stderr}")
 
 
+def second_daemon_possible() -> bool:
+    """Whether `Daemon` can be had here: it needs root, dockerd and ip."""
+    return os.geteuid() == 0 and shutil.which("dockerd") is not None and shutil.which("ip") is not None
+
+
 class Daemon:
-    """A second dockerd, with a bridge and folders of its own, that a test may stop, kill and start again."""
+    """A second dockerd that reaches no registry, with a bridge and folders of its own, to stop and start again."""
 
     def __init__(self, folder: Path, *, live_restore: bool) -> None:
         self.socket = folder / "d.sock"
@@ -109,7 +115,15 @@ class Daemon:
         for option, name in {"data-root": "data", "exec-root": "exec", "pidfile": "pid"}.items():
             command += [f"--{option}", str(self._folder / name)]
         with open(self._folder / "dockerd.log", "ab") as out:
-            self._process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+            # Behind a proxy that is not there no registry answers; 127.0.0.1 is asked without it.
+            environment = {
+                **os.environ,
+                "HTTPS_PROXY": "http://127.0.0.1:1",
+                "HTTP_PROXY": "http://127.0.0.1:1",
+            }
+            self._process = subprocess.Popen(
+                command, stdout=out, stderr=out, start_new_session=True, env=environment
+            )
         wait_until(self._answers, 30)
 
     def stop(self) -> None:

@@ -6,129 +6,23 @@ the streams, and the frames of one long line share one.
 
 from __future__ import annotations
 
-import calendar
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 from engine.errors import RuntimeUnavailable
-from engine.model.records import LogFrame, LogPosition, StreamPosition
+from engine.model.records import LogFrame, LogPosition
 from engine.runtime.base import LogSink
 from engine.runtime.docker.client import Client
-from engine.runtime.docker.stream import Broken, Exchange
+from engine.runtime.docker.frames import STDERR, Cutter, Tail, since
+from engine.runtime.docker.stream import Exchange
 
 log = logging.getLogger(__name__)
 
-#: A stream that was silent is read again from this long before the other's position, not from its own old one:
-#: frames are read in the order in which Docker stored them, and stamps of the two differ by far less.
-OVERLAP_SECONDS = 60
-#: Docker cuts lines at 16 KiB; a frame that claims more than this is no frame.
-MOST_FRAME_BYTES = 1 << 25
-STDOUT, STDERR = 1, 2
 STOP_SECONDS = 0.5
 #: How much of the log's end is asked for after the container's, in growing steps; 0: all since the position.
 CATCH_UP_LINES = (64, 512, 0)
-
-
-class Tail:
-    """The last bytes of what was added, at most `limit`."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def add(self, piece: bytes) -> None:
-        """Add at the end."""
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > 2 * self._limit:
-            self._pieces = [self.value()]
-            self._size = len(self._pieces[0])
-
-    def value(self) -> bytes:
-        """What is kept."""
-        return b"".join(self._pieces)[-self._limit :]
-
-
-class Cutter:
-    """Bytes of Docker's log stream -> frames that are newer than a position."""
-
-    def __init__(self, position: LogPosition) -> None:
-        self._buffer = b""
-        self._at = {STDOUT: _pair(position.stdout), STDERR: _pair(position.stderr)}
-        self._skip: dict[int, tuple[str, int]] = {}
-        #: Frames that came, and those of them that were given out before, since the last `resume`.
-        self.seen = self.skipped = 0
-        self.resume()
-
-    @property
-    def position(self) -> LogPosition:
-        """How far frames were given out."""
-        return LogPosition(StreamPosition(*self._at[STDOUT]), StreamPosition(*self._at[STDERR]))
-
-    def resume(self) -> None:
-        """Expect the stream to begin anew, with frames that were given out already."""
-        self._buffer = b""
-        self.seen = self.skipped = 0
-        self._skip = {stream: at for stream, at in self._at.items() if at[0]}
-
-    def cut(self, piece: bytes) -> list[LogFrame]:
-        """The next frames. Raises Broken when the bytes are none of Docker's."""
-        data = self._buffer + piece if self._buffer else piece
-        frames: list[LogFrame] = []
-        start, size = 0, len(data)
-        while size - start >= 8:
-            end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "big")
-            if end - start > MOST_FRAME_BYTES:
-                raise Broken("Docker sent a log that cannot be read")
-            if end > size:
-                break
-            space = data.find(b" ", start + 8, end)
-            stamp = data[start + 8 : space].decode("ascii", "replace")
-            stream = data[start]
-            if stream not in self._at:
-                told = data[start + 8 : end].decode("utf-8", "replace")
-                raise Broken(f"Docker cannot read the log: {told[:300]}")
-            self.seen += 1
-            if stream in self._skip and self._is_old(stream, stamp):
-                self.skipped += 1
-            else:
-                last, count = self._at[stream]
-                self._at[stream] = (stamp, count + 1 if stamp == last else 1)
-                frames.append(LogFrame(stream, stamp, data[space + 1 : end]))
-            start = end
-        self._buffer = data[start:]
-        return frames
-
-    def _is_old(self, stream: int, stamp: str) -> bool:
-        last, left = self._skip[stream]
-        if stamp < last:
-            return True
-        if stamp == last and left > 0:
-            self._skip[stream] = (last, left - 1)
-            return True
-        del self._skip[stream]
-        return False
-
-
-def since(position: LogPosition) -> str:
-    """From when Docker is asked, as "seconds.nanoseconds"; "" from the beginning."""
-    stamps = [seconds_of(one.stamp) for one in (position.stdout, position.stderr) if one.stamp]
-    if not stamps:
-        return ""
-    newest = max(stamps)
-    floor = (newest[0] - OVERLAP_SECONDS, 0)
-    oldest = min(stamps) if len(stamps) == 2 else floor
-    seconds, nanos = max(oldest, floor)
-    return f"{seconds}.{nanos:09d}"
-
-
-def seconds_of(stamp: str) -> tuple[int, int]:
-    """Docker's stamp (RFC 3339, UTC) as (seconds, nanoseconds) since 1970."""
-    whole, _, rest = stamp.rstrip("Z").partition(".")
-    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")), int(rest.ljust(9, "0")[:9] or 0)
 
 
 class Follower:
@@ -314,7 +208,3 @@ def last_of_stdout(client: Client, container_id: str, limit: int) -> bytes:
         if size >= limit or count < lines:
             break
     return tail.value()
-
-
-def _pair(position: StreamPosition) -> tuple[str, int]:
-    return (position.stamp, position.frames)

@@ -6,17 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from docker.errors import APIError
 
 from engine.errors import Gone, NotOurs, RuntimeUnavailable, Unstartable
 from engine.jobspec.task import Doors
 from engine.runtime.base import Cause, Control, Detached, Found, LogSink, Order, Outcome, Prepared, Thing
-from engine.runtime.docker import container, ending, files, images, labels, options, sharing, volumes
+from engine.runtime.docker import container, ending, files, images, labels, options, results, sharing, volumes
 from engine.runtime.docker.client import Client, translated, words
 from engine.runtime.docker.labels import Seen
-from engine.runtime.docker.logs import Follower, last_of_stdout
+from engine.runtime.docker.logs import Follower
 from engine.settings import Settings
 from engine.telemetry import crash
 
@@ -24,7 +23,6 @@ log = logging.getLogger(__name__)
 
 #: A log that goes on without a byte for this long after the container's end is held open by nobody we wait for.
 DRAIN_SECONDS = 5.0
-TAIL_BYTES = 64 << 10
 #: How long a name may stay taken by what is being removed.
 _TAKEN_SECONDS = 10.0
 _FORGOTTEN_SECONDS = 7200.0
@@ -188,7 +186,7 @@ class DockerRuntime:
             refused = self._start(container_id, control)
             if refused is not None:
                 return refused
-        wants_tail = TAIL_BYTES if order.kind == "main" else 0
+        wants_tail = results.TAIL_BYTES if order.kind == "main" else 0
         follower = Follower(self._client, container_id, sink, min(wants_tail, self._settings.result_bytes))
         follower.start()
         try:
@@ -216,49 +214,15 @@ class DockerRuntime:
         )
 
     def _result(self, prepared: Prepared, code: int, follower: Follower, sink: LogSink) -> str:
-        """The output file if the task wrote one, else the last bytes of standard output."""
-        limit = self._settings.result_bytes
-        try:
-            written = self._written(prepared, limit)
-        except files.Refused as exc:
-            sink.note(f"the output file is not read: {exc}")
-            written = None
-        if written is not None:
-            if written.size > limit:
-                sink.note(f"the output file has {written.size} bytes; the first {limit} are the result")
-            return _text(written.data)
+        order, is_mine = prepared.order, prepared.found is Found.CREATED
+        mine = files.directory(self._settings.path, order.name, order.delivery) / "out" if is_mine else None
+        source = results.Source(self._client, prepared.container_id, self.shares_files(), mine)
+        found = results.of_file(source, self._settings.result_bytes, sink)
+        if found is not None:
+            return found
         if follower.is_resumed and code == 0:
-            return _text(last_of_stdout(self._client, prepared.container_id, min(TAIL_BYTES, limit)))
-        return _text(follower.tail())
-
-    def _written(self, prepared: Prepared, limit: int) -> files.Result | None:
-        out = self._out(prepared)
-        if out is not None:
-            try:
-                return files.read_result(out, limit)
-            except files.Unreadable as exc:
-                log.debug("reading the output by archive: %s", exc)
-        return self._written_by_archive(prepared.container_id, limit)
-
-    def _out(self, prepared: Prepared) -> Path | None:
-        """Where the container's output directory is; None: files go by archive."""
-        if not self.shares_files():
-            return None
-        if prepared.found is Found.CREATED:
-            return files.directory(self._settings.path, prepared.order.name, prepared.order.delivery) / "out"
-        # Another delivery made it, maybe that of a worker with a data directory of its own.
-        state = container.inspect(self._client, prepared.container_id)
-        return state.out if state is not None else None
-
-    def _written_by_archive(self, container_id: str, limit: int) -> files.Result | None:
-        try:
-            with translated("reading the output file"):
-                pieces, about = self._client.api.get_archive(container_id, files.RESULT)
-        except APIError as exc:
-            if exc.status_code == 404:
-                return None
-            raise RuntimeUnavailable(f"Docker does not give the output file: {words(exc)}") from exc
-        return files.from_archive(about, pieces, limit)
+            return results.of_log(source, self._settings.result_bytes)
+        return results.text(follower.tail())
 
     def discard(self, prepared: Prepared) -> None:
         """See engine.runtime.base."""
@@ -326,11 +290,3 @@ class DockerRuntime:
 def _only_detach(control: Control, end: ending.End) -> threading.Event:
     """What ends the reading of the rest: a word that comes now, not the one that ended the container."""
     return threading.Event() if end.killed_for is not None else control.changed
-
-
-def _text(data: bytes) -> str:
-    """Bytes as text that a database keeps; a character cut in two at either end is dropped, NUL is marked."""
-    start = 0
-    while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
-        start += 1
-    return data[start:].decode("utf-8", "replace").replace("\x00", "�")

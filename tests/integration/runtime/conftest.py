@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,14 @@ def docker() -> Client:
 
 
 @pytest.fixture
+def folder() -> Iterator[Path]:
+    """A place with a short path, for a second daemon: a socket's path may have 107 characters."""
+    path = Path(tempfile.mkdtemp(prefix="fd"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
 def installation(docker: Client) -> str:
     """An id that no other test has."""
     return f"t{uuid.uuid4().hex[:8]}"
@@ -48,8 +59,6 @@ def make_runtime(docker_settings: Settings, installation: str) -> Callable[..., 
     """Build a runtime: another worker of the same installation."""
 
     def make(doors: Doors = Doors(), shares_files: bool | None = True, **values: Any) -> DockerRuntime:
-        from dataclasses import replace
-
         return DockerRuntime(
             replace(docker_settings, **values), installation, doors, shares_files=shares_files
         )

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,22 +12,20 @@ from engine.jobspec.task import Doors
 from engine.runtime.base import Control, Found
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
-from tests.support.docker_daemon import BUSYBOX, Daemon, KeepingSink, an_order, begin, provide, require_docker
+from tests.support.docker_daemon import (
+    BUSYBOX,
+    Daemon,
+    KeepingSink,
+    an_order,
+    begin,
+    provide,
+    second_daemon_possible,
+)
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("dockerd") is None or shutil.which("ip") is None,
-    reason="a second dockerd needs root, dockerd and ip",
+    not second_daemon_possible(), reason="a second dockerd needs root, dockerd and ip"
 )
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path: a socket's may have 107 characters."""
-    require_docker()
-    path = Path(tempfile.mkdtemp(prefix="fd"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def worker(daemon: Daemon, path: Path) -> DockerRuntime:
