@@ -20,7 +20,7 @@ _MOST_LINE = 4000
 
 def install(filters: dict[str, Any]) -> None:
     """Make the formats known to templates, by their own names."""
-    filters.update({one.__name__: one for one in (clock, cut, day, duration, exact, id8, plain, term)})
+    filters.update({one.__name__: one for one in (age, clock, cut, day, duration, exact, id8, plain, term)})
 
 
 def duration(ms: int | None) -> str:
@@ -39,6 +39,11 @@ def duration(ms: int | None) -> str:
     if seconds < 86400:
         return f"{seconds // 3600}h {seconds % 3600 // 60:02d}m"
     return f"{seconds // 86400}d {seconds % 86400 // 3600:02d}h"
+
+
+def age(ms: int) -> str:
+    """How long ago, in words."""
+    return "just now" if ms < 1000 else f"{duration(ms)} ago"
 
 
 def clock(ms: int | None) -> str:

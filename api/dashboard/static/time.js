@@ -1,7 +1,9 @@
 // Times in the reader's own zone, and ages that tick by one timer, by the server's clock.
 
 const root = document.documentElement;
-const offset = Number(document.body.dataset.now || Date.now()) - Date.now();
+// The server said its time when it began to answer; what came since is not its lag.
+const answered = performance.timeOrigin + (performance.getEntriesByType("navigation")[0]?.responseStart ?? 0);
+const offset = Number(document.body.dataset.now || answered) - answered;
 const clockFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const dayFormat = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "2-digit", month: "short" });
 const two = (n) => String(n).padStart(2, "0");
@@ -19,6 +21,9 @@ export function duration(ms) {
   if (s < 86400) return `${Math.floor(s / 3600)}h ${two(Math.floor((s % 3600) / 60))}m`;
   return `${Math.floor(s / 86400)}d ${two(Math.floor((s % 86400) / 3600))}h`;
 }
+
+/** How long ago, in words. */
+const age = (ms) => (ms < 1000 ? "just now" : `${duration(ms)} ago`);
 
 /** `14:32:07` today, `Mon 23 Nov 18:04` before. */
 export function clock(ms) {
@@ -40,7 +45,7 @@ export function localise(node) {
 
 function tick(node) {
   for (const span of node.querySelectorAll("[data-since]")) write(span, duration(now() - span.dataset.since));
-  for (const time of node.querySelectorAll("[data-ago]")) write(time, `${duration(now() - time.dataset.ago)} ago`);
+  for (const time of node.querySelectorAll("[data-ago]")) write(time, age(now() - time.dataset.ago));
 }
 
 function write(node, text) {
