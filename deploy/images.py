@@ -8,6 +8,7 @@ Exit codes: 0 all there, 1 an image is not to be had, 2 something must be instal
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -31,7 +32,7 @@ from engine.runtime.docker.images import PullFailed, PullStopped, pull
 ANSWER_SECONDS = 10.0
 PULL_SECONDS = 900.0
 #: Raised whenever what is built changes, so that an older cache is not used.
-RECIPE = 2
+RECIPE = 3
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,14 @@ class Recipe:
 
 PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Answers a name that there is not without dying, fetches, and posts a file with a NUL byte whole: Debian's
-# busybox-static has been seen to fail each of the three. By its path: a bare name in Debian's sh is its own applet.
+# busybox-static has been seen to fail each of the three.
 WGET_CHECK = r"""
 mkdir -p /tmp/h/cgi-bin && printf 'a\0b' > /tmp/h/file || exit 1
 printf '#!/bin/sh\nprintf "Content-Type: text/plain\\r\\n\\r\\n$CONTENT_LENGTH"\n' > /tmp/h/cgi-bin/length
 chmod 755 /tmp/h/cgi-bin/length
-httpd -p 127.0.0.1:8099 -h /tmp/h && /bin/wget -q -O /dev/null http://localhost:8099/file || exit 1
-test "$(/bin/wget -q -O - --post-file=/tmp/h/file http://localhost:8099/cgi-bin/length)" = 3 || exit 1
-/bin/wget -q -O - http://name.invalid/; test $? -lt 100
+httpd -p 127.0.0.1:8099 -h /tmp/h && wget -q -O /dev/null http://localhost:8099/file || exit 1
+test "$(wget -q -O - --post-file=/tmp/h/file http://localhost:8099/cgi-bin/length)" = 3 || exit 1
+wget -q -O - http://name.invalid/; test $? -lt 100
 """
 BUSYBOX = Recipe(
     {"busybox": "busybox-static", "wget": "wget"},
@@ -247,6 +248,15 @@ def _import(client: Client, name: str, file: Path) -> None:
         raise Unavailable(f"{name} cannot be imported: {words(exc)}", 1) from exc
     if '"error"' in answer:
         raise Unavailable(f"{name} cannot be imported: {answer.strip()[-300:]}", 1)
+    _remove_nameless(client)
+
+
+def _remove_nameless(client: Client) -> None:
+    """Remove stand-ins that lost their name to a newer one, but for those that a container still uses."""
+    with translated("removing replaced stand-ins"):
+        for image in client.api.images(filters={"label": STANDIN, "dangling": True}):
+            with contextlib.suppress(APIError):
+                client.api.remove_image(image["Id"])
 
 
 def _works(client: Client, name: str) -> bool:
@@ -280,6 +290,7 @@ def _remove(client: Client, names: Sequence[str], say: Callable[[str], None]) ->
         except APIError as exc:
             left += 1
             print(f"deploy/images: {name} stays: {words(exc)}", file=sys.stderr)
+    _remove_nameless(client)
     return 1 if left else 0
 
 

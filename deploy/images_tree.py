@@ -93,6 +93,9 @@ def busybox(own_wget: bool = True) -> Tree:
     tree.add_link("/usr/bin/env", "/bin/busybox")
     if not own_wget:
         tree.drop_link("/bin/wget")
+        # Debian's busybox sh runs its own applets before what is on the PATH: with it scripts would not meet GNU wget.
+        tree.drop_link("/bin/sh")
+        tree.add_program(shutil.which("dash") or _found("bash"), "/bin/sh")
         tree.add_program(_found("wget"), "/bin/wget")
     return tree
 
