@@ -219,12 +219,14 @@ def _build(client: Client, name: str, cache: Path, say: Callable[[str], None]) -
     if not file.exists():
         _write(RECIPES[name].tree(), file)
     _import(client, name, file)
-    if not _works(client, name) and RECIPES[name] is BUSYBOX:
+    is_good = _works(client, name)
+    if not is_good and RECIPES[name] is BUSYBOX:
         # Debian's busybox-static has been seen to die in wget; GNU wget with its libraries takes its place.
         _write(images_tree.busybox(own_wget=False), file)
         _import(client, name, file)
         how += ", with GNU wget"
-    if not _works(client, name):
+        is_good = _works(client, name)
+    if not is_good:
         _forget(client, name)
         file.unlink(missing_ok=True)
         raise Unavailable(f"the stand-in for {name} does not work here: pull the real image", 1)
