@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,31 +43,6 @@ def scheduled(c: sa.Connection, limit: int) -> list[Task]:
         sa.select(tasks).where(tasks.c.state == TaskState.SCHEDULED).order_by(tasks.c.sent_at).limit(limit)
     )
     return [record(row) for row in rows]
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A queue and priority in figures: what was sent and waits, and what was sent last and claimed."""
-
-    queue: str
-    priority: int
-    waiting: int
-    oldest_sent_at: int
-
-
-def waiting(c: sa.Connection) -> list[Sent]:
-    """SCHEDULED rows, counted by queue and priority."""
-    rows: Any = c.execute(
-        sa.select(
-            tasks.c.queue,
-            tasks.c.priority,
-            sa.func.count().label("n"),
-            sa.func.min(tasks.c.sent_at).label("at"),
-        )
-        .where(tasks.c.state == TaskState.SCHEDULED)
-        .group_by(tasks.c.queue, tasks.c.priority)
-    )
-    return [Sent(row.queue, row.priority, row.n, row.at or 0) for row in rows]
 
 
 def last_claimed(c: sa.Connection, since_ms: int) -> dict[tuple[str, int], int]:
