@@ -21,6 +21,7 @@ class Broker:
 
     def __init__(self, settings: Settings) -> None:
         self._prefix = settings.broker_prefix
+        self._exchange = settings.queue_default
         self.url = without_password(settings.broker_url)
         self._redis = redis.Redis.from_url(
             settings.broker_url,
@@ -44,21 +45,22 @@ class Broker:
 
     def depth(self, queue: str) -> int:
         """Messages that wait in a queue, at all priorities."""
-        keys = [f"{self._prefix}{queue}" + (f"{_SEPARATOR}{step}" if step else "") for step in PRIORITY_STEPS]
         with _bounded(self.url), self._redis.pipeline(transaction=False) as pipe:
-            for key in keys:
+            for key in self._keys(queue):
                 pipe.llen(key)
             return sum(int(n) for n in pipe.execute())
 
     def drop(self, queue: str) -> None:
         """Remove a dead node's queue with what waits in it (the rows send it again) and its binding."""
-        keys = [f"{self._prefix}{queue}" + (f"{_SEPARATOR}{step}" if step else "") for step in PRIORITY_STEPS]
         binding = _SEPARATOR.join([queue, "", queue])
         with _bounded(self.url), self._redis.pipeline(transaction=False) as pipe:
-            pipe.delete(*keys)
-            pipe.srem(f"{self._prefix}_kombu.binding.{queue}", binding)
-            pipe.delete(f"{self._prefix}_kombu.binding.{queue}")
+            pipe.delete(*self._keys(queue))
+            # kombu keeps a set of bindings for each exchange; Celery's is named as the default queue.
+            pipe.srem(f"{self._prefix}_kombu.binding.{self._exchange}", binding)
             pipe.execute()
+
+    def _keys(self, queue: str) -> list[str]:
+        return [f"{self._prefix}{queue}" + (f"{_SEPARATOR}{step}" if step else "") for step in PRIORITY_STEPS]
 
     def describe(self) -> str:
         """Kind, version and place, with the milliseconds that an answer takes."""

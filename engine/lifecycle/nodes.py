@@ -116,3 +116,9 @@ def _move(c: Connection, node_id: str, to: NodeState, reason: str | None, **valu
         return False
     events.add(c, "node", node=node_id, from_state=before.state, to_state=to, reason=reason)
     return True
+
+
+def forget(site: Site, older_than_ms: int) -> int:
+    """Delete the rows of nodes that ended and last beat so long ago; what RUNNING tasks name stays."""
+    with site.db.begin() as c:
+        return nodes.forget(c, older_than_ms)

@@ -12,6 +12,7 @@ from engine.errors import StoreUnavailable, WrongInstallation
 from engine.lifecycle.site import Site
 from engine.reconcile.deliveries import Deliveries
 from engine.reconcile.lapses import Lapses
+from engine.reconcile.remains import Remains
 from engine.reconcile.restarts import Restarts
 from engine.reconcile.timeouts import Timeouts
 
@@ -32,7 +33,13 @@ class Reconciler(threading.Thread):
         super().__init__(name="reconcile", daemon=True)
         self._pace = site.settings.beat_seconds
         self._lost = lost
-        self._passes: list[Pass] = [Lapses(site), Timeouts(site), Restarts(site), Deliveries(site)]
+        self._passes: list[Pass] = [
+            Lapses(site),
+            Timeouts(site),
+            Restarts(site),
+            Deliveries(site),
+            Remains(site),
+        ]
         self._stop_asked = threading.Event()
 
     def run(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engine.model.records import Node
-from engine.model.states import NodeState
+from engine.model.states import NodeState, TaskState
 from engine.store.database import now_ms
 from engine.store.tables import lapses, nodes, tasks
 
@@ -129,9 +129,20 @@ def set_docker(c: sa.Connection, node_id: str, ok: bool) -> None:
     c.execute(nodes.update().where(nodes.c.id == node_id).values(docker_ok=ok))
 
 
+def ended(c: sa.Connection, limit: int = 1000) -> list[str]:
+    """Ids of LAPSED and LEFT nodes, the latest first."""
+    rows = c.scalars(
+        sa.select(nodes.c.id)
+        .where(nodes.c.state.in_((NodeState.LAPSED, NodeState.LEFT)))
+        .order_by(nodes.c.lapse_no.desc())
+        .limit(limit)
+    )
+    return [str(id) for id in rows]
+
+
 def forget(c: sa.Connection, older_than_ms: int) -> int:
-    """Delete LAPSED and LEFT nodes that no task names, started before now - older_than_ms."""
-    named = sa.exists().where(tasks.c.node == nodes.c.id)
+    """Delete LAPSED and LEFT nodes that no RUNNING task names and that last beat so long ago; how many."""
+    named = sa.exists().where(tasks.c.node == nodes.c.id, tasks.c.state == TaskState.RUNNING)
     return c.execute(
         nodes.delete().where(
             nodes.c.state.in_((NodeState.LAPSED, NodeState.LEFT)),

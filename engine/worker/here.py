@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from engine.dispatch.outbox import Flusher
 from engine.lifecycle.site import Site
 from engine.model import names
 from engine.runtime.base import Runtime
 from engine.worker.hands import Hands
+from engine.worker.sweep import Sweeper
 
-if TYPE_CHECKING:
-    from engine.worker.consumer import Window
-    from engine.worker.sweep import Sweeper
+
+class Intake(Protocol):
+    """How messages come in (engine.worker.consumer.Window): what other threads may ask of it."""
+
+    size: int
+    adopted: int
+
+    def adopt(self, by: int) -> None:
+        """An adopted link begins (1) or ends (-1): it counts as a slot."""
+
+    def refresh(self) -> None:
+        """Look again at what may be consumed."""
+
+    def rename_own(self, old: str, new: str) -> None:
+        """The node's queue has a new name."""
+
+    def settle(self, request: Any, requeue: bool | None) -> None:
+        """Acknowledge (None) or reject a message."""
 
 
 @dataclass
@@ -34,7 +50,7 @@ class Here:
     node_id: str = ""
     #: The node is LIVE: it may claim. Written by the node's thread only.
     live: bool = False
-    window: Window | None = None
+    window: Intake | None = None
     #: Set when the process begins to leave: nothing is claimed or adopted any more.
     leaving: threading.Event = field(default_factory=threading.Event)
     #: run_links that were no more than a copy of a message (claim or begin refused), since the start.

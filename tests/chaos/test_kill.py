@@ -72,6 +72,16 @@ def test_a_running_container_is_adopted_with_its_log_whole(fleet: Fleet) -> None
     assert re.match(r"adopted from node \w{8} \(LAPSED\): container \w{12} still runs", adopted.reason or "")
     names = {node.id: node.name for node in fleet.nodes()}
     assert names[adopted.node or ""] == second.name, "a worker of another queue took it"
+    (dead,) = [node.id for node in fleet.nodes() if node.state is NodeState.LAPSED]
+    wait_until(lambda: not _in_broker(fleet, dead), 10)
+    assert _in_broker(fleet, adopted.node or ""), "a living node's queue stays"
+
+
+def _in_broker(fleet: Fleet, node_id: str) -> bool:
+    """The node's queue has a list or a binding in Redis."""
+    prefix = fleet.settings.broker_prefix
+    bindings = fleet.redis.client.smembers(f"{prefix}_kombu.binding.default")
+    return bool(fleet.redis.client.keys(f"{prefix}!{node_id}*")) or any(node_id in text for text in bindings)
 
 
 def test_sigterm_leaves_the_container_to_the_next_worker(fleet: Fleet) -> None:

@@ -1,0 +1,44 @@
+"""What ended nodes leave behind: their queue in the broker, and after a day their row."""
+
+from __future__ import annotations
+
+import time
+
+from engine.dispatch.queues import Broker
+from engine.errors import BrokerUnavailable
+from engine.lifecycle import nodes as verbs
+from engine.lifecycle.site import Site
+from engine.model import names
+from engine.store import nodes
+
+#: Ended nodes are of use to people who look for what happened yesterday.
+_KEEP_MS = 24 * 3600 * 1000
+_ROWS_EVERY_SECONDS = 600.0
+
+
+class Remains:
+    """Remembers whose queue it removed; a second removal by another process does no harm."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._broker = Broker(site.settings)
+        self._done: set[str] = set()
+        self._rows_at = time.monotonic()
+
+    def run(self) -> int:
+        """One look; says how many queues were removed. Raises StoreUnavailable."""
+        with self._site.db.read() as c:
+            ended = set(nodes.ended(c))
+        self._done &= ended
+        removed = 0
+        for node_id in ended - self._done:
+            try:
+                self._broker.drop(names.node_queue(node_id))
+            except BrokerUnavailable:
+                return removed  # Deliveries says so; the next look goes on
+            self._done.add(node_id)
+            removed += 1
+        if time.monotonic() - self._rows_at >= _ROWS_EVERY_SECONDS:
+            self._rows_at = time.monotonic()
+            verbs.forget(self._site, _KEEP_MS)
+        return removed
