@@ -118,6 +118,8 @@ def test_what_ended_otherwise_cannot_be_cancelled(world: World, code: int) -> No
             cancel(world.db, task.id)
         with pytest.raises(AlreadyEnded):
             cancel_job(world.db, task.job_id)
+        with world.db.begin() as c:
+            assert not tasks.cancel(c, task.id), "the store's own guard, below the verb's"
 
 
 def test_what_is_not_there_cannot_be_cancelled(world: World) -> None:
