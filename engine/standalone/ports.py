@@ -103,6 +103,8 @@ def _command(process: Path) -> str:
         return "ended meanwhile"
     text = " ".join(word.decode("utf-8", "replace") for word in words if word)
     text = "".join(sign if sign.isprintable() else "?" for sign in text)
-    if "engine.standalone" in text or ("ferryman" in text and "standalone" in text):
+    if " standalone" in text and ("ferryman" in text or "engine.cli.main" in text):
         return "ferryman standalone"
+    if "engine.standalone.serving" in text:
+        return "ferryman api"
     return text if len(text) <= 60 else text[:59] + "…"

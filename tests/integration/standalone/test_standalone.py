@@ -85,6 +85,15 @@ def test_a_taken_port_is_named_with_its_process(tmp_path: Path) -> None:
     assert f"port {port} is taken by process {os.getpid()} (" in refused.stderr and "--port" in refused.stderr
 
 
+def test_a_port_that_another_stand_alone_has_is_named_so(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with standalone(tmp_path) as server:
+        port = server.client.url.rpartition(":")[2]
+        refused = ferryman("standalone", "--port", port, env=environment(tmp_path / "other"))
+        words = f"port {port} is taken by process {server.process.pid} (ferryman standalone)"
+        assert refused.returncode == 1 and words in refused.stderr, refused.stderr
+
+
 def test_an_address_that_others_reach_is_refused(tmp_path: Path) -> None:
     for command in ("standalone", "api"):
         refused = ferryman(command, "--host", "0.0.0.0", env=environment(tmp_path))
