@@ -1,0 +1,115 @@
+"""What the rows stand on: one Redis, one database, and Ferryman on them as people run it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+
+from engine.settings import Settings
+from engine.store.tables import tasks
+from tests.support.api_server import running_api
+from tests.support.fleet import Fleet, a_fleet
+from tests.support.redis_server import RedisServer
+
+#: What people run with, not the short leases of the tests.
+USUAL = {
+    name: getattr(Settings(), name)
+    for name in ("lease_seconds", "grace_min", "restart_grace", "resend_seconds")
+}
+IMAGE = "busybox:1.36"
+
+
+@dataclass
+class Ground:
+    """The servers of one run. `directory` is emptied by its owner."""
+
+    directory: Path
+    redis: RedisServer
+    new_database: str
+    n: int
+    _made: int = field(default=0)
+
+    def database(self, name: str) -> str:
+        """A database of the row's own."""
+        if not self.new_database:
+            return f"sqlite:///{self.directory}/{name}.db"
+        return self.new_database
+
+    @contextmanager
+    def fleet(self, name: str) -> Iterator[Fleet]:
+        """An installation with the usual leases and no worker yet."""
+        home = self.directory / name
+        home.mkdir()
+        with a_fleet(home, self.database(name), self.redis, **USUAL) as fleet:
+            yield fleet
+
+    @contextmanager
+    def served(self, name: str, slots: int, module: str = "") -> Iterator[tuple[Fleet, Caller]]:
+        """The same with its API and one worker of so many slots."""
+        with ExitStack() as stack:
+            fleet = stack.enter_context(self.fleet(name))
+            api = stack.enter_context(running_api(fleet.settings))
+            fleet.worker("-Q", "default", "-c", str(slots), "-l", "WARNING", module=module)
+            yield fleet, Caller(api.url)
+
+
+class Caller:
+    """A client of the API over plain HTTP, with one connection for requests."""
+
+    def __init__(self, url: str) -> None:
+        place = urlsplit(url)
+        self._place = (str(place.hostname), int(place.port or 80))
+        self._connection = http.client.HTTPConnection(*self._place, timeout=60)
+
+    def post(self, text: bytes) -> str:
+        """POST a task; its id."""
+        self._connection.request("POST", "/task", text, {"Content-Type": "text/yaml"})
+        answer = self._connection.getresponse()
+        body = answer.read()
+        assert answer.status == 201, body
+        return str(json.loads(body)["id"])
+
+    def to_end(self, text: bytes) -> float:
+        """Milliseconds from before the POST to the end event of its stream."""
+        began = time.perf_counter()
+        task_id = self.post(text)
+        connection = http.client.HTTPConnection(*self._place, timeout=120)
+        connection.request("GET", f"/events?task={task_id}")
+        answer = connection.getresponse()
+        while (line := answer.readline()) and not line.startswith(b"event: end"):
+            pass
+        took = (time.perf_counter() - began) * 1000
+        state = json.loads(answer.readline().partition(b":")[2])["state"]
+        connection.close()
+        assert state == "COMPLETED", state
+        return took
+
+
+def await_ends(fleet: Fleet, count: int, seconds: float = 300) -> None:
+    """Wait until this many tasks of the installation have COMPLETED, looking rarely enough not to be felt."""
+    ended = sa.select(sa.func.count()).select_from(tasks).where(tasks.c.state == "COMPLETED")
+    failed = sa.select(sa.func.count()).select_from(tasks).where(tasks.c.state == "FAILED")
+    end = time.monotonic() + seconds
+    while True:
+        with fleet.db.read() as c:
+            if (c.scalar(ended) or 0) >= count:
+                return
+            assert not c.scalar(failed), "a task of the bench failed"
+        assert time.monotonic() < end, f"not {count} tasks ended within {seconds} s"
+        time.sleep(0.02)
+
+
+def await_empty(fleet: Fleet, seconds: float = 120) -> None:
+    """Wait until nothing of the installation is left on the daemon."""
+    runtime, end = fleet.runtime(), time.monotonic() + seconds
+    while runtime.list():
+        assert time.monotonic() < end, "containers are not removed"
+        time.sleep(0.05)

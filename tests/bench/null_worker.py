@@ -1,0 +1,55 @@
+"""The plain worker with a runtime that runs nothing: what is left is the cost of Ferryman itself.
+
+Started as `python -m tests.bench.null_worker -Q default -c 8`. Only the bench knows this runtime.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from celery.__main__ import main
+
+from engine.runtime.base import Cause, Control, Found, LogSink, Order, Outcome, Prepared, Thing
+from engine.runtime.docker import runtime
+
+
+class NullRuntime:
+    """`engine.runtime.base.Runtime` whose links end at once, and well."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def describe(self) -> str:
+        """See engine.runtime.base."""
+        return "nothing: the bench's null runtime"
+
+    def prepare(self, order: Order, sink: LogSink, control: Control) -> Prepared:
+        """See engine.runtime.base."""
+        return Prepared(order, uuid.uuid4().hex * 2, Found.CREATED)
+
+    def go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
+        """See engine.runtime.base."""
+        return Outcome(0, Cause.EXITED, result="" if prepared.order.kind == "main" else None)
+
+    def discard(self, prepared: Prepared) -> None:
+        """See engine.runtime.base."""
+
+    def list(self) -> Sequence[Thing]:
+        """See engine.runtime.base."""
+        return ()
+
+    def remove(self, things: Iterable[Thing]) -> int:
+        """See engine.runtime.base."""
+        return 0
+
+    def kill(self, task_id: str) -> None:
+        """See engine.runtime.base."""
+
+
+if __name__ == "__main__":
+    runtime.DockerRuntime = NullRuntime  # type: ignore[misc, assignment]
+    sys.argv = ["celery", "-A", "engine", "worker", *sys.argv[1:]]
+    main()
