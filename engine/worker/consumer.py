@@ -133,8 +133,11 @@ class Window(bootsteps.StartStopStep):
             channel.qos.can_consume = lambda: bool(channel._in_poll) or can_consume()
 
         def consume(no_ack: Any = None) -> None:
+            # Before the node was ever LIVE its own queue is empty; a BRPOP on it alone, once sent, would keep
+            # the first task waiting for the second that it blocks.
+            closed = not self.size and not self.here.served
             wanted = {q: consumer.no_ack for q in consumer._queues if self.size or q == self.own}
-            consumer._consume_queues(wanted)
+            consumer._consume_queues({} if closed else wanted)
 
         consumer.consume = consume
         self._todo.extend(self._missed)

@@ -50,6 +50,8 @@ class Here:
     node_id: str = ""
     #: The node is LIVE: it may claim. Written by the node's thread only.
     live: bool = False
+    #: It has been LIVE once: messages may wait in its own queue.
+    served: bool = False
     window: Intake | None = None
     #: Set when the process begins to leave: nothing is claimed or adopted any more.
     leaving: threading.Event = field(default_factory=threading.Event)

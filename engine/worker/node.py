@@ -154,7 +154,7 @@ class NodeThreads:
 
     def _serve(self) -> None:
         here = self._here
-        here.live = True
+        here.live = here.served = True
         if here.window is not None:
             here.window.refresh()
         log.info(
