@@ -5,8 +5,8 @@ from __future__ import annotations
 from engine.errors import FerrymanError, NotFound
 from engine.lifecycle import ending
 from engine.model.records import Job, Task
-from engine.model.states import JobState, LinkState, TaskState
-from engine.store import events, jobs, links, tasks
+from engine.model.states import JobState, TaskState
+from engine.store import events, jobs, tasks
 from engine.store.database import Connection, Database
 
 
@@ -78,8 +78,7 @@ def _end(c: Connection, task: Task) -> None:
     tasks.cancel(c, task.id)
     if task.state is TaskState.RUNNING:
         tasks.end_attempt(c, task.token, TaskState.CANCELLED, None, None)
-        run = links.of_run(c, task.id, task.attempt, task.origin)
-        ending.skip(c, task, [link for link in run if link.state is LinkState.WAITING])
+        ending.close(c, task, "cancelled")
     events.add(
         c,
         "task",

@@ -44,11 +44,30 @@ def fail(
         if not tasks.end(c, token, TaskState.FAILED, exit_code=exit_code, error=error):
             return None
         to, reason = TaskState.FAILED, error
+    close(c, task, error)
     tasks.end_attempt(c, token, TaskState.FAILED, exit_code, error)
     events.add(c, "task", task, from_state=TaskState.RUNNING, to_state=to, node=task.node, reason=reason)
     if to is TaskState.FAILED:
         _advance(c, task.job_id)
     return decision
+
+
+def close(c: Connection, task: Task, why: str) -> None:
+    """The task's present run is over: what waits is skipped, and what nobody will finish any more has ENDED so."""
+    run = links.of_run(c, task.id, task.attempt, task.origin)
+    skip(c, task, [link for link in run if link.state is LinkState.WAITING])
+    for link in run:
+        if link.state is LinkState.CONFIRMED:
+            links.abandon(c, task.token, task.origin, link.index, why)
+            events.add(
+                c,
+                "link",
+                task,
+                from_state=LinkState.CONFIRMED,
+                to_state=LinkState.ENDED,
+                node=task.node,
+                reason=f"{named(link)}: {why}",
+            )
 
 
 def skip(c: Connection, task: Task, waiting: Sequence[Link]) -> None:

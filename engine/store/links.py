@@ -115,6 +115,15 @@ def end(
     return c.execute(statement).rowcount == 1
 
 
+def abandon(c: sa.Connection, token: Token, origin: int, index: int, why: str) -> None:
+    """CONFIRMED -> ENDED without an exit code: the run is over, and its container's end is nobody's to write."""
+    c.execute(
+        links.update()
+        .where(_at(token.task_id, token.attempt, origin, index), links.c.state == LinkState.CONFIRMED)
+        .values(state=LinkState.ENDED, error=why, ended_at=now_ms())
+    )
+
+
 def skip(c: sa.Connection, token: Token, origin: int, indexes: Sequence[int]) -> None:
     """WAITING -> SKIPPED: a link before them failed."""
     if indexes:

@@ -100,7 +100,7 @@ def test_what_has_not_ended_is_cancelled_with_its_job(world: World, state: str, 
     last = [event for event in world.events(task.id) if event.kind == "task"][-1]
     assert (last.from_state, last.to_state) == (state, "CANCELLED")
     if state == "RUNNING":
-        assert [link.state for link in world.links(task.id)] == ["CONFIRMED", "SKIPPED"]
+        assert [link.state for link in world.links(task.id)] == ["ENDED", "SKIPPED"]
         assert world.attempts(task.id)[0].state is TaskState.CANCELLED
     # A second time is no error, and does nothing.
     with world.unchanged():
