@@ -11,7 +11,7 @@ from flask import Flask
 
 from api import errors, guard, house, routes
 from api.dashboard import pages
-from engine.settings import Settings
+from engine.settings import Settings, refuse_outside
 from engine.telemetry import logging
 
 
@@ -22,6 +22,7 @@ def create_app(settings: Settings | None = None, *, background: bool = True) -> 
     Raises SettingsError, StoreUnavailable, SchemaMismatch: better no API than one that promises in vain.
     """
     told = settings or Settings.from_env()
+    refuse_outside(told.host)
     if background:
         logging.configure(told.log_level)
     app = Flask("api", static_folder=None)

@@ -162,6 +162,15 @@ def without_password(url: str) -> str:
     return re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)
 
 
+def refuse_outside(host: str) -> None:
+    """Raise SettingsError for an address to bind to that others can reach: there is no authentication yet."""
+    if host not in LOOPBACK and not host.startswith("127."):
+        raise SettingsError(
+            f"{host} is reachable from outside and no authentication is set up (tokens come with a later "
+            "release): keep 127.0.0.1 and reach it through an SSH tunnel (ssh -L 3000:127.0.0.1:3000 HOST)"
+        )
+
+
 def _text(value: Any) -> str:
     return ("1" if value else "0") if isinstance(value, bool) else str(value)
 

@@ -10,7 +10,7 @@ import click
 
 from engine.cli import screen
 from engine.errors import DataDirInUse, FerrymanError
-from engine.settings import Settings
+from engine.settings import Settings, refuse_outside
 from engine.standalone import ports, supervisor
 
 _QUEUE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63}):(\d{1,4})")
@@ -73,7 +73,7 @@ def _out(line: str) -> None:
 def api_command(host: str | None, port: int | None) -> None:
     """Run the API and its dashboard on the configured database (gunicorn, until Ctrl-C)."""
     settings = Settings.from_env(host=host, port=port)
-    supervisor.refuse_outside(settings.host)
+    refuse_outside(settings.host)
     try:
         ports.listen(settings.host, settings.port).close()
     except ports.PortTaken as exc:

@@ -21,8 +21,8 @@ from types import FrameType
 
 from engine import __version__
 from engine.client import ApiError, ApiUnavailable, Client
-from engine.errors import FerrymanError, SettingsError
-from engine.settings import LOOPBACK, Settings, without_password
+from engine.errors import FerrymanError
+from engine.settings import Settings, refuse_outside, without_password
 from engine.standalone import broker, datadir, ports
 from engine.standalone.child import Child, Command
 
@@ -50,15 +50,6 @@ class Plan:
     verbose: bool = False
     #: Containers and volumes are removed at the end: for `ferryman run` and the demo.
     ephemeral: bool = False
-
-
-def refuse_outside(host: str) -> None:
-    """Raise SettingsError for an address that others can reach: there is no authentication yet."""
-    if host not in LOOPBACK and not host.startswith("127."):
-        raise SettingsError(
-            f"{host} is reachable from outside and no authentication is set up (tokens come with a later "
-            "release): keep 127.0.0.1 and reach it through an SSH tunnel (ssh -L 3000:127.0.0.1:3000 HOST)"
-        )
 
 
 def run(plan: Plan, out: Callable[[str], None]) -> int:
