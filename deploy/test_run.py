@@ -17,11 +17,16 @@ import setup_docker
 import setup_python
 from setup_screen import Step, Stop, forgive_the_terminal, reader_is_gone, say
 
-LINTERS = (
+HABITS = (
     ("ruff check", ["ruff", "check", "--quiet", "."]),
     ("ruff format", ["ruff", "format", "--check", "--quiet", "."]),
     ("mypy", ["mypy", "--no-error-summary"]),
     ("lint-imports", ["lint-imports", "--no-cache"]),
+    (
+        "branch coverage of jobspec and model",
+        ["pytest", "-q", "tests/unit/jobspec", "tests/unit/model", "-p", "no:cacheprovider"]
+        + ["--cov=engine.jobspec", "--cov=engine.model", "--cov-branch", "--cov-fail-under=95"],
+    ),
 )
 
 
@@ -92,7 +97,7 @@ def _inside(arguments: Sequence[str], stage: contextlib.ExitStack) -> int:
     _install(_missing())
     stage.enter_context(setup_docker.Daemon())
     stage.enter_context(setup_images.standins(sorted(setup_images.images.RECIPES)))
-    complaints = [name for name, command in LINTERS if not _holds(name, command)]
+    complaints = [name for name, command in HABITS if not _holds(name, command)]
     code = _pytest(arguments)
     if complaints:
         print(f"{', '.join(complaints)}: see above", file=sys.stderr)
