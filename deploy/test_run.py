@@ -24,8 +24,10 @@ HABITS = (
     ("lint-imports", ["lint-imports", "--no-cache"]),
     (
         "branch coverage of jobspec and model",
-        ["pytest", "-q", "tests/unit/jobspec", "tests/unit/model", "-p", "no:cacheprovider"]
-        + ["--cov=engine.jobspec", "--cov=engine.model", "--cov-branch", "--cov-fail-under=95"],
+        [
+            *("pytest", "-q", "-p", "no:cacheprovider", "tests/unit/jobspec", "tests/unit/model"),
+            *("--cov=engine.jobspec", "--cov=engine.model", "--cov-branch", "--cov-fail-under=95"),
+        ],
     ),
 )
 
