@@ -30,13 +30,12 @@ def claim(site: Site, token: Token, node_id: str) -> Assignment | None:
         node = nodes.share(c, node_id)
         if before is None or node is None or node.state is not NodeState.LIVE:
             return None
-        if not tasks.claim(c, token, node_id):
+        task = tasks.claim(c, token, node_id)
+        if task is None:
             return None
-        task = tasks.get(c, token.task_id)
-        assert task is not None
         run = _links(task)
         links.insert(c, run)
-        tasks.begin_attempt(c, token, node_id)
+        age = tasks.begin_attempt(c, token, node_id)
         if jobs.start(c, job_id):
             events.add(c, "job", job_id=job_id, from_state=JobState.PENDING, to_state=JobState.RUNNING)
         events.add(
@@ -48,7 +47,6 @@ def claim(site: Site, token: Token, node_id: str) -> Assignment | None:
             node=node_id,
             reason="claimed",
         )
-        age = tasks.attempt_age_ms(c, token)
         crash.point("claim.rows")
     crash.point("claim.committed")
     return assign(site, task, run, 0, age)

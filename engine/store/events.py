@@ -22,6 +22,11 @@ _LARGEST = (1 << 63) - 1
 _TXID = sa.literal_column("pg_current_xact_id()::text::bigint", sa.BigInteger())
 _OLDEST_OPEN = sa.literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", sa.BigInteger())
 _rows = tables.events
+#: Built once: an event is written by every verb.
+_INSERT = {
+    "sqlite": _rows.insert().values(txid=0, time=now_ms()),
+    "postgresql": _rows.insert().values(txid=_TXID, time=now_ms()),
+}
 
 
 class UnknownCursor(FerrymanError):
@@ -47,19 +52,18 @@ def add(  # noqa: PLR0913 - the event's own fields, named at every call
     `task` gives job, task, attempt and delivery; `job_id` is for events of a job alone. `reason` is in words.
     """
     c.execute(
-        _rows.insert().values(
-            txid=0 if _is_sqlite(c) else _TXID,
-            time=now_ms(),
-            job_id=task.job_id if task else job_id,
-            task_id=task.id if task else None,
-            attempt=task.attempt if task else None,
-            delivery=task.delivery if task else None,
-            kind=kind,
-            from_state=from_state,
-            to_state=to_state,
-            node=node,
-            reason=reason,
-        )
+        _INSERT[c.dialect.name],
+        {
+            "job_id": task.job_id if task else job_id,
+            "task_id": task.id if task else None,
+            "attempt": task.attempt if task else None,
+            "delivery": task.delivery if task else None,
+            "kind": kind,
+            "from_state": from_state,
+            "to_state": to_state,
+            "node": node,
+            "reason": reason,
+        },
     )
 
 

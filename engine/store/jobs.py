@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,18 @@ MOST_WORDS = 10
 
 _ID = re.compile(rf"[0-9a-f]{{{SHORTEST_ID},32}}")
 _OPEN = tuple(state for state in JobState if not state.ended)
+
+# Built once: every verb that moves a task begins with them (see engine.store.tasks).
+_THIS = jobs.c.id == sa.bindparam("the_job")
+_GET = sa.select(jobs).where(_THIS)
+_LOCK = _GET.with_for_update()
+_INSERT = jobs.insert()
+_START = (
+    jobs.update()
+    .where(_THIS, jobs.c.state == JobState.PENDING)
+    .values(state=JobState.RUNNING, started_at=now_ms())
+)
+_END = jobs.update().where(_THIS, jobs.c.state.in_(_OPEN)).values(ended_at=now_ms())
 
 
 @dataclass(frozen=True)
@@ -43,44 +55,41 @@ def insert(
 ) -> None:
     """A new job, PENDING."""
     c.execute(
-        jobs.insert().values(
-            id=id,
-            name=name,
-            description=description,
-            state=JobState.PENDING,
-            tags=list(tags),
-            created_at=created_at,
-        )
+        _INSERT,
+        {
+            "id": id,
+            "name": name,
+            "description": description,
+            "state": JobState.PENDING,
+            "tags": list(tags),
+            "created_at": created_at,
+        },
     )
 
 
 def get(c: sa.Connection, job_id: str) -> Job | None:
     """The job, or None."""
-    row = c.execute(sa.select(jobs).where(jobs.c.id == job_id)).one_or_none()
+    row = c.execute(_GET, {"the_job": job_id}).one_or_none()
     return _record(row) if row else None
 
 
 def lock(c: sa.Connection, job_id: str) -> Job | None:
     """The job with its row locked until the end of the transaction: the first lock of every verb."""
-    row = c.execute(sa.select(jobs).where(jobs.c.id == job_id).with_for_update()).one_or_none()
+    row = c.execute(_LOCK, {"the_job": job_id}).one_or_none()
     return _record(row) if row else None
 
 
 def start(c: sa.Connection, job_id: str) -> bool:
     """PENDING -> RUNNING: its first task was claimed. False when it is not PENDING."""
-    return _move(c, job_id, JobState.RUNNING, (JobState.PENDING,), started_at=now_ms())
+    return c.execute(_START, {"the_job": job_id}).rowcount == 1
 
 
 def end(
     c: sa.Connection, job_id: str, state: JobState, result: str | None = None, error: str | None = None
 ) -> bool:
     """A job that has not ended -> an end. False when it had ended already: nothing leaves an ended state."""
-    return _move(c, job_id, state, _OPEN, result=result, error=error, ended_at=now_ms())
-
-
-def _move(c: sa.Connection, job_id: str, to: JobState, come_from: Iterable[JobState], **values: Any) -> bool:
-    guard = (jobs.c.id == job_id, jobs.c.state.in_(list(come_from)))
-    return c.execute(jobs.update().where(*guard).values(state=to, **values)).rowcount == 1
+    values = {"the_job": job_id, "state": state, "result": result, "error": error}
+    return c.execute(_END, values).rowcount == 1
 
 
 def page(

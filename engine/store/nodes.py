@@ -14,6 +14,10 @@ from engine.store.tables import lapses, nodes, tasks
 
 _BEATING = (NodeState.JOINING, NodeState.LIVE, NodeState.LEAVING)
 
+_GET = sa.select(nodes).where(nodes.c.id == sa.bindparam("the_node"))
+_SHARE = _GET.with_for_update(read=True)
+_LOCK = _GET.with_for_update()
+
 
 def _record(row: sa.Row[Any]) -> Node:
     found = dict(row._mapping)
@@ -42,19 +46,19 @@ def insert(c: sa.Connection, node: Node) -> None:
 
 def get(c: sa.Connection, node_id: str) -> Node | None:
     """The node, or None."""
-    row = c.execute(sa.select(nodes).where(nodes.c.id == node_id)).one_or_none()
+    row = c.execute(_GET, {"the_node": node_id}).one_or_none()
     return _record(row) if row else None
 
 
 def share(c: sa.Connection, node_id: str) -> Node | None:
     """The node, its row kept from changing until the end of the transaction (FOR SHARE)."""
-    row = c.execute(sa.select(nodes).where(nodes.c.id == node_id).with_for_update(read=True)).one_or_none()
+    row = c.execute(_SHARE, {"the_node": node_id}).one_or_none()
     return _record(row) if row else None
 
 
 def lock(c: sa.Connection, node_id: str) -> Node | None:
     """The node with its row locked until the end of the transaction."""
-    row = c.execute(sa.select(nodes).where(nodes.c.id == node_id).with_for_update()).one_or_none()
+    row = c.execute(_LOCK, {"the_node": node_id}).one_or_none()
     return _record(row) if row else None
 
 

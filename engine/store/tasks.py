@@ -2,6 +2,8 @@
 
 `token` in a WHERE is attempt and delivery. The verbs in `engine.lifecycle` lock the rows first, in the order
 job, task, node: a compare-and-set alone does not stop two last children that end at once (protocol 2).
+Statements that every link needs are built once, for building one takes longer than SQLite takes to run it;
+their parameters are called `the_…`, since a column's own name would be a value to set.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from engine.model.records import Attempt, Task, Token
 from engine.model.states import NodeState, TaskState
@@ -21,6 +24,50 @@ GONE = (NodeState.LAPSED, NodeState.LEFT)
 _LIVING = (NodeState.JOINING, NodeState.LIVE)
 _WAITING = (TaskState.PENDING, TaskState.SCHEDULED)
 
+_THIS = tasks.c.id == sa.bindparam("the_task")
+_AT = sa.and_(
+    _THIS,
+    tasks.c.attempt == sa.bindparam("the_attempt"),
+    tasks.c.delivery == sa.bindparam("the_delivery"),
+)
+_RUNNING = sa.and_(_AT, tasks.c.state == TaskState.RUNNING)
+_ATTEMPT = sa.and_(
+    attempts.c.task_id == sa.bindparam("the_task"), attempts.c.attempt == sa.bindparam("the_attempt")
+)
+
+
+def _by(token: Token, **more: Any) -> dict[str, Any]:
+    """The parameters of _AT and _RUNNING, and more of the caller's."""
+    ours = {"the_task": token.task_id, "the_attempt": token.attempt, "the_delivery": token.delivery}
+    return ours | more
+
+
+def _by_attempt(token: Token, **more: Any) -> dict[str, Any]:
+    """The parameters of _ATTEMPT, and more of the caller's."""
+    return {"the_task": token.task_id, "the_attempt": token.attempt, **more}
+
+
+def _owner_in(states: Iterable[NodeState]) -> sa.ColumnElement[bool]:
+    """The row's node is in one of these states."""
+    return sa.exists().where(nodes.c.id == tasks.c.node, nodes.c.state.in_(list(states)))
+
+
+def _node_in(states: Iterable[NodeState]) -> sa.ColumnElement[bool]:
+    """The node `the_node` is in one of these states."""
+    return sa.exists().where(nodes.c.id == sa.bindparam("the_node"), nodes.c.state.in_(list(states)))
+
+
+def _changed(c: sa.Connection, statement: sa.Update, values: dict[str, Any]) -> bool:
+    return c.execute(statement, values).rowcount == 1
+
+
+_GET = sa.select(tasks).where(_THIS)
+_LOCK = _GET.with_for_update()
+_OF_JOB = sa.select(tasks).where(tasks.c.job_id == sa.bindparam("the_job")).order_by(tasks.c.position)
+_JOB_OF = sa.select(tasks.c.job_id).where(_THIS)
+_NOW = sa.select(now_ms())
+_INSERT = tasks.insert()
+
 
 def record(row: sa.Row[Any]) -> Task:
     """The row as a value."""
@@ -31,25 +78,24 @@ def record(row: sa.Row[Any]) -> Task:
 
 def insert(c: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """New tasks; each row names every column that has no default."""
-    c.execute(tasks.insert(), list(rows))
+    c.execute(_INSERT, list(rows))
 
 
 def get(c: sa.Connection, task_id: str) -> Task | None:
     """The task, or None."""
-    row = c.execute(sa.select(tasks).where(tasks.c.id == task_id)).one_or_none()
+    row = c.execute(_GET, {"the_task": task_id}).one_or_none()
     return record(row) if row else None
 
 
 def lock(c: sa.Connection, task_id: str) -> Task | None:
     """The task with its row locked until the end of the transaction. Its job's row is locked before."""
-    row = c.execute(sa.select(tasks).where(tasks.c.id == task_id).with_for_update()).one_or_none()
+    row = c.execute(_LOCK, {"the_task": task_id}).one_or_none()
     return record(row) if row else None
 
 
 def of_job(c: sa.Connection, job_id: str) -> list[Task]:
     """All tasks of a job, in their order."""
-    rows = c.execute(sa.select(tasks).where(tasks.c.job_id == job_id).order_by(tasks.c.position))
-    return [record(row) for row in rows]
+    return [record(row) for row in c.execute(_OF_JOB, {"the_job": job_id})]
 
 
 def summaries(c: sa.Connection, job_ids: Sequence[str]) -> list[Task]:
@@ -69,79 +115,62 @@ def summaries(c: sa.Connection, job_ids: Sequence[str]) -> list[Task]:
 
 def job_of(c: sa.Connection, task_id: str) -> str | None:
     """The job's id, which never changes: what to lock first."""
-    return c.scalar(sa.select(tasks.c.job_id).where(tasks.c.id == task_id))
+    return c.scalar(_JOB_OF, {"the_task": task_id})
 
 
 def now(c: sa.Connection) -> int:
     """Milliseconds since 1970 by the database's clock."""
-    return int(c.scalar(sa.select(now_ms())) or 0)
+    return int(c.scalar(_NOW) or 0)
 
 
-def _at(token: Token) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        tasks.c.id == token.task_id,
-        tasks.c.attempt == token.attempt,
-        tasks.c.delivery == token.delivery,
-    )
-
-
-def _running(token: Token) -> sa.ColumnElement[bool]:
-    return sa.and_(_at(token), tasks.c.state == TaskState.RUNNING)
-
-
-def _owner_in(states: Iterable[NodeState]) -> sa.ColumnElement[bool]:
-    """The row's node is in one of these states."""
-    return sa.exists().where(nodes.c.id == tasks.c.node, nodes.c.state.in_(list(states)))
-
-
-def _node_in(node_id: str, states: Iterable[NodeState]) -> sa.ColumnElement[bool]:
-    return sa.exists().where(nodes.c.id == node_id, nodes.c.state.in_(list(states)))
-
-
-def _changed(c: sa.Connection, statement: sa.Update) -> bool:
-    return c.execute(statement).rowcount == 1
+_MARK_SENT = (
+    tasks.update()
+    .where(_AT, tasks.c.state == TaskState.PENDING)
+    .values(state=TaskState.SCHEDULED, sent_at=now_ms(), sends=tasks.c.sends + 1)
+)
 
 
 def mark_sent(c: sa.Connection, token: Token) -> bool:
     """flush: SCHEDULED where still PENDING under this token; the message is out already."""
-    return _changed(
-        c,
-        tasks.update()
-        .where(_at(token), tasks.c.state == TaskState.PENDING)
-        .values(state=TaskState.SCHEDULED, sent_at=now_ms(), sends=tasks.c.sends + 1),
-    )
+    return _changed(c, _MARK_SENT, _by(token))
 
 
 def resend(c: sa.Connection, token: Token) -> bool:
     """SCHEDULED -> PENDING: its message seems lost. The number stays, since nobody claimed it."""
     return _changed(
         c,
-        tasks.update()
-        .where(_at(token), tasks.c.state == TaskState.SCHEDULED)
-        .values(state=TaskState.PENDING),
+        tasks.update().where(_AT, tasks.c.state == TaskState.SCHEDULED).values(state=TaskState.PENDING),
+        _by(token),
     )
 
 
-def claim(c: sa.Connection, token: Token, node_id: str) -> bool:
-    """PENDING or SCHEDULED -> RUNNING for a LIVE node; the origin is this delivery."""
-    return _changed(
-        c,
-        tasks.update()
-        .where(_at(token), tasks.c.state.in_(_WAITING), _node_in(node_id, [NodeState.LIVE]))
-        .values(
-            state=TaskState.RUNNING,
-            node=node_id,
-            origin=tasks.c.delivery,
-            held_since=now_ms(),
-            started_at=sa.func.coalesce(tasks.c.started_at, now_ms()),
-        ),
+_CLAIM = (
+    tasks.update()
+    .where(_AT, tasks.c.state.in_(_WAITING), _node_in([NodeState.LIVE]))
+    .values(
+        state=TaskState.RUNNING,
+        node=sa.bindparam("the_node"),
+        origin=tasks.c.delivery,
+        held_since=now_ms(),
+        started_at=sa.func.coalesce(tasks.c.started_at, now_ms()),
     )
+    .returning(*tasks.c)
+)
+
+
+def claim(c: sa.Connection, token: Token, node_id: str) -> Task | None:
+    """PENDING or SCHEDULED -> RUNNING for a LIVE node; the origin is this delivery. The row as it is then, or None."""
+    row = c.execute(_CLAIM, _by(token, the_node=node_id)).one_or_none()
+    return record(row) if row else None
+
+
+_BEGINS = sa.select(sa.literal(1)).where(_RUNNING, tasks.c.node == sa.bindparam("the_node"))
+_MAY_CONFIRM = sa.select(sa.literal(1)).where(_RUNNING, sa.not_(_owner_in(GONE)))
 
 
 def begins(c: sa.Connection, token: Token, node_id: str) -> bool:
     """begin_link's share that is the task's: RUNNING under this token, on this node."""
-    found = c.scalar(sa.select(sa.literal(1)).where(_running(token), tasks.c.node == node_id))
-    return found is not None
+    return c.scalar(_BEGINS, _by(token, the_node=node_id)) is not None
 
 
 def may_confirm(c: sa.Connection, token: Token) -> bool:
@@ -149,8 +178,7 @@ def may_confirm(c: sa.Connection, token: Token) -> bool:
 
     The node guard makes "looked and found nothing" a proof (protocol 2, confirm).
     """
-    found = c.scalar(sa.select(sa.literal(1)).where(_running(token), sa.not_(_owner_in(GONE))))
-    return found is not None
+    return c.scalar(_MAY_CONFIRM, _by(token)) is not None
 
 
 def take_over(c: sa.Connection, token: Token, node_id: str, crashes: int) -> bool:
@@ -158,8 +186,9 @@ def take_over(c: sa.Connection, token: Token, node_id: str, crashes: int) -> boo
     return _changed(
         c,
         tasks.update()
-        .where(_running(token), _owner_in(GONE), _node_in(node_id, _LIVING))
+        .where(_RUNNING, _owner_in(GONE), _node_in(_LIVING))
         .values(node=node_id, delivery=tasks.c.delivery + 1, held_since=now_ms(), crashes=crashes),
+        _by(token, the_node=node_id),
     )
 
 
@@ -168,12 +197,13 @@ def self_take_over(c: sa.Connection, token: Token, node_id: str) -> bool:
     return _changed(
         c,
         tasks.update()
-        .where(_running(token), tasks.c.node == node_id, _node_in(node_id, [NodeState.LIVE]))
+        .where(_RUNNING, tasks.c.node == node_id, _node_in([NodeState.LIVE]))
         .values(delivery=tasks.c.delivery + 1),
+        _by(token, the_node=node_id),
     )
 
 
-def _restartable(token: Token, lapse_no: int) -> sa.ColumnElement[bool]:
+def _restartable(lapse_no: int) -> sa.ColumnElement[bool]:
     """Its node ended with this lapse, and every node that could find its containers has looked since."""
     blocking = sa.exists().where(
         nodes.c.state.in_(_LIVING), nodes.c.docker_ok.is_(True), nodes.c.looked < lapse_no
@@ -181,12 +211,12 @@ def _restartable(token: Token, lapse_no: int) -> sa.ColumnElement[bool]:
     owner = sa.exists().where(
         nodes.c.id == tasks.c.node, nodes.c.state.in_(GONE), nodes.c.lapse_no == lapse_no
     )
-    return sa.and_(_running(token), owner, sa.not_(blocking))
+    return sa.and_(_RUNNING, owner, sa.not_(blocking))
 
 
 def may_restart(c: sa.Connection, token: Token, lapse_no: int) -> bool:
     """restart's guard, asked before a poison pill is given up."""
-    return c.scalar(sa.select(sa.literal(1)).where(_restartable(token, lapse_no))) is not None
+    return c.scalar(sa.select(sa.literal(1)).where(_restartable(lapse_no)), _by(token)) is not None
 
 
 def restart(c: sa.Connection, token: Token, lapse_no: int, crashes: int) -> bool:
@@ -194,8 +224,9 @@ def restart(c: sa.Connection, token: Token, lapse_no: int, crashes: int) -> bool
     return _changed(
         c,
         tasks.update()
-        .where(_restartable(token, lapse_no))
+        .where(_restartable(lapse_no))
         .values(**_sent_again(), delivery=tasks.c.delivery + 1, crashes=crashes, result=None),
+        _by(token),
     )
 
 
@@ -203,9 +234,8 @@ def give_back(c: sa.Connection, token: Token) -> bool:
     """RUNNING -> PENDING with a new delivery: the ended links' volume is gone. No crash."""
     return _changed(
         c,
-        tasks.update()
-        .where(_running(token))
-        .values(**_sent_again(), delivery=tasks.c.delivery + 1, result=None),
+        tasks.update().where(_RUNNING).values(**_sent_again(), delivery=tasks.c.delivery + 1, result=None),
+        _by(token),
     )
 
 
@@ -215,19 +245,25 @@ def retry(c: sa.Connection, token: Token, delay_ms: int) -> bool:
     return _changed(
         c,
         tasks.update()
-        .where(_running(token))
+        .where(_RUNNING)
         .values(**values, attempt=tasks.c.attempt + 1, delivery=1, origin=0, crashes=0, result=None),
+        _by(token),
     )
+
+
+#: Which columns are set beside these, its parameters say.
+_END = tasks.update().where(_RUNNING).values(ended_at=now_ms())
+_KEEP = tasks.update().where(_RUNNING)
 
 
 def end(c: sa.Connection, token: Token, state: TaskState, **ended: Any) -> bool:
     """RUNNING -> an end, with `exit_code`, `result`, `error`."""
-    return _changed(c, tasks.update().where(_running(token)).values(state=state, ended_at=now_ms(), **ended))
+    return _changed(c, _END, _by(token, state=state, **ended))
 
 
 def keep_result(c: sa.Connection, token: Token, result: str) -> bool:
     """The main link's result, while post links are still to run."""
-    return _changed(c, tasks.update().where(_running(token)).values(result=result))
+    return _changed(c, _KEEP, _by(token, result=result))
 
 
 def end_lapsed(c: sa.Connection, token: Token) -> bool:
@@ -237,7 +273,7 @@ def end_lapsed(c: sa.Connection, token: Token) -> bool:
         attempts.c.attempt == tasks.c.attempt,
         attempts.c.started_at + tasks.c.timeout_ms <= now_ms(),
     )
-    found = c.scalar(sa.select(sa.literal(1)).where(_running(token), _owner_in(GONE), overdue))
+    found = c.scalar(sa.select(sa.literal(1)).where(_RUNNING, _owner_in(GONE), overdue), _by(token))
     return found is not None
 
 
@@ -247,8 +283,9 @@ def cancel(c: sa.Connection, task_id: str) -> bool:
     return _changed(
         c,
         tasks.update()
-        .where(tasks.c.id == task_id, tasks.c.state.not_in(ended))
+        .where(_THIS, tasks.c.state.not_in(ended))
         .values(state=TaskState.CANCELLED, ended_at=now_ms()),
+        {"the_task": task_id},
     )
 
 
@@ -312,43 +349,35 @@ def states(c: sa.Connection, task_ids: Sequence[str]) -> dict[str, tuple[TaskSta
     return {row.id: (TaskState(row.state), row.attempt, row.delivery, row.origin) for row in rows}
 
 
-def begin_attempt(c: sa.Connection, token: Token, node_id: str) -> None:
-    """Write the attempt's record: a new row, or the same one for another run of the chain."""
-    changed = c.execute(
-        attempts.update()
-        .where(attempts.c.task_id == token.task_id, attempts.c.attempt == token.attempt)
-        .values(node=node_id, state=TaskState.RUNNING)
-    ).rowcount
-    if not changed:
-        c.execute(
-            attempts.insert().values(
-                task_id=token.task_id,
-                attempt=token.attempt,
-                state=TaskState.RUNNING,
-                node=node_id,
-                started_at=now_ms(),
-            )
-        )
+def _begin_attempt(insert: Any) -> Any:
+    fresh = insert(attempts).values(state=TaskState.RUNNING, started_at=now_ms())
+    again = {"node": fresh.excluded.node, "state": TaskState.RUNNING}
+    kept = fresh.on_conflict_do_update(index_elements=["task_id", "attempt"], set_=again)
+    return kept.returning(now_ms() - attempts.c.started_at)
+
+
+_BEGIN_ATTEMPT = {kind.dialect.name: _begin_attempt(kind.insert) for kind in (sqlite, postgresql)}
+_SET_ATTEMPT = attempts.update().where(_ATTEMPT)
+_END_ATTEMPT = _SET_ATTEMPT.values(ended_at=now_ms())
+_AGE = sa.select(now_ms() - attempts.c.started_at).where(_ATTEMPT)
+
+
+def begin_attempt(c: sa.Connection, token: Token, node_id: str) -> int:
+    """Write the attempt's record: a new row, or the same one for another run of the chain; its age in ms."""
+    values = {"task_id": token.task_id, "attempt": token.attempt, "node": node_id}
+    return max(0, int(c.scalar(_BEGIN_ATTEMPT[c.dialect.name], values) or 0))
 
 
 def move_attempt(c: sa.Connection, token: Token, node_id: str) -> None:
     """Note the attempt's new owner."""
-    c.execute(
-        attempts.update()
-        .where(attempts.c.task_id == token.task_id, attempts.c.attempt == token.attempt)
-        .values(node=node_id)
-    )
+    c.execute(_SET_ATTEMPT, _by_attempt(token, node=node_id))
 
 
 def end_attempt(
     c: sa.Connection, token: Token, state: TaskState, exit_code: int | None, error: str | None
 ) -> None:
     """Write the attempt's end into its record."""
-    c.execute(
-        attempts.update()
-        .where(attempts.c.task_id == token.task_id, attempts.c.attempt == token.attempt)
-        .values(state=state, ended_at=now_ms(), exit_code=exit_code, error=error)
-    )
+    c.execute(_END_ATTEMPT, _by_attempt(token, state=state, exit_code=exit_code, error=error))
 
 
 def attempts_of(c: sa.Connection, task_ids: Sequence[str]) -> list[Attempt]:
@@ -363,9 +392,4 @@ def attempts_of(c: sa.Connection, task_ids: Sequence[str]) -> list[Attempt]:
 
 def attempt_age_ms(c: sa.Connection, token: Token) -> int:
     """Milliseconds since the attempt's start, by the database's clock; 0 when it has none."""
-    age = c.scalar(
-        sa.select(now_ms() - attempts.c.started_at).where(
-            attempts.c.task_id == token.task_id, attempts.c.attempt == token.attempt
-        )
-    )
-    return max(0, int(age or 0))
+    return max(0, int(c.scalar(_AGE, _by_attempt(token)) or 0))
