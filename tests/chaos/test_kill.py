@@ -35,6 +35,10 @@ retry: {limit: 0}
         "go.started",
         "go.ended",
         "finish.committed",
+        *(
+            pytest.param(point, marks=pytest.mark.long)
+            for point in ("claim.rows", "confirm.committed", "finish.rows", "remove.done")
+        ),
     ],
 )
 def test_a_task_survives_kill_9_of_its_worker(fleet: Fleet, point: str) -> None:
