@@ -22,8 +22,13 @@ class BeatAnswer:
 
 
 def join(site: Site, node: Node) -> None:
-    """Write a new node, JOINING: it blocks restarts until it has looked."""
+    """Write a new node, JOINING: it blocks restarts until it has looked.
+
+    Called again with the same node after an unknown commit, it changes nothing.
+    """
     with site.db.begin() as c:
+        if nodes.get(c, node.id) is not None:
+            return
         nodes.insert(c, node)
         events.add(c, "node", node=node.id, to_state=NodeState.JOINING, reason=f"{node.name} on {node.host}")
 

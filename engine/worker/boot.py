@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from typing import Any
 
 from celery import signals
@@ -76,10 +77,12 @@ def _open(sender: Any, **_: Any) -> None:
     except FerrymanError as exc:
         _end(str(exc))
     queues = tuple(sorted(instance.app.amqp.queues.consume_from))
+    doubt = threading.Event()
     here = Here(
         site=site,
         runtime=runtime,
-        sweeper=Sweeper(site, runtime),
+        sweeper=Sweeper(site, runtime, doubt),
+        doubt=doubt,
         flusher=Flusher(db, settings, instance.app),
         hands=Hands(),
         name=instance.hostname,

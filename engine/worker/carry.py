@@ -36,6 +36,8 @@ def carry(here: Here, assignment: Assignment) -> Finished | None:
     try:
         return _carry(here, assignment, control)
     except (NotOurs, Gone, RuntimeUnavailable, StoreUnavailable, Detached) as exc:
+        if isinstance(exc, RuntimeUnavailable):
+            here.doubt.set()
         log.info("%s %s: let go: %s", assignment.task_name, assignment.link_name, exc or type(exc).__name__)
         return None
     finally:

@@ -46,6 +46,8 @@ class Here:
     name: str
     queues: tuple[str, ...]
     slots: int
+    #: A thread met a daemon that did not answer: the node's thread asks it, and says so if it is true.
+    doubt: threading.Event
     #: Written by the node's thread only.
     node_id: str = ""
     #: The node is LIVE: it may claim. Written by the node's thread only.

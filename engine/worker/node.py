@@ -113,6 +113,9 @@ class NodeThreads:
             if self._docker_ok and self._adopter.join():
                 self._serve()
             return
+        if here.doubt.is_set():
+            here.doubt.clear()
+            here.runtime.describe()
         self._adopter.look()
         self._adopter.tie_up()
 

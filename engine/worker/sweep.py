@@ -48,7 +48,9 @@ def read_states(site: Site, things: Sequence[Thing]) -> dict[str, tuple[TaskStat
 class Sweeper:
     """The thread that removes: at once what a finisher names, every few seconds what nobody owns."""
 
-    def __init__(self, site: Site, runtime: Runtime) -> None:
+    def __init__(self, site: Site, runtime: Runtime, doubt: threading.Event) -> None:
+        """`doubt` is set when the daemon did not answer: the node's thread then asks it."""
+        self._doubt = doubt
         self._site = site
         self._runtime = runtime
         self._runs: queue.Queue[Order | None] = queue.Queue(_MOST_WAITING)
@@ -100,6 +102,8 @@ class Sweeper:
                     swept = time.monotonic()
                     self.sweep()
             except (RuntimeUnavailable, StoreUnavailable) as exc:
+                if isinstance(exc, RuntimeUnavailable):
+                    self._doubt.set()
                 log.debug("not swept: %s", exc)
                 swept = time.monotonic()
             except Exception:
