@@ -54,7 +54,9 @@ class Database:
         # SQLite's waiters sleep up to 100 ms between tries; within a process a lock wakes the next at once.
         self._writing = threading.Lock()
         self._write = self._engine(pool, immediate=True)
-        self._read = self._engine(pool, immediate=False) if self.is_sqlite else self._write
+        in_file = self.is_sqlite and self.url.database not in (None, "", ":memory:")
+        # A database in memory is its connection: a second engine would be a second, empty one.
+        self._read = self._engine(pool, immediate=False) if in_file else self._write
 
     def __repr__(self) -> str:
         return f"Database({without_password(self.url.render_as_string(hide_password=True))})"

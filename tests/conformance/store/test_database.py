@@ -83,3 +83,11 @@ def test_a_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
     Database(settings).open()
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_database_in_memory_is_one_for_readers_and_writers() -> None:
+    db = Database(Settings(database_url="sqlite://"))
+    installation = db.open()
+    with db.read() as c:
+        assert c.scalar(sa.select(tables.installation.c.id)) == installation
+    db.close()
