@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from engine.dispatch import poke
 from engine.lifecycle import ending
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.site import Site
 from engine.model import advance
-from engine.model.records import Task
+from engine.model.records import Link, Task
 from engine.model.states import LinkState, TaskState
 from engine.runtime.base import Outcome
 from engine.store import events, jobs, links, tasks
@@ -58,7 +59,8 @@ def finish_link(
             _refused(c, task, assignment, outcome)
             return None
         _say_ended(c, task, run[order.index].state, (assignment, outcome))
-        finished = _follow(c, task, assignment, outcome)
+        run[order.index] = _ended(run[order.index], outcome)
+        finished = _follow(c, task, run, (assignment, outcome))
         crash.point("finish.rows")
     crash.point("finish.committed")
     if finished.retry_seconds is not None:
@@ -66,15 +68,19 @@ def finish_link(
     return finished
 
 
-def _follow(c: Connection, task: Task, assignment: Assignment, outcome: Outcome) -> Finished:
+def _ended(link: Link, outcome: Outcome) -> Link:
+    """The row as `links.end` left it, without asking again: it lies under the task's lock."""
+    return replace(link, state=LinkState.ENDED, exit_code=outcome.exit_code, error=outcome.message)
+
+
+def _follow(c: Connection, task: Task, run: Sequence[Link], how: tuple[Assignment, Outcome]) -> Finished:
+    (assignment, outcome), after = how, advance.after_link(run)
     order = assignment.order
-    run = links.of_run(c, task.id, order.attempt, order.origin)
-    after = advance.after_link(run)
     ending.skip(c, task, [link for link in run if link.index in after.skipped])
-    if order.kind == "main" and outcome.ok and outcome.result is not None:
-        # Kept at once: post links may follow, and the worker may die between.
-        tasks.keep_result(c, task.token, outcome.result)
     if after.next_index is not None:
+        if order.kind == "main" and outcome.ok and outcome.result is not None:
+            # Kept at once: the worker may die before the posts have ended.
+            tasks.keep_result(c, task.token, outcome.result)
         return Finished(after.next_index, chain_goes_on=not after.failed, ok=outcome.ok)
     if after.culprit is None:
         kept = outcome.result if order.kind == "main" else task.result

@@ -14,6 +14,50 @@ from engine.store.tables import links
 
 _POSITION = ("stdout_stamp", "stdout_frames", "stderr_stamp", "stderr_frames")
 
+# Built once, as in engine.store.tasks.
+_INSERT = links.insert()
+_IN_RUN = sa.and_(
+    links.c.task_id == sa.bindparam("the_task"),
+    links.c.attempt == sa.bindparam("the_attempt"),
+    links.c.origin == sa.bindparam("the_origin"),
+)
+_OF_RUN = sa.select(links).where(_IN_RUN).order_by(links.c.link)
+_AT = sa.and_(_IN_RUN, links.c.link == sa.bindparam("the_link"))
+_CONFIRM = (
+    links.update()
+    .where(
+        _AT,
+        links.c.state != LinkState.ENDED,
+        sa.or_(links.c.confirmed_by.is_(None), links.c.confirmed_by < sa.bindparam("the_delivery")),
+    )
+    .values(state=LinkState.CONFIRMED, started_at=sa.func.coalesce(links.c.started_at, now_ms()))
+)
+_ENDED = {"state": LinkState.ENDED, "ended_at": now_ms()}
+_END = (
+    links.update()
+    .where(_AT, links.c.state == LinkState.CONFIRMED, links.c.container_id == sa.bindparam("the_container"))
+    .values(_ENDED)
+)
+_END_WITHOUT = (
+    links.update()
+    .where(
+        _AT,
+        sa.or_(
+            links.c.state == LinkState.WAITING,
+            sa.and_(
+                links.c.state == LinkState.CONFIRMED, links.c.confirmed_by < sa.bindparam("the_delivery")
+            ),
+        ),
+    )
+    .values(_ENDED)
+)
+
+
+def _by(token: Token, origin: int, index: int) -> dict[str, Any]:
+    """The parameters of _AT."""
+    run = {"the_task": token.task_id, "the_attempt": token.attempt, "the_origin": origin}
+    return run | {"the_link": index}
+
 
 def _record(row: sa.Row[Any]) -> Link:
     found = {key: value for key, value in row._mapping.items() if key not in _POSITION}
@@ -24,7 +68,7 @@ def _record(row: sa.Row[Any]) -> Link:
 def insert(c: sa.Connection, rows: Sequence[Link]) -> None:
     """The links of a new run, all WAITING. A second claim of the same origin cannot be: the task row guards."""
     c.execute(
-        links.insert(),
+        _INSERT,
         [
             {
                 "task_id": link.task_id,
@@ -44,12 +88,8 @@ def insert(c: sa.Connection, rows: Sequence[Link]) -> None:
 
 def of_run(c: sa.Connection, task_id: str, attempt: int, origin: int) -> list[Link]:
     """The links of one run, in their order."""
-    rows = c.execute(
-        sa.select(links)
-        .where(links.c.task_id == task_id, links.c.attempt == attempt, links.c.origin == origin)
-        .order_by(links.c.link)
-    )
-    return [_record(row) for row in rows]
+    run = {"the_task": task_id, "the_attempt": attempt, "the_origin": origin}
+    return [_record(row) for row in c.execute(_OF_RUN, run)]
 
 
 def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Link]:
@@ -62,32 +102,11 @@ def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Link]:
     return [_record(row) for row in rows]
 
 
-def _at(task_id: str, attempt: int, origin: int, index: int) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        links.c.task_id == task_id,
-        links.c.attempt == attempt,
-        links.c.origin == origin,
-        links.c.link == index,
-    )
-
-
 def confirm(c: sa.Connection, token: Token, origin: int, index: int, container_id: str) -> bool:
     """The container is the link's, unless it ended or this or a newer delivery confirmed it already."""
-    statement = (
-        links.update()
-        .where(
-            _at(token.task_id, token.attempt, origin, index),
-            links.c.state != LinkState.ENDED,
-            sa.or_(links.c.confirmed_by.is_(None), links.c.confirmed_by < token.delivery),
-        )
-        .values(
-            state=LinkState.CONFIRMED,
-            container_id=container_id,
-            confirmed_by=token.delivery,
-            started_at=sa.func.coalesce(links.c.started_at, now_ms()),
-        )
-    )
-    return c.execute(statement).rowcount == 1
+    confirmed = {"container_id": container_id, "confirmed_by": token.delivery}
+    guard = _by(token, origin, index) | {"the_delivery": token.delivery}
+    return c.execute(_CONFIRM, guard | confirmed).rowcount == 1
 
 
 def end(
@@ -98,29 +117,17 @@ def end(
     None: no container could be made under this token; the link ends from WAITING, or from CONFIRMED by an
     older delivery whose container is gone. What this very delivery confirmed is another thread's to end.
     """
-    token, origin, index = at
-    guard = (
-        sa.and_(links.c.state == LinkState.CONFIRMED, links.c.container_id == container_id)
-        if container_id
-        else sa.or_(
-            links.c.state == LinkState.WAITING,
-            sa.and_(links.c.state == LinkState.CONFIRMED, links.c.confirmed_by < token.delivery),
-        )
-    )
-    statement = (
-        links.update()
-        .where(_at(token.task_id, token.attempt, origin, index), guard)
-        .values(state=LinkState.ENDED, exit_code=exit_code, error=error, ended_at=now_ms())
-    )
-    return c.execute(statement).rowcount == 1
+    values = _by(*at) | {"exit_code": exit_code, "error": error}
+    if container_id:
+        return c.execute(_END, values | {"the_container": container_id}).rowcount == 1
+    return c.execute(_END_WITHOUT, values | {"the_delivery": at[0].delivery}).rowcount == 1
 
 
 def abandon(c: sa.Connection, token: Token, origin: int, index: int, why: str) -> None:
     """CONFIRMED -> ENDED without an exit code: the run is over, and its container's end is nobody's to write."""
     c.execute(
-        links.update()
-        .where(_at(token.task_id, token.attempt, origin, index), links.c.state == LinkState.CONFIRMED)
-        .values(state=LinkState.ENDED, error=why, ended_at=now_ms())
+        links.update().where(_AT, links.c.state == LinkState.CONFIRMED).values(_ENDED | {"error": why}),
+        _by(token, origin, index),
     )
 
 
@@ -129,12 +136,7 @@ def skip(c: sa.Connection, token: Token, origin: int, indexes: Sequence[int]) ->
     if indexes:
         c.execute(
             links.update()
-            .where(
-                links.c.task_id == token.task_id,
-                links.c.attempt == token.attempt,
-                links.c.origin == origin,
-                links.c.link.in_(list(indexes)),
-                links.c.state == LinkState.WAITING,
-            )
-            .values(state=LinkState.SKIPPED)
+            .where(_IN_RUN, links.c.link.in_(list(indexes)), links.c.state == LinkState.WAITING)
+            .values(state=LinkState.SKIPPED),
+            {"the_task": token.task_id, "the_attempt": token.attempt, "the_origin": origin},
         )

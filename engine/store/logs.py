@@ -27,6 +27,38 @@ MOST_TAIL_CHARACTERS = 4 << 20
 #: Chunks that are read at once; each is what one write of a worker held.
 BATCH = 16
 
+# Built once, as in engine.store.tasks.
+_LINK = sa.and_(
+    links.c.task_id == sa.bindparam("the_task"),
+    links.c.attempt == sa.bindparam("the_attempt"),
+    links.c.origin == sa.bindparam("the_origin"),
+    links.c.link == sa.bindparam("the_link"),
+)
+_MOVE = links.update().where(_LINK)
+_POSITION = sa.select(
+    links.c.stdout_stamp, links.c.stdout_frames, links.c.stderr_stamp, links.c.stderr_frames
+).where(_LINK)
+_HOLDS = (
+    sa.select(tasks.c.id)
+    .where(
+        tasks.c.id == sa.bindparam("the_task"),
+        tasks.c.attempt == sa.bindparam("the_attempt"),
+        tasks.c.delivery == sa.bindparam("the_delivery"),
+        tasks.c.state == TaskState.RUNNING,
+    )
+    .with_for_update(read=True)
+)
+_TAKE = (
+    log_heads.update()
+    .where(log_heads.c.task_id == sa.bindparam("the_task"))
+    .values(
+        next_seq=log_heads.c.next_seq + 1,
+        next_line=log_heads.c.next_line + sa.bindparam("the_lines"),
+        bytes=log_heads.c.bytes + sa.bindparam("the_size"),
+    )
+    .returning(log_heads.c.next_seq, log_heads.c.next_line, log_heads.c.bytes, log_heads.c.cut_bytes)
+)
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -83,25 +115,21 @@ def append(  # noqa: PLR0913 - the token, the link, what it wrote, and how far: 
     if frames:
         _write(c, (token.task_id, token.attempt, origin, link_index), frames, limit_bytes)
     c.execute(
-        links.update()
-        .where(*_link(token.task_id, token.attempt, origin, link_index))
-        .values(
-            stdout_stamp=position.stdout.stamp,
-            stdout_frames=position.stdout.frames,
-            stderr_stamp=position.stderr.stamp,
-            stderr_frames=position.stderr.frames,
-        )
+        _MOVE,
+        {
+            **_link(token.task_id, token.attempt, origin, link_index),
+            "stdout_stamp": position.stdout.stamp,
+            "stdout_frames": position.stdout.frames,
+            "stderr_stamp": position.stderr.stamp,
+            "stderr_frames": position.stderr.frames,
+        },
     )
     return True
 
 
 def position(c: sa.Connection, task_id: str, attempt: int, origin: int, index: int) -> LogPosition:
     """How far this link's log is stored; the beginning when the link is unknown."""
-    row = c.execute(
-        sa.select(
-            links.c.stdout_stamp, links.c.stdout_frames, links.c.stderr_stamp, links.c.stderr_frames
-        ).where(*_link(task_id, attempt, origin, index))
-    ).one_or_none()
+    row = c.execute(_POSITION, _link(task_id, attempt, origin, index)).one_or_none()
     if row is None:
         return LogPosition()
     return LogPosition(StreamPosition(row[0], row[1]), StreamPosition(row[2], row[3]))
@@ -178,19 +206,8 @@ def tail(c: sa.Connection, task_id: str, n: int) -> list[Line]:
 
 def _holds(c: sa.Connection, token: Token) -> bool:
     """True when the task runs under this token, which then stays so until the end of the transaction."""
-    return (
-        c.scalar(
-            sa.select(tasks.c.id)
-            .where(
-                tasks.c.id == token.task_id,
-                tasks.c.attempt == token.attempt,
-                tasks.c.delivery == token.delivery,
-                tasks.c.state == TaskState.RUNNING,
-            )
-            .with_for_update(read=True)
-        )
-        is not None
-    )
+    values = {"the_task": token.task_id, "the_attempt": token.attempt, "the_delivery": token.delivery}
+    return c.scalar(_HOLDS, values) is not None
 
 
 def _write(c: sa.Connection, at: tuple[str, int, int, int], frames: Sequence[Frame], limit: int) -> None:
@@ -215,22 +232,13 @@ def _write(c: sa.Connection, at: tuple[str, int, int, int], frames: Sequence[Fra
 
 def _take(c: sa.Connection, task_id: str, lines: int, size: int) -> tuple[int, int, int, int]:
     """Count the frames in, as if all were kept. Returns seq and line of the first, and bytes with them."""
-    take = (
-        log_heads.update()
-        .where(log_heads.c.task_id == task_id)
-        .values(
-            next_seq=log_heads.c.next_seq + 1,
-            next_line=log_heads.c.next_line + lines,
-            bytes=log_heads.c.bytes + size,
-        )
-        .returning(log_heads.c.next_seq, log_heads.c.next_line, log_heads.c.bytes, log_heads.c.cut_bytes)
-    )
-    row = c.execute(take).one_or_none()
+    taken = {"the_task": task_id, "the_lines": lines, "the_size": size}
+    row = c.execute(_TAKE, taken).one_or_none()
     if row is None:
         insert = sqlite.insert if c.dialect.name == "sqlite" else postgresql.insert
         fresh = {"task_id": task_id, "next_seq": 0, "next_line": 0, "bytes": 0, "cut_bytes": 0}
         c.execute(insert(log_heads).values(fresh).on_conflict_do_nothing())
-        row = c.execute(take).one()
+        row = c.execute(_TAKE, taken).one()
     return row.next_seq - 1, row.next_line - lines, row.bytes, row.cut_bytes
 
 
@@ -266,13 +274,8 @@ def _cut(
     return kept
 
 
-def _link(task_id: str, attempt: int, origin: int, index: int) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        links.c.task_id == task_id,
-        links.c.attempt == attempt,
-        links.c.origin == origin,
-        links.c.link == index,
-    )
+def _link(task_id: str, attempt: int, origin: int, index: int) -> dict[str, Any]:
+    return {"the_task": task_id, "the_attempt": attempt, "the_origin": origin, "the_link": index}
 
 
 def _dump(frames: Sequence[Frame]) -> str:

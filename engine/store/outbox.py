@@ -13,6 +13,16 @@ from engine.store.database import now_ms
 from engine.store.tables import tasks
 from engine.store.tasks import record
 
+_OF_IDS = (
+    sa.select(tasks)
+    .where(
+        tasks.c.id.in_(sa.bindparam("the_tasks", expanding=True)),
+        tasks.c.state == TaskState.PENDING,
+        tasks.c.not_before <= now_ms(),
+    )
+    .order_by(tasks.c.priority.desc(), tasks.c.not_before)
+)
+
 
 def due(c: sa.Connection, limit: int, older_than_ms: int = 0) -> list[Task]:
     """PENDING rows whose time has come, oldest first within a priority (9 first)."""
@@ -27,14 +37,7 @@ def due(c: sa.Connection, limit: int, older_than_ms: int = 0) -> list[Task]:
 
 def of_ids(c: sa.Connection, task_ids: Sequence[str]) -> list[Task]:
     """Those of these tasks that are PENDING and due."""
-    rows = c.execute(
-        sa.select(tasks)
-        .where(
-            tasks.c.id.in_(list(task_ids)), tasks.c.state == TaskState.PENDING, tasks.c.not_before <= now_ms()
-        )
-        .order_by(tasks.c.priority.desc(), tasks.c.not_before)
-    )
-    return [record(row) for row in rows]
+    return [record(row) for row in c.execute(_OF_IDS, {"the_tasks": list(task_ids)})]
 
 
 def scheduled(c: sa.Connection, limit: int) -> list[Task]:
