@@ -19,7 +19,7 @@ from engine.store.database import Database
 log = logging.getLogger("ferryman.events")
 
 #: Between two looks while somebody listens: what a live view is late at most.
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.01
 #: Between two looks for the first listener.
 IDLE_SECONDS = 0.1
 #: Events that wait for a slow client before it is sent back to the table.

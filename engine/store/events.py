@@ -8,6 +8,7 @@ A long transaction elsewhere on that server makes events late, never lost. SQLit
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -81,15 +82,31 @@ def after(
     `settled` is for a task or job that has ended: its last event does not wait for older transactions
     of others. Raises UnknownCursor when the text is none of this database's.
     """
-    query = sa.select(_rows) if settled else _readable(c, sa.select(_rows))
-    query = query.order_by(_rows.c.txid, _rows.c.id).limit(limit)
+    given: dict[str, Any] = {"the_limit": limit}
     if cursor is not None:
-        query = query.where(_later_than(*_parse(c, cursor)))
+        given["the_txid"], given["the_id"] = _parse(c, cursor)
     if task_id is not None:
-        query = query.where(_rows.c.task_id == task_id)
+        given["the_task"] = task_id
     if job_id is not None:
-        query = query.where(_rows.c.job_id == job_id)
-    return [_event(c, row) for row in c.execute(query)]
+        given["the_job"] = job_id
+    query = _after(frozenset(given), settled or _is_sqlite(c))
+    return [_event(c, row) for row in c.execute(query, given)]
+
+
+@cache
+def _after(given: frozenset[str], are_all_readable: bool) -> sa.Select[Any]:
+    """The statement of `after` for the parameters that are given; built once, since readers ask all the time."""
+    query = sa.select(_rows).order_by(_rows.c.txid, _rows.c.id).limit(sa.bindparam("the_limit"))
+    if not are_all_readable:
+        query = query.where(_rows.c.txid < _OLDEST_OPEN)
+    if "the_id" in given:
+        seen = (sa.bindparam(name, type_=sa.BigInteger()) for name in ("the_txid", "the_id"))
+        query = query.where(sa.tuple_(_rows.c.txid, _rows.c.id) > sa.tuple_(*seen))
+    if "the_task" in given:
+        query = query.where(_rows.c.task_id == sa.bindparam("the_task"))
+    if "the_job" in given:
+        query = query.where(_rows.c.job_id == sa.bindparam("the_job"))
+    return query
 
 
 def latest(c: sa.Connection) -> str:
@@ -110,10 +127,6 @@ def _is_sqlite(c: sa.Connection) -> bool:
 
 def _readable(c: sa.Connection, query: sa.Select[Any]) -> sa.Select[Any]:
     return query if _is_sqlite(c) else query.where(_rows.c.txid < _OLDEST_OPEN)
-
-
-def _later_than(txid: int, id: int) -> sa.ColumnElement[bool]:
-    return sa.tuple_(_rows.c.txid, _rows.c.id) > sa.tuple_(sa.literal(txid), sa.literal(id))
 
 
 def _parse(c: sa.Connection, cursor: str) -> tuple[int, int]:

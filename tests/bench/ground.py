@@ -25,6 +25,8 @@ USUAL = {
     for name in ("lease_seconds", "grace_min", "restart_grace", "resend_seconds")
 }
 IMAGE = "busybox:1.36"
+#: Servers close a connection that was idle for longer.
+_KEPT_SECONDS = 5.0
 
 
 @dataclass
@@ -68,9 +70,13 @@ class Caller:
         place = urlsplit(url)
         self._place = (str(place.hostname), int(place.port or 80))
         self._connection = http.client.HTTPConnection(*self._place, timeout=60)
+        self._asked_at = time.monotonic()
 
     def post(self, text: bytes) -> str:
         """POST a task; its id."""
+        if time.monotonic() - self._asked_at > _KEPT_SECONDS:
+            self._connection.close()
+        self._asked_at = time.monotonic()
         self._connection.request("POST", "/task", text, {"Content-Type": "text/yaml"})
         answer = self._connection.getresponse()
         body = answer.read()
