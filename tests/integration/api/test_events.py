@@ -206,7 +206,7 @@ def test_an_earlier_number_that_commits_later_is_not_skipped(
         reader.start()
         wait_until(lambda: _listening(house), 5)
         _note(house.db, task, "second number, first commit")
-        # The reader looks every 20 ms: a second later it would have shown what it must not show yet.
+        # The reader looks every 10 ms: a second later it would have shown what it must not show yet.
         reader.join(0.5)
         assert seen == []
     reader.join(10)
