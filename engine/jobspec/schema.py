@@ -7,7 +7,7 @@ let through is what `load` reads.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from marshmallow import ValidationError, validates_schema
@@ -186,12 +186,18 @@ def _faults(value: Any, doors: Doors) -> tuple[list[tuple[Path, str]], TaskSpec 
         return [((), Said("a task is a map of fields", f"write name: say hello and {_IMAGE}"))], None
     at_doors = door.knock(value, doors)
     try:
-        checked = TaskSchema().load(value)
+        checked = _schema().load(value)
     except ValidationError as exc:
         found = list(_flat(exc.messages, ()))
         named = {path for path, _ in found}
         return [*found, *((path, fault) for path, fault in at_doors if path not in named)], None
     return list(at_doors), load(checked)
+
+
+@cache
+def _schema() -> TaskSchema:
+    """One for all: it keeps nothing of what it checks, and making it copies every field."""
+    return TaskSchema()
 
 
 def _flat(messages: Any, path: Path) -> Iterable[tuple[Path, str]]:

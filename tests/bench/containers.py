@@ -22,7 +22,7 @@ SLOTS = 8
 #: Rest before a measure of an idle slot: what the one before left is removed by then.
 _REST_SECONDS = 0.4
 _IN_A_ROW = 5
-_SINGLES = 40
+_SINGLES = 32
 _CHAINS = 16
 _numbers = itertools.count()
 
