@@ -452,13 +452,19 @@ DOOR = [
 ROWS = [*TEXT, *JSON, *NAMES, *UNKNOWN, *IMAGES, *NUMBERS, *COMMANDS, *DOOR]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_a_bad_task_is_refused_at_its_place_with_a_remedy(row: Row) -> None:
+def refused(row: Row) -> tuple[Invalid, float]:
+    """What is said of the row's text, and the CPU seconds that it took."""
     started = time.process_time()
     with pytest.raises(Invalid) as caught:
         schema.check(row.text, row.media, DOORS)  # type: ignore[arg-type]
-    assert time.process_time() - started < SECONDS
-    found = caught.value
+    return caught.value, time.process_time() - started
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+def test_a_bad_task_is_refused_at_its_place_with_a_remedy(row: Row) -> None:
+    found, seconds = refused(row)
+    # A busy machine doubles even CPU seconds now and then: the best of three is the code's own.
+    assert seconds < SECONDS or min(refused(row)[1] for _ in range(2)) < SECONDS
     here = [p for p in found.problems if p.path == row.path and row.says in p.sentence]
     assert here, str(found)
     assert found.malformed is row.malformed
