@@ -77,6 +77,9 @@ def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | N
         outcome = Outcome(137, Cause.TIMEOUT, "")  # while it was pulling
     finally:
         sink.close()
+    if sink.is_behind:
+        # Not finished yet: whoever takes the row up collects the rest of the log, then records the end.
+        raise StoreUnavailable("the container's log is not stored yet")
     return _finish(here, assignment, prepared, outcome)
 
 

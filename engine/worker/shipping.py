@@ -42,6 +42,8 @@ class Shipping:
         self._position = self._stored_position()
         self._refused = False
         self._closing = False
+        #: After `close`: the store was away too long, and what came last is in the container's log only.
+        self.is_behind = False
         self._thread = threading.Thread(target=self._run, name="shipping", daemon=True)
         self._thread.start()
 
@@ -83,6 +85,7 @@ class Shipping:
             self._changed.notify_all()
         self._thread.join(seconds)
         with self._changed:
+            self.is_behind = self._thread.is_alive()
             stored = not (self._refused or self._frames or self._thread.is_alive())
             self._refused = True
             self._changed.notify_all()
