@@ -28,8 +28,8 @@ ROWS: dict[str, Callable[[Ground], Row]] = {
     "posts": posts.posts,
     "idle": idle.idle,
 }
-#: Beyond it figures are not worth keeping.
-_QUIET = 1.5
+#: Beyond this share that others take, figures are not worth keeping.
+_QUIET = 0.2
 
 
 def _asked() -> argparse.Namespace:
@@ -62,12 +62,13 @@ def main() -> None:
             print(f"{key}: {value}")
         rows = []
         for name in asked.rows or ROWS:
-            before, began = machine.load(), time.monotonic()
+            others, before, began = machine.busy(), machine.load(), time.monotonic()
             ground = Ground(home, redis, postgres.new() if postgres else "", asked.n)
             row = ROWS[name](ground)
             took = time.monotonic() - began
-            row.notes.append(f"load {before:.2f} before, {machine.load():.2f} after; {took:.0f} s")
-            if before > _QUIET:
+            loads = f"load {before:.2f} before, {machine.load():.2f} after"
+            row.notes.append(f"others took {others:.0%} before it began; {loads}; {took:.0f} s")
+            if others > _QUIET:
                 row.notes.append("the machine was not quiet: do not keep these figures")
             print(f"\n{told(row)}", flush=True)
             rows.append(row.as_json())

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,21 @@ def about(redis: RedisServer, database_url: str) -> dict[str, Any]:
 def load() -> float:
     """The load of the last minute."""
     return os.getloadavg()[0]
+
+
+def busy() -> float:
+    """Share of the processors that is busy during a second in which the bench does nothing: what others do."""
+    before = _ticks()
+    time.sleep(1.0)
+    total, idle = (now - then for now, then in zip(_ticks(), before, strict=True))
+    return 1 - idle / total
+
+
+def _ticks() -> tuple[int, int]:
+    """All ticks since boot, and the idle ones among them."""
+    line = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    found = [int(word) for word in line]
+    return sum(found), found[3] + found[4]
 
 
 def _processor() -> str:
