@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.jobspec import schema
+from engine.lifecycle import locks
 from engine.lifecycle.assignment import Assignment, assign
 from engine.lifecycle.site import Site
 from engine.model import advance
@@ -23,10 +24,7 @@ def claim(site: Site, token: Token, node_id: str) -> Assignment | None:
     old one, or this node is not LIVE. Raises StoreUnavailable when the database does not answer in time.
     """
     with site.db.begin() as c:
-        job_id = tasks.job_of(c, token.task_id)
-        if job_id is None or jobs.lock(c, job_id) is None:
-            return None
-        before = tasks.lock(c, token.task_id)
+        before = locks.job_and_task(c, token.task_id)
         node = nodes.share(c, node_id)
         if before is None or node is None or node.state is not NodeState.LIVE:
             return None
@@ -36,8 +34,8 @@ def claim(site: Site, token: Token, node_id: str) -> Assignment | None:
         run = _links(task)
         links.insert(c, run)
         age = tasks.begin_attempt(c, token, node_id)
-        if jobs.start(c, job_id):
-            events.add(c, "job", job_id=job_id, from_state=JobState.PENDING, to_state=JobState.RUNNING)
+        if jobs.start(c, task.job_id):
+            events.add(c, "job", job_id=task.job_id, from_state=JobState.PENDING, to_state=JobState.RUNNING)
         events.add(
             c,
             "task",

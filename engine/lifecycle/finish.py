@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from engine.dispatch import poke
-from engine.lifecycle import ending
+from engine.lifecycle import ending, locks
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.site import Site
 from engine.model import advance
 from engine.model.records import Link, Task
 from engine.model.states import LinkState, TaskState
 from engine.runtime.base import Outcome
-from engine.store import events, jobs, links, tasks
+from engine.store import events, links, tasks
 from engine.store.database import Connection
 from engine.telemetry import crash
 
@@ -46,10 +46,7 @@ def finish_link(
     """
     token, order = assignment.token, assignment.order
     with site.db.begin() as c:
-        job_id = tasks.job_of(c, token.task_id)
-        if job_id is None or jobs.lock(c, job_id) is None:
-            return None
-        task = tasks.lock(c, token.task_id)
+        task = locks.job_and_task(c, token.task_id)
         if task is None:
             return None
         mine = task.token == token and task.state is TaskState.RUNNING

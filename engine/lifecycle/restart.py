@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from engine.dispatch import poke
+from engine.lifecycle import locks, repair
 from engine.lifecycle.site import Site
 from engine.lifecycle.take_over import count_crashes, poisoned
 from engine.model.records import Token
 from engine.model.states import TaskState
-from engine.store import events, jobs, nodes, tasks
+from engine.store import nodes, tasks
 
 
 def restart(site: Site, token: Token, lapse_no: int) -> bool:
@@ -18,10 +19,7 @@ def restart(site: Site, token: Token, lapse_no: int) -> bool:
     counts).
     """
     with site.db.begin() as c:
-        job_id = tasks.job_of(c, token.task_id)
-        if job_id is None or jobs.lock(c, job_id) is None:
-            return False
-        task = tasks.lock(c, token.task_id)
+        task = locks.job_and_task(c, token.task_id)
         if task is None or task.token != token or task.node is None:
             return False
         former = nodes.share(c, task.node)
@@ -32,16 +30,8 @@ def restart(site: Site, token: Token, lapse_no: int) -> bool:
             return True
         if not tasks.restart(c, token, lapse_no, crashes):
             return False
-        after = tasks.get(c, token.task_id)
-        assert after is not None
-        events.add(
-            c,
-            "repair",
-            after,
-            from_state=TaskState.RUNNING,
-            to_state=TaskState.PENDING,
-            reason=f"starts again: node {former.id[:8]} {former.state} and no node found its containers",
-        )
+        reason = f"starts again: node {former.id[:8]} {former.state} and no node found its containers"
+        repair.tell(c, token.task_id, TaskState.PENDING, reason)
     poke.poke(token.task_id)
     return True
 
@@ -52,16 +42,6 @@ def give_back(site: Site, token: Token, why: str) -> bool:
         task = tasks.lock(c, token.task_id)
         if task is None or not tasks.give_back(c, token):
             return False
-        after = tasks.get(c, token.task_id)
-        assert after is not None
-        events.add(
-            c,
-            "repair",
-            after,
-            from_state=TaskState.RUNNING,
-            to_state=TaskState.PENDING,
-            node=task.node,
-            reason=f"given back: {why}",
-        )
+        repair.tell(c, token.task_id, TaskState.PENDING, f"given back: {why}", task.node)
     poke.poke(token.task_id)
     return True

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from engine.lifecycle import ending
+from engine.lifecycle import ending, locks, repair
 from engine.lifecycle.site import Site
 from engine.model import retry
 from engine.model.records import Task, Token
 from engine.model.states import NodeState, TaskState
-from engine.store import events, jobs, nodes, tasks
+from engine.store import nodes, tasks
 from engine.store.database import Connection
 
 
@@ -19,10 +19,7 @@ def take_over(site: Site, token: Token, node_id: str, found: str) -> Token | Non
     (then the task FAILED here).
     """
     with site.db.begin() as c:
-        job_id = tasks.job_of(c, token.task_id)
-        if job_id is None or jobs.lock(c, job_id) is None:
-            return None
-        task = tasks.lock(c, token.task_id)
+        task = locks.job_and_task(c, token.task_id)
         if task is None or task.token != token or task.node is None:
             return None
         former = nodes.share(c, task.node)
@@ -36,18 +33,8 @@ def take_over(site: Site, token: Token, node_id: str, found: str) -> Token | Non
         if not tasks.take_over(c, token, node_id, crashes):
             return None
         tasks.move_attempt(c, token, node_id)
-        after = tasks.get(c, token.task_id)
-        assert after is not None
-        events.add(
-            c,
-            "repair",
-            after,
-            from_state=TaskState.RUNNING,
-            to_state=TaskState.RUNNING,
-            node=node_id,
-            reason=f"adopted from node {former.id[:8]} ({former.state}): {found}",
-        )
-        return after.token
+        reason = f"adopted from node {former.id[:8]} ({former.state}): {found}"
+        return repair.tell(c, token.task_id, TaskState.RUNNING, reason, node_id).token
 
 
 def self_take_over(site: Site, token: Token, node_id: str, why: str) -> Token | None:
@@ -57,18 +44,7 @@ def self_take_over(site: Site, token: Token, node_id: str, why: str) -> Token | 
         nodes.share(c, node_id)
         if task is None or not tasks.self_take_over(c, token, node_id):
             return None
-        after = tasks.get(c, token.task_id)
-        assert after is not None
-        events.add(
-            c,
-            "repair",
-            after,
-            from_state=TaskState.RUNNING,
-            to_state=TaskState.RUNNING,
-            node=node_id,
-            reason=f"taken up again: {why}",
-        )
-        return after.token
+        return repair.tell(c, token.task_id, TaskState.RUNNING, f"taken up again: {why}", node_id).token
 
 
 def count_crashes(c: Connection, site: Site, task: Task, former: NodeState) -> int:

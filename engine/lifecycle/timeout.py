@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from engine.dispatch import poke
 from engine.jobspec import schema
-from engine.lifecycle import ending
+from engine.lifecycle import ending, locks
 from engine.lifecycle.site import Site
 from engine.model.records import Token
-from engine.store import jobs, nodes, tasks
+from engine.store import nodes, tasks
 
 
 def timeout(site: Site, token: Token) -> bool:
     """FAILED or the retry, when the attempt is past its bound and its node is LAPSED or LEFT."""
     with site.db.begin() as c:
-        job_id = tasks.job_of(c, token.task_id)
-        if job_id is None or jobs.lock(c, job_id) is None:
-            return False
-        task = tasks.lock(c, token.task_id)
+        task = locks.job_and_task(c, token.task_id)
         if task is None or task.token != token or task.node is None:
             return False
         nodes.share(c, task.node)
