@@ -106,7 +106,7 @@ post: [{image: "busybox:1.36", run: "echo post >> /data/log; sleep 0.5; cat /dat
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(60, id="60"), pytest.param(500, id="500", marks=pytest.mark.long)]
+    "count", [pytest.param(30, id="30"), pytest.param(500, id="500", marks=pytest.mark.long)]
 )
 @pytest.mark.timeout(600)
 def test_no_claim_is_lost_when_tasks_come_one_after_another(fleet: Fleet, count: int) -> None:
