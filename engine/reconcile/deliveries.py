@@ -9,7 +9,7 @@ from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable
 from engine.lifecycle.resend import resend
 from engine.lifecycle.site import Site
-from engine.store import nodes, outbox
+from engine.store import nodes, outbox, tasks
 
 log = logging.getLogger("ferryman.reconcile")
 
@@ -44,14 +44,17 @@ class Deliveries:
             return 0
 
     def _all(self) -> int:
+        done = 0
+        # The flusher sends again meanwhile: without this bound a long backlog would be sent round and round.
+        # One more than now, so that what was sent in this very millisecond is among them.
         with self._site.db.read() as c:
-            found = outbox.scheduled(c, _BATCH)
-        done = resend(self._site, found, "the broker was emptied")
-        while len(found) == _BATCH:
+            before = tasks.now(c) + 1
+        while True:
             with self._site.db.read() as c:
-                found = outbox.scheduled(c, _BATCH)
+                found = outbox.scheduled(c, _BATCH, before)
+            if not found:
+                return done
             done += resend(self._site, found, "the broker was emptied")
-        return done
 
     def _overdue(self) -> int:
         """Overdue: its own wait is over, and a later one was claimed or the queue is empty with a node there."""

@@ -40,11 +40,12 @@ def of_ids(c: sa.Connection, task_ids: Sequence[str]) -> list[Task]:
     return [record(row) for row in c.execute(_OF_IDS, {"the_tasks": list(task_ids)})]
 
 
-def scheduled(c: sa.Connection, limit: int) -> list[Task]:
-    """SCHEDULED rows, the longest sent first."""
-    rows = c.execute(
-        sa.select(tasks).where(tasks.c.state == TaskState.SCHEDULED).order_by(tasks.c.sent_at).limit(limit)
-    )
+def scheduled(c: sa.Connection, limit: int, sent_before: int | None = None) -> list[Task]:
+    """SCHEDULED rows, the longest sent first; with `sent_before` (ms) only those that were sent earlier."""
+    wanted = sa.select(tasks).where(tasks.c.state == TaskState.SCHEDULED)
+    if sent_before is not None:
+        wanted = wanted.where(tasks.c.sent_at < sent_before)
+    rows = c.execute(wanted.order_by(tasks.c.sent_at).limit(limit))
     return [record(row) for row in rows]
 
 

@@ -19,6 +19,7 @@ from engine.dispatch.outbox import Flusher, Publisher, first_way, link_names
 from engine.dispatch.queues import Broker, ping
 from engine.errors import BrokerUnavailable, WrongInstallation
 from engine.lifecycle.claim import claim
+from engine.lifecycle.resend import resend
 from engine.model.states import TaskState
 from engine.reconcile.deliveries import Deliveries
 from tests.support.databases import free_port
@@ -121,6 +122,28 @@ def test_after_an_emptied_broker_all_that_was_sent_is_sent_again(world: World, b
     assert flusher.flush([task.id for task in sent]) == 4
     assert Broker(world.site.settings).depth("default") == 4
     assert deliveries.run() == 0
+    flusher.publisher.close()
+
+
+@pytest.mark.timeout(30)
+def test_a_backlog_is_sent_again_once_although_the_flusher_is_at_work(
+    world: World, broker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = [world.submitted().id for _ in range(6)]
+    flusher = Flusher(world.db, world.site.settings)
+    assert flusher.flush(sent) == 6
+    deliveries = Deliveries(world.site)
+
+    def resend_and_flush(site: Any, found: Any, why: str) -> int:
+        done = resend(site, found, why)
+        moment = world.now
+        wait_until(lambda: world.now > moment + 1, 2)
+        flusher.flush(sent)
+        return done
+
+    monkeypatch.setattr("engine.reconcile.deliveries._BATCH", 2)
+    monkeypatch.setattr("engine.reconcile.deliveries.resend", resend_and_flush)
+    assert deliveries.run() == 6
     flusher.publisher.close()
 
 
