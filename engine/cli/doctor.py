@@ -62,9 +62,9 @@ def examine_docker(settings: Settings) -> Iterator[Finding]:
     try:
         with translated("info"):
             info = client.api.info()
-        yield Finding(
-            "ok", "docker", f"{info.get('ServerVersion')} at {client.address}, {info.get('Driver')}"
-        )
+        space = _free_space(info.get("DockerRootDir") or "")
+        words = f"{info.get('ServerVersion')} at {client.address}, {info.get('Driver')}{space}"
+        yield Finding("ok", "docker", words)
         limits = {"MemoryLimit": "memory", "SwapLimit": "swap", "CpuCfsQuota": "CPU", "PidsLimit": "process"}
         lost = [word for name, word in limits.items() if info.get(name) is False]
         version = f"v{info.get('CgroupVersion') or '?'}"
