@@ -128,11 +128,6 @@ class Client:
         """The queues: name, waiting, running, subscribers (live nodes that serve it)."""
         return _items(self._any("GET", "/queues"))
 
-    def log_page(self, id: str, page: int = 1, size: int = 100, q: str = "") -> Json:
-        """A page of a task's log: `items` of number, contents, createdAt, stream, link."""
-        asked = {"page": page, "size": size} | ({"q": q} if q else {})
-        return self._json("GET", f"/tasks/{quote(id, safe='')}/log", query=asked)
-
     def log_text(self, id: str, tail: int | None = None, timestamps: bool = False) -> Iterator[bytes]:
         """The log as it was written, in pieces as they arrive; `tail` lines of its end, else all of it."""
         query = ({} if tail is None else {"tail": tail}) | ({"timestamps": 1} if timestamps else {})
