@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -m "not long"
 
-.PHONY: quick unit integration conformance chaos browser lint types house bench demo test
+.PHONY: quick unit integration conformance chaos browser lint types house bench model demo test
 
 quick: ## what thinks, the stores and the simulator: at most two minutes
 	$(PYTEST) -q $(wildcard tests/unit tests/conformance tests/simulator)
@@ -23,6 +23,8 @@ types:
 house: ## the contracts between rooms, then the longest files
 	.venv/bin/lint-imports
 	@find engine api -name '*.py' | xargs wc -l | sort -rn | sed -n 2,6p
+model: ## every state of the protocol's model in its clean bounds: under three minutes on two cores
+	$(PYTHON) -m tests.model
 bench:
 	$(PYTHON) -m tests.bench
 demo:

@@ -1,0 +1,66 @@
+"""The base of all steps: the state they start from, the thread that takes one, and the list they go to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.model import mutants
+from tests.model.promises import removal_error
+from tests.model.state import Act, Bound, Node, Row, State, Thing, put, swap
+
+#: A step: its label, whether it is a fault, the next state, and what promise it broke by itself.
+Step = tuple[str, bool, State, str]
+
+
+class Moves:
+    """The steps from one state, gathered in `out`."""
+
+    #: The thread whose turn it is: its place among the slots, its node, that node's daemon and row.
+    slot: int
+    node: int
+    dm: int
+    me: Node
+    who: str
+
+    def __init__(self, bound: Bound, s: State) -> None:
+        self.bound, self.s, self.row = bound, s, s.row
+        self.out: list[Step] = []
+
+    def add(self, label: str, error: str = "", fault: bool = False, **changes: Any) -> None:
+        """A step of nobody's thread."""
+        self.out.append((label, fault, self.s._replace(**changes), error))
+
+    def to(self, label: str, then: Act | tuple[()], error: str = "", **changes: Any) -> None:
+        """A step of the current thread, and what it does then; (): it lets go."""
+        slots = put(self.s.slots, self.slot, then)
+        self.out.append((f"{self.who} {label}", False, self.s._replace(slots=slots, **changes), error))
+
+    def remove(self, thing: Thing | None, then: Act | tuple[()], by: Act | tuple[()] = ()) -> None:
+        """A removal by the current thread; None: refused (409, it runs) or not there (404)."""
+        if thing is None:
+            return self.to("has nothing to remove: 404 or 409", then)
+        error = removal_error(self.bound, self.s, self.dm, thing, by)
+        return self.to(f"removes {tuple(thing)}", then, error, daemons=swap(self.s.daemons, self.dm, thing))
+
+    def handed(self, **changes: Any) -> list[tuple[Row, dict[str, int]]]:
+        """The row after take_over or restart; when a crash counts, also with a former holder that held it long."""
+        s = self.s
+        crash = s.owner() == "LAPSED" or mutants.planted == "crash-left"
+        holds = (False, True) if crash and s.long_holds > 0 < s.row.crashes else (False,)
+        found = []
+        for long in holds:
+            row, quick = hand_over(self.bound, s, crash, long, **changes)
+            found.append((row, {"quick": quick, "long_holds": s.long_holds - long}))
+        return found
+
+
+def hand_over(bound: Bound, s: State, crash: bool, long: bool = False, **changes: Any) -> tuple[Row, int]:
+    """A new delivery of the same attempt, or the end of a poison pill; and the ghost of its crashes."""
+    row, quick, count = s.row, s.quick, s.row.crashes
+    if crash:
+        quick = 1 if long else quick + 1
+        count = 1 if long and mutants.planted != "crash-no-reset" else count + 1
+        if count >= bound.max_crashes and mutants.planted != "no-bound":
+            return row._replace(state="FAILED", crashes=count), quick
+    values = {"delivery": row.delivery + 1, "crashes": count, "gone": ""} | changes
+    return row._replace(**values), quick

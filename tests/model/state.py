@@ -1,0 +1,238 @@
+"""What a state of the model is made of: the task's row, nodes, threads, messages, daemons; and the bounds' words."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+#: Nodes whose work others may take.
+GONE = ("LAPSED", "LEFT")
+#: Nodes that may still find something on their daemon.
+LIVING = ("JOINING", "LIVE")
+BEATING = ("JOINING", "LIVE", "LEAVING")
+#: How often a failed attempt is tried again.
+RETRIES = 1
+
+
+class Row(NamedTuple):
+    """The task's row. RETRYING stands for PENDING with a notBefore that is not over."""
+
+    state: str = "NONE"
+    attempt: int = 1
+    #: With the attempt, the fencing token.
+    delivery: int = 1
+    #: The delivery in which this run of the chain was claimed; part of every name.
+    origin: int = 0
+    #: The owner; 0: none; -D: a former node (a dead process, a given-up id) that sat on daemon D.
+    node: int = 0
+    #: Hand-overs after lapses in quick succession.
+    crashes: int = 0
+    #: The state of that former node: LIVE or LEAVING (not yet lapsed), LAPSED, LEFT.
+    gone: str = ""
+
+    @property
+    def token(self) -> tuple[int, int]:
+        """What speaks for the task."""
+        return self.attempt, self.delivery
+
+
+class Node(NamedTuple):
+    """A process and its present row."""
+
+    alive: bool = True
+    state: str = "LIVE"
+    docker_ok: bool = True
+    #: looked >= the lapse number of this task's owner. Each new lapse has a higher number: it clears the bits.
+    looked: bool = False
+
+
+class Act(NamedTuple):
+    """What a thread does next, with what it knows; it may know it since long ago."""
+
+    step: str
+    attempt: int
+    delivery: int
+    origin: int
+    link: int
+    known: tuple[Any, ...] = ()
+
+    def at(self, step: str, known: tuple[Any, ...] = ()) -> Act:
+        """The same work at another step."""
+        return self._replace(step=step, known=known)
+
+
+class Box(NamedTuple):
+    """A container: created, unstartable, running, 0 or 1 (exited so)."""
+
+    attempt: int
+    origin: int
+    link: int
+    #: The delivery that created it (and the thread, where a process has two): its id, and its label.
+    by: int
+    state: str
+
+    @property
+    def exited(self) -> bool:
+        """It ran to its end."""
+        return self.state in ("0", "1")
+
+
+class Volume(NamedTuple):
+    """A volume: auto (made by Docker itself, without labels), made, or data (a link wrote into it)."""
+
+    attempt: int
+    origin: int
+    kind: str
+
+
+Thing = Box | Volume
+
+
+class Daemon(NamedTuple):
+    """A Docker daemon's things."""
+
+    boxes: frozenset[Box]
+    volumes: frozenset[Volume]
+
+
+class State(NamedTuple):
+    """One state of the whole installation, with one task."""
+
+    row: Row
+    #: WAITING, CONFIRMED or ENDED, with the container's `by`.
+    links: tuple[tuple[str, int], ...]
+    #: (attempt, delivery, link, node or 0). Receiving does not consume: doubled, late, reordered.
+    messages: frozenset[tuple[int, int, int, int]]
+    #: () or the token of a flusher between its two steps.
+    flush: tuple[int, ...]
+    nodes: tuple[Node, ...]
+    #: () or an Act, per thread.
+    slots: tuple[Any, ...]
+    #: Per reconciler: () or the token that it has read.
+    reconcilers: tuple[tuple[int, ...], ...]
+    #: Per daemon: () | "listed", thing | "dead", thing | "rows", state, attempt, origin.
+    sweeps: tuple[tuple[Any, ...], ...]
+    daemons: tuple[Daemon, ...]
+    #: The host of daemon 1 is there.
+    up: bool
+    #: Docker on daemon 1 does not answer; its containers run on.
+    away: bool
+    #: Faults, cancels and long holds that may still happen.
+    faults: int
+    cancels: int
+    long_holds: int
+    #: Ghosts: faults that were no crash; crashes since the last long hold.
+    soft: int = 0
+    quick: int = 0
+
+    def box(self, dm: int, *key: int) -> Box | None:
+        """A container by its name (attempt, origin, link), or its id (and by)."""
+        size = len(key)
+        return next((box for box in self.daemons[dm - 1].boxes if box[:size] == key), None)
+
+    def volume(self, dm: int, attempt: int, origin: int) -> Volume | None:
+        """The volume of a run."""
+        return next((v for v in self.daemons[dm - 1].volumes if v[:2] == (attempt, origin)), None)
+
+    def owner(self) -> str:
+        """The state of the node that the row names."""
+        return self.row.gone if self.row.node <= 0 else self.nodes[self.row.node - 1].state
+
+    def lapsed(self) -> bool:
+        """The row's node is LAPSED or LEFT."""
+        return self.owner() in GONE
+
+    def first_open(self) -> int:
+        """The first link that has not ended."""
+        open_links = (k for k, link in enumerate(self.links) if link[0] != "ENDED")
+        return next(open_links, len(self.links) - 1)
+
+
+class Bound(NamedTuple):
+    """How much of the world is explored: who is there, and what may happen to them."""
+
+    name: str
+    links: int = 1
+    #: The daemon of each node.
+    nodes: tuple[int, ...] = (1, 1)
+    #: The node of each thread.
+    slots: tuple[int, ...] = (1, 2)
+    faults: int = 1
+    #: kill, lapse, leave, wipe, hand (removed by hand), stray (a message), docker (silent), host (gone).
+    kinds: tuple[str, ...] = ("kill", "lapse")
+    #: Nodes that are started later.
+    absent: tuple[int, ...] = ()
+    long_holds: int = 0
+    max_crashes: int = 2
+    reconcilers: int = 1
+    #: Containers may exit 1.
+    fail: bool = False
+    cancels: int = 0
+    #: The finisher removes, too.
+    clean: bool = False
+    #: The sweep in three steps: list, read, remove.
+    fine: bool = False
+    #: Receiving consumes and nothing is sent again: is a repair needed?
+    consume: bool = False
+    #: The attempt's time may be over at any moment.
+    timeout: bool = False
+    #: A self-take-over does not wait for the message of a waiting link.
+    hasty: bool = False
+
+    def daemon_of(self, node: int) -> int:
+        """Ghost: the daemon of a node, or of a former one."""
+        return -node if node <= 0 else self.nodes[node - 1]
+
+    def living(self, s: State, dm: int, states: tuple[str, ...] = ("LIVE",)) -> bool:
+        """Ghost: a node in one of these states, whose Docker answers, sits on this daemon."""
+        return any(
+            d == dm and n.alive and n.state in states and n.docker_ok
+            for d, n in zip(self.nodes, s.nodes, strict=True)
+        )
+
+
+def put(values: tuple[Any, ...], i: int, value: object) -> tuple[Any, ...]:
+    """The tuple with its i-th value replaced."""
+    return (*values[:i], value, *values[i + 1 :])
+
+
+def born(by: int) -> int:
+    """The delivery in which a container was created: its label."""
+    return by // 10 if by > 9 else by
+
+
+def swap(
+    daemons: tuple[Daemon, ...], dm: int, old: Thing | None, new: Thing | None = None
+) -> tuple[Daemon, ...]:
+    """Replace, add or remove one container or volume of a daemon."""
+    which = int(isinstance(old or new, Volume))
+    things: frozenset[Any] = daemons[dm - 1][which]
+    if old:
+        things = things - {old}
+    if new:
+        things = things | {new}
+    return put(daemons, dm - 1, Daemon(*put(daemons[dm - 1], which, things)))
+
+
+def initial(bound: Bound) -> State:
+    """Before the task is submitted."""
+    nodes = tuple(
+        Node(False, "LAPSED") if n in bound.absent else Node() for n in range(1, len(bound.nodes) + 1)
+    )
+    count = max(bound.nodes)
+    return State(
+        row=Row(),
+        links=(("WAITING", 0),) * bound.links,
+        messages=frozenset(),
+        flush=(),
+        nodes=nodes,
+        slots=((),) * len(bound.slots),
+        reconcilers=((),) * bound.reconcilers,
+        sweeps=((),) * count,
+        daemons=(Daemon(frozenset(), frozenset()),) * count,
+        up=True,
+        away=False,
+        faults=bound.faults,
+        cancels=bound.cancels,
+        long_holds=bound.long_holds,
+    )
