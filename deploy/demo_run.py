@@ -5,20 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import setup_docker
 import setup_python
 from setup_screen import Step, Stop, forgive_the_terminal, reader_is_gone, say
 
+if TYPE_CHECKING:
+    from engine.standalone.temporary import Running
+
 HELLO = os.path.join("examples", "hello.yaml")
+KILL = "--kill"
+_WHAT = "one real container through a real Celery chain."
 
 
 def main(script: str, arguments: list[str]) -> int:
     """Run the demo; returns the exit status."""
     forgive_the_terminal()
-    if len(arguments) > 1 or arguments[:1] in (["-h"], ["--help"]):
+    if len(arguments) > 1 or (arguments[:1] != [KILL] and arguments[:1] and arguments[0].startswith("-")):
         say("usage: deploy/demo [FILE]      FILE: a task in YAML or JSON (default: examples/hello.yaml)")
-        return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
+        say(
+            "       deploy/demo --kill      kill -9 a worker in the middle, and see another finish its container"
+        )
+        return 0 if arguments[0] in ("-h", "--help") else 2
     setup_python.listen_for_interrupts()
     left: list[str] = []
     try:
@@ -39,46 +48,74 @@ def main(script: str, arguments: list[str]) -> int:
 
 def _demo(script: str, arguments: list[str], stage: contextlib.ExitStack, left: list[str]) -> int:
     if not setup_python.is_inside():
-        file = os.path.abspath(arguments[0]) if arguments else os.path.join(setup_python.ROOT, HELLO)
-        if not os.path.isfile(file):
+        if arguments and arguments != [KILL] and not os.path.isfile(arguments[0]):
             raise Stop(f"{arguments[0]}: no such file")
         setup_docker.refuse_early()
-        say("Ferryman demo: one real container through a real Celery chain.")
+        what = "kill -9 of a worker, and its container goes on." if arguments == [KILL] else _WHAT
+        say(f"Ferryman demo: {what}")
         say("All of it lives in .venv and a temporary folder; nothing keeps running.")
         setup_python.enter(os.path.abspath(script), arguments, setup_python.DEMO_EXTRAS)
-    return _inside(arguments, stage, left)
+    return (_kill if arguments == [KILL] else _inside)(arguments, stage, left)
 
 
 def _inside(arguments: list[str], stage: contextlib.ExitStack, left: list[str]) -> int:
-    """The rest, in the environment: everything of Ferryman can be imported here."""
+    """One task, in the environment: everything of Ferryman can be imported here."""
     import demo_show
-    import setup_images
 
     from engine.errors import FerrymanError
-    from engine.standalone.temporary import standalone
 
     name = arguments[0] if arguments else HELLO
     file = os.path.abspath(name) if arguments else os.path.join(setup_python.ROOT, HELLO)
     text, spec = demo_show.read(file, name)
-    daemon = stage.enter_context(setup_docker.Daemon())
-    if daemon.started:
-        left.append("daemon")
-    made = stage.enter_context(setup_images.standins(sorted({link.image for _, link in spec.links})))
-    if made:
-        left.insert(0, "stand-ins")
     try:
-        step = Step("stack", "")
-        queue = f"{spec.queue or 'default'}:2"
-        port, note = demo_show.port()
-        running = stage.enter_context(standalone(sys.executable, [queue], port))
-        left[:0] = ["worker", "API", *(["broker"] if "embedded" in running.broker else [])]
-        step.done(
-            f"broker {demo_show.short_broker(running.broker)} · SQLite · worker {queue} · {running.url}{note}"
-        )
+        images = sorted({link.image for _, link in spec.links})
+        running = _stack(images, f"{spec.queue or 'default'}:2", stage, left)
         task = demo_show.run(running.url, name, file, text)
     except FerrymanError as exc:
         raise Stop(f"\n{exc}", 1) from exc
-    stage.close()
-    say(f"\nStopped: {', '.join(left)}. Nothing is left running.")
+    _leave(stage, left)
     demo_show.say_next()
     return 0 if task["state"] == "COMPLETED" else 1
+
+
+def _kill(arguments: list[str], stage: contextlib.ExitStack, left: list[str]) -> int:
+    """The play of the killed worker, in the environment."""
+    import demo_kill
+
+    from engine.errors import FerrymanError
+
+    try:
+        running = _stack([demo_kill.IMAGE], f"{demo_kill.OTHER}:2", stage, left)
+        is_true = demo_kill.play(running, stage)
+    except FerrymanError as exc:
+        raise Stop(f"\n{exc}", 1) from exc
+    _leave(stage, left)
+    return 0 if is_true else 1
+
+
+def _stack(images: list[str], queue: str, stage: contextlib.ExitStack, left: list[str]) -> Running:
+    """Docker, images and the stand-alone, each taken away when the stage closes; `left` names them for people."""
+    import demo_show
+    import setup_images
+
+    from engine.standalone.temporary import standalone
+
+    daemon = stage.enter_context(setup_docker.Daemon())
+    if daemon.started:
+        left.append("daemon")
+    made = stage.enter_context(setup_images.standins(images))
+    if made:
+        left.insert(0, "stand-ins")
+    step = Step("stack", "")
+    port, note = demo_show.port()
+    running = stage.enter_context(standalone(sys.executable, [queue], port))
+    left[:0] = ["worker", "API", *(["broker"] if "embedded" in running.broker else [])]
+    step.done(
+        f"broker {demo_show.short_broker(running.broker)} · SQLite · worker {queue} · {running.url}{note}"
+    )
+    return running
+
+
+def _leave(stage: contextlib.ExitStack, left: list[str]) -> None:
+    stage.close()
+    say(f"\nStopped: {', '.join(left)}. Nothing is left running.")

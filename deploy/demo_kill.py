@@ -1,0 +1,306 @@
+"""`deploy/demo --kill`: a worker is killed by -9 in the middle of its container, and another finishes it.
+
+Two plain workers of different queues on one daemon. What is claimed at the end is checked: against the API, and
+against Docker's own events, which say how many containers were made for the task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import setup_python
+from setup_screen import Step, Stop
+
+from engine.cli import screen
+from engine.cli.follow import ENDED, Happened, Line, Seen, follow
+from engine.client import Client, Json
+from engine.errors import FerrymanError
+from engine.model.names import TASK
+from engine.runtime.docker.client import Client as Docker
+from engine.runtime.docker.client import translated
+from engine.standalone.temporary import Running
+
+IMAGE = "ubuntu:mantic"
+#: What the stand-alone's own worker serves: it must take over work of a queue that is not its own.
+OTHER = "default"
+_QUEUE = "count"
+_LINES, _KILL_AFTER = 30, 10
+_TEXT = f"""\
+name: count to {_LINES}
+queue: {_QUEUE}
+image: {IMAGE}
+run: |
+  i=0
+  while [ $i -lt {_LINES} ]; do i=$((i + 1)); echo "line $i"; sleep 0.5; done
+retry: {{limit: 1}}
+"""
+_READY_SECONDS, _WHOLE_SECONDS, _END_SECONDS = 40.0, 150.0, 7.0
+_TETHER = os.path.join(setup_python.ROOT, "engine", "standalone", "tether.py")
+#: The new worker finds broker and rows by the stand-alone's data directory, not by what this shell has set.
+_FOREIGN = ("FERRYMAN_BROKER_URL", "FERRYMAN_DATABASE_URL", "FERRYMAN_API_URL", "FERRYMAN_CRASH_POINT")
+
+
+def play(running: Running, stage: contextlib.ExitStack) -> bool:
+    """Run the play on a stack that serves `OTHER`; True when every claim held. Raises Stop, FerrymanError."""
+    client = Client(running.url)
+    step = Step("", "a second worker, as anybody starts one: ")
+    worker = stage.enter_context(_worker(running.data_dir))
+    _wait_served(client, worker, running.data_dir)
+    step.done(f"celery -A engine worker -Q {_QUEUE} -c 1 (process {worker.pid})")
+    screen.say("")
+    for line in _TEXT.splitlines():
+        screen.say(f"    {line}", "faint")
+    screen.say("")
+    with _docker_events() as made:
+        task = client.submit(_TEXT.encode())
+        screen.say(f"POST /task  →  201  {task['id']}")
+        story = _Story(client, worker)
+        for update in _updates(client, task):
+            story.take(update)
+        story.task = client.task(task["id"])
+        return _say_checks(story, made)
+
+
+@contextlib.contextmanager
+def _worker(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A plain Celery worker in a process group of its own; gone at the end, whatever happens."""
+    words = [sys.executable, "-P", "-m", "celery", "-A", "engine", "worker", "-Q", _QUEUE, "-c", "1"]
+    environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
+    with _said(data_dir).open("wb") as out:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                _TETHER,
+                str(os.getpid()),
+                *words,
+                "-n",
+                f"{_QUEUE}-{os.getpid()}@%h",
+            ],
+            env=environment | {"FERRYMAN_DATA_DIR": str(data_dir), "NO_COLOR": "1"},
+            cwd=data_dir,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)
+            _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    # Its session is its own: the group holds nothing but it and what it started.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(_END_SECONDS)
+
+
+def _said(data_dir: Path) -> Path:
+    return data_dir / "second-worker.out"
+
+
+def _wait_served(client: Client, worker: subprocess.Popen[bytes], data_dir: Path) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while not any(q.get("name") == _QUEUE and q.get("subscribers") for q in client.queues()):
+        if worker.poll() is not None or time.monotonic() > deadline:
+            words = _said(data_dir).read_text("utf-8", "replace").strip()
+            raise Stop(f"\nthe second worker did not get ready:\n{words[-2000:]}", 1)
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _docker_events() -> Iterator[list[tuple[str, str, str]]]:
+    """(action, container, task) of all that Docker does with containers of tasks, from now on; it grows."""
+    docker, heard = Docker(os.environ.get("FERRYMAN_DOCKER_HOST", "")), list[tuple[str, str, str]]()
+    with translated("listening to Docker's events"):
+        stream = docker.api.events(decode=True, filters={"type": "container", "label": TASK})
+
+    def listen() -> None:
+        for event in stream:
+            actor = event.get("Actor", {})
+            heard.append(
+                (event.get("Action", ""), actor.get("ID", ""), actor.get("Attributes", {}).get(TASK, ""))
+            )
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        yield heard
+    finally:
+        docker.close()
+
+
+def _is_running(container: str) -> bool:
+    docker = Docker(os.environ.get("FERRYMAN_DOCKER_HOST", ""))
+    try:
+        with translated("looking at the container"):
+            return bool(docker.api.inspect_container(container)["State"]["Running"])
+    finally:
+        docker.close()
+
+
+def _updates(client: Client, task: Json) -> Iterator[object]:
+    """What happens to the task and to the nodes, in the order in which it is heard, until the task has ended."""
+    heard: queue.SimpleQueue[object] = queue.SimpleQueue()
+    for source in (follow(client, task), _of_nodes(client)):
+        threading.Thread(target=_pour, args=(source, heard), daemon=True).start()
+    deadline = time.monotonic() + _WHOLE_SECONDS
+    while True:
+        try:
+            update = heard.get(timeout=max(deadline - time.monotonic(), 0))
+        except queue.Empty:
+            raise Stop(f"\nthe task did not end within {_WHOLE_SECONDS:.0f} s", 1) from None
+        if isinstance(update, FerrymanError):
+            raise update
+        if update is None:
+            return
+        yield update
+
+
+def _of_nodes(client: Client) -> Iterator[object]:
+    for event in client.events():
+        if event.get("kind") == "node":
+            yield Happened(event)
+
+
+def _pour(source: Iterable[object], heard: queue.SimpleQueue[object]) -> None:
+    try:
+        for update in source:
+            heard.put(update)
+        heard.put(None)
+    except FerrymanError as exc:
+        heard.put(exc)
+
+
+@dataclass
+class _Story:
+    """Tells what happens, one fact a line, and kills the worker when so many lines were shown."""
+
+    client: Client
+    worker: subprocess.Popen[bytes]
+    task: Json = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    container: str = ""
+    killed_at: float | None = None
+    ran_on: bool = False
+    adopted_after: float | None = None
+    adopted_by: str = ""
+    ends: list[str] = field(default_factory=list)
+
+    def take(self, update: object) -> None:
+        """Show it."""
+        if isinstance(update, Line) and update.stream:
+            self.lines.append(update.text)
+            _tell(f"  {screen.log_line(update.text)}", "faint")
+            if len(self.lines) == _KILL_AFTER and self.killed_at is None:
+                self._kill()
+        elif isinstance(update, Seen):
+            self.task = update.task
+        elif isinstance(update, Happened):
+            self._happened(update.event)
+
+    def _happened(self, event: Json) -> None:
+        kind, to, reason = event.get("kind"), str(event.get("to") or ""), str(event.get("reason") or "")
+        if kind == "node" and to == "LAPSED":
+            _tell(f"node {_short(event)} LAPSED: {screen.harmless(reason)}", "warn")
+        elif kind == "repair" and self.killed_at is not None:
+            self.adopted_after = self.adopted_after or time.monotonic() - self.killed_at
+            self.adopted_by = self._queues_of(str(event.get("node") or ""))
+            _tell(screen.harmless(reason), "good")
+            _tell(f"by node {_short(event)}, which serves queue {self.adopted_by}", "good")
+            _tell(f"its log goes on after line {len(self.lines)}", "good")
+        elif kind == "task" and to:
+            self.ends += [to] if to in ENDED else []
+            _tell(to, "good" if to == "COMPLETED" else "bad" if to in ENDED else None)
+
+    def _queues_of(self, node_id: str) -> str:
+        found = next((node for node in self.client.nodes() if node.get("id") == node_id), {})
+        return ", ".join(found.get("queues") or ()) or "?"
+
+    def _kill(self) -> None:
+        self.task = self.client.task(self.task["id"])
+        self.container = next((str(k.get("containerId") or "") for k in self.task.get("links") or ()), "")
+        _tell(f"kill -9 of the worker, its whole process group {self.worker.pid}", "bad")
+        self.killed_at = time.monotonic()
+        _kill(self.worker)
+        self.ran_on = _is_running(self.container)
+        goes = "goes on: Docker says it runs" if self.ran_on else "does not run any more"
+        _tell(f"the worker is dead; container {self.container[:12]} {goes}", "warn")
+
+
+def _short(event: Json) -> str:
+    return str(event.get("node") or "?")[:8]
+
+
+def _tell(words: str, style: str | None = None) -> None:
+    screen.say(f"  {time.strftime('%H:%M:%S')}  {words}", style)
+
+
+def _say_checks(story: _Story, made: list[tuple[str, str, str]]) -> bool:
+    """Each claim with what was found; True when all hold."""
+    screen.say("")
+    checks = list(_checks(story, made))
+    for holds, words in checks:
+        screen.say(f"  {'✓' if holds else '✗'} {words}", "good" if holds else "bad")
+    return all(holds for holds, _ in checks)
+
+
+def _checks(story: _Story, made: list[tuple[str, str, str]]) -> Iterator[tuple[bool, str]]:
+    task = story.task
+    links = task.get("links") or []
+    last = str(links[0].get("containerId") or "") if len(links) == 1 else ""
+    _wait_for_end(made, task["id"])
+    born = [id for action, id, of in made if of == task["id"] and action == "create"]
+    started = [id for action, id, of in made if of == task["id"] and action == "start"]
+    yield story.worker.poll() == -signal.SIGKILL, "the worker died by kill -9, and was not started again"
+    yield story.ran_on, "its container ran on without it"
+    same = bool(last) and born == started == [last] and last == story.container
+    yield (
+        same,
+        f"the same container: Docker made {len(born)} and started {len(started)} for this task ({last[:12]})",
+    )
+    yield _whole(story.lines)
+    used, limit = (task.get("retry") or {}).get("attempts"), (task.get("retry") or {}).get("limit")
+    yield (
+        (used, task.get("attempt"), task.get("crashes")) == (0, 1, 1),
+        f"the retry is untouched: {used} of {limit} used, attempt {task.get('attempt')}; "
+        f"crashes of workers are counted apart: {task.get('crashes')}",
+    )
+    after = story.adopted_after
+    took = f"{after:.1f} s after the kill" if after is not None else "never"
+    yield after is not None, f"adopted {took}, by a worker of another queue ({story.adopted_by or 'none'})"
+    yield story.ends == ["COMPLETED"], f"the task ended once: {', '.join(story.ends) or 'never'}"
+
+
+def _whole(lines: list[str]) -> tuple[bool, str]:
+    wanted = [f"line {i}" for i in range(1, _LINES + 1)]
+    missing, doubled = len(set(wanted) - set(lines)), len(lines) - len(set(lines))
+    return (
+        lines == wanted,
+        f"{len(lines)} lines of {_LINES}: {missing} missing, {doubled} twice, {'in' if lines == wanted else 'not in'} order",
+    )
+
+
+def _wait_for_end(made: list[tuple[str, str, str]], task_id: str) -> None:
+    """Docker's events come a moment after what they tell of: wait for the end of the task's container."""
+    deadline = time.monotonic() + _END_SECONDS
+    while not any(action == "destroy" and of == task_id for action, _, of in made):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.05)
