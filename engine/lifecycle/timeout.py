@@ -11,13 +11,19 @@ from engine.store import nodes, tasks
 
 
 def timeout(site: Site, token: Token) -> bool:
-    """FAILED or the retry, when the attempt is past its bound and its node is LAPSED or LEFT."""
+    """FAILED or the retry, when the attempt is past its bound and its node is LAPSED or LEFT.
+
+    As with `restart`, each JOINING or LIVE node whose Docker answers has looked since that lapse: one that finds
+    the container takes it over and ends it by itself, so that no retry begins beside it.
+    """
     with site.db.begin() as c:
         task = locks.job_and_task(c, token.task_id)
         if task is None or task.token != token or task.node is None:
             return False
-        nodes.share(c, task.node)
-        if not tasks.end_lapsed(c, token):
+        former = nodes.share(c, task.node)
+        if former is None or former.lapse_no is None:
+            return False
+        if not tasks.end_lapsed(c, token, former.lapse_no):
             return False
         bound = schema.load(task.spec).timeout
         decision = ending.fail(c, task, f"timed out after {bound}, while its node was away", None)

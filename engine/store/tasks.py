@@ -203,7 +203,7 @@ def self_take_over(c: sa.Connection, token: Token, node_id: str) -> bool:
     )
 
 
-def _restartable(lapse_no: int) -> sa.ColumnElement[bool]:
+def _found_by_nobody(lapse_no: int) -> sa.ColumnElement[bool]:
     """Its node ended with this lapse, and every node that could find its containers has looked since."""
     blocking = sa.exists().where(
         nodes.c.state.in_(_LIVING), nodes.c.docker_ok.is_(True), nodes.c.looked < lapse_no
@@ -216,7 +216,7 @@ def _restartable(lapse_no: int) -> sa.ColumnElement[bool]:
 
 def may_restart(c: sa.Connection, token: Token, lapse_no: int) -> bool:
     """restart's guard, asked before a poison pill is given up."""
-    return c.scalar(sa.select(sa.literal(1)).where(_restartable(lapse_no)), _by(token)) is not None
+    return c.scalar(sa.select(sa.literal(1)).where(_found_by_nobody(lapse_no)), _by(token)) is not None
 
 
 def restart(c: sa.Connection, token: Token, lapse_no: int, crashes: int) -> bool:
@@ -224,7 +224,7 @@ def restart(c: sa.Connection, token: Token, lapse_no: int, crashes: int) -> bool
     return _changed(
         c,
         tasks.update()
-        .where(_restartable(lapse_no))
+        .where(_found_by_nobody(lapse_no))
         .values(**_sent_again(), delivery=tasks.c.delivery + 1, crashes=crashes, result=None),
         _by(token),
     )
@@ -266,15 +266,15 @@ def keep_result(c: sa.Connection, token: Token, result: str) -> bool:
     return _changed(c, _KEEP, _by(token, result=result))
 
 
-def end_lapsed(c: sa.Connection, token: Token) -> bool:
-    """The guard of a time-out by the reconciler: its time is over and its node is LAPSED or LEFT."""
+def end_lapsed(c: sa.Connection, token: Token, lapse_no: int) -> bool:
+    """The guard of a time-out by the reconciler: its time is over, its node is gone, and nobody found it."""
     overdue = sa.exists().where(
         attempts.c.task_id == tasks.c.id,
         attempts.c.attempt == tasks.c.attempt,
         attempts.c.started_at + tasks.c.timeout_ms <= now_ms(),
     )
-    found = c.scalar(sa.select(sa.literal(1)).where(_RUNNING, _owner_in(GONE), overdue), _by(token))
-    return found is not None
+    found = sa.select(sa.literal(1)).where(_found_by_nobody(lapse_no), overdue)
+    return c.scalar(found, _by(token)) is not None
 
 
 def cancel(c: sa.Connection, task_id: str) -> bool:

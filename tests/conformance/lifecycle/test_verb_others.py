@@ -173,6 +173,26 @@ def test_a_beating_nodes_attempt_is_its_own_to_end(world: World, state: NodeStat
         assert not timeout(world.site, token)
 
 
+@pytest.mark.parametrize("state", [NodeState.JOINING, NodeState.LIVE])
+def test_a_node_that_has_not_looked_blocks_a_time_out(world: World, state: NodeState) -> None:
+    token = _overdue(world, retry=Retry(limit=1))
+    world.in_state("n2", state)
+    number = world.lapse("n1")
+    nodes.looked(world.site, "n2", number - 1)
+    with world.unchanged():
+        assert not timeout(world.site, token)
+    nodes.looked(world.site, "n2", number)
+    assert timeout(world.site, token)
+
+
+def test_a_node_whose_docker_is_silent_blocks_no_time_out(world: World) -> None:
+    token = _overdue(world)
+    world.live("n2")
+    nodes.docker_silent(world.site, "n2")
+    world.lapse("n1")
+    assert timeout(world.site, token)
+
+
 def test_an_attempt_whose_time_is_not_over_goes_on(world: World) -> None:
     token = world.confirmed(timeout="10s").token
     endless = world.confirmed().token
