@@ -271,10 +271,8 @@ def _checks(story: _Story, made: list[tuple[str, str, str]]) -> Iterator[tuple[b
     yield story.worker.poll() == -signal.SIGKILL, "the worker died by kill -9, and was not started again"
     yield story.ran_on, "its container ran on without it"
     same = bool(last) and born == started == [last] and last == story.container
-    yield (
-        same,
-        f"the same container: Docker made {len(born)} and started {len(started)} for this task ({last[:12]})",
-    )
+    counts = f"made {len(born)} and started {len(started)} for this task"
+    yield same, f"the same container: Docker {counts} ({last[:12]})"
     yield _whole(story.lines)
     used, limit = (task.get("retry") or {}).get("attempts"), (task.get("retry") or {}).get("limit")
     yield (
@@ -291,10 +289,8 @@ def _checks(story: _Story, made: list[tuple[str, str, str]]) -> Iterator[tuple[b
 def _whole(lines: list[str]) -> tuple[bool, str]:
     wanted = [f"line {i}" for i in range(1, _LINES + 1)]
     missing, doubled = len(set(wanted) - set(lines)), len(lines) - len(set(lines))
-    return (
-        lines == wanted,
-        f"{len(lines)} lines of {_LINES}: {missing} missing, {doubled} twice, {'in' if lines == wanted else 'not in'} order",
-    )
+    order = "in order" if lines == wanted else "not in order"
+    return lines == wanted, f"{len(lines)} lines of {_LINES}: {missing} missing, {doubled} twice, {order}"
 
 
 def _wait_for_end(made: list[tuple[str, str, str]], task_id: str) -> None:
