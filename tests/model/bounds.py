@@ -14,23 +14,24 @@ _APART: dict[str, Any] = {"nodes": (1, 2)}
 _THREE: dict[str, Any] = {"nodes": (1, 1, 2), "slots": (1, 2, 3)}
 _KLD = ("kill", "lapse", "host")
 
-#: What `python -m tests.model` explores.
+#: What `python -m tests.model` explores; the largest last, for they are begun first.
 CLEAN = (
     Bound("outbox", faults=0, consume=True, clean=True, **_ALONE),
     Bound("byhand", links=2, faults=2, kinds=("hand", "wipe", "stray"), **_ALONE),
-    Bound("cancel", cancels=1, clean=True),
-    Bound("sweep", cancels=1, clean=True, fine=True),
-    Bound("retry", fail=True, clean=True),
-    Bound("slots", links=2, kinds=("kill", "lapse", "stray"), **_THREADS),
     Bound("links3", links=3, faults=0, **_THREADS),
+    Bound("late1", kinds=("kill", "leave"), timeout=True, **_ALONE),
+    Bound("late", kinds=_KLD, timeout=True, **_APART),
+    Bound("cancel", cancels=1, clean=True),
+    Bound("retry", fail=True, clean=True),
     Bound("drain", faults=2, kinds=("leave", "kill"), max_crashes=3, **_THREADS),
-    Bound("adopt", faults=2, max_crashes=3),
+    Bound("slots", links=2, kinds=("kill", "lapse", "stray"), **_THREADS),
+    Bound("hasty", links=2, kinds=("kill", "lapse"), hasty=True, **_THREADS),
+    Bound("retry2", kinds=_KLD, fail=True, **_APART),
+    Bound("docker", faults=2, kinds=("docker", "kill"), **_APART),
+    Bound("sweep", cancels=1, clean=True, fine=True),
     Bound("hand", links=2, faults=2, kinds=("kill", "hand")),
     Bound("join", kinds=("kill", "lapse", "leave"), absent=(2,), **_THREE),
-    Bound("docker", faults=2, kinds=("docker", "kill"), **_APART),
-    Bound("retry2", kinds=_KLD, fail=True, **_APART),
-    Bound("late", kinds=_KLD, timeout=True, **_APART),
-    Bound("hasty", links=2, kinds=("kill", "lapse"), hasty=True, **_THREADS),
+    Bound("adopt", faults=2, max_crashes=3),
 )
 #: The larger ones; with --more.
 MORE = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.model import mutants
-from tests.model.state import ENDED, Bound, State, Thing, Volume, born
+from tests.model.state import DATA, ENDED, Bound, State, Thing, Volume, born
 
 
 def removal_error(bound: Bound, s: State, dm: int, thing: Thing | None, by: Any = ()) -> str:
@@ -59,7 +59,7 @@ def _runs_error(bound: Bound, s: State) -> str:
     runs = [(dm, box) for dm, d in enumerate(s.daemons, 1) for box in d.boxes if box.state == "running"]
     for j, (dm, box) in enumerate(runs):
         volume = s.volume(dm, box.attempt, box.origin)
-        if box.link > 0 and (volume is None or volume.kind != "data"):
+        if box.link > 0 and (volume is None or volume.kind != DATA):
             return "I4 a later link runs on an empty volume"
         current = row.state == "RUNNING" and box[:2] == (row.attempt, row.origin)
         if row.state not in ENDED and not current and bound.living(s, dm):

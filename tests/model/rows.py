@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.model import mutants
 from tests.model.moves import Moves
 from tests.model.mutants import holds
-from tests.model.state import ENDED, LIVING, RETRIES, Row
+from tests.model.state import DATA, ENDED, LIVING, RETRIES, Row
 
 
 class RowMoves(Moves):
@@ -96,7 +96,7 @@ class RowMoves(Moves):
         row, daemon = self.row, self.s.daemons[dm - 1]
         run = (row.attempt, row.origin)
         started = any(b[:2] == run and b.state in ("running", "0", "1") for b in daemon.boxes)
-        return started or (*run, "data") in daemon.volumes
+        return started or (*run, DATA) in daemon.volumes
 
     def _timeout(self) -> None:
         """The reconciler ends an attempt whose time is over and whose node is gone."""

@@ -77,12 +77,17 @@ class Box(NamedTuple):
         return self.state in ("0", "1")
 
 
+#: What a volume is: made by Docker itself, without labels; made by us; with a link's data in it. Numbers, since
+#: states are sorted, and a volume stands beside containers there.
+AUTO, MADE, DATA = range(3)
+
+
 class Volume(NamedTuple):
-    """A volume: auto (made by Docker itself, without labels), made, or data (a link wrote into it)."""
+    """A volume: AUTO, MADE or DATA."""
 
     attempt: int
     origin: int
-    kind: str
+    kind: int
 
 
 Thing = Box | Volume

@@ -10,7 +10,7 @@ from tests.model.moves import hand_over
 from tests.model.mutants import holds
 from tests.model.promises import removal_error
 from tests.model.rows import RowMoves, ended_badly
-from tests.model.state import ENDED, RETRIES, Act, Box, Volume, born, put, swap
+from tests.model.state import AUTO, ENDED, MADE, RETRIES, Act, Box, Volume, born, put, swap
 
 #: The steps that ask Docker.
 DOCKER = frozenset(
@@ -105,7 +105,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
     def _volume(self, act: Act) -> None:
         daemons = self.s.daemons
         if not self.s.volume(self.dm, act.attempt, act.origin):
-            daemons = swap(daemons, self.dm, None, Volume(act.attempt, act.origin, "made"))
+            daemons = swap(daemons, self.dm, None, Volume(act.attempt, act.origin, MADE))
         self.to(f"creates volume {act.attempt, act.origin}", act.at("create"), daemons=daemons)
 
     def _create(self, act: Act) -> None:
@@ -118,7 +118,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
         by = 10 * act.delivery + self.slot + 1 if two_threads else act.delivery  # an id of its own
         daemons = swap(s.daemons, self.dm, None, Box(*name, by, "created"))
         if not s.volume(self.dm, *name[:2]):  # Docker makes it, without our label
-            daemons = swap(daemons, self.dm, None, Volume(*name[:2], "auto"))
+            daemons = swap(daemons, self.dm, None, Volume(*name[:2], AUTO))
         unconfirmed = "start" if mutants.planted == "no-confirm" else "confirm"
         then = act.at("check" if act.link else unconfirmed, (by,))
         return self.to(f"CREATES {name} by {by}", then, daemons=daemons)
@@ -126,7 +126,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
     def _check(self, act: Act) -> None:
         """After create: nobody can remove the volume any more."""
         volume = self.s.volume(self.dm, act.attempt, act.origin)
-        if volume and volume.kind == "auto" and mutants.planted != "no-volume-check":
+        if volume and volume.kind == AUTO and mutants.planted != "no-volume-check":
             return self.to("finds the former links' volume gone", act.at("undo", (*act.known, 1)))
         then = "start" if mutants.planted == "no-confirm" else "confirm"
         return self.to("finds the volume there", act.at(then, act.known))

@@ -8,7 +8,7 @@ from tests.model import mutants
 from tests.model.adopter import PASS
 from tests.model.moves import Moves
 from tests.model.promises import is_dead, removal_error
-from tests.model.state import BEATING, ENDED, Node, Thing, Volume, put, swap
+from tests.model.state import BEATING, DATA, ENDED, Node, Thing, Volume, put, swap
 
 
 def lapsed_from(state: str) -> str:
@@ -103,7 +103,7 @@ class WorldMoves(Moves):
             daemons = swap(s.daemons, dm, box, box._replace(state="0"))
             volume = s.volume(dm, *box[:2])
             if box.link == 0 and volume:
-                daemons = swap(daemons, dm, volume, volume._replace(kind="data"))
+                daemons = swap(daemons, dm, volume, volume._replace(kind=DATA))
             self.add(f"container {tuple(box)} ends with 0", daemons=daemons)
             if self.bound.fail:
                 failed = swap(s.daemons, dm, box, box._replace(state="1"))
