@@ -26,7 +26,6 @@ CLEAN = (
     Bound("drain", faults=2, kinds=("leave", "kill"), max_crashes=3, **_THREADS),
     Bound("slots", links=2, kinds=("kill", "lapse", "stray"), **_THREADS),
     Bound("hasty", links=2, kinds=("kill", "lapse"), hasty=True, **_THREADS),
-    Bound("retry2", kinds=_KLD, fail=True, **_APART),
     Bound("docker", faults=2, kinds=("docker", "kill"), **_APART),
     Bound("sweep", cancels=1, clean=True, fine=True),
     Bound("hand", links=2, faults=2, kinds=("kill", "hand")),
@@ -35,6 +34,7 @@ CLEAN = (
 )
 #: The larger ones; with --more.
 MORE = (
+    Bound("retry2", kinds=_KLD, fail=True, **_APART),
     Bound("cancel3", kinds=_KLD, cancels=1, **_THREE),
     Bound("twins", faults=2, kinds=("kill",), reconcilers=2, max_crashes=3, **_APART),
     Bound("host", faults=2, kinds=("host", "lapse"), max_crashes=3, **_APART),
