@@ -1,0 +1,132 @@
+"""kill -9 of a worker's process group: another, or the next, goes on with the same containers."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.model.states import LinkState, TaskState
+from engine.runtime.docker.client import Client
+from tests.support.counting import assert_whole, counting, repairs, seconds_from, under_way
+from tests.support.docker_daemon import BUSYBOX, Daemon, second_daemon_possible
+from tests.support.fleet import Fleet
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.docker
+
+#: Promised with a lease of 1 s: 4 s; the rest is for a machine under load.
+LONGEST_SECONDS = 10
+
+CHAIN = """
+name: chain
+image: busybox:1.36
+run: "echo main; sleep 3; echo main done"
+pre:
+  - {name: before, image: "busybox:1.36", run: "echo pre; sleep 3; echo pre done"}
+post:
+  - {name: after, image: "busybox:1.36", run: "echo post; sleep 3; echo post done"}
+retry: {limit: 0}
+"""
+ALL_SAID = "pre\npre done\nmain\nmain done\npost\npost done\n"
+
+
+def test_a_full_worker_of_another_queue_adopts_and_counts_it_as_a_slot(
+    sqlite_fleet: Fleet,
+) -> None:
+    fleet = sqlite_fleet
+    doomed = fleet.worker("-c", "1")
+    full = fleet.worker("-Q", "other", "-c", "1")
+    (its_own,) = fleet.submit(counting(40, "other"))
+    (task_id,) = fleet.submit(counting(90))
+    own_container, container = under_way(fleet, its_own), under_way(fleet, task_id)
+    (waiting,) = fleet.submit(counting(1, "other"))
+    killed = time.time()
+    doomed.kill()
+    (adopted,) = wait_until(lambda: repairs(fleet, task_id), 30)
+    assert seconds_from(killed, adopted) < LONGEST_SECONDS
+    assert {n.id: n.name for n in fleet.nodes()}[adopted.node or ""] == full.name
+    fleet.ended([its_own, task_id, waiting], 60)
+    assert_whole(fleet, its_own, 40, own_container)
+    assert_whole(fleet, task_id, 90, container)
+    assert (fleet.task(task_id).crashes, fleet.task(its_own).crashes) == (1, 0)
+    assert _at(fleet, waiting, TaskState.RUNNING) >= _at(fleet, task_id, TaskState.COMPLETED), (
+        "what it adopted fills its slot"
+    )
+
+
+def _at(fleet: Fleet, task_id: str, state: TaskState) -> int:
+    return min(e.time for e in fleet.events(task_id) if e.kind == "task" and e.to_state == state)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_worker_that_is_started_again_goes_on_in_pre_main_and_post(fleet: Fleet, index: int) -> None:
+    doomed = fleet.worker("-c", "1")
+    (task_id,) = fleet.submit(CHAIN)
+    said = ("pre\n", "main\n", "post\n")[index]
+    wait_until(lambda: said in fleet.log(task_id), 40)
+    before = [link.container_id for link in fleet.links(task_id)]
+    doomed.kill()
+    fleet.worker("-c", "1")
+    (task,) = fleet.ended([task_id], 60)
+    assert (task.state, task.attempt, task.crashes, task.origin) == (TaskState.COMPLETED, 1, 1, 1), task.error
+    after = [link.container_id for link in fleet.links(task_id)]
+    assert after[: index + 1] == before[: index + 1], "what ran or had run is not run again"
+    assert fleet.log(task_id) == ALL_SAID
+
+
+@pytest.mark.long
+def test_a_crash_between_two_links_repeats_neither(fleet: Fleet) -> None:
+    doomed = fleet.worker("-c", "1", FERRYMAN_CRASH_POINT="finish.committed")
+    fleet.worker("-Q", "other", "-c", "1")
+    (task_id,) = fleet.submit(CHAIN)
+    assert doomed.process.wait(40) == -9
+    ended = [link.container_id for link in fleet.links(task_id) if link.state is LinkState.ENDED]
+    (task,) = fleet.ended([task_id], 60)
+    assert (task.state, task.attempt, task.crashes, task.origin) == (TaskState.COMPLETED, 1, 1, 1), task.error
+    assert [link.container_id for link in fleet.links(task_id)][: len(ended)] == ended
+    assert fleet.log(task_id) == ALL_SAID
+
+
+@pytest.mark.long
+def test_what_ended_while_no_worker_was_there_is_collected(fleet: Fleet) -> None:
+    doomed = fleet.worker("-c", "1")
+    (task_id,) = fleet.submit(counting(40))
+    container = under_way(fleet, task_id)
+    doomed.kill()
+    wait_until(lambda: [t.state for t in fleet.left_over() if t.kind == "container"] == ["exited"], 30)
+    fleet.worker("-c", "1")
+    fleet.ended([task_id], 40)
+    assert_whole(fleet, task_id, 40, container)
+
+
+@pytest.mark.long
+def test_a_host_that_stays_away_costs_a_new_start_and_its_container_goes_when_it_is_back(
+    sqlite_fleet: Fleet, tmp_path: Path
+) -> None:
+    if not second_daemon_possible():
+        pytest.skip("a second dockerd needs root, dockerd and ip")
+    fleet, folder = sqlite_fleet, tmp_path / "far"
+    folder.mkdir()
+    with Daemon(folder, live_restore=True) as far:
+        saved = subprocess.run(["docker", "save", BUSYBOX], capture_output=True, check=True, timeout=60)
+        load = ["docker", "-H", far.host, "load"]
+        subprocess.run(load, input=saved.stdout, check=True, timeout=60, capture_output=True)
+        lost = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST=far.host)
+        (task_id,) = fleet.submit(counting(300))
+        old = under_way(fleet, task_id)
+        fleet.worker("-c", "1")
+        killed = time.time()
+        lost.kill()
+        (again,) = wait_until(lambda: repairs(fleet, task_id, "starts again"), 40)
+        assert seconds_from(killed, again) < 3 + LONGEST_SECONDS
+        wait_until(lambda: fleet.task(task_id).state is TaskState.RUNNING, 20)
+        assert [c["Id"] for c in Client(far.host).api.containers(all=True)] == [old], "nobody could reach it"
+        fleet.worker("-Q", "far", "-c", "1", FERRYMAN_DOCKER_HOST=far.host)
+        wait_until(lambda: not Client(far.host).api.containers(all=True), 20)
+        (task,) = fleet.ended([task_id], 90)
+        assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 1), task.error
+        assert not repairs(fleet, task_id), "the old container is nobody's"

@@ -1,0 +1,109 @@
+"""Lapses that are none, and a worker that comes back after its own: who is fenced, and that nobody else is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.model.states import NodeState
+from tests.support.counting import assert_whole, counting, repairs, seconds_from, under_way
+from tests.support.databases import running_postgres
+from tests.support.docker_daemon import BUSYBOX, require_docker
+from tests.support.fleet import Fleet, a_fleet
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.docker
+
+#: Promised with a lease of 1 s: 4 s; the rest is for a machine under load.
+LONGEST_SECONDS = 10
+
+
+@pytest.mark.parametrize("lines", [80, pytest.param(30, marks=pytest.mark.long)])
+def test_a_worker_that_slept_through_its_lease_is_fenced_and_serves_again(
+    sqlite_fleet: Fleet, lines: int
+) -> None:
+    fleet = sqlite_fleet
+    sleeper = fleet.worker("-c", "1")
+    other = fleet.worker("-Q", "other", "-c", "1")
+    (task_id,) = fleet.submit(counting(lines))
+    container = under_way(fleet, task_id)
+    (former,) = [node for node in fleet.nodes() if node.name == sleeper.name]
+    os.killpg(sleeper.process.pid, signal.SIGSTOP)
+    stopped = time.time()
+    (adopted,) = wait_until(lambda: repairs(fleet, task_id), 30)
+    assert seconds_from(stopped, adopted) < LONGEST_SECONDS
+    assert {n.id: n.name for n in fleet.nodes()}[adopted.node or ""] == other.name
+    if lines == 30:
+        fleet.ended([task_id], 40)  # it wakes when all is over
+    os.killpg(sleeper.process.pid, signal.SIGCONT)
+    wait_until(lambda: _live(fleet, sleeper.name) - {former.id}, 30)
+    fleet.ended([task_id], 40)
+    assert_whole(fleet, task_id, lines, container)
+    assert fleet.task(task_id).crashes == 1
+    assert len(repairs(fleet, task_id, "")) == 1, "taken over once, by one"
+    (again,) = fleet.submit(counting(1))
+    (served,) = fleet.ended([again], 30)
+    assert served.crashes == 0
+    assert f"node {former.id[:8]} was fenced" in sleeper.said()
+    wait_until(lambda: not fleet.left_over(), 20)
+
+
+def _live(fleet: Fleet, name: str) -> set[str]:
+    return {node.id for node in fleet.nodes() if node.name == name and node.state is NodeState.LIVE}
+
+
+@pytest.mark.long
+def test_a_database_away_for_longer_than_the_lease_costs_five_tasks_nothing(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    require_docker(BUSYBOX)
+    with running_postgres() as server, a_fleet(tmp_path, server.new(), redis_server) as fleet:
+        fleet.worker("-c", "3")
+        fleet.worker("-c", "3")
+        ids = fleet.submit(counting(150), 5)
+        containers = {task_id: under_way(fleet, task_id) for task_id in ids}
+        server.stop()
+        time.sleep(6 * fleet.settings.lease_seconds)
+        server.start()
+        fleet.ended(ids, 60)
+        for task_id in ids:
+            assert_whole(fleet, task_id, 150, containers[task_id])
+            assert fleet.task(task_id).crashes == 0
+            assert not repairs(fleet, task_id, "adopted")
+            assert not repairs(fleet, task_id, "starts again")
+        assert [node.state for node in fleet.nodes()] == [NodeState.LIVE] * 2, "nobody was fenced"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("jump", ["+1h", "-1h"])
+def test_a_wall_clock_that_jumps_an_hour_lapses_nobody(
+    sqlite_fleet: Fleet, tmp_path: Path, jump: str
+) -> None:
+    library = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+    if library is None:
+        pytest.skip("libfaketime is not installed: apt-get install libfaketime")
+    clock = tmp_path / "clock"
+    clock.write_text("+0\n")
+    fleet = sqlite_fleet
+    jumping = fleet.worker(
+        "-c",
+        "1",
+        LD_PRELOAD=str(library),
+        FAKETIME_TIMESTAMP_FILE=str(clock),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+    )
+    fleet.worker("-Q", "other", "-c", "1")
+    (task_id,) = fleet.submit(counting(100))
+    container = under_way(fleet, task_id)
+    clock.write_text(f"{jump}\n")
+    fleet.ended([task_id], 60)
+    assert_whole(fleet, task_id, 100, container)
+    assert not repairs(fleet, task_id, "")
+    assert [node.state for node in fleet.nodes()] == [NodeState.LIVE] * 2
+    assert jumping.process.poll() is None
