@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -194,3 +197,46 @@ def test_the_killed_worker_of_the_demo_costs_nothing(tmp_path: Path) -> None:
     assert kill < lapse < adoption < end
     assert re.search(r"adopted \d+\.\d s after the kill, by a worker of another queue \(default\)", screen)
     assert "Nothing is left running." in screen
+
+
+TRUE_STORY: dict[str, Any] = {
+    "lines": [f"line {i}" for i in range(1, 31)],
+    "container": "c1",
+    "ran_on": True,
+    "adopted_after": 5.2,
+    "ends": ["COMPLETED"],
+    "attempt": 1,
+    "made": ["c1"],
+    "status": -9,
+}
+
+
+@pytest.mark.parametrize(
+    ("lie", "broken"),
+    [
+        ({}, 0),
+        ({"lines": [f"line {i}" for i in range(1, 31) if i != 11]}, 1),
+        ({"lines": [f"line {i}" for i in (*range(1, 12), *range(11, 31))]}, 1),
+        ({"made": ["c1", "c2"]}, 1),
+        ({"container": "c0"}, 1),
+        ({"ran_on": False}, 1),
+        ({"adopted_after": None}, 1),
+        ({"attempt": 2}, 1),
+        ({"ends": ["FAILED"]}, 1),
+        ({"status": None}, 1),
+    ],
+)
+def test_the_demo_admits_each_claim_that_did_not_hold(
+    lie: dict[str, Any], broken: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "deploy"))
+    demo_kill = importlib.import_module("demo_kill")
+    facts = TRUE_STORY | lie
+    task = {"id": "t", "attempt": facts["attempt"], "crashes": 1, "retry": {"limit": 1, "attempts": 0}}
+    task["links"] = [{"containerId": "c1"}]
+    told = {name: facts[name] for name in ("lines", "container", "ran_on", "adopted_after", "ends")}
+    worker = SimpleNamespace(poll=lambda: facts["status"])
+    story = demo_kill._Story(client=None, worker=worker, task=task, adopted_by="default", **told)
+    made = [(action, id, "t") for id in facts["made"] for action in ("create", "start", "destroy")]
+    assert demo_kill._say_checks(story, made) is (broken == 0)
+    assert capsys.readouterr().out.count("✗") == broken
