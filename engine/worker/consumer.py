@@ -131,6 +131,7 @@ class Window(bootsteps.StartStopStep):
             can_consume = channel.qos.can_consume
             # A BRPOP under way must be read: kombu keeps what it popped in no list until then.
             channel.qos.can_consume = lambda: bool(channel._in_poll) or can_consume()
+            drop_garbage(channel)
 
         def consume(no_ack: Any = None) -> None:
             # Before the node was ever LIVE its own queue is empty; a BRPOP on it alone, once sent, would keep
@@ -208,6 +209,28 @@ class Window(bootsteps.StartStopStep):
             if self.redis:
                 self._missed.append((self._settle, request, requeue))
             self._broken(consumer, exc)
+
+
+def drop_garbage(channel: Any) -> None:
+    """Let what is no message of Celery's in a Redis list be said and dropped; kombu would end the worker.
+
+    The rows lose nothing: if a task's message was spoilt, it is sent again when it is overdue.
+    """
+    read = channel.handlers["BRPOP"]
+
+    def read_sturdily(**options: Any) -> Any:
+        known = set(channel.qos._delivered)
+        try:
+            return read(**options)
+        # What parsing raises; a lost connection is none of these.
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as exc:
+            log.error("a message that cannot be read is dropped: %r", exc)
+            # One that was counted already must not keep a slot for ever.
+            for tag in set(channel.qos._delivered) - known:
+                channel.basic_reject(tag, requeue=False)
+            return None
+
+    channel.handlers["BRPOP"] = read_sturdily
 
 
 class LateRequest(Request):
