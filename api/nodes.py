@@ -1,10 +1,21 @@
-"""Nodes: the worker processes."""
+"""Nodes: the worker processes, and how one is drained."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from api import answers
 from api.house import House, here
+from api.problem import Refused
+from engine.errors import Ambiguous, NotFound
+from engine.lifecycle import nodes as verbs
+from engine.lifecycle.site import Site
+from engine.model.records import Node
+from engine.model.states import NodeState
 from engine.store import nodes
+
+_GONE = (NodeState.LEFT, NodeState.LAPSED)
+_KNOWN = 1000
 
 
 def list_nodes() -> list[answers.Json]:
@@ -12,7 +23,39 @@ def list_nodes() -> list[answers.Json]:
     return find(here())
 
 
+def drain_node(id: str) -> answers.Json:
+    """Have a node take nothing new, carry on what it has, and leave. Asked again, it changes nothing."""
+    house = here()
+    return drain(house, id)
+
+
 def find(house: House) -> list[answers.Json]:
     """The answers for the newest 200 nodes."""
     with house.db.read() as c:
         return [answers.node(node) for node in nodes.recent(c)]
+
+
+def drain(house: House, id: str) -> answers.Json:
+    """The node after it. Raises NotFound, Ambiguous, and Refused (409) for one that has ended."""
+    with house.db.read() as c:
+        node = pick(nodes.recent(c, _KNOWN), id)
+    if node.state is not NodeState.LEAVING and node.state not in _GONE:
+        verbs.drain(Site(house.db, house.settings, house.installation), node.id)
+    with house.db.read() as c:
+        after = nodes.get(c, node.id) or node
+    if node.state in _GONE or after.state is NodeState.LAPSED:
+        what = f"node {node.id} ({node.name}) is {after.state} already"
+        raise Refused(409, what, "there is nothing to drain; `ferryman nodes` lists those that live")
+    return answers.node(after)
+
+
+def pick(known: Sequence[Node], asked: str) -> Node:
+    """The node that an id, a name, or a beginning of either means; one that beats before one that ended."""
+    for some in ([n for n in known if n.state not in _GONE], known):
+        exact = [n for n in some if asked in (n.id, n.name)]
+        fits = exact or [n for n in some if n.id.startswith(asked) or n.name.startswith(asked)]
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            raise Ambiguous("node", asked)
+    raise NotFound("node", asked)

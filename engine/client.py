@@ -124,6 +124,10 @@ class Client:
         """The workers: id, name, state, queues, slots, daemon."""
         return _items(self._any("GET", "/nodes"))
 
+    def drain(self, node: str) -> Json:
+        """Drain a node by id, name or a beginning of either; the node after it. ApiError 404, 409."""
+        return self._json("PUT", f"/nodes/{quote(node, safe='')}/drain")
+
     def queues(self) -> list[Json]:
         """The queues: name, waiting, running, subscribers (live nodes that serve it)."""
         return _items(self._any("GET", "/queues"))

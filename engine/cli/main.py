@@ -21,6 +21,8 @@ COMMANDS = {
     "show": ("jobs", "Show one task or job with its links and attempts."),
     "cancel": ("jobs", "Cancel a task or job."),
     "validate": ("validate", "Check a file as the API would, without sending it."),
+    "nodes": ("nodes", "List the workers."),
+    "drain": ("nodes", "Have a worker finish what it has and leave."),
     "doctor": ("doctor", "Check Docker, broker, database and queues, each with its remedy."),
     "api": ("processes", "Run the API alone."),
     "db": ("db", "Prepare the database: db upgrade."),

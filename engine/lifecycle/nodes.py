@@ -19,6 +19,8 @@ class BeatAnswer:
     fenced: bool
     #: task id -> (state, attempt, delivery).
     hands: dict[str, tuple[TaskState, int, int]]
+    #: The node is LEAVING: somebody drains it.
+    leaving: bool = False
 
 
 def join(site: Site, node: Node) -> None:
@@ -48,10 +50,12 @@ def beat(site: Site, node_id: str, task_ids: Sequence[str]) -> BeatAnswer:
     0 rows mean fenced. An error (StoreUnavailable) means nothing: the beat is tried again.
     """
     with site.db.begin() as c:
-        if not nodes.raise_beat(c, node_id):
+        state = nodes.raise_beat(c, node_id)
+        if state is None:
             return BeatAnswer(True, {})
         found = tasks.states(c, task_ids)
-        return BeatAnswer(False, {id: (state, a, d) for id, (state, a, d, _) in found.items()})
+        hands = {id: (state, a, d) for id, (state, a, d, _) in found.items()}
+        return BeatAnswer(False, hands, leaving=state is NodeState.LEAVING)
 
 
 def lapse(site: Site, seen: Node) -> bool:

@@ -43,6 +43,8 @@ class Command:
     environment: Mapping[str, str]
     directory: Path
     descriptors: tuple[int, ...] = ()
+    #: Exit 0 is its own wish (a drained worker): it is not started again.
+    may_leave: bool = False
 
 
 @dataclass
@@ -61,6 +63,7 @@ class Child:
     restarts: int = 0
     _process: subprocess.Popen[bytes] | None = None
     _began: float = 0.0
+    _left: bool = False
     _pause: float = FIRST_PAUSE_SECONDS
     _due: float = 0.0
     _last: deque[str] = field(default_factory=lambda: deque(maxlen=8))
@@ -106,7 +109,14 @@ class Child:
                 self.start()
             return
         code = self._process.poll()
-        if code is None:
+        if code is None or self._left:
+            return
+        if code == 0 and self.command.may_leave:
+            self._left = True
+            self._finish_reading()
+            self.say(
+                self.name, "left in order (drained, or told to stop): it stays down until the next start"
+            )
             return
         if now - self._began > CALM_SECONDS:
             self._pause = FIRST_PAUSE_SECONDS

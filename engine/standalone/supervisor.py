@@ -146,7 +146,9 @@ class Supervisor:
         self, name: str, words: tuple[str, ...], environment: dict[str, str], fds: tuple[int, ...] = ()
     ) -> Child:
         child = Child(
-            Command(name, words, environment, self.settings.path, fds), self._say, self.plan.verbose
+            Command(name, words, environment, self.settings.path, fds, may_leave=name.startswith("worker/")),
+            self._say,
+            self.plan.verbose,
         )
         self.children.append(child)
         return child

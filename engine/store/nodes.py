@@ -75,16 +75,15 @@ def recent(c: sa.Connection, limit: int = 200) -> list[Node]:
     return [_record(row) for row in rows]
 
 
-def raise_beat(c: sa.Connection, node_id: str) -> bool:
-    """beat + 1; False: this node was fenced."""
-    return (
-        c.execute(
-            nodes.update()
-            .where(nodes.c.id == node_id, nodes.c.state.in_(_BEATING))
-            .values(beat=nodes.c.beat + 1, seen_at=now_ms())
-        ).rowcount
-        == 1
+def raise_beat(c: sa.Connection, node_id: str) -> NodeState | None:
+    """beat + 1, and the state in which the node beats; None: this node was fenced."""
+    state = c.scalar(
+        nodes.update()
+        .where(nodes.c.id == node_id, nodes.c.state.in_(_BEATING))
+        .values(beat=nodes.c.beat + 1, seen_at=now_ms())
+        .returning(nodes.c.state)
     )
+    return None if state is None else NodeState(state)
 
 
 def next_lapse(c: sa.Connection) -> int:

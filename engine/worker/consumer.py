@@ -147,7 +147,8 @@ class Window(bootsteps.StartStopStep):
 
     def free(self) -> int:
         """Messages that may be in hand now."""
-        if not self.here.live or self.here.leaving.is_set():
+        here = self.here
+        if not here.live or here.leaving.is_set() or here.draining.is_set():
             return 0
         channel = self.c.task_consumer.channel
         gone = sum(self.each or request._message.channel is not channel for request in self.hand)

@@ -57,6 +57,8 @@ class Here:
     window: Intake | None = None
     #: Set when the process begins to leave: nothing is claimed or adopted any more.
     leaving: threading.Event = field(default_factory=threading.Event)
+    #: The node is drained: it takes nothing new and carries on what it has, then leaves.
+    draining: threading.Event = field(default_factory=threading.Event)
     #: run_links that were no more than a copy of a message (claim or begin refused), since the start.
     claims_lost: int = 0
 

@@ -20,7 +20,8 @@ from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
 from engine.lifecycle.claim import begin_link, claim
 from engine.lifecycle.finish import Finished
 from engine.model.records import Token
-from engine.store import tasks
+from engine.model.states import NodeState
+from engine.store import nodes, tasks
 from engine.telemetry import crash
 from engine.worker.carry import carry
 from engine.worker.here import Here, get_here
@@ -66,18 +67,31 @@ def run_link(self: Any, task_id: str, attempt: int, delivery: int, index: int) -
 
 
 def _begin(here: Here, token: Token, index: int) -> Any:
-    if here.leaving.is_set() or not here.live:
+    drained = here.draining.is_set()
+    if here.leaving.is_set() or (index == 0 if drained else not here.live):
         # Not ours to take now; the message goes back. A pause, so that a node that joins does not spin.
         here.leaving.wait(0.2)
         raise Reject("this node is not live", requeue=True)
     try:
         if index == 0:
-            return claim(here.site, token, here.node_id)
+            assignment = claim(here.site, token, here.node_id)
+            if assignment is None:
+                _unless_drained(here)
+            return assignment
         return begin_link(here.site, token, index, here.node_id)
     except StoreUnavailable as exc:
         log.warning("not claimed, the message goes back: %s", exc)
         here.leaving.wait(1.0)
         raise Reject("the database is away", requeue=True) from exc
+
+
+def _unless_drained(here: Here) -> None:
+    """A claim was refused: when that is since somebody drains this node, the message is for another."""
+    with here.site.db.read() as c:
+        me = nodes.get(c, here.node_id)
+    if me is not None and me.state is NodeState.LEAVING:
+        here.leaving.wait(0.2)
+        raise Reject("this node is drained", requeue=True)
 
 
 def _pin(chain: list[Any] | None, own_queue: str) -> None:

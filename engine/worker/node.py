@@ -18,6 +18,7 @@ from engine.model.records import Node
 from engine.model.states import NodeState, TaskState
 from engine.runtime.base import Cause
 from engine.worker.adopt import Adopter
+from engine.worker.drained import Drained
 from engine.worker.here import Here
 
 log = logging.getLogger("ferryman.node")
@@ -34,6 +35,7 @@ class NodeThreads:
     def __init__(self, here: Here) -> None:
         self._here = here
         self._adopter = Adopter(here)
+        self._drained = Drained(here)
         self._fenced = threading.Event()
         self._stop = threading.Event()
         self._docker_ok = True
@@ -71,8 +73,11 @@ class NodeThreads:
             log.warning("node %s was fenced: it lets go and joins again", here.node_id[:8])
             here.live = False
             self._fenced.set()
+            self._drained.end_if_begun()
             here.hands.detach_all()
             return
+        if answer.leaving and not here.leaving.is_set():
+            self._drained.begin()
         for hand in hands:
             state, attempt, delivery = answer.hands.get(hand.token.task_id, (None, 0, 0))
             if state is TaskState.CANCELLED:
@@ -101,7 +106,7 @@ class NodeThreads:
 
     def _step(self) -> None:
         here = self._here
-        if here.leaving.is_set():
+        if here.leaving.is_set() or here.draining.is_set():
             return
         if self._fenced.is_set() or not self._joined:
             self._enter()

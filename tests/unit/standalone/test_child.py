@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
-from engine.standalone.child import _FRONT, _harmless
+from engine.standalone.child import _FRONT, Child, Command, _harmless
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -24,3 +29,21 @@ def test_the_childs_own_time_is_cut(line: str, shown: str) -> None:
 def test_a_line_cannot_command_the_terminal() -> None:
     assert _harmless("a\x1b[2Jb\tc") == "a\\x1b[2Jb\tc"
     assert len(_harmless("x" * 10_000)) == 2000
+
+
+@pytest.mark.parametrize(("may_leave", "code", "again"), [(True, 0, 0), (True, 3, 1), (False, 0, 1)])
+def test_a_child_that_left_in_order_stays_down_and_says_so_once(
+    tmp_path: Path, may_leave: bool, code: int, again: int
+) -> None:
+    said: list[str] = []
+    words = (sys.executable, "-c", f"raise SystemExit({code})")
+    command = Command("worker/x", words, dict(os.environ), tmp_path, may_leave=may_leave)
+    child = Child(command, lambda _, line: said.append(line))
+    child.start()
+    wait_until(lambda: child.pid is None, 30)
+    child.mind()
+    assert child.restarts == again
+    assert any("stays down" in line for line in said) is (again == 0)
+    if not again:
+        child.mind()
+        assert len(said) == 1

@@ -1,0 +1,74 @@
+"""Leaving by real processes: a drained worker ends its chain and goes; a second SIGTERM and SIGQUIT are at once."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from engine.lifecycle import nodes as verbs
+from engine.model.states import LinkState, NodeState, TaskState
+from tests.support.fleet import Fleet
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.docker
+
+CHAIN = """
+name: chain
+image: busybox:1.36
+run: sleep 1; echo main
+pre:
+  - {name: first, image: "busybox:1.36", run: "sleep 3; echo pre"}
+post:
+  - {name: last, image: "busybox:1.36", run: "echo post"}
+"""
+SLEEP = "name: long\nimage: busybox:1.36\ncmd: [sleep, '%d']\n"
+
+
+def _begins(fleet: Fleet, task_id: str) -> str:
+    found = wait_until(
+        lambda: [x for x in fleet.links(task_id) if x.state is LinkState.CONFIRMED and x.container_id], 30
+    )
+    return str(found[0].container_id)
+
+
+def test_a_drained_worker_ends_its_chain_takes_nothing_new_and_leaves(sqlite_fleet: Fleet) -> None:
+    fleet = sqlite_fleet
+    drained = fleet.worker("-c", "1")
+    (node,) = fleet.nodes()
+    (chain,) = fleet.submit(CHAIN)
+    _begins(fleet, chain)
+    (waiting,) = fleet.submit(SLEEP % 0)
+    assert verbs.drain(fleet.site, node.id)
+    assert drained.process.wait(60) == 0, drained.said()
+    task = fleet.task(chain)
+    assert (task.state, task.crashes, task.attempt, task.delivery) == (TaskState.COMPLETED, 0, 1, 1)
+    assert task.node == node.id
+    assert [(x.state, x.exit_code) for x in fleet.links(chain)] == [(LinkState.ENDED, 0)] * 3
+    assert [n.state for n in fleet.nodes()] == [NodeState.LEFT]
+    assert fleet.task(waiting).node is None, "it took nothing new"
+    fleet.worker("-c", "1")
+    (other,) = fleet.ended([waiting], 60)
+    assert (other.state, other.crashes) == (TaskState.COMPLETED, 0)
+    assert other.node != node.id
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGQUIT,)])
+def test_asked_again_or_by_sigquit_it_leaves_at_once_and_its_container_goes_on(
+    sqlite_fleet: Fleet, numbers: tuple[signal.Signals, ...]
+) -> None:
+    fleet = sqlite_fleet
+    worker = fleet.worker("-c", "1", FERRYMAN_DRAIN_TIMEOUT="600")
+    (task_id,) = fleet.submit(SLEEP % 15)
+    before = _begins(fleet, task_id)
+    worker.process.send_signal(numbers[0])
+    if len(numbers) > 1:
+        wait_until(lambda: fleet.nodes()[0].state is NodeState.LEAVING, 20)
+        worker.process.send_signal(numbers[1])
+    assert worker.process.wait(30) == 0, worker.said()
+    assert [n.state for n in fleet.nodes()] == [NodeState.LEFT]
+    fleet.worker("-c", "1")
+    (task,) = fleet.ended([task_id], 60)
+    assert (task.state, task.crashes) == (TaskState.COMPLETED, 0), task.error
+    assert fleet.links(task_id)[0].container_id == before
