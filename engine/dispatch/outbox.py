@@ -150,6 +150,7 @@ class Flusher:
             self.publisher.send(task, first_way(task, link_names(task)))
             crash.point("flush.published")
             self._mark(task)
+            crash.point("flush.marked")
         return len(due)
 
     def _mark(self, task: Task) -> None:

@@ -8,6 +8,7 @@ from engine.model.records import Job, Task
 from engine.model.states import JobState, TaskState
 from engine.store import events, jobs, tasks
 from engine.store.database import Connection, Database
+from engine.telemetry import crash
 
 
 class AlreadyEnded(FerrymanError):
@@ -39,6 +40,7 @@ def cancel(db: Database, task_id: str) -> tuple[str, ...]:
         _end(c, task)
         if all(other.state.ended for other in tasks.of_job(c, job.id)):
             _end_job(c, job)
+        crash.point("cancel.rows")
         return (task_id,)
 
 

@@ -38,5 +38,6 @@ def confirm(site: Site, assignment: Assignment, container_id: str) -> bool:
             node=task.node,
             reason=f"{assignment.link_name} in container {container_id[:12]}",
         )
+        crash.point("confirm.rows")
     crash.point("confirm.committed")
     return True

@@ -9,6 +9,7 @@ from engine.lifecycle.site import Site
 from engine.model.records import Task
 from engine.model.states import TaskState
 from engine.store import events, tasks
+from engine.telemetry import crash
 
 
 def resend(site: Site, found: Sequence[Task], why: str) -> int:
@@ -29,5 +30,7 @@ def resend(site: Site, found: Sequence[Task], why: str) -> int:
                     to_state=TaskState.PENDING,
                     reason=f"sent again: {why}",
                 )
+                crash.point("resend.rows")
+    crash.point("resend.committed")
     poke.poke(*changed)
     return len(changed)

@@ -9,6 +9,7 @@ from engine.lifecycle.take_over import count_crashes, poisoned
 from engine.model.records import Token
 from engine.model.states import TaskState
 from engine.store import nodes, tasks
+from engine.telemetry import crash
 
 
 def restart(site: Site, token: Token, lapse_no: int) -> bool:
@@ -32,6 +33,8 @@ def restart(site: Site, token: Token, lapse_no: int) -> bool:
             return False
         reason = f"starts again: node {former.id[:8]} {former.state} and no node found its containers"
         repair.tell(c, token.task_id, TaskState.PENDING, reason)
+        crash.point("restart.rows")
+    crash.point("restart.committed")
     poke.poke(token.task_id)
     return True
 
@@ -43,5 +46,7 @@ def give_back(site: Site, token: Token, why: str) -> bool:
         if task is None or not tasks.give_back(c, token):
             return False
         repair.tell(c, token.task_id, TaskState.PENDING, f"given back: {why}", task.node)
+        crash.point("give_back.rows")
+    crash.point("give_back.committed")
     poke.poke(token.task_id)
     return True

@@ -9,6 +9,7 @@ from engine.model.records import Task, Token
 from engine.model.states import NodeState, TaskState
 from engine.store import nodes, tasks
 from engine.store.database import Connection
+from engine.telemetry import crash
 
 
 def take_over(site: Site, token: Token, node_id: str, found: str) -> Token | None:
@@ -33,6 +34,7 @@ def take_over(site: Site, token: Token, node_id: str, found: str) -> Token | Non
         if not tasks.take_over(c, token, node_id, crashes):
             return None
         tasks.move_attempt(c, token, node_id)
+        crash.point("take_over.rows")
         reason = f"adopted from node {former.id[:8]} ({former.state}): {found}"
         return repair.tell(c, token.task_id, TaskState.RUNNING, reason, node_id).token
 
@@ -44,6 +46,7 @@ def self_take_over(site: Site, token: Token, node_id: str, why: str) -> Token | 
         nodes.share(c, node_id)
         if task is None or not tasks.self_take_over(c, token, node_id):
             return None
+        crash.point("self_take_over.rows")
         return repair.tell(c, token.task_id, TaskState.RUNNING, f"taken up again: {why}", node_id).token
 
 

@@ -18,6 +18,7 @@ from engine.lifecycle.take_over import self_take_over, take_over
 from engine.model.records import Task, Token
 from engine.runtime.base import Thing
 from engine.store import nodes, tasks
+from engine.telemetry import crash
 from engine.worker.carry import carry
 from engine.worker.here import Here
 from engine.worker.link import send_next
@@ -84,6 +85,7 @@ class Adopter:
             if token is None:
                 all_taken = False
             else:
+                crash.point("take_over.committed")
                 self._go_on(token)
         return all_taken
 
@@ -101,6 +103,7 @@ class Adopter:
             token = self_take_over(here.site, task.token, here.node_id, "it had no thread here")
             self._loose[id] = (now, min(_LONGEST_BACKOFF_SECONDS, wait * 2))
             if token is not None:
+                crash.point("self_take_over.committed")
                 self._go_on(token)
         for id in [id for id in self._loose if id not in loose]:
             since, wait = self._loose[id]

@@ -123,6 +123,7 @@ class DockerRuntime:
             shared = options.Shared(path / "out", files.make(path, order))
         if not order.needs_volumes:
             volumes.make(self._client, order)
+            crash.point("prepare.volume")
         body = options.create_body(order, self._settings, mounts, shared)
         try:
             container_id = self._created_or_pulled(order, body, sink, control)
@@ -189,6 +190,7 @@ class DockerRuntime:
         wants_tail = results.TAIL_BYTES if order.kind == "main" else 0
         follower = Follower(self._client, container_id, sink, min(wants_tail, self._settings.result_bytes))
         follower.start()
+        crash.point("go.followed")
         try:
             end = ending.await_end(self._client, container_id, control, self._settings.kill_grace)
             follower.finish(DRAIN_SECONDS, _only_detach(control, end))
@@ -263,6 +265,7 @@ class DockerRuntime:
     def _remove_container(self, thing: Thing) -> bool:
         if not container.remove(self._client, thing.id, force=True):
             return False
+        crash.point("remove.container")
         if not files.remove(self._settings.path, thing.name):
             log.warning(
                 "files of %s stay: its user made them so that this one may not remove them", thing.name
@@ -278,6 +281,7 @@ class DockerRuntime:
                 return True
             log.warning("volume %s stays: %s", name, words(exc))
             return False
+        crash.point("remove.volume")
         return True
 
     def kill(self, task_id: str) -> None:
