@@ -133,9 +133,15 @@ def _holds(name: str, command: Sequence[str]) -> bool:
 
 
 def _pytest(arguments: Sequence[str]) -> int:
-    """Pytest as a child that gets our signals; without a choice of its own, all but what is marked long."""
+    """Pytest as a child that gets our signals; without a choice of its own, all but what is marked long.
+
+    In several processes, each with servers of its own; `-n 0` runs one test after another.
+    """
     given = [a for a in arguments if a != "--long"]
     ring = [] if "--long" in arguments or "-m" in given else ["-m", "not long"]
+    if not any(a.startswith(("-n", "--numprocesses", "--pdb")) for a in given):
+        # One more than cores: half of a test's time is a wait for a lease, a grace or a container.
+        ring += ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
     # Servers were just installed: a test that finds none has found a fault.
     environment = {**os.environ, "CI": os.environ.get("CI", "true")}
     child = subprocess.Popen([setup_python.PYTHON, "-m", "pytest", *ring, *given], env=environment)

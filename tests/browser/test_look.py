@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from api.dashboard.formats import duration
 from tests.support.chromium import Visiting
 from tests.support.stage import HELLO, NODE, Stage
+from tests.support.waiting import wait_until
 
 LONG = "a-name-without-a-place-to-break-" * 5
 
@@ -119,10 +120,8 @@ def test_nothing_turns_for_who_wants_no_motion(stage: Stage, visit: Visiting, pa
     page = visit(f"{stage.url}{pages['runs']}", reduced_motion="reduce").page
     expect(page.locator(".spin").first).to_be_visible()
     # A part that is being replaced at this moment has no style for an instant.
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.spin')].every(x => getComputedStyle(x).animationName === 'none')",
-        timeout=5000,
-    )
+    still = "[...document.querySelectorAll('.spin')].every(x => getComputedStyle(x).animationName === 'none')"
+    wait_until(lambda: page.evaluate(still), 5)
 
 
 def test_an_id_can_be_copied(stage: Stage, visit: Visiting, pages: dict[str, str]) -> None:

@@ -18,10 +18,12 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.fixture
-def away(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[tuple[Fleet, Daemon]]:
+def away(
+    sqlite_url: str, tmp_path: Path, folder: Path, redis_server: RedisServer
+) -> Iterator[tuple[Fleet, Daemon]]:
     """A fleet over a daemon of its own, which leaves its containers running when it ends."""
     require_docker(BUSYBOX)
-    with Daemon(tmp_path, live_restore=True) as daemon:
+    with Daemon(folder, live_restore=True) as daemon:
         saved = subprocess.run(["docker", "save", BUSYBOX], capture_output=True, check=True, timeout=60)
         subprocess.run(
             ["docker", "-H", daemon.host, "load"],

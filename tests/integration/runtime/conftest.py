@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,14 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def docker() -> Client:
     """The daemon, with the images that most tests need."""
     return require_docker(BUSYBOX, UBUNTU)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A place with a short path, for a second daemon: a socket's path may have 107 characters."""
-    path = Path(tempfile.mkdtemp(prefix="fd"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
