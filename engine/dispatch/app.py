@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from celery import Celery
@@ -11,6 +12,14 @@ from engine.settings import Settings
 #: Redis serves a lower broker priority first; a task's 9 is its highest (Tork), so broker = 9 - task's.
 PRIORITY_STEPS = list(range(10))
 RUN_LINK = "ferryman.run_link"
+
+#: A peer that is silent for 10 s, its packets lost without a word, is gone; the kernel's own answer takes 15 min.
+_KEEPALIVE = {
+    socket.TCP_KEEPIDLE: 5,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 2,
+    socket.TCP_USER_TIMEOUT: 10_000,
+}
 
 
 def broker_priority(task_priority: int) -> int:
@@ -56,6 +65,10 @@ def build_app(settings: Settings) -> Celery:
             "priority_steps": PRIORITY_STEPS,
             "queue_order_strategy": "engine.dispatch.order:OwnFirst",
             "socket_keepalive": True,
+            "socket_keepalive_options": _KEEPALIVE,
+            # A BRPOP is waited for by the hub, not by these: they bound acks, the next link, a new connection.
+            "socket_timeout": 10.0,
+            "socket_connect_timeout": 2.0,
         },
         task_queue_max_priority=None,
         worker_hijack_root_logger=False,

@@ -29,12 +29,14 @@ class Postgres:
 
     port: int
     directory: Path
+    #: A further address to listen at, from which urls are made; its /24 may come in.
+    host: str = "127.0.0.1"
     _numbers: Iterator[int] = field(default_factory=count)
     _shared: str | None = None
 
     def url(self, database: str) -> str:
         """Where SQLAlchemy finds a database."""
-        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg://postgres@{self.host}:{self.port}/{database}"
 
     def cleared(self) -> str:
         """The URL of the one database that tests of a single process share, with all its rows removed."""
@@ -65,12 +67,15 @@ class Postgres:
 
     def start(self) -> None:
         """Start, on the same port with the same data."""
-        words = f"-p {self.port} -k {self.directory} -c listen_addresses=127.0.0.1 -c max_connections=200 -c fsync=off"
-        _control(self.directory, "-o", words, "-l", str(self.directory / "log"), "-w", "start")
+        addresses = ",".join({"127.0.0.1", self.host})
+        words = f"-p {self.port} -k {self.directory} -c listen_addresses={addresses} -c max_connections=200"
+        _control(
+            self.directory, "-o", f"{words} -c fsync=off", "-l", str(self.directory / "log"), "-w", "start"
+        )
 
 
 @contextmanager
-def running_postgres() -> Iterator[Postgres]:
+def running_postgres(host: str = "127.0.0.1") -> Iterator[Postgres]:
     """A server of our own on a free port; skips at home and fails in CI when PostgreSQL is not installed."""
     if _program("initdb") is None:
         missing("PostgreSQL is not installed: apt-get install postgresql-15")
@@ -78,7 +83,9 @@ def running_postgres() -> Iterator[Postgres]:
     if os.geteuid() == 0:
         shutil.chown(directory, "postgres", "postgres")
     _run(_program("initdb") or "", "-D", str(directory / "data"), "-A", "trust", "-U", "postgres", "-N")
-    server = Postgres(free_port(), directory)
+    with open(directory / "data" / "pg_hba.conf", "a", encoding="utf-8") as rules:
+        rules.write(f"host all all {host}/24 trust\n")
+    server = Postgres(free_port(), directory, host)
     server.start()
     try:
         server.sql("CREATE DATABASE migrated")

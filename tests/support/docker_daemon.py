@@ -72,7 +72,9 @@ def second_daemon_possible() -> bool:
 class Daemon:
     """A second dockerd that reaches no registry, with a bridge and folders of its own, to stop and start again."""
 
-    def __init__(self, folder: Path, *, live_restore: bool) -> None:
+    def __init__(self, folder: Path, *, live_restore: bool, within: Sequence[str] = ()) -> None:
+        """`within` is what its commands begin with: a namespace to run in."""
+        self._within = tuple(within)
         self.socket = folder / "d.sock"
         self.host = f"unix://{self.socket}"
         self._folder = folder
@@ -82,9 +84,9 @@ class Daemon:
 
     def __enter__(self) -> Daemon:
         number = int(self._bridge[2:4], 16)
-        _call("ip", "link", "add", self._bridge, "type", "bridge")
-        _call("ip", "addr", "add", f"172.31.{number}.1/24", "dev", self._bridge)
-        _call("ip", "link", "set", self._bridge, "up")
+        _call(*self._within, "ip", "link", "add", self._bridge, "type", "bridge")
+        _call(*self._within, "ip", "addr", "add", f"172.31.{number}.1/24", "dev", self._bridge)
+        _call(*self._within, "ip", "link", "set", self._bridge, "up")
         self.start()
         return self
 
@@ -94,7 +96,7 @@ class Daemon:
         for item in client.api.containers(all=True):
             client.api.remove_container(item["Id"], force=True)
         self.stop()
-        _call("ip", "link", "del", self._bridge)
+        _call(*self._within, "ip", "link", "del", self._bridge)
         for mounted in ("exec/netns/default", "data"):
             subprocess.run(["umount", "-q", str(self._folder / mounted)], check=False, timeout=10)
 
@@ -103,6 +105,7 @@ class Daemon:
         if self._process is not None and self._process.poll() is None:
             return
         command = [
+            *self._within,
             "dockerd",
             "-H",
             self.host,

@@ -1,4 +1,4 @@
-"""A real Redis for tests: on a free port of 127.0.0.1, with an append-only file, to be killed and started again."""
+"""A real Redis for tests: on a free port, with an append-only file, to be killed and started again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 class RedisServer:
     """One server; its data outlive `kill` and `start`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, host: str = "127.0.0.1") -> None:
         self._program = shutil.which("redis-server") or shutil.which("valkey-server")
         if self._program is None:
             if os.environ.get("CI") == "true":
@@ -26,6 +26,7 @@ class RedisServer:
             pytest.skip("no redis-server: apt-get install redis-server")
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
+        self.host = host
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -33,7 +34,7 @@ class RedisServer:
     @property
     def url(self) -> str:
         """Where Celery finds it."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     @property
     def client(self) -> redis.Redis:
@@ -44,8 +45,8 @@ class RedisServer:
 
     def start(self) -> None:
         """Start and wait until it answers."""
-        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
-        words += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        words = ["--port", str(self.port), "--bind", self.host, "--dir", str(self.directory)]
+        words += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--protected-mode", "no"]
         with open(self.directory / "log", "ab") as log:
             self._process = subprocess.Popen([str(self._program), *words], stdout=log, stderr=log)
         wait_until(self._answers, 10)

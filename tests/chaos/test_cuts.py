@@ -1,0 +1,180 @@
+"""A worker cut from the broker, the database or both, its packets lost without a word: who goes on, and who returns."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.model.states import NodeState
+from tests.support.counting import assert_whole, counting, repairs, seconds_from, under_way
+from tests.support.databases import running_postgres
+from tests.support.docker_daemon import BUSYBOX, require_docker
+from tests.support.fleet import Fleet, Worker, a_fleet
+from tests.support.namespaces import Host, Wire, a_wire
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+#: Promised with a lease of 1 s: 4 s; the rest is for a machine under load.
+LONGEST_SECONDS = 10
+#: A wait for what is lost without a word ends after 10 s, at the latest after two such waits in a row.
+LONGEST_RETURN_SECONDS = 60
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    """A wire to put hosts behind."""
+    with a_wire() as made:
+        yield made
+
+
+@pytest.fixture
+def far_redis(wire: Wire, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of this host that hosts behind the wire reach."""
+    server = RedisServer(tmp_path / "redis", wire.address)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def on_file(sqlite_url: str, tmp_path: Path, far_redis: RedisServer) -> Iterator[Fleet]:
+    """A fleet whose database is a file, so that only its broker can be cut off."""
+    require_docker(BUSYBOX)
+    with a_fleet(tmp_path, sqlite_url, far_redis, one_host=True) as made:
+        yield made
+
+
+@pytest.fixture
+def on_servers(wire: Wire, tmp_path: Path, far_redis: RedisServer) -> Iterator[Fleet]:
+    """A fleet on PostgreSQL, which can be cut off too."""
+    require_docker(BUSYBOX)
+    with running_postgres(wire.address) as server, a_fleet(tmp_path, server.new(), far_redis) as made:
+        yield made
+
+
+def test_the_killed_are_adopted_although_the_broker_is_cut_off(on_file: Fleet, wire: Wire) -> None:
+    fleet, host = on_file, wire.host()
+    doomed = host.worker(fleet, "-c", "1")
+    other = host.worker(fleet, "-Q", "other", "-c", "1")
+    (task_id,) = fleet.submit(counting(40))
+    container = under_way(fleet, task_id)
+    host.cut(fleet.redis.port)
+    killed = time.time()
+    doomed.kill()
+    (adopted,) = wait_until(lambda: repairs(fleet, task_id), 30)
+    assert seconds_from(killed, adopted) < LONGEST_SECONDS, "no look at a broker delays the look at the beats"
+    fleet.ended([task_id], 60)
+    assert_whole(fleet, task_id, 40, container)
+    assert fleet.task(task_id).crashes == 1
+    assert [n.name for n in fleet.nodes() if n.state is NodeState.LIVE] == [other.name]
+
+
+def _ended_soon(fleet: Fleet, task_id: str) -> None:
+    began = time.monotonic()
+    fleet.ended([task_id], LONGEST_RETURN_SECONDS)
+    print(f"{time.monotonic() - began:.2f} s from the healing to the end of the next task")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [3, 40])
+def test_a_worker_cut_from_its_broker_lapses_not_and_serves_again(
+    on_file: Fleet, wire: Wire, seconds: int
+) -> None:
+    fleet, host = on_file, wire.host()
+    worker = host.worker(fleet, "-c", "1")
+    (task_id,) = fleet.submit(counting(60))
+    container = under_way(fleet, task_id)
+    host.cut(fleet.redis.port)
+    time.sleep(seconds)  # the fault lasts
+    fleet.ended([task_id], 60)
+    (waiting,) = fleet.submit(counting(1))
+    host.heal()
+    _ended_soon(fleet, waiting)
+    assert_whole(fleet, task_id, 60, container)
+    assert not repairs(fleet, task_id, "")
+    assert [(n.name, n.state) for n in fleet.nodes()] == [(worker.name, NodeState.LIVE)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [0, 40])
+@pytest.mark.parametrize("cut", ["database", "both"])
+def test_a_worker_cut_from_its_database_is_adopted_fenced_and_serves_again(
+    on_servers: Fleet, wire: Wire, cut: str, seconds: int
+) -> None:
+    fleet, host = on_servers, wire.host()
+    lonely = host.worker(fleet, "-Q", "far", "-c", "1")
+    other = fleet.worker("-c", "1")
+    (task_id,) = fleet.submit(counting(80, "far"))
+    container = under_way(fleet, task_id)
+    (former,) = [node.id for node in fleet.nodes() if node.name == lonely.name]
+    began = time.time()
+    host.cut(*([_port(fleet)] if cut == "database" else []))
+    (adopted,) = wait_until(lambda: repairs(fleet, task_id), 30)
+    assert seconds_from(began, adopted) < LONGEST_SECONDS
+    assert {n.id: n.name for n in fleet.nodes()}[adopted.node or ""] == other.name
+    time.sleep(seconds)  # the fault lasts
+    (waiting,) = fleet.submit(counting(1, "far"))
+    host.heal()
+    healed = time.monotonic()
+    wait_until(lambda: _live(fleet, lonely) - {former}, LONGEST_RETURN_SECONDS)
+    print(f"{time.monotonic() - healed:.2f} s from the healing to a new node that is LIVE")
+    _ended_soon(fleet, waiting)
+    fleet.ended([task_id], 60)
+    assert_whole(fleet, task_id, 80, container)
+    assert fleet.task(task_id).crashes == 1
+    assert len(repairs(fleet, task_id, "")) == 1, "taken over once, by one"
+    assert f"node {former[:8]} was fenced" in lonely.said()
+    wait_until(lambda: not fleet.left_over(), 20)
+
+
+@pytest.mark.long
+def test_a_cut_shorter_than_the_lease_is_nothing(wire: Wire, tmp_path: Path, far_redis: RedisServer) -> None:
+    require_docker(BUSYBOX)
+    host = wire.host()
+    with (
+        running_postgres(wire.address) as server,
+        a_fleet(tmp_path, server.new(), far_redis, lease_seconds=15.0) as fleet,
+    ):
+        host.worker(fleet, "-c", "1")
+        fleet.worker("-Q", "other", "-c", "1")
+        (task_id,) = fleet.submit(counting(150))
+        container = under_way(fleet, task_id)
+        host.cut()
+        time.sleep(5)  # a third of the lease
+        host.heal()
+        fleet.ended([task_id], 60)
+        assert_whole(fleet, task_id, 150, container)
+        assert not repairs(fleet, task_id, "")
+        assert [node.state for node in fleet.nodes()] == [NodeState.LIVE] * 2
+
+
+def _port(fleet: Fleet) -> int:
+    port = fleet.db.url.port
+    assert port is not None
+    return port
+
+
+def _live(fleet: Fleet, worker: Worker) -> set[str]:
+    return {node.id for node in fleet.nodes() if node.name == worker.name and node.state is NodeState.LIVE}
+
+
+def test_a_cut_loses_packets_of_one_port_and_heals(wire: Wire, far_redis: RedisServer) -> None:
+    host = wire.host()
+    assert _reaches(host, far_redis)
+    host.cut(far_redis.port)
+    assert not _reaches(host, far_redis)
+    host.heal()
+    assert _reaches(host, far_redis)
+
+
+def _reaches(host: Host, redis: RedisServer) -> bool:
+    ask = f"exec 3<>/dev/tcp/{redis.host}/{redis.port}; echo PING >&3; read -t 1 answer <&3"
+    done = subprocess.run(
+        [*host.within, "timeout", "1", "bash", "-c", ask], timeout=20, check=False, capture_output=True
+    )
+    return done.returncode == 0
