@@ -177,6 +177,22 @@ class NodeAnswer(Schema):
     seenAt = _time("When it last beat")
 
 
+class NodeTask(Schema):
+    """A task that runs on a node."""
+
+    id = fields.String()
+    name = fields.String()
+
+
+class BusyNode(NodeAnswer):
+    """A worker process with what runs there."""
+
+    running = fields.Integer(metadata={"description": "How many tasks run there"})
+    tasks = fields.List(
+        fields.Nested(NodeTask), metadata={"description": "100 of them at most, the oldest first"}
+    )
+
+
 class QueueAnswer(Schema):
     """A queue in figures."""
 

@@ -1,4 +1,4 @@
-"""Nodes: the worker processes, and how one is drained."""
+"""Nodes: the worker processes, what one runs, and how it is drained."""
 
 from __future__ import annotations
 
@@ -16,11 +16,18 @@ from engine.store import nodes
 
 _GONE = (NodeState.LEFT, NodeState.LAPSED)
 _KNOWN = 1000
+#: So many of a node's tasks are named; all are counted.
+_NAMED = 100
 
 
 def list_nodes() -> list[answers.Json]:
     """The workers: those that beat first, then those that ended last."""
     return find(here())
+
+
+def get_node(id: str) -> answers.Json:
+    """A node by its id, its name, or a beginning of either, with what runs there."""
+    return read(here(), id)
 
 
 def drain_node(id: str) -> answers.Json:
@@ -33,6 +40,15 @@ def find(house: House) -> list[answers.Json]:
     """The answers for the newest 200 nodes."""
     with house.db.read() as c:
         return [answers.node(node) for node in nodes.recent(c)]
+
+
+def read(house: House, id: str) -> answers.Json:
+    """The answer for one node. Raises NotFound and Ambiguous."""
+    with house.db.read() as c:
+        node = pick(nodes.recent(c, _KNOWN), id)
+        running, named = nodes.work(c, node.id, _NAMED)
+    its = [{"id": task_id, "name": name} for task_id, name in named]
+    return {**answers.node(node), "running": running, "tasks": its}
 
 
 def drain(house: House, id: str) -> answers.Json:

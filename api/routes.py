@@ -41,6 +41,7 @@ ROUTES = (
     Route("PUT", ("/jobs/<id>/cancel",), jobs.cancel_job, answers.Status()),
     Route("GET", ("/events",), events.stream_events, None, query=asked.Events),
     Route("GET", ("/nodes",), nodes.list_nodes, answers.NodeAnswer(many=True)),
+    Route("GET", ("/nodes/<id>",), nodes.get_node, answers.BusyNode()),
     Route("PUT", ("/nodes/<id>/drain",), nodes.drain_node, answers.NodeAnswer()),
     Route("GET", ("/queues",), queues.list_queues, answers.QueueAnswer(many=True)),
     Route("GET", ("/health",), health.health, answers.Status()),

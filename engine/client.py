@@ -124,6 +124,10 @@ class Client:
         """The workers: id, name, state, queues, slots, daemon."""
         return _items(self._any("GET", "/nodes"))
 
+    def node(self, node: str) -> Json:
+        """One worker by id, name or a beginning of either: with `running`, a count, and `tasks`, 100 at most."""
+        return self._json("GET", f"/nodes/{quote(node, safe='')}")
+
     def drain(self, node: str) -> Json:
         """Drain a node by id, name or a beginning of either; the node after it. ApiError 404, 409."""
         return self._json("PUT", f"/nodes/{quote(node, safe='')}/drain")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 import click
 
@@ -14,6 +15,8 @@ from engine.client import ApiError, ApiUnavailable, Client, Json
 _EVERY_SECONDS = 0.5
 #: An API that is away for a moment ends no waiting; the node goes on anyway.
 _PATIENCE_SECONDS = 60.0
+#: Of what still runs so many are named; all are counted.
+_NAMED = 5
 
 
 @click.command("nodes", short_help="List the workers.")
@@ -59,28 +62,28 @@ def _wait(client: Client, id: str) -> str:
     heard, said = time.monotonic(), ""
     while True:
         try:
-            state, running = _state(client, id), _running(client, id)
+            node = client.node(id)
             heard = time.monotonic()
-        except (ApiUnavailable, ApiError):
+        except (ApiUnavailable, ApiError) as exc:
+            if isinstance(exc, ApiError) and exc.status == 404:
+                return "gone"
             if time.monotonic() - heard > _PATIENCE_SECONDS:
                 raise
             time.sleep(_EVERY_SECONDS)
             continue
-        if state in ("LEFT", "LAPSED", "gone"):
-            return state
-        words = "; ".join(f"{screen.short(task['id'])} {task['name']}" for task in running) or "nothing"
+        if node["state"] in ("LEFT", "LAPSED"):
+            return str(node["state"])
+        words = _in_words(int(node["running"]), node.get("tasks") or ())
         if words != said:
-            screen.say(screen.harmless(f"still runs: {words}"), "faint")
+            screen.say(screen.harmless(words), "faint")
             said = words
         time.sleep(_EVERY_SECONDS)
 
 
-def _state(client: Client, id: str) -> str:
-    return next((str(node["state"]) for node in client.nodes() if node["id"] == id), "gone")
-
-
-def _running(client: Client, id: str) -> list[Json]:
-    """The tasks that run there, of the newest hundred running jobs."""
-    jobs = client.jobs(size=100, state="RUNNING").get("items") or []
-    tasks = [task for job in jobs for task in client.job(job["id"]).get("tasks") or ()]
-    return [task for task in tasks if task.get("nodeId") == id and task["state"] == "RUNNING"]
+def _in_words(count: int, known: Sequence[Json]) -> str:
+    """How many tasks still run there, and which the oldest are."""
+    if not count:
+        return "nothing runs there any more"
+    named = [f"{screen.short(task['id'])} {task['name']}" for task in known[:_NAMED]]
+    more = [f"{count - len(named)} more"] if count > len(named) else []
+    return f"{count} task{'s' * (count > 1)} still run{'s' * (count == 1)}: {'; '.join(named + more)}"

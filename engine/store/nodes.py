@@ -75,6 +75,17 @@ def recent(c: sa.Connection, limit: int = 200) -> list[Node]:
     return [_record(row) for row in rows]
 
 
+def work(c: sa.Connection, node_id: str, limit: int) -> tuple[int, list[tuple[str, str]]]:
+    """How many tasks are RUNNING there, and id and name of `limit` of them at most, the oldest first."""
+    rows = c.execute(
+        sa.select(tasks.c.id, tasks.c.name, sa.func.count().over())
+        .where(tasks.c.node == node_id, tasks.c.state == TaskState.RUNNING)
+        .order_by(tasks.c.started_at, tasks.c.id)
+        .limit(limit)
+    ).all()
+    return (int(rows[0][2]) if rows else 0), [(str(id), str(name)) for id, name, _ in rows]
+
+
 def raise_beat(c: sa.Connection, node_id: str) -> NodeState | None:
     """beat + 1, and the state in which the node beats; None: this node was fenced."""
     state = c.scalar(

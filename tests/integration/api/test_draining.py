@@ -1,4 +1,4 @@
-"""PUT /nodes/{id}/drain: by id, name or a beginning; asked again; what cannot be drained is said in words."""
+"""A node with what runs there, and its draining: by id, name or a beginning; asked again; refused in words."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from flask.testing import FlaskClient
 
 from api.house import House
 from engine.lifecycle import nodes
+from engine.lifecycle.cancel import cancel
 from engine.lifecycle.site import Site
-from tests.support.rows import live_node
+from tests.support.rows import live_node, running
 
 
 def _name(client: FlaskClient) -> str:
@@ -39,3 +40,26 @@ def test_a_node_that_is_unknown_or_gone_is_refused_in_words(client: FlaskClient,
     gone = client.put("/nodes/n1/drain")
     assert gone.status_code == 409
     assert "is LEFT already" in gone.text
+
+
+def test_all_that_runs_on_a_node_is_counted_and_the_oldest_are_named(
+    client: FlaskClient, house: House
+) -> None:
+    live_node(house.db)
+    live_node(house.db, "m2")
+    first, *_, last = [running(house.db, f"task {i}", "n1") for i in range(103)]
+    running(house.db, "elsewhere", "m2")
+    answer = client.get("/nodes/w@n1").json or {}
+    assert answer["state"] == "LIVE" and answer["running"] == 103
+    assert len(answer["tasks"]) == 100 and answer["tasks"][0] == {"id": first.id, "name": "task 0"}
+    cancel(house.db, last.id)
+    assert (client.get("/nodes/n").json or {})["running"] == 102
+    assert [task["name"] for task in (client.get("/nodes/m2").json or {})["tasks"]] == ["elsewhere"]
+
+
+def test_an_idle_node_runs_nothing_and_an_unknown_one_is_said(client: FlaskClient, house: House) -> None:
+    live_node(house.db)
+    idle = client.get("/nodes/n1").json or {}
+    assert (idle["running"], idle["tasks"]) == (0, [])
+    unknown = client.get("/nodes/nowhere")
+    assert unknown.status_code == 404 and "there is no node 'nowhere'" in unknown.text
