@@ -125,8 +125,9 @@ def _start(sender: Any, **_: Any) -> None:
     threads = NodeThreads(here)
     leaving = Leaving(here, threads)
     signals.worker_shutting_down.connect(leaving.on_signal, weak=False)
-    # SIGQUIT: as a second SIGTERM, at once. Celery's own handler would wait for the threads.
+    # Celery's own handlers of these two would wait for the threads, or end in a traceback.
     signal.signal(signal.SIGQUIT, leaving.on_quit)
+    signal.signal(signal.SIGINT, leaving.on_interrupt)
     here.flusher.start()
     here.sweeper.start()
     threads.start()

@@ -1,9 +1,10 @@
-"""How a worker leaves: SIGTERM lets go of running links (their containers go on), and the node has LEFT."""
+"""How a worker leaves: SIGTERM (or Ctrl-C) lets go of running links (their containers go on), and the node has LEFT."""
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from typing import Any
 
@@ -37,6 +38,10 @@ class Leaving:
         # No daemon: the interpreter's end waits for it, or the node's row would stay LEAVING until it lapses.
         threading.Thread(target=self._leave, name="leave").start()
 
+    def on_interrupt(self, *_: Any) -> None:
+        """SIGINT, Ctrl-C in a terminal: a SIGTERM. Nothing running is ended by it, whatever Celery's own would say."""
+        os.kill(os.getpid(), signal.SIGTERM)
+
     def on_quit(self, *_: Any) -> None:
         """SIGQUIT: as a second SIGTERM, at once; Celery's own handler would wait for the threads."""
         self._hurry.set()
@@ -51,6 +56,10 @@ class Leaving:
         self._quietly(lambda: verbs.drain(here.site, here.node_id))
         if here.site.settings.drain_timeout and not self._hurry.is_set():
             self._drain()
+        if count := len(here.hands.all()):
+            log.info(
+                "links let go: %d; their containers go on, for a worker of this Docker to take over", count
+            )
         here.hands.detach_all()
         here.hands.wait_empty(_LET_GO_SECONDS)
         self._threads.stop()
@@ -63,7 +72,10 @@ class Leaving:
     def _drain(self) -> None:
         """Let running links end, for drain_timeout at most or until asked again."""
         here = self._here
-        log.info("%d links may end, for %g s", len(here.hands.all()), here.site.settings.drain_timeout)
+        patience = here.site.settings.drain_timeout
+        log.info(
+            "%d links may end, for %g s; asked again, it leaves at once", len(here.hands.all()), patience
+        )
         step, left = 0.2, here.site.settings.drain_timeout
         while left > 0 and not self._hurry.is_set() and not here.hands.wait_empty(min(step, left)):
             left -= step

@@ -1,14 +1,22 @@
-"""Leaving by real processes: a drained worker ends its chain and goes; a second SIGTERM and SIGQUIT are at once."""
+"""Leaving by real processes: drained, by SIGTERM once and twice, by SIGQUIT, and by Ctrl-C on its terminal."""
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from engine.lifecycle import nodes as verbs
 from engine.model.states import LinkState, NodeState, TaskState
-from tests.support.fleet import Fleet
+from tests.support.fleet import ROOT, Fleet, Worker
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.docker
@@ -72,3 +80,64 @@ def test_asked_again_or_by_sigquit_it_leaves_at_once_and_its_container_goes_on(
     (task,) = fleet.ended([task_id], 60)
     assert (task.state, task.crashes) == (TaskState.COMPLETED, 0), task.error
     assert fleet.links(task_id)[0].container_id == before
+
+
+@contextmanager
+def _on_a_terminal(fleet: Fleet, **environment: str) -> Iterator[tuple[Worker, int]]:
+    """A worker in the foreground of a terminal of its own, LIVE; and our end of that terminal."""
+    ours, theirs = pty.openpty()
+    log = fleet.directory / "terminal.log"
+    words = [sys.executable, "-m", "celery", "-A", "engine", "worker", "-c", "1"]
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *words],
+        cwd=ROOT,
+        env={**os.environ, **fleet.settings.environment(), **environment},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    worker = Worker(process, log, ("default",), "")
+    fleet.workers.append(worker)
+    reader = threading.Thread(target=_keep, args=(ours, log), daemon=True)
+    reader.start()
+    try:
+        wait_until(lambda: [n for n in fleet.nodes() if n.state is NodeState.LIVE], 60)
+        yield worker, ours
+    finally:
+        if process.poll() is None:
+            worker.kill()
+        reader.join(10)
+        os.close(ours)
+
+
+def _keep(terminal: int, log: Path) -> None:
+    with log.open("wb") as out:
+        while True:
+            try:
+                piece = os.read(terminal, 1 << 16)
+            except OSError:  # the other side is closed
+                return
+            out.write(piece)
+            out.flush()
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_ctrl_c_leaves_in_order_and_a_second_one_at_once(sqlite_fleet: Fleet, times: int) -> None:
+    fleet = sqlite_fleet
+    drain_timeout = "600" if times == 2 else "0"
+    with _on_a_terminal(fleet, FERRYMAN_DRAIN_TIMEOUT=drain_timeout) as (worker, terminal):
+        (task_id,) = fleet.submit(SLEEP % 60)
+        before = _begins(fleet, task_id)
+        os.write(terminal, b"\x03")
+        if times == 2:
+            wait_until(lambda: fleet.nodes()[0].state is NodeState.LEAVING, 20)
+            assert worker.process.poll() is None and fleet.task(task_id).state is TaskState.RUNNING
+            os.write(terminal, b"\x03")
+        assert worker.process.wait(30) == 0, worker.said()
+    assert [n.state for n in fleet.nodes()] == [NodeState.LEFT]
+    assert "Traceback" not in worker.said() and "terminat" not in worker.said(), worker.said()
+    assert "links let go: 1; their containers go on" in worker.said()
+    task = fleet.task(task_id)
+    assert (task.state, task.crashes, task.attempt) == (TaskState.RUNNING, 0, 1)
+    assert [(thing.id, thing.state) for thing in fleet.left_over()] == [(before, "running")]
