@@ -1,0 +1,152 @@
+"""Break everything at random for some minutes, then ask whether each promise was kept.
+
+`python -m tests.chaos.soak --seed N --minutes M [--database sqlite|postgresql]`: real Redis, Docker, API and plain
+Celery workers. All is drawn from the seed; what meets what is up to the machine. Exit status 0 when every promise
+was kept, 1 when one was broken (then the logs stay where it says), 130 on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import NoReturn
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from engine.errors import RuntimeUnavailable
+from tests.chaos.soaking import verdict
+from tests.chaos.soaking.faults import Faults
+from tests.chaos.soaking.ground import Ground, laid_out
+from tests.chaos.soaking.plans import IMAGE
+from tests.chaos.soaking.submitting import Submitter, open_tasks, states
+from tests.support.docker_daemon import provide
+from tests.support.promises import doubled, left_over
+from tests.support.waiting import wait_until
+
+_START_SECONDS = 120.0
+_TICK_SECONDS = 0.05
+_LOOK_SECONDS = 1.0
+_TELL_SECONDS = 5.0
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak", description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=None, help="repeats a run; default: drawn and printed")
+    parser.add_argument("--minutes", type=float, default=1.0, help="how long faults happen (1)")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument(
+        "--settle", type=float, default=240.0, help="seconds in which all must end afterwards (240)"
+    )
+    asked = parser.parse_args()
+    if not 0 < asked.minutes <= 24 * 60:
+        parser.error("--minutes: more than 0, at most a day")
+    return asked
+
+
+class Soak:
+    """One run: faults and submissions, then peace, then questions."""
+
+    def __init__(self, ground: Ground, seed: int) -> None:
+        self.ground = ground
+        self.submitter = Submitter(ground, seed)
+        self.faults = Faults(ground, seed)
+        self.wrong: list[str] = []
+        self._began = self._looked = self._told = time.monotonic()
+
+    def disturb(self, seconds: float) -> None:
+        """Submit and break for so long; nothing stays broken."""
+        wait_until(self.ground.is_up, _START_SECONDS, 0.2)
+        self.submitter.start()
+        next_fault = self._began = time.monotonic()
+        end = next_fault + seconds
+        while time.monotonic() < end:
+            if time.monotonic() >= next_fault:
+                next_fault = time.monotonic() + self.faults.begin()
+            self.faults.mend()
+            self._tick()
+        self.faults.mend(all_of_it=True)
+        self.submitter.stop()
+        print(f"{self._since():5.0f} s  the faults stop", flush=True)
+
+    def settle(self, seconds: float) -> None:
+        """Wait until all has ended and nothing is left; what stays open is a broken promise."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._tick()
+            if states(self.ground) and not open_tasks(self.ground) and not left_over(self.ground.fleet):
+                return
+        if n := open_tasks(self.ground):
+            self.wrong.append(f"{n} tasks have not ended {seconds:.0f} s after the last fault")
+
+    def _tick(self) -> None:
+        self.ground.watch()
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._look()
+        if time.monotonic() - self._told >= _TELL_SECONDS:
+            self._told = time.monotonic()
+            found = ", ".join(f"{state} {n}" for state, n in sorted(states(self.ground).items()))
+            print(f"{self._since():5.0f} s  {found} · faults {sum(self.faults.done.values())}", flush=True)
+        threading.Event().wait(_TICK_SECONDS)
+
+    def _look(self) -> None:
+        try:
+            self.wrong += doubled(self.ground.fleet.left_over())
+        except RuntimeUnavailable as exc:
+            print(f"Docker does not answer: {exc}", flush=True)
+
+    def _since(self) -> float:
+        return time.monotonic() - self._began
+
+
+def main() -> int:
+    """Run it; the exit status."""
+    asked = _asked()
+    seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(1_000_000)
+    signal.signal(signal.SIGTERM, _stop)
+    provide([IMAGE])
+    home = Path(tempfile.mkdtemp(prefix=f"ferryman-soak-{seed}-"))
+    verdict.row("seed", f"{seed}, {asked.minutes:g} min on {asked.database}, commit {verdict.commit()}")
+    try:
+        with laid_out(home, asked.database) as ground:
+            soak = Soak(ground, seed)
+            verdict.row("settings", _settings(ground))
+            soak.disturb(asked.minutes * 60)
+            soak.settle(asked.settle)
+            found = verdict.ask(ground, soak.submitter, soak.faults, soak.wrong)
+            verdict.tell(found, soak.submitter, soak.faults, ground)
+    except KeyboardInterrupt:
+        shutil.rmtree(home, ignore_errors=True)
+        print("Stopped by you. Nothing is left running.")
+        return 130
+    if not found.is_kept:
+        print(f"repeat it with --seed {seed}; rows and logs are in {home}")
+        return 1
+    shutil.rmtree(home, ignore_errors=True)
+    return 0
+
+
+def _settings(ground: Ground) -> str:
+    told = ground.fleet.settings
+    load = os.getloadavg()[0]
+    return (
+        f"lease {told.lease_seconds:g} s, grace {told.grace_min:g} s, {len(ground.workers)} workers;"
+        f" load {load:.1f} on {os.cpu_count()} processors before it began"
+    )
+
+
+def _stop(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

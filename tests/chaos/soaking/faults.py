@@ -1,0 +1,261 @@
+"""What is broken, and mended again: each fault is drawn from the seed by its number."""
+
+from __future__ import annotations
+
+import heapq
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+
+import redis as redis_client
+from docker.errors import APIError, NotFound
+
+from engine.errors import RuntimeUnavailable
+from tests.chaos.soaking.ground import Ground, Part
+from tests.support.promises import SHORT
+
+Undo = Callable[[], None]
+_NOTHING_TO_BREAK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Work that lost its process or its container."""
+
+    #: time.time() * 1000.
+    at_ms: int
+    kind: str
+    task_ids: tuple[str, ...]
+
+
+@dataclass
+class Faults:
+    """Breaks one thing after another; `mend` undoes what is due."""
+
+    ground: Ground
+    seed: int
+    done: Counter[str] = field(default_factory=Counter)
+    hits: list[Hit] = field(default_factory=list)
+    _due: list[tuple[float, int, Undo]] = field(default_factory=list)
+    _numbers: count[int] = field(default_factory=count)
+    _broker_in_fault: bool = False
+    _store_in_fault: bool = False
+
+    def begin(self) -> float:
+        """Break the next thing, if it is whole; the seconds until the one after."""
+        number = next(self._numbers)
+        chance = Random(f"{self.seed}-fault-{number}")
+        kind = chance.choices(list(KINDS), [weight for weight, _ in KINDS.values()])[0]
+        pause = chance.uniform(0.5, 5.0)
+        begun = KINDS[kind][1](self, chance)
+        if begun is None:
+            return _NOTHING_TO_BREAK_SECONDS
+        seconds, undo = begun
+        heapq.heappush(self._due, (time.monotonic() + seconds, number, undo))
+        self.done[kind] += 1
+        return pause
+
+    def mend(self, *, all_of_it: bool = False) -> None:
+        """Undo what has lasted long enough."""
+        while self._due and (all_of_it or self._due[0][0] <= time.monotonic()):
+            heapq.heappop(self._due)[2]()
+
+    # Processes.
+
+    def worker_killed(self, chance: Random) -> tuple[float, Undo] | None:
+        name, seconds = (
+            chance.choice(sorted(self.ground.workers)),
+            chance.choice([0.1, 1.0, chance.uniform(2, 8)]),
+        )
+        part = self._whole(self.ground.workers[name])
+        if part is None:
+            return None
+        held = self.ground.held_by(name)
+        self._hit("worker killed", held)
+        part.kill()
+        return seconds, lambda: self._back(part)
+
+    def worker_paused(self, chance: Random) -> tuple[float, Undo] | None:
+        name, seconds = chance.choice(sorted(self.ground.workers)), chance.uniform(0.3, 7)
+        return self._paused(self.ground.workers[name], seconds)
+
+    def worker_told_to_leave(self, chance: Random) -> tuple[float, Undo] | None:
+        name, seconds = chance.choice(sorted(self.ground.workers)), chance.uniform(1, 6)
+        part = self._whole(self.ground.workers[name])
+        if part is None:
+            return None
+        part.signal(signal.SIGTERM)
+        return seconds, lambda: self._back(part)
+
+    def api_killed(self, chance: Random) -> tuple[float, Undo] | None:
+        part, seconds = self._whole(self.ground.api), chance.uniform(0.1, 4)
+        if part is None:
+            return None
+        part.kill()
+        return seconds, lambda: self._back(part)
+
+    def api_paused(self, chance: Random) -> tuple[float, Undo] | None:
+        return self._paused(self.ground.api, chance.uniform(0.3, 5))
+
+    def _whole(self, part: Part) -> Part | None:
+        """The part, ours from now on; None when another fault has it or it is not up."""
+        if part.in_fault or part.process is None or part.process.poll() is not None:
+            return None
+        part.in_fault = True
+        return part
+
+    def _paused(self, part: Part, seconds: float) -> tuple[float, Undo] | None:
+        if self._whole(part) is None:
+            return None
+        part.signal(signal.SIGSTOP)
+
+        def undo() -> None:
+            part.signal(signal.SIGCONT)
+            part.in_fault = False
+
+        return seconds, undo
+
+    def _back(self, part: Part) -> None:
+        part.kill()
+        part.start()
+        part.in_fault = False
+
+    def _hit(self, kind: str, task_ids: list[str]) -> None:
+        self.hits.append(Hit(round(time.time() * 1000), kind, tuple(task_ids)))
+
+    # The broker and the store.
+
+    def broker_killed(self, chance: Random) -> tuple[float, Undo] | None:
+        return self._broker(self.ground.redis.kill, self.ground.redis.start, chance.uniform(0.1, 3))
+
+    def broker_emptied(self, chance: Random) -> tuple[float, Undo] | None:
+        redis = self.ground.redis
+
+        def kill() -> None:
+            redis.kill()
+            for path in redis.directory.glob("appendonlydir/*"):
+                path.unlink()
+
+        return self._broker(kill, redis.start, chance.uniform(0.1, 3))
+
+    def broker_stopped(self, chance: Random) -> tuple[float, Undo] | None:
+        return self._broker(self.ground.redis.stop, self.ground.redis.start, chance.uniform(2, 10))
+
+    def broker_frozen(self, chance: Random) -> tuple[float, Undo] | None:
+        redis = self.ground.redis
+        seconds = chance.uniform(0.5, 8)
+        return self._broker(
+            lambda: redis.signal(signal.SIGSTOP), lambda: redis.signal(signal.SIGCONT), seconds
+        )
+
+    def _broker(self, fault: Undo, undo: Undo, seconds: float) -> tuple[float, Undo] | None:
+        if self._broker_in_fault:
+            return None
+        self._broker_in_fault = True
+        fault()
+
+        def mended() -> None:
+            undo()
+            self._broker_in_fault = False
+
+        return seconds, mended
+
+    def message_doubled(self, chance: Random) -> tuple[float, Undo] | None:
+        if self._broker_in_fault:
+            return None
+        client, prefix = self.ground.redis.client, self.ground.fleet.settings.broker_prefix
+        try:
+            # A list is a queue; sets and hashes are kombu's own.
+            keys = sorted(key for key in client.keys(f"{prefix}*") if client.type(key) == "list")
+            found = [(key, text) for key in keys for text in client.lrange(key, 0, 20)]
+            if not found:
+                return None
+            key, text = chance.choice(found)
+            client.lpush(key, text)
+        except redis_client.RedisError:
+            return None
+        return 0.0, _nothing
+
+    def store_away(self, chance: Random) -> tuple[float, Undo] | None:
+        """PostgreSQL stopped; or SQLite locked by another."""
+        seconds, ground = chance.uniform(0.5, 6), self.ground
+        if self._store_in_fault:
+            return None
+        if ground.postgres is not None:
+            ground.postgres.stop()
+            undo: Undo = ground.postgres.start
+        else:
+            locker = sqlite3.connect(ground.fleet.directory / "ferryman.db", timeout=5, isolation_level=None)
+            try:
+                locker.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                locker.close()
+                return None
+            undo = locker.close
+        self._store_in_fault = True
+
+        def mended() -> None:
+            undo()
+            self._store_in_fault = False
+
+        return seconds, mended
+
+    # Containers.
+
+    def container_removed(self, chance: Random) -> tuple[float, Undo] | None:
+        return self._remove(chance, whole_run=False)
+
+    def run_removed(self, chance: Random) -> tuple[float, Undo] | None:
+        return self._remove(chance, whole_run=True)
+
+    def _remove(self, chance: Random, *, whole_run: bool) -> tuple[float, Undo] | None:
+        """`docker rm -f` of one container, or of all containers and volumes of its task."""
+        runtime = self.ground.fleet.runtime()
+        try:
+            things = sorted(runtime.list(), key=lambda one: one.name)
+            containers = [one for one in things if one.kind == "container"]
+            if not containers:
+                return None
+            chosen = chance.choice(containers)
+            wanted = [one for one in things if one.task_id == chosen.task_id] if whole_run else [chosen]
+            self.ground.bereft.add(chosen.task_id)
+            self.ground.removed |= {one.id[:SHORT] for one in wanted if one.kind == "container"}
+            self._hit("containers removed", [chosen.task_id])
+            client = runtime._client.api
+            for one in sorted(wanted, key=lambda one: one.kind):
+                if one.kind == "container":
+                    client.remove_container(one.id, force=True)
+                else:
+                    client.remove_volume(one.name)
+        except NotFound:
+            pass  # the product was faster, as it may be
+        except (APIError, RuntimeUnavailable) as exc:
+            print(f"not removed: {exc}")
+        return 0.0, _nothing
+
+
+def _nothing() -> None:
+    """A fault that leaves nothing to mend."""
+
+
+#: What may happen -> how often, beside the others.
+KINDS: dict[str, tuple[int, Callable[[Faults, Random], tuple[float, Undo] | None]]] = {
+    "worker killed": (30, Faults.worker_killed),
+    "worker paused": (14, Faults.worker_paused),
+    "worker told to leave": (6, Faults.worker_told_to_leave),
+    "API killed": (8, Faults.api_killed),
+    "API paused": (4, Faults.api_paused),
+    "broker killed": (5, Faults.broker_killed),
+    "broker emptied": (5, Faults.broker_emptied),
+    "broker stopped": (4, Faults.broker_stopped),
+    "broker frozen": (4, Faults.broker_frozen),
+    "message doubled": (6, Faults.message_doubled),
+    "store away": (5, Faults.store_away),
+    "container removed": (8, Faults.container_removed),
+    "run removed": (4, Faults.run_removed),
+}

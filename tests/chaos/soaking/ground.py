@@ -1,0 +1,183 @@
+"""The installation under trial: Redis, a database, the API and plain Celery workers, each a process to be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.errors import StoreUnavailable
+from engine.model.states import NodeState, TaskState
+from engine.store import tasks
+from tests.support.databases import Postgres, free_port, migrate, running_postgres
+from tests.support.fleet import ROOT, Fleet, a_fleet
+from tests.support.redis_server import RedisServer
+
+#: A process that left by itself comes back after this, as a supervisor would have it.
+_AGAIN_SECONDS = 1.0
+#: Worker's name -> its words.
+WORKERS = {
+    "one": ("-c", "3", "-Q", "default"),
+    "two": ("-c", "2", "-Q", "default,other"),
+    "three": ("-c", "2", "-Q", "other"),
+}
+
+
+@dataclass
+class Part:
+    """A process that is started again and again, in a process group of its own."""
+
+    name: str
+    launch: Callable[[], subprocess.Popen[bytes]]
+    process: subprocess.Popen[bytes] | None = None
+    #: A fault has it: nobody else touches it.
+    in_fault: bool = False
+    #: Exit codes with which it left by itself, each with the moment (time.time()).
+    left: list[tuple[int, float]] = field(default_factory=list)
+    _back_at: float = 0.0
+
+    def start(self) -> None:
+        """A new process; the old one is gone."""
+        self.process = self.launch()
+
+    def signal(self, number: int) -> None:
+        """To the whole group."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """kill -9 of the whole group."""
+        self.signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait(20)
+
+    def watch(self) -> None:
+        """Start it again when it left by itself."""
+        if self.in_fault or self.process is None:
+            return
+        code = self.process.poll()
+        if code is not None and self._back_at == 0.0:
+            self.left.append((code, time.time()))
+            self._back_at = time.monotonic() + _AGAIN_SECONDS
+        if self._back_at and time.monotonic() >= self._back_at:
+            self._back_at = 0.0
+            self.start()
+
+
+@dataclass
+class Ground:
+    """All that can be broken, and the store to look through."""
+
+    fleet: Fleet
+    redis: RedisServer
+    postgres: Postgres | None
+    notes: Path
+    api: Part
+    api_url: str
+    workers: dict[str, Part]
+    #: Short ids of containers that were removed by hand, and the tasks that they were of.
+    removed: set[str] = field(default_factory=set)
+    bereft: set[str] = field(default_factory=set)
+
+    @property
+    def parts(self) -> list[Part]:
+        """The API and every worker."""
+        return [self.api, *self.workers.values()]
+
+    def is_up(self) -> bool:
+        """The API answers and every worker is live."""
+        live = [node for node in self.fleet.nodes() if node.state is NodeState.LIVE]
+        return len(live) >= len(self.workers) and self._api_answers()
+
+    def _api_answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.api_url}/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def watch(self) -> None:
+        """What left by itself comes back."""
+        for part in self.parts:
+            part.watch()
+
+    def held_by(self, worker: str) -> list[str]:
+        """Tasks that the worker of this name has now; none while the store is away."""
+        try:
+            ids = [node.id for node in self.fleet.nodes() if node.name.startswith(f"{worker}@")]
+            with self.fleet.db.read() as c:
+                return [
+                    task.id for id in ids for task in tasks.of_node(c, id) if task.state is TaskState.RUNNING
+                ]
+        except StoreUnavailable:
+            return []
+
+
+@contextmanager
+def laid_out(home: Path, database: str) -> Iterator[Ground]:
+    """Start everything; at the end nothing of it runs or exists any more."""
+    notes = home / "notes"
+    notes.mkdir(mode=0o777)
+    notes.chmod(0o777)
+    with ExitStack() as stack:
+        redis = RedisServer(home / "redis")
+        stack.callback(redis.stop)
+        stack.callback(redis.signal, signal.SIGCONT)
+        postgres = stack.enter_context(running_postgres()) if database == "postgresql" else None
+        if postgres is not None:
+            url = postgres.new()
+        else:
+            url = f"sqlite:///{home / 'ferryman.db'}"
+            migrate(url)
+        # Every crash is one of ours: how many in a row fail a task is tried elsewhere.
+        options = {"bind_sources": f"{notes}:rw", "max_crashes": 1000}
+        fleet = stack.enter_context(a_fleet(home, url, redis, **options))
+        # The API's and the workers' own must send everything: this process is not there to be killed.
+        fleet.flusher.stop()
+        port = free_port()
+        ground = Ground(
+            fleet, redis, postgres, notes, _api(fleet, port), f"http://127.0.0.1:{port}", _workers(fleet)
+        )
+        stack.callback(_end, ground)
+        for part in ground.parts:
+            part.start()
+        yield ground
+
+
+def _end(ground: Ground) -> None:
+    for part in ground.parts:
+        part.kill()
+    # The fleet's close asks the daemon and the database, not the broker.
+    ground.redis.signal(signal.SIGCONT)
+
+
+def _api(fleet: Fleet, port: int) -> Part:
+    environment = {**os.environ, **fleet.settings.environment(), "FERRYMAN_BIND": f"127.0.0.1:{port}"}
+
+    def launch() -> subprocess.Popen[bytes]:
+        with open(fleet.directory / "api.log", "ab") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "--config", "python:engine.standalone.serving"],
+                cwd=ROOT,
+                env=environment,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    return Part("api", launch)
+
+
+def _workers(fleet: Fleet) -> dict[str, Part]:
+    def part(name: str) -> Part:
+        words = ("-n", f"{name}@soak", *WORKERS[name])
+        return Part(name, lambda: fleet.worker(*words, wait=False).process)
+
+    return {name: part(name) for name in WORKERS}
