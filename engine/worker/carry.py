@@ -32,6 +32,8 @@ def carry(here: Here, assignment: Assignment) -> Finished | None:
     hand = Hand(assignment.token, control)
     if not here.hands.take(hand):
         return None
+    if here.leaving.is_set():
+        control.detach()  # it was claimed just before, and came after all others were told
     clock = _limit(assignment, control)
     try:
         return _carry(here, assignment, control)
@@ -90,8 +92,20 @@ def _prepare(here: Here, assignment: Assignment, sink: Shipping, control: Contro
         why = str(exc)
         _patiently(control, lambda: restart.give_back(here.site, assignment.token, why))
         return None
+    except Detached:
+        if here.leaving.is_set() and control.detached and _made_nothing(assignment):
+            restart.give_back(here.site, assignment.token, "its worker left before a container was made")
+        raise
     crash.point("prepare.created")
     return prepared
+
+
+def _made_nothing(assignment: Assignment) -> bool:
+    """Of a run that this thread claimed itself, and whose first `prepare` let go, no container exists.
+
+    Nobody could find it on a daemon: it would wait for the whole `restart_grace`.
+    """
+    return assignment.order.index == 0 and assignment.order.origin == assignment.token.delivery
 
 
 def _finish(

@@ -17,6 +17,7 @@ import pytest
 from engine.lifecycle import nodes as verbs
 from engine.model.states import LinkState, NodeState, TaskState
 from tests.support.fleet import ROOT, Fleet, Worker
+from tests.support.registry import running_registry
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.docker
@@ -80,6 +81,23 @@ def test_asked_again_or_by_sigquit_it_leaves_at_once_and_its_container_goes_on(
     (task,) = fleet.ended([task_id], 60)
     assert (task.state, task.crashes) == (TaskState.COMPLETED, 0), task.error
     assert fleet.links(task_id)[0].container_id == before
+
+
+def test_what_is_still_being_pulled_is_given_back_and_waits_for_no_grace(sqlite_fleet: Fleet) -> None:
+    fleet = sqlite_fleet
+    with running_registry() as registry:
+        registry.gate.clear()
+        worker = fleet.worker("-c", "1")
+        (task_id,) = fleet.submit(f"name: pulled\nimage: {registry.image}\n")
+        wait_until(lambda: registry.layers, 30)
+        worker.process.terminate()
+        assert worker.process.wait(30) == 0, worker.said()
+    task = fleet.task(task_id)
+    assert task.state in (TaskState.PENDING, TaskState.SCHEDULED), "nobody needs to look for its container"
+    assert (task.node, task.attempt, task.delivery, task.crashes) == (None, 1, 2, 0)
+    (repair,) = [e for e in fleet.events(task_id) if e.kind == "repair"]
+    assert repair.reason == "given back: its worker left before a container was made"
+    assert not fleet.left_over()
 
 
 @contextmanager
