@@ -11,16 +11,28 @@ from engine.model.states import TaskState
 from engine.store import events, tasks
 from engine.telemetry import crash
 
+#: Rows a transaction: a long backlog costs few commits, and nobody waits long for a row.
+_AT_ONCE = 200
+
 
 def resend(site: Site, found: Sequence[Task], why: str) -> int:
     """SCHEDULED -> PENDING for these rows, their numbers unchanged; a copy that turns up is dropped by the claim.
 
-    Returns how many changed.
+    Due from now on, so that other processes leave them to this one's flusher at first. Returns how many changed.
     """
+    changed = 0
+    for start in range(0, len(found), _AT_ONCE):
+        # Locked in one order everywhere, so that two reconcilers do not wait for each other.
+        changed += _resend(site, sorted(found[start : start + _AT_ONCE], key=lambda task: task.id), why)
+    return changed
+
+
+def _resend(site: Site, group: Sequence[Task], why: str) -> int:
     changed = []
-    for task in found:
-        with site.db.begin() as c:
-            if tasks.resend(c, task.token):
+    with site.db.begin() as c:
+        now = tasks.now(c)
+        for task in group:
+            if tasks.resend(c, task.token, now):
                 changed.append(task.id)
                 events.add(
                     c,

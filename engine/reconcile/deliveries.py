@@ -24,6 +24,8 @@ class Deliveries:
         self._site = site
         self._broker = Broker(site.settings)
         self._empty_since: dict[str, float] = {}
+        #: What was sent before this is to be sent again: the broker was emptied, and not all is done yet.
+        self._emptied_at: int | None = None
         self._away = False
 
     def run(self) -> int:
@@ -34,8 +36,11 @@ class Deliveries:
                 log.info("the broker is back")
             self._away = False
             if emptied:
-                return self._all()
-            return self._overdue()
+                # The flusher sends meanwhile: without this bound a long backlog would go round and round. One
+                # more than now, so that what was sent in this very millisecond is among them.
+                with self._site.db.read() as c:
+                    self._emptied_at = tasks.now(c) + 1
+            return self._overdue() if self._emptied_at is None else self._all(self._emptied_at)
         except BrokerUnavailable as exc:
             if not self._away:
                 log.warning("the broker is away: %s", exc)
@@ -43,16 +48,13 @@ class Deliveries:
             self._empty_since.clear()
             return 0
 
-    def _all(self) -> int:
+    def _all(self, before: int) -> int:
         done = 0
-        # The flusher sends again meanwhile: without this bound a long backlog would be sent round and round.
-        # One more than now, so that what was sent in this very millisecond is among them.
-        with self._site.db.read() as c:
-            before = tasks.now(c) + 1
         while True:
             with self._site.db.read() as c:
                 found = outbox.scheduled(c, _BATCH, before)
             if not found:
+                self._emptied_at = None
                 return done
             done += resend(self._site, found, "the broker was emptied")
 

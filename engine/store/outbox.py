@@ -20,8 +20,9 @@ _OF_IDS = (
         tasks.c.state == TaskState.PENDING,
         tasks.c.not_before <= now_ms(),
     )
-    .order_by(tasks.c.priority.desc(), tasks.c.not_before)
+    .order_by(tasks.c.priority.desc(), tasks.c.not_before, tasks.c.created_at)
 )
+_IN_ORDER = _OF_IDS.with_only_columns(tasks.c.id)
 
 
 def due(c: sa.Connection, limit: int, older_than_ms: int = 0) -> list[Task]:
@@ -38,6 +39,11 @@ def due(c: sa.Connection, limit: int, older_than_ms: int = 0) -> list[Task]:
 def of_ids(c: sa.Connection, task_ids: Sequence[str]) -> list[Task]:
     """Those of these tasks that are PENDING and due."""
     return [record(row) for row in c.execute(_OF_IDS, {"the_tasks": list(task_ids)})]
+
+
+def in_order(c: sa.Connection, task_ids: Sequence[str]) -> list[str]:
+    """The ids of those of these tasks that are PENDING and due, in the order in which they are sent."""
+    return list(c.scalars(_IN_ORDER, {"the_tasks": list(task_ids)}))
 
 
 def scheduled(c: sa.Connection, limit: int, sent_before: int | None = None) -> list[Task]:

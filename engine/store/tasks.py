@@ -135,13 +135,16 @@ def mark_sent(c: sa.Connection, token: Token) -> bool:
     return _changed(c, _MARK_SENT, _by(token))
 
 
-def resend(c: sa.Connection, token: Token) -> bool:
-    """SCHEDULED -> PENDING: its message seems lost. The number stays, since nobody claimed it."""
-    return _changed(
-        c,
-        tasks.update().where(_AT, tasks.c.state == TaskState.SCHEDULED).values(state=TaskState.PENDING),
-        _by(token),
-    )
+_RESEND = (
+    tasks.update()
+    .where(_AT, tasks.c.state == TaskState.SCHEDULED)
+    .values(state=TaskState.PENDING, not_before=sa.bindparam("the_now"))
+)
+
+
+def resend(c: sa.Connection, token: Token, now: int) -> bool:
+    """SCHEDULED -> PENDING, due now: its message seems lost. The number stays, since nobody claimed it."""
+    return _changed(c, _RESEND, _by(token, the_now=now))
 
 
 _CLAIM = (

@@ -1,0 +1,72 @@
+"""A long backlog in a broker that is emptied: all of it is sent again, soon, and not round and round."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from engine.model.states import TaskState
+from engine.store.tables import tasks
+from tests.support.databases import KINDS
+from tests.support.docker_daemon import BUSYBOX, require_docker
+from tests.support.faults import PRODUCTION, WORK, empty, messages
+from tests.support.fleet import Fleet, a_fleet
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
+
+#: Nobody serves this queue: the workers are there for their reconcilers.
+WAITS = WORK.replace("name: work", "name: waits\nqueue: nobody")
+
+
+@pytest.fixture(params=KINDS)
+def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
+    """A fleet with the waits of production, over a Redis of its own."""
+    require_docker(BUSYBOX)
+    if request.param == "sqlite":
+        url = str(request.getfixturevalue("sqlite_url"))
+    else:
+        url = str(request.getfixturevalue("postgres_server").new())
+    redis = RedisServer(tmp_path / "redis")
+    with a_fleet(tmp_path, url, redis, **PRODUCTION) as fleet:
+        yield fleet
+    redis.stop()
+
+
+def _sends(fleet: Fleet, at_least: int) -> int:
+    """How many tasks are SCHEDULED after so many sendings."""
+    wanted = (tasks.c.state == TaskState.SCHEDULED, tasks.c.sends >= at_least)
+    with fleet.db.read() as c:
+        return int(c.scalar(sa.select(sa.func.count()).select_from(tasks).where(*wanted)) or 0)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "count", "workers"),
+    [
+        pytest.param("sqlite", 1000, 1),
+        pytest.param("postgresql", 1000, 2, marks=pytest.mark.long),
+        pytest.param("sqlite", 5000, 2, marks=pytest.mark.long),
+        pytest.param("postgresql", 5000, 2, marks=pytest.mark.long),
+    ],
+    indirect=["waiting"],
+)
+def test_a_wiped_backlog_is_sent_again(waiting: Fleet, count: int, workers: int) -> None:
+    fleet = waiting
+    fleet.submit(WAITS, count)
+    for _ in range(workers):
+        fleet.worker("-c", "1")
+    wait_until(lambda: _sends(fleet, 1) == count, 120, 0.1)
+    empty(fleet.redis)
+    began = time.monotonic()
+    wait_until(lambda: _sends(fleet, 2) == count, 120, 0.1)
+    took = time.monotonic() - began
+    sent = messages(fleet, "nobody")
+    print(f"{count} sent again after {took:.1f} s, in {sent} messages")
+    assert sent >= count, "each"
+    # A process may send what another is about to mark; a copy does no harm.
+    assert sent < count * (workers + 1), "not round and round"
