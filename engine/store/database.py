@@ -72,12 +72,16 @@ class Database:
                 "connect_timeout": max(2, min(10, int(seconds))),
                 "application_name": "ferryman",
                 "options": f"-c lock_timeout={bound} -c statement_timeout={bound}",
-                # A connection cut without a word (no RST) is noticed in ~20 s, not in hours.
+                # A connection cut without a word (no RST) is noticed in 10 s, not in hours.
                 "keepalives_idle": 5,
                 "keepalives_interval": 5,
-                "keepalives_count": 3,
+                "keepalives_count": 2,
+                # The same for what was sent and never acknowledged: the kernel's own bound is 15 min.
+                "tcp_user_timeout": 10_000,
             }
-            return sa.create_engine(self.url, pool_pre_ping=True, connect_args=arguments, **bounds)
+            engine = sa.create_engine(self.url, pool_pre_ping=True, connect_args=arguments, **bounds)
+            sa.event.listen(engine, "do_connect", self._connect_bounded)
+            return engine
         if self.url.database in (None, "", ":memory:"):
             # One connection for all: the database dies with it.
             engine = sa.create_engine(
@@ -90,6 +94,12 @@ class Database:
         sa.event.listen(engine, "connect", self._prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_immediate if immediate else _begin_plain)
         return engine
+
+    def _connect_bounded(self, dialect: Any, record: Any, words: list[Any], options: dict[str, Any]) -> Any:
+        # psycopg is there only where PostgreSQL is used.
+        from engine.store.bounded import connect
+
+        return connect(self._timeout_seconds, *words, **options)
 
     def _prepare_sqlite(self, connection: Any, record: Any) -> None:
         # The driver's own BEGIN is deferred, and a read that turns into a write fails at once (FINDINGS 6).
@@ -106,7 +116,8 @@ class Database:
         """A transaction that may write; commits at the end, rolls back on an error.
 
         SQLite: BEGIN IMMEDIATE, so no other writer is inside. Raises StoreUnavailable when the database
-        does not answer in time: nothing is promised then (the commit itself may or may not have happened).
+        does not answer in time: nothing is promised then (the commit itself may or may not have happened). A
+        statement waits store_timeout; on PostgreSQL 2 s more when the server itself hangs.
         """
         with self._one_writer(), _translated(), self._write.begin() as connection:
             yield connection

@@ -1,29 +1,45 @@
-"""Broker and database that stop, hang, are wiped, fill up or hold garbage, under real workers with work in hand."""
+"""A broker that stops, hangs, is emptied, fills up, holds garbage or lies; a PostgreSQL that stops: under real work."""
 
 from __future__ import annotations
 
+import random
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from engine.model.states import TaskState
+from engine.dispatch.app import RUN_LINK, build_app
+from engine.errors import StoreUnavailable
+from engine.model.states import LinkState, TaskState
 from tests.support.databases import Postgres
-from tests.support.faults import completed_once
+from tests.support.docker_daemon import BUSYBOX, require_docker
+from tests.support.faults import PRODUCTION, WORK, busy, completed_once, empty, lasting, messages, story
 from tests.support.fleet import Fleet, a_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
-WORK = "name: work\nimage: busybox:1.36\nrun: 'sleep 3; echo -n done > $FERRYMAN_OUTPUT'\n"
+CHAIN = """
+name: chain
+image: busybox:1.36
+volumes: [/data]
+run: sleep 1; cat /data/pre > $FERRYMAN_OUTPUT
+pre:
+  - {name: write, image: "busybox:1.36", run: "sleep 1; echo -n kept >> /data/pre"}
+post:
+  - {name: check, image: "busybox:1.36", run: "cat /data/pre"}
+"""
+QUICK_AND_PRODUCTION = pytest.mark.parametrize(
+    "broken", [{}, PRODUCTION], ids=["quick", "production"], indirect=True
+)
 
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis that this test alone may break."""
+    require_docker(BUSYBOX)
     server = RedisServer(tmp_path / "redis")
     yield server
     server.signal(signal.SIGCONT)
@@ -31,85 +47,66 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def broken(sqlite_url: str, tmp_path: Path, own_redis: RedisServer) -> Iterator[Fleet]:
-    """A fleet on SQLite over the Redis that is to be broken."""
-    with a_fleet(tmp_path, sqlite_url, own_redis) as made:
+def broken(
+    request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, own_redis: RedisServer
+) -> Iterator[Fleet]:
+    """A fleet on SQLite over the Redis that is to be broken; the parameter has settings of its own."""
+    with a_fleet(tmp_path, sqlite_url, own_redis, **getattr(request, "param", {})) as made:
         yield made
 
 
-@pytest.fixture
-def on_postgres(postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
+@pytest.fixture(params=[{}, PRODUCTION], ids=["quick", "production"])
+def on_postgres(
+    request: pytest.FixtureRequest, postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer
+) -> Iterator[Fleet]:
     """A fleet on PostgreSQL."""
-    with a_fleet(tmp_path, postgres_server.new(), redis_server) as made:
+    require_docker(BUSYBOX)
+    with a_fleet(tmp_path, postgres_server.new(), redis_server, **request.param) as made:
         yield made
-
-
-def _busy(fleet: Fleet, count: int = 5) -> list[str]:
-    """A worker with two running tasks, and others that wait."""
-    fleet.worker("-c", "2")
-    ids = fleet.submit(WORK, count)
-    wait_until(lambda: sum(fleet.task(id).state is TaskState.RUNNING for id in ids) == 2, 30)
-    wait_until(lambda: all(fleet.task(id).state is not TaskState.PENDING for id in ids), 20)
-    return ids
-
-
-def _lasting(seconds: float) -> None:
-    """Let the fault last: the time itself is what is tried, nothing is waited for."""
-    threading.Event().wait(seconds)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seconds", [5, 30])
+@QUICK_AND_PRODUCTION
 def test_work_survives_a_redis_that_is_away(broken: Fleet, seconds: float) -> None:
-    ids = _busy(broken)
+    ids = busy(broken)
     broken.redis.stop()
     ids += broken.submit(WORK)
-    _lasting(seconds)
+    lasting(seconds)
     broken.redis.start()
-    completed_once(broken, ids, 60, "done")
+    completed_once(broken, ids, 90, "done")
 
 
 @pytest.mark.long
+@QUICK_AND_PRODUCTION
 def test_work_survives_a_redis_that_comes_back_empty(broken: Fleet) -> None:
-    ids = _busy(broken)
-    _empty(broken.redis)
-    completed_once(broken, ids, 60, "done")
-
-
-def _empty(redis: RedisServer) -> None:
-    redis.kill()
-    for path in redis.directory.glob("appendonlydir/*"):
-        path.unlink()
-    redis.start()
-    assert not redis.client.keys("*appendonly*")
+    ids = busy(broken)
+    empty(broken.redis)
+    completed_once(broken, ids, 90, "done")
 
 
 @pytest.mark.long
-def test_work_survives_a_redis_that_hangs(broken: Fleet) -> None:
-    ids = _busy(broken)
+@pytest.mark.parametrize("seconds", [8, 30])
+def test_work_survives_a_redis_that_hangs(broken: Fleet, seconds: float) -> None:
+    ids = busy(broken)
     broken.redis.signal(signal.SIGSTOP)
     ids += broken.submit(WORK)
-    _lasting(8)
+    lasting(seconds)
     broken.redis.signal(signal.SIGCONT)
-    completed_once(broken, ids, 60, "done")
+    completed_once(broken, ids, 90, "done")
 
 
 @pytest.mark.long
 def test_work_survives_a_redis_that_is_full(broken: Fleet) -> None:
-    ids = _busy(broken)
+    ids = busy(broken)
     client = broken.redis.client
     client.config_set("maxmemory-policy", "noeviction")
     client.config_set("maxmemory", "1mb")
     refused = broken.submit(WORK, 2)
-    _lasting(5)
+    lasting(5)
     assert {broken.task(id).state for id in refused} == {TaskState.PENDING}, "accepted, not sent"
     client.config_set("maxmemory", "0")
-    completed_once(broken, ids + refused, 60, "done")
-
-
-def _messages(fleet: Fleet, queue: str) -> int:
-    client = fleet.redis.client
-    return sum(client.llen(key) for key in client.keys(f"{fleet.settings.broker_prefix}{queue}*"))
+    completed_once(broken, ids + refused, 90, "done")
 
 
 GARBAGE = {
@@ -130,40 +127,63 @@ def test_garbage_in_the_queue_harms_nobody(broken: Fleet) -> None:
     key = f"{broken.settings.broker_prefix}default"
     for text in GARBAGE.values():
         broken.redis.client.lpush(key, text)
-    _send(broken, ["no such task", 1, 1, 0], ["x", "y", "z", "w"], [None, [], {}, 3], [1], [])
+    nonsense: list[list[object]] = [
+        ["no such task", 1, 1, 0], ["x", "y", "z", "w"], [None, [], {}, 3], [1], [],
+    ]  # fmt: skip
+    _send(broken, "default", nonsense)
+    app = build_app(broken.settings)
+    app.send_task("no.such.task", args=[1], queue="default")
+    app.close()
     ids = broken.submit(WORK, 2)
     completed_once(broken, ids, 90, "done")
-    wait_until(lambda: _messages(broken, "default") == 0, 60, 0.1)
+    wait_until(lambda: messages(broken, "default") == 0, 60, 0.1)
     assert worker.process.poll() is None, worker.said()
 
 
-def _send(fleet: Fleet, *arguments: list[object]) -> None:
-    from engine.dispatch.app import RUN_LINK, build_app
-
+def _send(fleet: Fleet, queue: str, arguments: list[list[object]]) -> None:
     app = build_app(fleet.settings)
     for args in arguments:
-        app.send_task(RUN_LINK, args=args, queue="default")
-    app.send_task("no.such.task", args=[1], queue="default")
+        app.send_task(RUN_LINK, args=args, queue=queue)
     app.close()
 
 
 @pytest.mark.long
-def test_work_survives_a_postgresql_that_is_stopped(on_postgres: Fleet, postgres_server: Postgres) -> None:
-    ids = _busy(on_postgres)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_copies_and_messages_out_of_order_start_nothing(broken: Fleet, seed: int) -> None:
+    ids = broken.submit(CHAIN, 3)
+    broken.worker("-c", "2")
+    wait_until(lambda: any(broken.task(id).state is TaskState.RUNNING for id in ids), 30)
+    (node,) = [node.id for node in broken.nodes()]
+    # Each link of each task ten times, also those whose turn has not come, to the node and to its queue.
+    every: list[list[object]] = [
+        [id, 1, delivery, n] for id in ids for n in range(3) for delivery in (1, 2)
+    ] * 5
+    random.Random(seed).shuffle(every)
+    _send(broken, "default", every)
+    _send(broken, f"!{node}", every)
+    completed_once(broken, ids, 120, "kept")
+    for id in ids:
+        assert [link.state for link in broken.links(id)] == [LinkState.ENDED] * 3, story(broken, id)
+        assert len({link.container_id for link in broken.links(id)}) == 3
+        confirmed = [e for e in broken.events(id) if e.kind == "link" and e.to_state == LinkState.CONFIRMED]
+        assert len(confirmed) == 3, story(broken, id)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [6, 30])
+def test_work_survives_a_postgresql_that_is_stopped(
+    on_postgres: Fleet, postgres_server: Postgres, seconds: float
+) -> None:
+    ids = busy(on_postgres)
     postgres_server.stop()
-    _lasting(6)
+    lasting(seconds)
     postgres_server.start()
-    _until_it_answers(on_postgres)
-    completed_once(on_postgres, ids, 90, "done")
+    wait_until(lambda: _answers(on_postgres), 30)
+    completed_once(on_postgres, ids, 120, "done")
 
 
-def _until_it_answers(fleet: Fleet) -> None:
-    from engine.errors import StoreUnavailable
-
-    def answers() -> bool:
-        try:
-            return bool(fleet.nodes())
-        except StoreUnavailable:
-            return False
-
-    wait_until(answers, 30)
+def _answers(fleet: Fleet) -> bool:
+    try:
+        return bool(fleet.nodes())
+    except StoreUnavailable:
+        return False

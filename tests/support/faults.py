@@ -1,13 +1,29 @@
-"""What every fault must leave: each task ended once, as if nothing had been, and nothing behind."""
+"""Faults that several tests make, and what every fault must leave: each task ended once, and nothing behind."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from engine.model.states import TaskState
+from tests.support.databases import Postgres, missing
 from tests.support.fleet import Fleet
+from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
+
+#: A task that takes a while and says that it came to its end.
+WORK = "name: work\nimage: busybox:1.36\nrun: 'sleep 3; echo -n done > $FERRYMAN_OUTPUT'\n"
+#: What an installation has that says nothing: for faults whose length is measured against the lease.
+PRODUCTION = {"lease_seconds": 5.0, "grace_min": 15.0, "restart_grace": 300.0, "resend_seconds": 10.0}
 
 
 def completed_once(fleet: Fleet, ids: Sequence[str], seconds: float, result: str | None = None) -> float:
@@ -16,7 +32,7 @@ def completed_once(fleet: Fleet, ids: Sequence[str], seconds: float, result: str
     ended = fleet.ended(ids, seconds)
     took = time.monotonic() - began
     for task in ended:
-        said = "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task.id))
+        said = story(fleet, task.id)
         assert task.state is TaskState.COMPLETED, f"{task.error}\n{said}"
         assert task.attempt == 1, f"a fault of a server uses up no retry\n{said}"
         assert result is None or task.result == result, said
@@ -25,3 +41,167 @@ def completed_once(fleet: Fleet, ids: Sequence[str], seconds: float, result: str
     wait_until(lambda: not fleet.left_over(), 30)
     print(f"all ended after {took:.1f} s")
     return took
+
+
+def story(fleet: Fleet, task_id: str) -> str:
+    """A task's events, a line each."""
+    found = fleet.events(task_id)
+    return "\n".join(f"{e.kind} {e.from_state}->{e.to_state} by {e.node}: {e.reason}" for e in found)
+
+
+def busy(fleet: Fleet, count: int = 5, text: str = WORK) -> list[str]:
+    """A worker with two running tasks, and others that wait in the broker."""
+    fleet.worker("-c", "2")
+    ids = fleet.submit(text, count)
+    wait_until(lambda: sum(fleet.task(id).state is TaskState.RUNNING for id in ids) == 2, 30)
+    wait_until(lambda: all(fleet.task(id).state is not TaskState.PENDING for id in ids), 20)
+    return ids
+
+
+def lasting(seconds: float) -> None:
+    """Let the fault last: the time itself is what is tried, nothing is waited for."""
+    threading.Event().wait(seconds)
+
+
+@contextmanager
+def repeating(call: Callable[[], object], pause: float) -> Iterator[None]:
+    """Call again and again from a thread while the body runs."""
+    done = threading.Event()
+
+    def loop() -> None:
+        while not done.wait(pause):
+            call()
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(30)
+
+
+def empty(redis: RedisServer) -> None:
+    """Kill a Redis, lose what it had, start it again."""
+    redis.kill()
+    for path in redis.directory.glob("appendonlydir/*"):
+        path.unlink()
+    redis.start()
+
+
+def messages(fleet: Fleet, queue: str) -> int:
+    """Messages that wait in a queue, at all priorities."""
+    client = fleet.redis.client
+    return sum(client.llen(key) for key in client.keys(f"{fleet.settings.broker_prefix}{queue}*"))
+
+
+@contextmanager
+def frozen(server: Postgres) -> Iterator[None]:
+    """Stop every process of a PostgreSQL by SIGSTOP: connections stay, nothing answers."""
+    postmaster = int((server.directory / "data/postmaster.pid").read_text().split()[0])
+    os.kill(postmaster, signal.SIGSTOP)
+    # It makes no more of them now.
+    stopped = [postmaster, *_children(postmaster)]
+    for pid in stopped[1:]:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in reversed(stopped):
+            os.kill(pid, signal.SIGCONT)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@contextmanager
+def small_disk(directory: Path, megabytes: int) -> Iterator[None]:
+    """A file system of this size at the directory; needs root."""
+    if os.geteuid() != 0:
+        missing("only root can mount a small file system")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "tmpfs", str(directory))
+    try:
+        yield
+    finally:
+        _run("umount", "--lazy", str(directory))
+
+
+def grow(directory: Path, megabytes: int) -> None:
+    """Give a small disk more room."""
+    _run("mount", "-o", f"remount,size={megabytes}m", str(directory))
+
+
+def _run(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True, timeout=60)
+
+
+class Cut:
+    """A TCP proxy before PostgreSQL that cuts a connection at the COMMIT of a chosen transaction.
+
+    `before`: the COMMIT never reaches the server. `after`: it does, and the server's answer is lost. For the
+    client both are one and the same.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._server_port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._lock = threading.Lock()
+        self._marker, self._when = b"", ""
+        #: How many connections were cut.
+        self.cuts = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def arm(self, marker: bytes, when: str) -> None:
+        """Cut once, at the next COMMIT of a transaction in which these bytes went to the server."""
+        with self._lock:
+            self._marker, self._when = marker, when
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+
+    def _carry(self, client: socket.socket) -> None:
+        # Either end may be killed at any moment: that is what these tests do.
+        with (
+            client,
+            contextlib.suppress(ConnectionError),
+            socket.create_connection(("127.0.0.1", self._server_port)) as server,
+        ):
+            said = b""
+            while True:
+                readable, _, _ = select.select([client, server], [], [], 60)
+                for end in readable:
+                    data = end.recv(1 << 16)
+                    if not data:
+                        return
+                    if end is server:
+                        client.sendall(data)
+                        continue
+                    said += data
+                    if self._cuts(said, data, server):
+                        return
+                    server.sendall(data)
+                    if data.endswith((b"COMMIT\0", b"ROLLBACK\0")):
+                        said = b""
+
+    def _cuts(self, said: bytes, data: bytes, server: socket.socket) -> bool:
+        with self._lock:
+            if not self._marker or not data.endswith(b"COMMIT\0") or self._marker not in said:
+                return False
+            self._marker = b""
+            self.cuts += 1
+        if self._when == "after":
+            server.sendall(data)
+            assert server.recv(1 << 16), "the server's word that it is committed"
+        return True

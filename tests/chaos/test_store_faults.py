@@ -1,0 +1,260 @@
+"""A database whose answers are lost, that hangs, is locked by another or has no room, under real work."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from engine.errors import StoreUnavailable
+from engine.model.states import NodeState
+from engine.settings import Settings
+from engine.store.tables import tasks
+from tests.support.api_server import running_api
+from tests.support.databases import Postgres
+from tests.support.docker_daemon import BUSYBOX, require_docker
+from tests.support.faults import (
+    Cut,
+    busy,
+    completed_once,
+    frozen,
+    grow,
+    lasting,
+    repeating,
+    small_disk,
+    story,
+)
+from tests.support.fleet import Fleet, a_fleet
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+HELLO = "name: hello\nimage: busybox:1.36\nrun: 'echo -n done > $FERRYMAN_OUTPUT'\n"
+
+
+@pytest.fixture
+def on_postgres(postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
+    """A fleet on PostgreSQL."""
+    require_docker(BUSYBOX)
+    with a_fleet(tmp_path, postgres_server.new(), redis_server) as made:
+        yield made
+
+
+# Answers that are lost
+
+
+@pytest.fixture
+def cut(postgres_server: Postgres) -> Iterator[Cut]:
+    """What lies between the fleet and its PostgreSQL."""
+    made = Cut(postgres_server.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def behind(cut: Cut, postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
+    """A fleet whose way to PostgreSQL may be cut."""
+    require_docker(BUSYBOX)
+    url = postgres_server.new().replace(f":{postgres_server.port}/", f":{cut.port}/")
+    with a_fleet(tmp_path, url, redis_server) as made:
+        yield made
+
+
+#: verb -> what only its transaction sends to the server.
+TRANSACTIONS = {
+    "mark": b"sends=(tasks.sends",
+    "claim": b"claimed",
+    "confirm": b"main in container",
+    "finish": b"COMPLETED",
+}
+
+
+#: The short ring has one of them.
+_SHORT = ("finish", "after")
+
+
+@pytest.mark.parametrize(
+    ("verb", "when"),
+    [
+        pytest.param(verb, when, marks=() if (verb, when) == _SHORT else pytest.mark.long)
+        for verb in TRANSACTIONS
+        for when in ("before", "after")
+    ],
+)
+def test_a_commit_whose_answer_is_lost_loses_and_doubles_nothing(
+    behind: Fleet, cut: Cut, verb: str, when: str
+) -> None:
+    behind.worker("-c", "1")
+    cut.arm(TRANSACTIONS[verb], when)
+    (task_id,) = behind.submit(HELLO)
+    completed_once(behind, [task_id], 60, "done")
+    assert cut.cuts == 1, "the fault was there"
+    task = behind.task(task_id)
+    assert task.crashes == 0, story(behind, task_id)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("when", "stored"), [("before", 0), ("after", 1)])
+def test_a_submission_whose_commit_is_lost_is_refused_and_stored_whole_or_not_at_all(
+    behind: Fleet, cut: Cut, when: str, stored: int
+) -> None:
+    behind.worker("-c", "1")
+    cut.arm(b"INSERT INTO jobs", when)
+    with pytest.raises(StoreUnavailable):
+        behind.submit(HELLO)
+    assert cut.cuts == 1
+    # What was stored although its client does not know it ends like any other.
+    (known,) = behind.submit(HELLO)
+    with behind.db.read() as c:
+        ids = [row.id for row in c.execute(sa.select(tasks.c.id))]
+    assert len(ids) == 1 + stored
+    assert known in ids
+    completed_once(behind, ids, 60, "done")
+
+
+@pytest.mark.long
+def test_work_survives_connections_that_are_cut(on_postgres: Fleet, postgres_server: Postgres) -> None:
+    ids = busy(on_postgres, 6)
+    database = on_postgres.db.url.database
+    cuts = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        f" WHERE datname = '{database}' AND xact_start IS NOT NULL AND application_name = 'ferryman'"
+    )
+    with repeating(lambda: postgres_server.sql(cuts), 0.02):
+        lasting(8)
+    completed_once(on_postgres, ids, 90, "done")
+
+
+# A server that hangs
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [10, 40])
+def test_work_survives_a_postgresql_that_hangs(
+    on_postgres: Fleet, postgres_server: Postgres, seconds: float
+) -> None:
+    ids = busy(on_postgres)
+    with frozen(postgres_server):
+        lasting(seconds)
+    completed_once(on_postgres, ids, 120, "done")
+    assert all(on_postgres.task(id).crashes == 0 for id in ids)
+    assert [node.state for node in on_postgres.nodes()] == [NodeState.LIVE]
+
+
+def test_an_api_over_a_postgresql_that_hangs_says_503_in_its_time(
+    postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    settings = Settings.from_env(
+        {},
+        data_dir=str(tmp_path),
+        database_url=postgres_server.new(),
+        broker_url=redis_server.url,
+        broker_prefix=f"{tmp_path.name}:",
+        store_timeout=1.0,
+    )
+    with running_api(settings) as api:
+        assert _post(api.url).status == 201
+        with frozen(postgres_server):
+            for answer in [_post(api.url) for _ in range(3)]:
+                assert (answer.status, answer.retry_after) == (503, "1"), answer
+                assert answer.seconds < 30, answer
+                print(f"503 after {answer.seconds:.1f} s")
+            with urllib.request.urlopen(f"{api.url}/health", timeout=10) as alive:
+                assert alive.status == 200
+        wait_until(lambda: _post(api.url).status == 201, 30)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API said to a submission."""
+
+    status: int
+    retry_after: str | None
+    task_id: str | None
+    seconds: float
+
+
+def _post(url: str) -> Answer:
+    asked = urllib.request.Request(f"{url}/task", HELLO.encode(), {"Content-Type": "text/yaml"})
+    began = time.monotonic()
+    try:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            task_id = str(json.load(answer)["id"])
+            return Answer(answer.status, None, task_id, time.monotonic() - began)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return Answer(refused.code, refused.headers["Retry-After"], None, time.monotonic() - began)
+
+
+# A file that is locked by another
+
+
+@contextmanager
+def _locked(path: str) -> Iterator[None]:
+    other = sqlite3.connect(path, isolation_level=None, timeout=60)
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+@pytest.mark.long
+def test_work_survives_a_sqlite_that_another_locks(sqlite_fleet: Fleet) -> None:
+    fleet = sqlite_fleet
+    ids = busy(fleet)
+    with running_api(replace(fleet.settings, store_timeout=2.0)) as api:
+        with _locked(str(fleet.db.url.database)):
+            end = time.monotonic() + 20
+            answer = _post(api.url)
+            assert (answer.status, answer.retry_after) == (503, "1")
+            assert answer.seconds < 15, "its bound is 2 s, on a machine that has nothing else to do"
+            with urllib.request.urlopen(f"{api.url}/task/{ids[0]}", timeout=10) as read:
+                assert read.status == 200, "readers wait for nobody"
+            lasting(max(0.0, end - time.monotonic()))
+        accepted = wait_until(lambda: _post(api.url).task_id, 30)
+        completed_once(fleet, [*ids, accepted], 90, "done")
+
+
+# A disk without room
+
+LOUD = "name: loud\nimage: busybox:1.36\nrun: 'seq 1 1000000; echo -n done > $FERRYMAN_OUTPUT'\n"
+
+
+@pytest.mark.long
+def test_a_disk_that_is_full_of_logs_costs_the_wait_until_there_is_room(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    require_docker(BUSYBOX)
+    data = tmp_path / "small"
+    with (
+        small_disk(data, 4),
+        a_fleet(tmp_path, f"sqlite:///{data}/ferryman.db", redis_server) as fleet,
+        running_api(fleet.settings) as api,
+    ):
+        fleet.worker("-c", "1")
+        ids = fleet.submit(LOUD) + fleet.submit(HELLO)
+        wait_until(lambda: shutil.disk_usage(data).free < 1 << 16, 60)
+        answers = [_post(api.url) for _ in range(3)]
+        # A few pages may be free inside the file.
+        assert {answer.status for answer in answers} <= {201, 503}
+        assert all(answer.retry_after for answer in answers if answer.status == 503)
+        with urllib.request.urlopen(f"{api.url}/task/{ids[0]}", timeout=10) as read:
+            assert read.status == 200
+        lasting(5)
+        grow(data, 64)
+        ids += [answer.task_id for answer in answers if answer.task_id]
+        completed_once(fleet, ids, 120, "done")
+        assert fleet.log(ids[0]) == "".join(f"{n}\n" for n in range(1, 1_000_001)), "whole, without a gap"
