@@ -6,14 +6,16 @@ One process with many threads: each SSE client takes a thread, and the event rea
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from engine.settings import Settings
+from engine.standalone.heads import BoundedHeads
 
 _settings = Settings.from_env()
 
 wsgi_app = "api:create_app()"
 bind = os.environ.get("FERRYMAN_BIND", f"{_settings.host}:{_settings.port}")
-worker_class = "gthread"
+worker_class = BoundedHeads
 workers = 1
 threads = _settings.api_threads
 preload_app = False
@@ -29,3 +31,8 @@ proc_name = "ferryman-api"
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 #: gunicorn >= 24 opens a socket for commands otherwise; nobody is to command it but its parent.
 control_socket_disable = True
+
+
+def pre_request(worker: BoundedHeads, request: Any) -> None:
+    """gunicorn calls it when a request's head is read."""
+    worker.head_is_read()

@@ -1,0 +1,58 @@
+"""A request's head that stops in the middle: its connection is cut, its thread goes on."""
+
+from __future__ import annotations
+
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from engine.settings import Settings
+from engine.standalone.heads import HEAD_SECONDS
+from tests.support.api_server import ApiServer, running_api
+from tests.support.databases import free_port
+from tests.support.waiting import wait_until
+
+THREADS = 8
+
+
+@pytest.fixture
+def served(sqlite_url: str, tmp_path: Path) -> Iterator[ApiServer]:
+    """The real server, with few threads."""
+    settings = Settings.from_env({}, data_dir=str(tmp_path), database_url=sqlite_url, api_threads=THREADS)
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    with running_api(replace(settings, broker_url=nowhere, sse_clients=THREADS // 2)) as server:
+        yield server
+
+
+@pytest.mark.long
+def test_a_head_that_stops_in_the_middle_holds_a_thread_for_seconds_only(served: ApiServer) -> None:
+    port = urlsplit(served.url).port or 0
+    stalled = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(THREADS)]
+    began = time.monotonic()
+    for one in stalled:
+        one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Sl")
+    # A byte now and then does not help it.
+    dripping = stalled[0]
+    wait_until(lambda: _dripped(dripping), HEAD_SECONDS + 20, 1.0)
+    for one in stalled[1:]:
+        assert one.recv(1024) == b"", "cut, without a word"
+    with urllib.request.urlopen(f"{served.url}/health", timeout=20) as answer:
+        assert answer.status == 200
+    print(f"all threads free again after {time.monotonic() - began:.1f} s")
+    for one in stalled:
+        one.close()
+
+
+def _dripped(connection: socket.socket) -> bool:
+    """Send one byte more; true when the server has cut the connection."""
+    try:
+        connection.sendall(b"o")
+    except OSError:
+        return True
+    return False
