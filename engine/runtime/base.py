@@ -151,11 +151,11 @@ class LogSink(Protocol):
 
 @dataclass(frozen=True)
 class Thing:
-    """A container or volume of ours on this daemon, as its labels tell."""
+    """A container or volume of ours on this daemon, as its labels tell; or a work directory, as its name does."""
 
-    #: container or volume.
+    #: container, volume or directory.
     kind: str
-    #: Docker's id; a volume's is its name.
+    #: Docker's id; that of a volume or a directory is its name.
     id: str
     name: str
     task_id: str
@@ -163,7 +163,7 @@ class Thing:
     origin: int
     #: The link's index; None for a volume.
     index: int | None
-    #: Docker's word (created, running, exited …); "" for a volume.
+    #: Docker's word (created, running, exited …); "" for a volume or a directory.
     state: str
 
 
@@ -195,6 +195,9 @@ class Runtime(Protocol):
 
     def list(self) -> Sequence[Thing]:
         """All containers (any state) and volumes of this installation here. Raises RuntimeUnavailable."""
+
+    def directories(self) -> Sequence[Thing]:
+        """All work directories of this installation on this host, whose container may be gone: they prove nothing."""
 
     def remove(self, things: Iterable[Thing]) -> int:
         """Remove by id, by force, with the work files; says how many are gone. What is gone already counts."""

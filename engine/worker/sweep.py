@@ -76,7 +76,8 @@ class Sweeper:
 
     def sweep(self) -> int:
         """Remove what no live run owns; says how many things. Raises RuntimeUnavailable, StoreUnavailable."""
-        things = self._runtime.list()
+        # A directory outlives a container that was removed by hand, or whose remover died.
+        things = [*self._runtime.list(), *self._runtime.directories()]
         if not things:
             return 0
         gone = self._runtime.remove(stale(things, read_states(self._site, things)))

@@ -41,6 +41,10 @@ class NullRuntime:
         """See engine.runtime.base."""
         return ()
 
+    def directories(self) -> Sequence[Thing]:
+        """See engine.runtime.base."""
+        return ()
+
     def remove(self, things: Iterable[Thing]) -> int:
         """See engine.runtime.base."""
         return 0

@@ -10,17 +10,17 @@ import errno
 import io
 import os
 import posixpath
+import re
 import shutil
 import stat
 import tarfile
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.errors import NotOurs
-from engine.runtime.base import Order
+from engine.runtime.base import Order, Thing
 
 #: Where a container finds what is Ferryman's; mounts of tasks may not lie there (jobspec.doors).
 OUT = "/ferryman/out"
@@ -30,6 +30,8 @@ RUN = "/ferryman/run"
 #: Where `files` land when the task names no workdir (Tork's rule).
 WORKDIR = "/tork/workdir"
 _VOID = "out.void"
+#: Task, attempt, origin and link in a work directory's name.
+_DIRECTORY = re.compile(r"ferryman-\w+-(\w+)-(\d+)-(\d+)-(\d+)-d\d+")
 #: Type bits of Go's FileMode, as the archive's header tells them: none is set for a regular file.
 _GO_TYPE_BITS = 1 << 31 | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 
@@ -218,13 +220,11 @@ def remove_directory(path: Path) -> bool:
     return True
 
 
-def remove_forgotten(data_dir: Path, names: set[str], seconds: float) -> None:
-    """Remove work directories older than `seconds` of containers that are not there (removed by hand)."""
-    for path in (data_dir / "work").glob("ferryman-*-d*"):
-        name, _, _ = path.name.rpartition("-d")
-        try:
-            age_seconds = time.time() - path.stat().st_mtime
-        except FileNotFoundError:
-            continue
-        if name not in names and age_seconds > seconds:
-            remove_directory(path)
+def directories(data_dir: Path, installation: str) -> list[Thing]:
+    """Every work directory of this installation below the data directory, with the run that it is of."""
+    found = []
+    for path in (data_dir / "work").glob(f"ferryman-{installation}-*-d*"):
+        if (name := _DIRECTORY.fullmatch(path.name)) is not None:
+            task_id, attempt, origin, index = name[1], int(name[2]), int(name[3]), int(name[4])
+            found.append(Thing("directory", path.name, path.name, task_id, attempt, origin, index, ""))
+    return found

@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 DRAIN_SECONDS = 5.0
 #: How long a name may stay taken by what is being removed.
 _TAKEN_SECONDS = 10.0
-_FORGOTTEN_SECONDS = 7200.0
 #: Things in a row on which Docker may fall silent before a removal gives up.
 _MOST_FAILURES = 3
 
@@ -43,7 +42,6 @@ class DockerRuntime:
         self._client = Client(settings.docker_host, settings.docker_timeout)
         self._shares_files = shares_files
         self._lock = threading.Lock()
-        self._swept_at = time.monotonic()
 
     def describe(self) -> str:
         """The daemon in a few words, for people. Raises RuntimeUnavailable."""
@@ -234,33 +232,36 @@ class DockerRuntime:
             self._forget(prepared.order)
 
     def list(self) -> Sequence[Thing]:
+        """See engine.runtime.base. What a probe left whose process died is removed on the way."""
+        sharing.remove_dead(self._client, self._settings.path, self._installation)
+        return labels.everything(self._client, self._installation)
+
+    def directories(self) -> Sequence[Thing]:
         """See engine.runtime.base."""
-        found = labels.everything(self._client, self._installation)
-        if time.monotonic() - self._swept_at > _FORGOTTEN_SECONDS / 2:
-            self._swept_at = time.monotonic()
-            held = {thing.name for thing in found}
-            files.remove_forgotten(
-                self._settings.path, held, self._settings.pull_timeout + _FORGOTTEN_SECONDS
-            )
-        return found
+        return files.directories(self._settings.path, self._installation)
 
     def remove(self, things: Iterable[Thing]) -> int:
-        """See engine.runtime.base. Volumes come after their containers; what sticks does not stop the rest.
+        """See engine.runtime.base. Volumes and directories come after containers; what sticks stops no other.
 
         Raises RuntimeUnavailable when Docker did not answer for several.
         """
         gone = failures = 0
-        for thing in sorted(things, key=lambda one: one.kind == "volume"):
+        for thing in sorted(things, key=lambda one: one.kind != "container"):
             try:
-                gone += (
-                    self._remove_volume(thing.id) if thing.kind == "volume" else self._remove_container(thing)
-                )
+                gone += self._remove_one(thing)
             except RuntimeUnavailable as exc:
                 failures += 1
                 if failures == _MOST_FAILURES:
                     raise
                 log.warning("%s %s stays for now: %s", thing.kind, thing.name, exc)
         return gone
+
+    def _remove_one(self, thing: Thing) -> bool:
+        if thing.kind == "volume":
+            return self._remove_volume(thing.id)
+        if thing.kind == "directory":
+            return files.remove_directory(self._settings.path / "work" / thing.id)
+        return self._remove_container(thing)
 
     def _remove_container(self, thing: Thing) -> bool:
         if not container.remove(self._client, thing.id, force=True):

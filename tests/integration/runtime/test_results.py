@@ -134,11 +134,11 @@ def test_where_files_are_not_shared_they_go_and_come_by_archive(
 
 
 def test_sharing_is_found_out_by_a_nonce_and_leaves_nothing(
-    make_runtime: Callable[..., DockerRuntime], runtime: DockerRuntime, docker: object
+    make_runtime: Callable[..., DockerRuntime], runtime: DockerRuntime, docker: object, installation: str
 ) -> None:
     client = require_docker()
     assert make_runtime(shares_files=None).shares_files()
-    assert not [i for i in client.api.images(name="ferryman/probe")]
+    assert not client.api.images(filters={"label": f"ferryman.installation={installation}"})
 
 
 def test_work_directories_are_closed_to_other_users_of_the_host(

@@ -1,0 +1,100 @@
+"""What a process leaves that dies in the middle: the next look of any other worker removes it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.model import names
+from engine.model.states import TaskState
+from engine.runtime.base import Control, Order
+from engine.runtime.docker import sharing
+from engine.runtime.docker.client import Client
+from engine.runtime.docker.runtime import DockerRuntime
+from engine.settings import Settings
+from engine.worker.sweep import stale
+from tests.support.docker_daemon import ROOT, KeepingSink
+
+Orders = Callable[..., Order]
+
+#: Begins a probe and dies by SIGKILL right before or after its container is made.
+DIES = """
+import os, sys
+from pathlib import Path
+from engine.runtime.docker import sharing
+from engine.runtime.docker.client import Client
+read = sharing._read_through
+def _read_and_die(*args):
+    if sys.argv[3] == "created":
+        sharing.from_archive = lambda *_: os.kill(os.getpid(), 9)
+        read(*args)
+    os.kill(os.getpid(), 9)
+sharing._read_through = _read_and_die
+sharing.probe(Client(), Path(sys.argv[1]), sys.argv[2])
+"""
+
+
+def _probes(client: Client, installation: str) -> list[str]:
+    wanted = {"label": [f"{names.INSTALLATION}={installation}", f"{names.KIND}=probe"]}
+    containers = client.api.containers(all=True, filters=wanted)
+    return [c["Id"] for c in containers] + [i["Id"] for i in client.api.images(filters=wanted)]
+
+
+@pytest.mark.parametrize("moment", ["imported", "created"])
+def test_what_a_probe_left_whose_process_died_goes_with_the_next_look(
+    moment: str, runtime: DockerRuntime, docker: Client, docker_settings: Settings, installation: str
+) -> None:
+    words = [sys.executable, "-c", DIES, docker_settings.data_dir, installation, moment]
+    done = subprocess.run(words, cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    work = docker_settings.path / "work"
+    assert len(_probes(docker, installation)) == (2 if moment == "created" else 1)
+    assert len(list(work.iterdir())) == 1
+    runtime.list()
+    assert not _probes(docker, installation)
+    assert not list(work.iterdir())
+
+
+def test_a_probe_that_goes_on_is_left_alone(
+    docker: Client, docker_settings: Settings, installation: str
+) -> None:
+    work = docker_settings.path / "work"
+    work.mkdir(parents=True)
+    file, held = sharing._hold(work, installation)
+    sharing.remove_dead(docker, docker_settings.path, installation)
+    assert file.exists()
+    with open(held, "rb"):
+        assert file.read_bytes().decode() == file.name.rpartition("-")[2]
+    sharing.remove_dead(docker, docker_settings.path, installation)
+    assert not file.exists()
+
+
+def test_a_directory_is_told_with_its_run_though_its_container_is_gone(
+    runtime: DockerRuntime, order: Orders, docker: Client, docker_settings: Settings
+) -> None:
+    mine = runtime.prepare(order(run="true", attempt=2, origin=3, index=1), KeepingSink(), Control())
+    another = docker_settings.path / "work" / "ferryman-another-t-1-1-0-d1"
+    another.mkdir()
+    docker.api.remove_container(mine.container_id, force=True)
+    (found,) = runtime.directories()
+    assert (found.kind, found.task_id) == ("directory", mine.order.task_id)
+    assert (found.attempt, found.origin, found.index) == (2, 3, 1)
+    alive = {mine.order.task_id: (TaskState.RUNNING, 2, 4, 3)}
+    assert stale([found], alive) == []
+    assert runtime.remove(stale([found], {mine.order.task_id: (TaskState.RUNNING, 2, 5, 5)})) == 1
+    assert not runtime.directories()
+    assert another.exists(), "another installation's is not touched"
+    another.rmdir()
+
+
+def test_a_directory_goes_after_its_container(runtime: DockerRuntime, order: Orders, tmp_path: Path) -> None:
+    runtime.prepare(order(run="true"), KeepingSink(), Control())
+    things = [*runtime.directories(), *runtime.list()]
+    assert [thing.kind for thing in things] == ["directory", "container"]
+    assert runtime.remove(things) == 2
+    assert not runtime.list() and not runtime.directories()
