@@ -245,10 +245,11 @@ def doubled(things: Sequence[Thing]) -> list[str]:
 
 
 def left_over(fleet: Fleet) -> list[str]:
-    """What still exists of this installation: containers, volumes, work directories and files."""
+    """What still exists of this installation: containers, volumes, images of probes, work directories."""
     client = fleet.runtime()._client.api  # the label is asked, not what the product makes of it
     wanted = {"label": f"{names.INSTALLATION}={fleet.site.installation}"}
     found = [f"container {c['Names'][0]} {c['State']}" for c in client.containers(all=True, filters=wanted)]
     found += [f"volume {v['Name']}" for v in client.volumes(filters=wanted)["Volumes"] or ()]
+    found += [f"image {', '.join(i['RepoTags'])}" for i in client.images(filters=wanted)]
     work = fleet.settings.path / "work"
     return found + [f"directory {path.name}" for path in sorted(work.glob("*"))]
