@@ -41,7 +41,8 @@ def cancel(db: Database, task_id: str) -> tuple[str, ...]:
         if all(other.state.ended for other in tasks.of_job(c, job.id)):
             _end_job(c, job)
         crash.point("cancel.rows")
-        return (task_id,)
+    crash.point("cancel.committed")
+    return (task_id,)
 
 
 def cancel_job(db: Database, job_id: str) -> tuple[str, ...]:
@@ -62,7 +63,9 @@ def cancel_job(db: Database, job_id: str) -> tuple[str, ...]:
         for task in changed:
             _end(c, task)
         _end_job(c, job)
-        return tuple(task.id for task in changed)
+        crash.point("cancel_job.rows")
+    crash.point("cancel_job.committed")
+    return tuple(task.id for task in changed)
 
 
 def _locked(c: Connection, job_id: str) -> list[Task]:
@@ -78,7 +81,8 @@ def _end_job(c: Connection, job: Job) -> None:
 
 def _end(c: Connection, task: Task) -> None:
     tasks.cancel(c, task.id)
-    if task.state is TaskState.RUNNING:
+    if task.origin:
+        # A run of this attempt began; it may have been lost since, and the task be PENDING again.
         tasks.end_attempt(c, task.token, TaskState.CANCELLED, None, None)
         ending.close(c, task, "cancelled")
     events.add(

@@ -10,6 +10,7 @@ from engine.model.records import Node
 from engine.model.states import NodeState, TaskState
 from engine.store import events, nodes, tasks
 from engine.store.database import Connection
+from engine.telemetry import crash
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def lapse(site: Site, seen: Node) -> bool:
             to_state=to,
             reason=f"{node.name}: {site.settings.lease_seconds:g} s without a beat",
         )
-        return True
+        crash.point("lapse.rows")
+    crash.point("lapse.committed")
+    return True
 
 
 def drain(site: Site, node_id: str) -> bool:

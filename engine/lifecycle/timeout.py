@@ -8,6 +8,7 @@ from engine.lifecycle import ending, locks
 from engine.lifecycle.site import Site
 from engine.model.records import Token
 from engine.store import nodes, tasks
+from engine.telemetry import crash
 
 
 def timeout(site: Site, token: Token) -> bool:
@@ -27,8 +28,10 @@ def timeout(site: Site, token: Token) -> bool:
             return False
         bound = schema.load(task.spec).timeout
         decision = ending.fail(c, task, f"timed out after {bound}, while its node was away", None)
-    if decision is None:
-        return False
+        if decision is None:
+            return False
+        crash.point("timeout.rows")
+    crash.point("timeout.committed")
     if decision.again:
         poke.poke(token.task_id, delay_seconds=decision.delay_ms / 1000)
     return True

@@ -30,6 +30,8 @@ POINTS = (
     "remove.container",
     "remove.volume",
     "remove.done",
+    "lapse.rows",
+    "lapse.committed",
     "take_over.rows",
     "take_over.committed",
     "self_take_over.rows",
@@ -40,7 +42,12 @@ POINTS = (
     "give_back.committed",
     "resend.rows",
     "resend.committed",
+    "timeout.rows",
+    "timeout.committed",
     "cancel.rows",
+    "cancel.committed",
+    "cancel_job.rows",
+    "cancel_job.committed",
     "cancel.seen",
 )
 

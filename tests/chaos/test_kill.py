@@ -2,98 +2,118 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import docker
 import pytest
+import sqlalchemy as sa
 
 from engine.lifecycle.cancel import cancel
 from engine.model.states import LinkState, NodeState, TaskState
+from engine.store.tables import tasks
+from tests.support.api_server import running_api
+from tests.support.counting import UNTIL_TOLD, assert_unbroken, tell_to_end, under_way
 from tests.support.fleet import ROOT, Fleet, Worker
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 CHAIN = """
 name: survive
 image: busybox:1.36
 volumes: [/data]
-run: |
-  for i in 1 2 3 4 5; do echo line $i; sleep 0.3; done
-  cat /data/pre > $FERRYMAN_OUTPUT
+run: cat /data/pre > $FERRYMAN_OUTPUT
 pre:
-  - {name: write, image: "busybox:1.36", run: "echo -n kept > /data/pre"}
+  - {name: write, image: "busybox:1.36", run: "sleep 0.5; echo -n kept > /data/pre"}
 post:
   - {name: check, image: "busybox:1.36", run: "cat /data/pre"}
 retry: {limit: 0}
 """
-FAILS = "name: fails\nimage: busybox:1.36\nrun: exit 3\nretry: {limit: LIMIT, initialDelay: 100ms}\n"
-ALWAYS = FAILS + 'post:\n  - {name: tidy, image: "busybox:1.36", always: true, run: "echo tidied"}\n'
+SLOW = CHAIN.replace("sleep 0.5", "sleep 6")
+LATE = CHAIN + "timeout: 1s\n"
+FAILS = "name: fails\nimage: busybox:1.36\nrun: exit 3\nretry: {limit: 1, initialDelay: 100ms}\n"
+ALWAYS = FAILS.replace("limit: 1", "limit: 0") + (
+    'post:\n  - {name: tidy, image: "busybox:1.36", always: true, run: "echo tidied"}\n'
+)
 LONG = "name: long\nimage: busybox:1.36\ncmd: [sleep, '8']\n"
 
 CANCEL = """
 import sys
-from engine.lifecycle.cancel import cancel
+from engine.lifecycle import cancel
 from engine.settings import Settings
 from engine.store.database import Database
-cancel(Database(Settings.from_env()), sys.argv[1])
+getattr(cancel, sys.argv[1])(Database(Settings.from_env()), sys.argv[2])
 """
 
 
 def _died(worker: Worker) -> None:
-    assert worker.process.wait(40) == -signal.SIGKILL, worker.said()
+    assert worker.process.wait(60) == -signal.SIGKILL, worker.said()
 
 
-def _alone(fleet: Fleet, point: str, text: str = CHAIN) -> str:
+def _workers(fleet: Fleet, *wanted: tuple[str, str], **environment: str) -> list[Worker]:
+    """A worker of each queue that dies at its point, begun together: most of a start is waiting for its turn."""
+    before = {node.id for node in fleet.nodes()}
+    begun = [
+        fleet.worker("-c", "1", "-Q", queue, wait=False, FERRYMAN_CRASH_POINT=point, **environment)
+        for queue, point in wanted
+    ]
+    wait_until(lambda: len(_live(fleet) - before) == len(wanted), 90)
+    return begun
+
+
+def _live(fleet: Fleet) -> set[str]:
+    return {node.id for node in fleet.nodes() if node.state is NodeState.LIVE}
+
+
+def _alone(fleet: Fleet, point: str, text: str) -> str:
     doomed = fleet.worker("-c", "1", FERRYMAN_CRASH_POINT=point)
     (task_id,) = fleet.submit(text)
     _died(doomed)
     return task_id
 
 
-def _retrying(fleet: Fleet, point: str) -> str:
-    return _alone(fleet, point, FAILS.replace("LIMIT", "1"))
-
-
-def _always(fleet: Fleet, point: str) -> str:
-    return _alone(fleet, point, ALWAYS.replace("LIMIT", "0"))
-
-
-def _second(fleet: Fleet, first: str, point: str) -> str:
+def _second(fleet: Fleet, first: str, point: str, text: str, **environment: str) -> str:
     """One dies at `first`, and another, of another queue, at `point` while it repairs that."""
-    doomed = fleet.worker("-c", "1", FERRYMAN_CRASH_POINT=first)
-    repairer = fleet.worker("-Q", "other", "-c", "1", FERRYMAN_CRASH_POINT=point)
-    (task_id,) = fleet.submit(CHAIN)
+    doomed, repairer = _workers(fleet, ("default", first), ("other", point), **environment)
+    (task_id,) = fleet.submit(text)
     _died(doomed)
     _died(repairer)
     return task_id
 
 
-def _adopting(fleet: Fleet, point: str) -> str:
-    return _second(fleet, "go.started", point)
+def _adopting(fleet: Fleet, point: str, text: str) -> str:
+    return _second(fleet, "go.started", point, text)
 
 
-def _restarting(fleet: Fleet, point: str) -> str:
-    return _second(fleet, "claim.committed", point)
+def _restarting(fleet: Fleet, point: str, text: str) -> str:
+    return _second(fleet, "claim.committed", point, text, FERRYMAN_GRACE_MIN="0.5")
 
 
-def _without_a_thread(fleet: Fleet, point: str) -> str:
+def _timing_out(fleet: Fleet, point: str, text: str) -> str:
+    return _second(fleet, "claim.committed", point, text, FERRYMAN_GRACE_MIN="60")
+
+
+def _without_a_thread(fleet: Fleet, point: str, text: str) -> str:
     """The body raised: the row names the node, and no thread of it works there."""
     planted = "tests.support.planted_worker"
     doomed = fleet.worker("-c", "1", module=planted, FERRYMAN_CRASH_POINT=point)
-    (task_id,) = fleet.submit(CHAIN.replace("survive", "exit"))
+    (task_id,) = fleet.submit(text.replace("survive", "exit"))
     _died(doomed)
     return task_id
 
 
-def _without_its_volume(fleet: Fleet, point: str) -> str:
+def _without_its_volume(fleet: Fleet, point: str, text: str) -> str:
     """The worker died between links; before it is adopted its volume is gone, and a thing of it remains."""
-    task_id = _alone(fleet, "finish.committed")
+    task_id = _alone(fleet, "finish.committed", text)
     client = docker.from_env(timeout=30)
     (kept,) = [thing for thing in fleet.left_over() if thing.kind == "container"]
     labels = client.containers.get(kept.id).labels
@@ -108,8 +128,8 @@ def _without_its_volume(fleet: Fleet, point: str) -> str:
     return task_id
 
 
-def _without_its_message(fleet: Fleet, point: str) -> str:
-    (task_id,) = fleet.submit(CHAIN)
+def _without_its_message(fleet: Fleet, point: str, text: str) -> str:
+    (task_id,) = fleet.submit(text)
     wait_until(lambda: fleet.task(task_id).state is TaskState.SCHEDULED, 20)
     for key in fleet.redis.client.keys(f"{fleet.settings.broker_prefix}default*"):
         fleet.redis.client.delete(key)
@@ -117,124 +137,220 @@ def _without_its_message(fleet: Fleet, point: str) -> str:
     return task_id
 
 
+def _unsent(fleet: Fleet, point: str, text: str) -> str:
+    """Only workers send: what is due waits for the first of them."""
+    fleet.flusher.stop()
+    (task_id,) = fleet.submit(text)
+    _died(fleet.worker("-c", "1", wait=False, FERRYMAN_CRASH_POINT=point))
+    return task_id
+
+
+def _submitting(fleet: Fleet, point: str, text: str) -> str:
+    """The API died over a submission. What is not there, its client submits again."""
+    with running_api(replace(fleet.settings, crash_point=point)) as server:
+        asked = urllib.request.Request(f"{server.url}/task", text.encode(), {"Content-Type": "text/yaml"})
+        with pytest.raises((http.client.HTTPException, ConnectionError, urllib.error.URLError)):
+            urllib.request.urlopen(asked, timeout=30)
+    with fleet.db.read() as c:
+        kept = list(c.scalars(sa.select(tasks.c.id)))
+    assert len(kept) == (point == "submit.committed"), "all of it or nothing"
+    return kept[0] if kept else fleet.submit(text)[0]
+
+
 def _runs(fleet: Fleet, task_id: str) -> bool:
     return any(link.state is LinkState.CONFIRMED for link in fleet.links(task_id))
 
 
-def _uncancelled(fleet: Fleet, point: str) -> str:
+def _cancelling(fleet: Fleet, point: str, text: str) -> str:
+    """Who cancels dies: an API's process."""
     fleet.worker("-c", "1")
-    (task_id,) = fleet.submit(CHAIN)
+    (task_id,) = fleet.submit(text)
     wait_until(lambda: _runs(fleet, task_id), 20)
+    verb = point.partition(".")[0]
+    words = [sys.executable, "-c", CANCEL, verb, task_id if verb == "cancel" else fleet.task(task_id).job_id]
     env = os.environ | fleet.settings.environment() | {"FERRYMAN_CRASH_POINT": point}
-    words = [sys.executable, "-c", CANCEL, task_id]
     done = subprocess.run(words, env=env, cwd=ROOT, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
     return task_id
 
 
-def _cancelled(fleet: Fleet, point: str) -> str:
+def _cancelled(fleet: Fleet, point: str, text: str) -> str:
     doomed = fleet.worker("-c", "1", FERRYMAN_CRASH_POINT=point)
-    (task_id,) = fleet.submit(LONG)
-    wait_until(lambda: _runs(fleet, task_id), 20)
-    cancel(fleet.db, task_id)
+    (task_id,) = fleet.submit(text)
+    _cancel_running(fleet, task_id)
     _died(doomed)
     return task_id
 
 
-COMPLETED, FAILED, CANCELLED = TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED
-Arrange = Callable[[Fleet, str], str]
+def _cancel_running(fleet: Fleet, task_id: str) -> None:
+    wait_until(lambda: _runs(fleet, task_id), 40)
+    cancel(fleet.db, task_id)
 
-#: Which point, how it is reached, how the task ends with which attempt, and the store of the short ring (None:
-#: the long ring only, which has each on both).
-CASES: list[tuple[str, Arrange, TaskState, int, str | None]] = [
-    ("flush.published", _retrying, FAILED, 2, None),
-    ("flush.marked", _retrying, FAILED, 2, "sqlite"),
-    ("claim.rows", _alone, COMPLETED, 1, None),
-    ("claim.committed", _alone, COMPLETED, 1, "postgresql"),
-    ("prepare.volume", _alone, COMPLETED, 1, None),
-    ("prepare.created", _alone, COMPLETED, 1, "sqlite"),
-    ("confirm.rows", _alone, COMPLETED, 1, None),
-    ("confirm.committed", _alone, COMPLETED, 1, "postgresql"),
-    ("go.started", _alone, COMPLETED, 1, None),
-    ("go.followed", _alone, COMPLETED, 1, "sqlite"),
-    ("go.ended", _alone, COMPLETED, 1, None),
-    ("finish.rows", _alone, COMPLETED, 1, None),
-    ("finish.committed", _alone, COMPLETED, 1, "postgresql"),
-    ("finish.committed", _retrying, FAILED, 2, None),
-    ("next.published", _adopting, COMPLETED, 1, "sqlite"),
-    ("next.published", _always, FAILED, 1, None),
-    ("remove.container", _alone, COMPLETED, 1, "postgresql"),
-    ("remove.volume", _alone, COMPLETED, 1, None),
-    ("remove.done", _alone, COMPLETED, 1, None),
-    ("take_over.rows", _adopting, COMPLETED, 1, None),
-    ("take_over.committed", _adopting, COMPLETED, 1, "sqlite"),
-    ("self_take_over.rows", _without_a_thread, COMPLETED, 1, None),
-    ("self_take_over.committed", _without_a_thread, COMPLETED, 1, None),
-    ("restart.rows", _restarting, COMPLETED, 1, None),
-    ("restart.committed", _restarting, COMPLETED, 1, "postgresql"),
-    ("give_back.rows", _without_its_volume, COMPLETED, 1, None),
-    ("give_back.committed", _without_its_volume, COMPLETED, 1, None),
-    ("resend.rows", _without_its_message, COMPLETED, 1, None),
-    ("resend.committed", _without_its_message, COMPLETED, 1, "sqlite"),
-    ("cancel.rows", _uncancelled, COMPLETED, 1, None),
-    ("cancel.seen", _cancelled, CANCELLED, 1, "postgresql"),
+
+COMPLETED, FAILED, CANCELLED = TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED
+
+
+@dataclass(frozen=True)
+class Case:
+    """A point, how it is reached with which task, how the task ends, and the exit codes of its last run's links."""
+
+    point: str
+    arrange: Callable[[Fleet, str, str], str] = _alone
+    text: str = CHAIN
+    state: TaskState = COMPLETED
+    attempt: int = 1
+    codes: Sequence[int | None] = (0, 0, 0)
+
+    def __str__(self) -> str:
+        return f"{self.point}-{self.arrange.__name__.strip('_')}"
+
+
+AGAIN = {"text": FAILS, "state": FAILED, "attempt": 2, "codes": (3,)}
+CASES = [
+    Case("submit.rows", _submitting),
+    Case("submit.committed", _submitting),
+    Case("flush.read", _unsent),
+    Case("flush.published", _alone, **AGAIN),
+    Case("flush.marked", _alone, **AGAIN),
+    Case("claim.rows"),
+    Case("claim.committed"),
+    Case("prepare.volume"),
+    Case("prepare.created"),
+    Case("confirm.rows"),
+    Case("confirm.committed"),
+    Case("go.started"),
+    Case("go.followed"),
+    Case("go.ended"),
+    Case("finish.rows"),
+    Case("finish.committed"),
+    Case("finish.committed", _alone, **AGAIN),
+    Case("next.published", _adopting),
+    Case("next.published", _alone, ALWAYS, FAILED, codes=(3, 0)),
+    Case("remove.container"),
+    Case("remove.volume"),
+    Case("remove.done"),
+    Case("lapse.rows", _adopting),
+    Case("lapse.committed", _adopting),
+    Case("take_over.rows", _adopting),
+    Case("take_over.committed", _adopting),
+    Case("self_take_over.rows", _without_a_thread),
+    Case("self_take_over.committed", _without_a_thread),
+    Case("restart.rows", _restarting),
+    Case("restart.committed", _restarting),
+    Case("give_back.rows", _without_its_volume),
+    Case("give_back.committed", _without_its_volume),
+    Case("resend.rows", _without_its_message),
+    Case("resend.committed", _without_its_message),
+    Case("timeout.rows", _timing_out, LATE, FAILED, codes=(None, None, None)),
+    Case("timeout.committed", _timing_out, LATE, FAILED, codes=(None, None, None)),
+    Case("cancel.rows", _cancelling, SLOW),
+    Case("cancel.committed", _cancelling, SLOW, CANCELLED),
+    Case("cancel_job.rows", _cancelling, SLOW),
+    Case("cancel_job.committed", _cancelling, SLOW, CANCELLED),
+    Case("cancel.seen", _cancelled, LONG, CANCELLED),
 ]
+#: In the short ring one by one, on this store; those of BESIDE come together. The long ring has each on both.
+SHORT = {"restart.committed": "postgresql", "resend.committed": "sqlite"}
+BESIDE = {
+    "sqlite": ["flush.marked", "prepare.created", "go.followed", "remove.container"],
+    "postgresql": ["claim.committed", "confirm.committed", "finish.committed", "cancel.seen"],
+}
+
+
+def _assert_ended(fleet: Fleet, task_id: str, case: Case) -> None:
+    """As the case says, once, with the links of its last run."""
+    (task,) = fleet.ended([task_id], 90)
+    said = "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task_id))
+    assert (task.state, task.attempt) == (case.state, case.attempt), said
+    run = [
+        link for link in fleet.links(task_id) if (link.attempt, link.origin) == (task.attempt, task.origin)
+    ]
+    if case.state is COMPLETED:
+        assert task.result == "kept", said
+    if case.state is not CANCELLED:
+        assert [link.exit_code for link in run] == list(case.codes), said
+    assert {link.state for link in run} <= {LinkState.ENDED, LinkState.SKIPPED}, said
+    ends = [e for e in fleet.events(task_id) if e.kind == "task" and TaskState(e.to_state or "").ended]
+    assert [e.to_state for e in ends] == [case.state], said
 
 
 @pytest.mark.parametrize(
-    ("fleet", "point", "arrange", "state", "attempt"),
+    ("fleet", "case"),
     [
         pytest.param(
             store,
-            *case[:4],
-            id=f"{case[0]}-{case[1].__name__.strip('_')}-{store}",
-            marks=() if store == case[4] else pytest.mark.long,
+            case,
+            id=f"{case}-{store}",
+            marks=() if SHORT.get(case.point) == store else pytest.mark.long,
         )
         for case in CASES
         for store in ("sqlite", "postgresql")
     ],
     indirect=["fleet"],
 )
-def test_a_task_survives_kill_9_of_its_worker(
-    fleet: Fleet, point: str, arrange: Arrange, state: TaskState, attempt: int
-) -> None:
-    task_id = arrange(fleet, point)
+def test_a_task_survives_kill_9_of_its_worker(fleet: Fleet, case: Case) -> None:
+    task_id = case.arrange(fleet, case.point, case.text)
     fleet.worker("-c", "1")
-    (task,) = fleet.ended([task_id], 60)
-    said = "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task_id))
-    assert (task.state, task.attempt) == (state, attempt), said
-    last = [link for link in fleet.links(task_id) if (link.attempt, link.origin) == (attempt, task.origin)]
-    if state is COMPLETED:
-        assert task.result == "kept", said
-        assert [(link.state, link.exit_code) for link in last] == [(LinkState.ENDED, 0)] * 3, said
-    if state is FAILED:
-        assert [link.exit_code for link in last] == [3, 0][: len(last)], said
-    ends = [e for e in fleet.events(task_id) if e.kind == "task" and e.to_state == state]
-    assert len(ends) == 1, said
-    wait_until(lambda: not fleet.left_over(), 30)
+    _assert_ended(fleet, task_id, case)
+    wait_until(lambda: not fleet.left_over(), 40)
 
 
+@pytest.mark.parametrize(("fleet", "points"), list(BESIDE.items()), ids=list(BESIDE), indirect=["fleet"])
+def test_tasks_survive_kill_9_of_several_workers_of_one_daemon(fleet: Fleet, points: list[str]) -> None:
+    chosen = {case.point: case for case in reversed(CASES) if case.point in points}
+    cases = [chosen[point] for point in points]
+    queues = [point.replace(".", "-") for point in points]
+    doomed = _workers(fleet, *zip(queues, points, strict=True))
+    ids = []
+    for case, queue in zip(cases, queues, strict=True):
+        ids += fleet.submit(f"{case.text}queue: {queue}\n")
+        if case.state is CANCELLED:
+            _cancel_running(fleet, ids[-1])
+    for worker in doomed:
+        _died(worker)
+    fleet.worker("-c", "4", "-Q", ",".join(queues))
+    for case, task_id in zip(cases, ids, strict=True):
+        _assert_ended(fleet, task_id, case)
+    wait_until(lambda: not fleet.left_over(), 40)
+
+
+def test_two_tasks_survive_kill_9_of_both_their_adopters(sqlite_fleet: Fleet) -> None:
+    """Whichever of the two takes over which task: the one that is left takes over from the other."""
+    fleet = sqlite_fleet
+    first = [("a", "go.started"), ("b", "go.started")]
+    doomed = _workers(fleet, *first, ("c", "take_over.committed"), ("d", "next.published"))
+    ids = [fleet.submit(f"{CHAIN}queue: {queue}\n")[0] for queue in ("a", "b")]
+    for worker in doomed:
+        _died(worker)
+    fleet.worker("-c", "2", "-Q", "a,b")
+    for task_id in ids:
+        _assert_ended(fleet, task_id, Case("two adopters"))
+    wait_until(lambda: not fleet.left_over(), 40)
+
+
+one_store = pytest.mark.parametrize(
+    "fleet", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True
+)
+
+
+@one_store
 def test_a_running_container_is_adopted_with_its_log_whole(fleet: Fleet) -> None:
-    first = fleet.worker("-c", "1")
-    second = fleet.worker("-Q", "other", "-c", "1")
-    (task_id,) = fleet.submit(
-        "name: count\nimage: busybox:1.36\nrun: |\n  for i in $(seq 1 60); do echo line $i; sleep 0.1; done\n"
-    )
-    wait_until(lambda: "line 10\n" in fleet.log(task_id), 20)
-    before = fleet.links(task_id)[0].container_id
+    first, second = _workers(fleet, ("default", ""), ("other", ""))
+    (task_id,) = fleet.submit(UNTIL_TOLD)
+    before = under_way(fleet, task_id)
+    taker = {node.id for node in fleet.nodes() if "other" in node.queues}
     first.kill()
-    (task,) = fleet.ended([task_id], 30)
-    assert task.state is TaskState.COMPLETED, task.error
-    assert fleet.log(task_id) == "".join(f"line {i}\n" for i in range(1, 61)), "no gap and no doubled line"
-    (link,) = fleet.links(task_id)
-    assert link.container_id == before, "the same container finished"
+    wait_until(lambda: fleet.task(task_id).delivery == 2, 40)
+    tell_to_end(before)
+    (task,) = fleet.ended([task_id], 40)
+    assert_unbroken(fleet, task_id, before)
     assert (task.attempt, task.crashes) == (1, 1)
     (adopted,) = [e for e in fleet.events(task_id) if e.kind == "repair"]
     assert re.match(r"adopted from node \w{8} \(LAPSED\): container \w{12} still runs", adopted.reason or "")
-    names = {node.id: node.name for node in fleet.nodes()}
-    assert names[adopted.node or ""] == second.name, "a worker of another queue took it"
+    assert {adopted.node} == taker, "a worker of another queue took it"
+    assert second.process.poll() is None
     (dead,) = [node.id for node in fleet.nodes() if node.state is NodeState.LAPSED]
-    wait_until(lambda: not _in_broker(fleet, dead), 10)
+    wait_until(lambda: not _in_broker(fleet, dead), 20)
     assert _in_broker(fleet, adopted.node or ""), "a living node's queue stays"
 
 
@@ -245,15 +361,17 @@ def _in_broker(fleet: Fleet, node_id: str) -> bool:
     return bool(fleet.redis.client.keys(f"{prefix}!{node_id}*")) or any(node_id in text for text in bindings)
 
 
+@one_store
 def test_sigterm_leaves_the_container_to_the_next_worker(fleet: Fleet) -> None:
     first = fleet.worker("-c", "1")
-    (task_id,) = fleet.submit("name: long\nimage: busybox:1.36\ncmd: [sleep, '6']\n")
-    wait_until(lambda: fleet.links(task_id) and fleet.links(task_id)[0].state is LinkState.CONFIRMED, 20)
-    before = fleet.links(task_id)[0].container_id
+    (task_id,) = fleet.submit(UNTIL_TOLD)
+    before = under_way(fleet, task_id)
     first.process.terminate()
-    assert first.process.wait(5) == 0, first.said()
+    assert first.process.wait(15) == 0, first.said()
     assert [n.state for n in fleet.nodes()] == [NodeState.LEFT]
     fleet.worker("-c", "1")
-    (task,) = fleet.ended([task_id], 30)
+    wait_until(lambda: fleet.task(task_id).delivery == 2, 40)
+    tell_to_end(before)
+    (task,) = fleet.ended([task_id], 40)
     assert (task.state, task.crashes) == (TaskState.COMPLETED, 0), task.error
-    assert fleet.links(task_id)[0].container_id == before
+    assert_unbroken(fleet, task_id, before)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import docker
+
 from engine.model.records import Event
 from engine.model.states import LinkState, TaskState
 from tests.support.fleet import Fleet
@@ -42,3 +44,26 @@ def assert_whole(fleet: Fleet, task_id: str, lines: int, container_id: str) -> N
     assert fleet.log(task_id) == "".join(f"line {i}\n" for i in range(1, lines + 1)), "no gap, none doubled"
     ends = [e for e in fleet.events(task_id) if e.kind == "task" and e.to_state == TaskState.COMPLETED]
     assert len(ends) == 1
+
+
+#: As `counting`, but for as long as it takes: until `tell_to_end`.
+UNTIL_TOLD = """
+name: count
+image: busybox:1.36
+run: "n=0; while [ ! -e /told ]; do n=$((n+1)); echo line $n; sleep 0.1; done"
+retry: {limit: 0}
+"""
+
+
+def tell_to_end(container_id: str) -> None:
+    """The container of an UNTIL_TOLD ends well, soon."""
+    client = docker.from_env(timeout=30)
+    client.containers.get(container_id).exec_run(["touch", "/told"])
+    client.close()
+
+
+def assert_unbroken(fleet: Fleet, task_id: str, container_id: str) -> int:
+    """As `assert_whole`, of an UNTIL_TOLD; says how many lines it wrote."""
+    lines = fleet.log(task_id).count("\n")
+    assert_whole(fleet, task_id, lines, container_id)
+    return lines

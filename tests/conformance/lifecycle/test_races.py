@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -17,13 +16,11 @@ from engine.lifecycle.restart import restart
 from engine.lifecycle.take_over import self_take_over, take_over
 from engine.model.states import LinkState, NodeState, TaskState
 from engine.settings import Settings
-from engine.store import events, nodes, tasks
+from engine.store import nodes, tasks
 from engine.store.database import Database
 from tests.support.databases import Postgres
-from tests.support.waiting import wait_until
+from tests.support.races import SECONDS, Held, at_once, waits_for_a_lock
 from tests.support.world import World
-
-SECONDS = 20
 
 
 @pytest.fixture(scope="module")
@@ -41,66 +38,11 @@ def pg(postgres_server: Postgres, tmp_path: Any) -> Iterator[World]:
     db.close()
 
 
-def _at_once(pool: ThreadPoolExecutor, *verbs: Callable[[], Any]) -> list[Any]:
-    """Each in a thread of its own, begun at the same moment; their answers in order."""
-    start = threading.Barrier(len(verbs))
-
-    def run(verb: Callable[[], Any]) -> Any:
-        start.wait(SECONDS)
-        return verb()
-
-    return [done.result(SECONDS) for done in [pool.submit(run, verb) for verb in verbs]]
-
-
-class Held:
-    """A verb in a thread, held before it commits: at its event, when all its locks are taken."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor, verb: Callable[[], Any]):
-        self._go, inside = threading.Event(), threading.Event()
-        add, whose = events.add, []
-
-        def held(*args: Any, **kwargs: Any) -> None:
-            if threading.current_thread() in whose:
-                inside.set()
-                assert self._go.wait(SECONDS)
-            add(*args, **kwargs)
-
-        def run() -> Any:
-            whose.append(threading.current_thread())
-            return verb()
-
-        monkeypatch.setattr(events, "add", held)
-        self._done: Future[Any] = pool.submit(run)
-        assert inside.wait(SECONDS)
-
-    def release(self) -> Any:
-        """Let it commit; its answer."""
-        self._go.set()
-        return self._done.result(SECONDS)
-
-
-def _waits_for_a_lock(world: World) -> None:
-    """Until one connection of this database waits for a lock of another."""
-    name = world.db.url.database
-
-    def waiting() -> int:
-        with world.db.read() as c:
-            return int(
-                c.exec_driver_sql(
-                    "SELECT count(*) FROM pg_stat_activity"
-                    f" WHERE datname = '{name}' AND wait_event_type = 'Lock'"
-                ).scalar()
-                or 0
-            )
-
-    wait_until(waiting, SECONDS)
-
-
 def test_of_many_claims_at_once_one_wins(world: World, pool: ThreadPoolExecutor) -> None:
     names = [world.live(f"n{n}") for n in range(4)]
     for _ in range(10):
         task = world.scheduled()
-        found = _at_once(pool, *(partial(claim, world.site, task.token, n) for n in names))
+        found = at_once(pool, *(partial(claim, world.site, task.token, n) for n in names))
         winners = [name for name, got in zip(names, found, strict=True) if got is not None]
         assert winners == [world.task(task.id).node]
         assert len(world.links(task.id)) == 1
@@ -111,7 +53,7 @@ def test_of_two_finishes_at_once_one_counts_and_the_other_is_late(
 ) -> None:
     for _ in range(5):
         found = world.confirmed()
-        said = _at_once(pool, partial(world.end, found), partial(world.end, found))
+        said = at_once(pool, partial(world.end, found), partial(world.end, found))
         assert sorted(answer is None for answer in said) == [False, True]
         kinds = [event.kind for event in world.events(found.token.task_id)]
         assert kinds.count("late") == 1
@@ -125,7 +67,7 @@ def test_of_a_finish_and_a_take_over_at_once_the_order_decides(
     for n in range(8):
         found = world.confirmed(world.live(f"old{n}"))
         world.lapse(f"old{n}")
-        ended, taken = _at_once(
+        ended, taken = at_once(
             pool,
             partial(world.end, found),
             partial(take_over, world.site, found.token, "n2", "found"),
@@ -137,7 +79,7 @@ def test_of_a_finish_and_a_take_over_at_once_the_order_decides(
 
 def test_of_two_lapses_at_once_one_counts(world: World, pool: ThreadPoolExecutor) -> None:
     seen = world.node(world.live())
-    assert sorted(_at_once(pool, *[lambda: node_verbs.lapse(world.site, seen)] * 3)) == [False, False, True]
+    assert sorted(at_once(pool, *[lambda: node_verbs.lapse(world.site, seen)] * 3)) == [False, False, True]
     assert world.last_lapse == 1
 
 
@@ -147,7 +89,7 @@ def test_of_a_restart_and_a_take_over_at_once_one_wins(world: World, pool: Threa
         number = world.lapse(f"old{n}")
         world.joining(f"new{n}")
         node_verbs.looked(world.site, f"new{n}", number)
-        restarted, taken = _at_once(
+        restarted, taken = at_once(
             pool,
             partial(restart, world.site, found.token, number),
             partial(take_over, world.site, found.token, f"new{n}", "found"),
@@ -164,7 +106,7 @@ def test_a_confirm_waits_for_a_lapse_and_is_refused(
     seen = pg.node("n1")
     lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.site, seen))
     confirming = pool.submit(confirm, pg.site, found, "c0")
-    _waits_for_a_lock(pg)
+    waits_for_a_lock(pg)
     assert not confirming.done()
     assert lapse.release() is True
     assert confirming.result(SECONDS) is False
@@ -178,7 +120,7 @@ def test_a_lapse_waits_for_a_confirm_so_its_container_is_on_every_list_after(
     seen = pg.node("n1")
     confirming = Held(monkeypatch, pool, lambda: confirm(pg.site, found, "c0"))
     lapse = pool.submit(node_verbs.lapse, pg.site, seen)
-    _waits_for_a_lock(pg)
+    waits_for_a_lock(pg)
     # The container exists now; nobody can have read the lapse, so every list after it has the container.
     assert not lapse.done() and pg.last_lapse == 0
     assert confirming.release() is True
@@ -202,7 +144,7 @@ def test_a_claim_waits_for_a_lapse_and_is_refused(
     task = pg.scheduled()
     lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.site, seen))
     claiming = pool.submit(claim, pg.site, task.token, "n1")
-    _waits_for_a_lock(pg)
+    waits_for_a_lock(pg)
     assert lapse.release() is True
     assert claiming.result(SECONDS) is None
     assert pg.task(task.id).state is TaskState.SCHEDULED
@@ -216,7 +158,7 @@ def test_a_take_over_waits_for_a_lapse_of_the_taker_and_is_refused(
     seen = pg.node(pg.live("n2"))
     lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.site, seen))
     taking = pool.submit(take_over, pg.site, token, "n2", "found")
-    _waits_for_a_lock(pg)
+    waits_for_a_lock(pg)
     assert lapse.release() is True
     assert taking.result(SECONDS) is None
     assert pg.task(token.task_id).node == "n1"
@@ -228,7 +170,7 @@ def test_lapse_numbers_are_in_the_order_of_their_commits(
     first, second = pg.node(pg.live("n1")), pg.node(pg.live("n2"))
     held = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.site, first))
     later = pool.submit(node_verbs.lapse, pg.site, second)
-    _waits_for_a_lock(pg)
+    waits_for_a_lock(pg)
     # A looker that reads now reads 0, and neither node is on its list: no number hides a lapse.
     with pg.db.read() as c:
         assert nodes.last_lapse(c) == 0
@@ -243,7 +185,7 @@ def test_the_beat_of_a_node_that_is_being_ended_waits_and_is_fenced(
     seen = pg.node(pg.live())
     lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.site, seen))
     beat = pool.submit(node_verbs.beat, pg.site, "n1", [])
-    _waits_for_a_lock(pg)
+    waits_for_a_lock(pg)
     assert lapse.release() is True
     assert beat.result(SECONDS).fenced
     assert pg.node("n1").state is NodeState.LAPSED
@@ -251,7 +193,7 @@ def test_the_beat_of_a_node_that_is_being_ended_waits_and_is_fenced(
 
 def test_two_self_take_overs_at_once_give_one_token(world: World, pool: ThreadPoolExecutor) -> None:
     found = world.confirmed()
-    said = _at_once(pool, *[lambda: self_take_over(world.site, found.token, "n1", "test")] * 3)
+    said = at_once(pool, *[lambda: self_take_over(world.site, found.token, "n1", "test")] * 3)
     new = [token for token in said if token is not None]
     assert len(new) == 1
     assert resume(world.site, new[0], "n1") is not None

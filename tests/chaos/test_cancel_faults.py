@@ -1,0 +1,165 @@
+"""A cancel that meets a worker in the middle of a step, a dead worker, an adopter, a retry or a waiting message."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.lifecycle.cancel import cancel
+from engine.model.states import LinkState, TaskState
+from engine.store import tasks
+from tests.support.counting import counting, under_way
+from tests.support.fleet import Fleet
+from tests.support.held_worker import MODULE, Holds
+from tests.support.told import told_by
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+both_stores = pytest.mark.parametrize(
+    "fleet", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True
+)
+#: Where a cancel finds a link: claimed, created, confirmed, ended, recorded with the next one not begun.
+STEPS = ("claim.committed", "prepare.created", "confirm.committed", "go.ended", "finish.committed")
+CHAIN = """
+name: chain
+image: busybox:1.36
+volumes: [/data]
+run: "echo main"
+pre:
+  - {name: first, image: "busybox:1.36", run: "echo pre"}
+retry: {limit: 3, initialDelay: 100ms}
+"""
+FAILS = "name: fails\nimage: busybox:1.36\nrun: exit 3\nretry: {limit: 3, initialDelay: 4s}\n"
+SHORT = "name: short\nimage: busybox:1.36\ncmd: ['true']\n"
+
+
+def _assert_cancelled(fleet: Fleet, task_id: str) -> None:
+    """CANCELLED, once, with every link of its run closed."""
+    task = fleet.task(task_id)
+    said = "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task_id))
+    assert task.state is TaskState.CANCELLED, said
+    ends = [e for e in fleet.events(task_id) if e.kind == "task" and TaskState(e.to_state or "").ended]
+    assert len(ends) == 1, said
+    assert {link.state for link in fleet.links(task_id)} <= {LinkState.ENDED, LinkState.SKIPPED}, said
+
+
+def _assert_serves(fleet: Fleet, count: int = 1) -> None:
+    """The workers that are there take new work, and what was cancelled has left nothing."""
+    ended = fleet.ended(fleet.submit(SHORT, count), 60)
+    assert {task.state for task in ended} == {TaskState.COMPLETED}
+    wait_until(lambda: not fleet.left_over(), 40)
+
+
+@both_stores
+def test_a_cancel_at_each_step_of_a_link_ends_it_once_and_leaves_nothing(fleet: Fleet) -> None:
+    holds = Holds(fleet.directory / "holds", *STEPS)
+    with told_by(fleet.site.installation, "") as told:
+        fleet.worker("-c", "5", module=MODULE, **holds.environment)
+        ids = {}
+        for step in STEPS:
+            (ids[step],) = fleet.submit(CHAIN)
+            holds.wait_for(step)
+        for task_id in ids.values():
+            assert cancel(fleet.db, task_id) == (task_id,)
+        holds.release(STEPS)
+        # As many at once as there are slots: a thread that were stuck would leave one of them waiting.
+        _assert_serves(fleet, 5)
+    for task_id in ids.values():
+        _assert_cancelled(fleet, task_id)
+        begun = [e.reason for e in fleet.events(task_id) if e.to_state == LinkState.CONFIRMED]
+        assert not [reason for reason in begun if "main" in (reason or "")], "the chain did not go on"
+    assert not told.starts(ids["claim.committed"]) + told.starts(ids["prepare.created"])
+    assert all(len(told.starts(task_id)) <= 1 for task_id in ids.values())
+
+
+@pytest.mark.long
+def test_a_cancel_while_another_takes_over_kills_what_it_found(fleet: Fleet) -> None:
+    holds = Holds(fleet.directory / "holds", "take_over.committed")
+    doomed = fleet.worker("-c", "1")
+    fleet.worker("-Q", "other", "-c", "1", module=MODULE, **holds.environment)
+    (task_id,) = fleet.submit(counting(600))
+    under_way(fleet, task_id)
+    doomed.kill()
+    holds.wait_for("take_over.committed")
+    cancel(fleet.db, task_id)
+    holds.release(["take_over.committed"])
+    wait_until(lambda: not fleet.left_over(), 40)
+    _assert_cancelled(fleet, task_id)
+    fleet.worker("-c", "1")
+    _assert_serves(fleet)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_adopted", [False, True], ids=["nobody there", "another beside"])
+def test_a_cancel_while_its_node_is_dead_is_carried_out_by_the_next(fleet: Fleet, is_adopted: bool) -> None:
+    doomed = fleet.worker("-c", "1")
+    if is_adopted:
+        fleet.worker("-Q", "other", "-c", "1")
+    (task_id,) = fleet.submit(counting(600))
+    under_way(fleet, task_id)
+    doomed.kill()
+    # At once: its node is LIVE still by its row.
+    cancel(fleet.db, task_id)
+    _assert_cancelled(fleet, task_id)
+    if not is_adopted:
+        assert [thing.state for thing in fleet.left_over()] == ["running"], "nobody could kill it"
+        fleet.worker("-c", "1")
+    wait_until(lambda: not fleet.left_over(), 40)
+    _assert_cancelled(fleet, task_id)
+    if is_adopted:
+        fleet.worker("-c", "1")
+    _assert_serves(fleet)
+
+
+@pytest.mark.long
+def test_a_cancel_while_the_message_waits_starts_nothing(fleet: Fleet) -> None:
+    ids = fleet.submit(CHAIN, 3)
+    wait_until(lambda: {fleet.task(id).state for id in ids} == {TaskState.SCHEDULED}, 20)
+    for task_id in ids:
+        cancel(fleet.db, task_id)
+    fleet.worker("-c", "1")
+    _assert_serves(fleet)
+    for task_id in ids:
+        _assert_cancelled(fleet, task_id)
+        assert not fleet.links(task_id), "nobody claimed it"
+
+
+@pytest.mark.long
+def test_a_cancel_while_a_retry_waits_also_over_a_restart_starts_nothing(fleet: Fleet) -> None:
+    doomed = fleet.worker("-c", "1")
+    ids = fleet.submit(FAILS, 2)
+    wait_until(lambda: [fleet.task(id).attempt for id in ids] == [2, 2], 40)
+    assert cancel(fleet.db, ids[0]) == (ids[0],)
+    doomed.kill()
+    cancel(fleet.db, ids[1])
+    due = max(fleet.task(id).not_before for id in ids)
+    fleet.worker("-c", "1")
+    wait_until(lambda: _now(fleet) > due + 2000, 30)
+    _assert_serves(fleet)
+    for task_id in ids:
+        _assert_cancelled(fleet, task_id)
+        assert {link.attempt for link in fleet.links(task_id)} == {1}
+
+
+def _now(fleet: Fleet) -> int:
+    with fleet.db.read() as c:
+        return tasks.now(c)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("step", ["flush.read", "flush.published"])
+def test_a_cancel_while_the_retry_is_being_sent_starts_nothing(fleet: Fleet, step: str) -> None:
+    holds = Holds(fleet.directory / "holds")
+    fleet.worker("-c", "1", module=MODULE, **holds.environment)
+    (task_id,) = fleet.submit(FAILS)
+    wait_until(lambda: fleet.task(task_id).state is TaskState.RUNNING, 20)
+    # From here on the worker sends by itself.
+    fleet.flusher.stop()
+    wait_until(lambda: fleet.task(task_id).attempt == 2, 30)
+    holds.arm(step)
+    holds.wait_for(step)
+    cancel(fleet.db, task_id)
+    holds.release([step])
+    _assert_serves(fleet)
+    _assert_cancelled(fleet, task_id)
+    assert {link.attempt for link in fleet.links(task_id)} == {1}

@@ -1,0 +1,320 @@
+"""cancel and time-out against every verb that may come at the same moment: one end, no link open, nothing revives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any
+
+import pytest
+
+from engine.jobspec.task import Retry
+from engine.lifecycle import nodes as node_verbs
+from engine.lifecycle.cancel import AlreadyEnded, cancel, cancel_job
+from engine.lifecycle.claim import begin_link, claim
+from engine.lifecycle.confirm import confirm
+from engine.lifecycle.resend import resend
+from engine.lifecycle.restart import give_back, restart
+from engine.lifecycle.take_over import self_take_over, take_over
+from engine.lifecycle.timeout import timeout
+from engine.model.records import Token
+from engine.model.states import JobState, LinkState, TaskState
+from engine.settings import Settings
+from engine.store import tasks
+from engine.store.database import Database
+from tests.support.databases import Postgres
+from tests.support.races import SECONDS, Held, at_once, waits_for_a_lock
+from tests.support.world import World
+
+CANCELLED, COMPLETED, FAILED = TaskState.CANCELLED, TaskState.COMPLETED, TaskState.FAILED
+AGAIN = Retry(limit=1)
+_numbers = count()
+
+
+@dataclass(frozen=True)
+class Race:
+    """A task, and the verb that meets a cancel; the end that the task may reach by it, if it comes first."""
+
+    task_id: str
+    rival: Callable[[], Any]
+    other_end: TaskState | None = None
+
+
+def _node(world: World) -> str:
+    return world.live(f"n{next(_numbers)}")
+
+
+def _claim(world: World) -> Race:
+    task = world.scheduled()
+    return Race(task.id, partial(claim, world.site, task.token, _node(world)))
+
+
+def _claim_of_what_is_not_marked(world: World) -> Race:
+    task = world.submitted()
+    return Race(task.id, partial(claim, world.site, task.token, _node(world)))
+
+
+def _mark(world: World) -> Race:
+    task = world.submitted()
+
+    def mark() -> bool:
+        with world.db.begin() as c:
+            return tasks.mark_sent(c, task.token)
+
+    return Race(task.id, mark)
+
+
+def _resend(world: World) -> Race:
+    task = world.scheduled()
+    return Race(task.id, partial(resend, world.site, [task], "test"))
+
+
+def _confirm(world: World) -> Race:
+    found = world.claimed(_node(world), pre=1)
+    return Race(found.token.task_id, partial(confirm, world.site, found, "c0"))
+
+
+def _end(world: World) -> Race:
+    found = world.confirmed(_node(world))
+    return Race(found.token.task_id, partial(world.end, found), COMPLETED)
+
+
+def _bad_end(world: World) -> Race:
+    found = world.confirmed(_node(world))
+    return Race(found.token.task_id, partial(world.end, found, 1), FAILED)
+
+
+def _end_of_a_pre(world: World) -> Race:
+    found = world.confirmed(_node(world), pre=1)
+    return Race(found.token.task_id, partial(world.end, found))
+
+
+def _retry(world: World) -> Race:
+    found = world.confirmed(_node(world), retry=AGAIN)
+    return Race(found.token.task_id, partial(world.end, found, 1))
+
+
+def _take_over(world: World) -> Race:
+    found, taker = world.confirmed(dead := _node(world)), _node(world)
+    world.lapse(dead)
+    return Race(found.token.task_id, partial(take_over, world.site, found.token, taker, "found"))
+
+
+def _last_crash(world: World) -> Race:
+    found, taker = world.confirmed(dead := _node(world)), _node(world)
+    world.lapse(dead)
+    world.set(found.token.task_id, crashes=world.site.settings.max_crashes - 1)
+    return Race(found.token.task_id, partial(take_over, world.site, found.token, taker, "found"), FAILED)
+
+
+def _self_take_over(world: World) -> Race:
+    found = world.confirmed(mine := _node(world))
+    return Race(found.token.task_id, partial(self_take_over, world.site, found.token, mine, "test"))
+
+
+def _restart(world: World) -> Race:
+    found = world.confirmed(dead := _node(world))
+    number = world.lapse(dead)
+    return Race(found.token.task_id, partial(restart, world.site, found.token, number))
+
+
+def _give_back(world: World) -> Race:
+    found = world.confirmed(_node(world))
+    return Race(found.token.task_id, partial(give_back, world.site, found.token, "test"))
+
+
+def _overdue(world: World, **fields: Any) -> Token:
+    token = world.confirmed(dead := _node(world), timeout="10s", **fields).token
+    world.set_attempt(token.task_id, started_at=world.now - 10_000)
+    world.lapse(dead)
+    return token
+
+
+def _timeout(world: World) -> Race:
+    token = _overdue(world)
+    return Race(token.task_id, partial(timeout, world.site, token), FAILED)
+
+
+def _timeout_and_retry(world: World) -> Race:
+    token = _overdue(world, retry=AGAIN)
+    return Race(token.task_id, partial(timeout, world.site, token))
+
+
+RIVALS = [
+    _claim,
+    _claim_of_what_is_not_marked,
+    _mark,
+    _resend,
+    _confirm,
+    _end,
+    _bad_end,
+    _end_of_a_pre,
+    _retry,
+    _take_over,
+    _last_crash,
+    _self_take_over,
+    _restart,
+    _give_back,
+    _timeout,
+    _timeout_and_retry,
+]
+rivals = pytest.mark.parametrize("arrange", RIVALS, ids=lambda arrange: arrange.__name__.strip("_"))
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as threads:
+        yield threads
+
+
+@pytest.fixture(scope="module")
+def postgresql(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    directory = tmp_path_factory.mktemp("races")
+    settings = Settings.from_env({}, data_dir=str(directory), database_url=postgres_server.new())
+    db = Database(settings)
+    yield World(db, settings, db.open())
+    db.close()
+
+
+@pytest.fixture
+def pg(postgresql: World) -> World:
+    """An empty installation on PostgreSQL, where a verb waits for the locks of another."""
+    postgresql.wipe()
+    return postgresql
+
+
+def _cancelled(world: World, task_id: str) -> tuple[str, ...] | None:
+    """What cancel answered; None: the task had ended otherwise."""
+    try:
+        return cancel(world.db, task_id)
+    except AlreadyEnded:
+        return None
+
+
+def _assert_closed(world: World, race: Race, state: TaskState) -> None:
+    """It ended so, once, with its job; no link is open, and no attempt goes on."""
+    task = world.task(race.task_id)
+    assert task.state is state and task.ended_at
+    assert world.job_of(task.id).state is JobState(state)
+    ends = [e for e in world.events(task.id) if e.kind == "task" and TaskState(e.to_state or "").ended]
+    assert [e.to_state for e in ends] == [state]
+    run = [
+        link for link in world.links(task.id) if (link.attempt, link.origin) == (task.attempt, task.origin)
+    ]
+    assert {link.state for link in run} <= {LinkState.ENDED, LinkState.SKIPPED}
+    assert all(attempt.ended_at for attempt in world.attempts(task.id))
+
+
+def _assert_nothing_revives(world: World, task_id: str) -> None:
+    """No verb changes it any more, under its own token or an older one."""
+    task, fresh, number = world.task(task_id), _node(world), world.last_lapse
+    with world.unchanged():
+        for token in {task.token, Token(task.id, 1, 1)}:
+            assert claim(world.site, token, fresh) is None
+            assert begin_link(world.site, token, 0, task.node or fresh) is None
+            assert take_over(world.site, token, fresh, "test") is None
+            assert self_take_over(world.site, token, task.node or fresh, "test") is None
+            assert not timeout(world.site, token)
+            assert not restart(world.site, token, number)
+            assert not give_back(world.site, token, "test")
+        assert resend(world.site, [task], "test") == 0
+
+
+def _assert_one_won(world: World, race: Race, said: tuple[str, ...] | None) -> None:
+    if said is None:
+        assert race.other_end is not None, "what may still run can be cancelled"
+        _assert_closed(world, race, race.other_end)
+    else:
+        assert said == (race.task_id,)
+        _assert_closed(world, race, CANCELLED)
+
+
+@rivals
+def test_a_cancel_at_the_same_moment_leaves_one_end(
+    world: World, pool: ThreadPoolExecutor, arrange: Callable[[World], Race]
+) -> None:
+    for _ in range(2):
+        world.wipe()
+        race = arrange(world)
+        said, _ = at_once(pool, partial(_cancelled, world, race.task_id), race.rival)
+        _assert_one_won(world, race, said)
+    _assert_nothing_revives(world, race.task_id)
+
+
+@rivals
+def test_what_comes_while_a_cancel_commits_waits_and_changes_nothing(
+    pg: World, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, arrange: Callable[[World], Race]
+) -> None:
+    race = arrange(pg)
+    cancelling = Held(monkeypatch, pool, partial(cancel, pg.db, race.task_id))
+    rival = pool.submit(race.rival)
+    waits_for_a_lock(pg)
+    assert not rival.done()
+    assert cancelling.release() == (race.task_id,)
+    assert not rival.result(SECONDS), "refused"
+    _assert_closed(pg, race, CANCELLED)
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    # The mark alone writes its event outside the verb: in the flusher.
+    [arrange for arrange in RIVALS if arrange is not _mark],
+    ids=lambda arrange: arrange.__name__.strip("_"),
+)
+def test_a_cancel_that_comes_while_another_verb_commits_waits_and_meets_what_it_left(
+    pg: World, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, arrange: Callable[[World], Race]
+) -> None:
+    race = arrange(pg)
+    rival = Held(monkeypatch, pool, race.rival)
+    cancelling = pool.submit(_cancelled, pg, race.task_id)
+    waits_for_a_lock(pg)
+    assert not cancelling.done()
+    rival.release()
+    said = cancelling.result(SECONDS)
+    assert (said is None) == (race.other_end is not None)
+    _assert_one_won(pg, race, said)
+
+
+def test_of_many_cancels_at_once_one_counts(world: World, pool: ThreadPoolExecutor) -> None:
+    task = world.task(world.confirmed(_node(world), pre=1).token.task_id)
+    one, whole = partial(cancel, world.db, task.id), partial(cancel_job, world.db, task.job_id)
+    said = at_once(pool, one, whole, one, whole)
+    assert sorted(said) == [(), (), (), (task.id,)]
+    _assert_closed(world, Race(task.id, one), CANCELLED)
+
+
+def test_of_a_time_out_and_a_take_over_at_once_one_wins(world: World, pool: ThreadPoolExecutor) -> None:
+    for _ in range(4):
+        world.wipe()
+        token, taker = _overdue(world), _node(world)
+        # It has looked: else the time-out would wait for it.
+        node_verbs.looked(world.site, taker, world.last_lapse)
+        ended, taken = at_once(
+            pool,
+            partial(timeout, world.site, token),
+            partial(take_over, world.site, token, taker, "found"),
+        )
+        assert ended == (taken is None)
+        assert world.task(token.task_id).state is (FAILED if ended else TaskState.RUNNING)
+
+
+def test_of_time_outs_a_restart_and_a_late_end_at_once_one_wins(
+    world: World, pool: ThreadPoolExecutor
+) -> None:
+    for _ in range(4):
+        world.wipe()
+        found = world.confirmed(dead := _node(world), timeout="10s", retry=AGAIN)
+        world.set_attempt(found.token.task_id, started_at=world.now - 10_000)
+        number = world.lapse(dead)
+        late = partial(timeout, world.site, found.token)
+        again = partial(restart, world.site, found.token, number)
+        said = at_once(pool, late, again, partial(world.end, found), late)
+        assert sum(map(bool, said)) == 1, said
+        task = world.task(found.token.task_id)
+        expected = (
+            (TaskState.PENDING, 1) if said[1] else (COMPLETED, 1) if said[2] else (TaskState.PENDING, 2)
+        )
+        assert (task.state, task.attempt) == expected

@@ -1,0 +1,74 @@
+"""Verbs that are at once: begun at the same moment, or one held inside its transaction while the other comes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from engine.store import events
+from tests.support.waiting import wait_until
+from tests.support.world import World
+
+#: No wait of a race is longer.
+SECONDS = 20
+
+
+def at_once(pool: ThreadPoolExecutor, *verbs: Callable[[], Any]) -> list[Any]:
+    """Each in a thread of its own, begun at the same moment; their answers in order."""
+    start = threading.Barrier(len(verbs))
+
+    def run(verb: Callable[[], Any]) -> Any:
+        start.wait(SECONDS)
+        return verb()
+
+    return [done.result(SECONDS) for done in [pool.submit(run, verb) for verb in verbs]]
+
+
+class Held:
+    """A verb in a thread, held before it commits: at its event, when all its locks are taken."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor, verb: Callable[[], Any]
+    ) -> None:
+        self._go, inside = threading.Event(), threading.Event()
+        add, whose = events.add, []
+
+        def held(*args: Any, **kwargs: Any) -> None:
+            if threading.current_thread() in whose:
+                inside.set()
+                assert self._go.wait(SECONDS)
+            add(*args, **kwargs)
+
+        def run() -> Any:
+            whose.append(threading.current_thread())
+            return verb()
+
+        monkeypatch.setattr(events, "add", held)
+        self._done: Future[Any] = pool.submit(run)
+        assert inside.wait(SECONDS)
+
+    def release(self) -> Any:
+        """Let it commit; its answer."""
+        self._go.set()
+        return self._done.result(SECONDS)
+
+
+def waits_for_a_lock(world: World) -> None:
+    """Until one connection of this database waits for a lock of another."""
+    name = world.db.url.database
+
+    def waiting() -> int:
+        with world.db.read() as c:
+            return int(
+                c.exec_driver_sql(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    f" WHERE datname = '{name}' AND wait_event_type = 'Lock'"
+                ).scalar()
+                or 0
+            )
+
+    wait_until(waiting, SECONDS)
