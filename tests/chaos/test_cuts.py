@@ -142,13 +142,13 @@ def test_a_cut_shorter_than_the_lease_is_nothing(wire: Wire, tmp_path: Path, far
     ):
         host.worker(fleet, "-c", "1")
         fleet.worker("-Q", "other", "-c", "1")
-        (task_id,) = fleet.submit(counting(150))
+        (task_id,) = fleet.submit(counting(120))
         container = under_way(fleet, task_id)
         host.cut()
         time.sleep(5)  # a third of the lease
         host.heal()
         fleet.ended([task_id], 60)
-        assert_whole(fleet, task_id, 150, container)
+        assert_whole(fleet, task_id, 120, container)
         assert not repairs(fleet, task_id, "")
         assert [node.state for node in fleet.nodes()] == [NodeState.LIVE] * 2
 

@@ -1,0 +1,180 @@
+"""Two hosts, each with a Docker of its own, between them PostgreSQL and Redis; one is partitioned while it runs."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from engine.model.records import Event
+from engine.model.states import LinkState, NodeState, TaskState
+from engine.runtime.docker.client import Client
+from tests.support.counting import repairs, seconds_from
+from tests.support.databases import running_postgres
+from tests.support.docker_daemon import BUSYBOX, Daemon, require_docker, second_daemon_possible
+from tests.support.fleet import Fleet, Worker, a_fleet
+from tests.support.namespaces import Host, a_wire
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.docker, pytest.mark.long, pytest.mark.timeout(400)]
+
+#: Each run says, keeps and gives back who it is.
+CHAIN = """
+name: twice
+image: busybox:1.36
+volumes: [/data]
+run: |
+  me=$(cat /data/me)
+  echo run $me
+  sleep SECONDS
+  echo -n $me > $FERRYMAN_OUTPUT
+pre:
+  - {name: first, image: "busybox:1.36", run: "cat /proc/sys/kernel/random/uuid > /data/me"}
+post:
+  - {name: last, image: "busybox:1.36", run: "echo after $(cat /data/me)"}
+retry: {limit: 0}
+"""
+#: With a lease of 1 s and a grace of 3 s: 7 s; the rest is for a machine under load.
+LONGEST_SECONDS = 20
+LONGEST_RETURN_SECONDS = 60
+
+
+@dataclass
+class Site:
+    """A host with its dockerd and its worker."""
+
+    host: Host
+    daemon: Daemon
+    worker: Worker
+
+    def containers(self) -> list[str]:
+        """Ids of all that its dockerd has."""
+        return [item["Id"] for item in Client(self.daemon.host).api.containers(all=True)]
+
+
+@dataclass
+class Pair:
+    """The fleet and its two hosts; `here` took the task."""
+
+    fleet: Fleet
+    here: Site
+    there: Site
+    task_id: str
+
+    def told(self, kind: str) -> list[Event]:
+        """The task's events of a kind."""
+        return [event for event in self.fleet.events(self.task_id) if event.kind == kind]
+
+    def runs(self) -> list[str]:
+        """Who each run of the main link said it was."""
+        lines = self.fleet.log(self.task_id).splitlines()
+        return [line.removeprefix("run ") for line in lines if line.startswith("run ")]
+
+
+@pytest.fixture
+def undo() -> Iterator[ExitStack]:
+    """What ends with the test, last first."""
+    with ExitStack() as made:
+        yield made
+
+
+def _two_hosts(undo: ExitStack, folder: Path, seconds: int, **options: float) -> Pair:
+    """Both hosts up, and a task in its main link on one of them."""
+    require_docker(BUSYBOX)
+    if not second_daemon_possible():
+        pytest.skip("a second dockerd needs root, dockerd and ip")
+    wire = undo.enter_context(a_wire())
+    redis = RedisServer(folder / "redis", wire.address)
+    undo.callback(redis.stop)
+    server = undo.enter_context(running_postgres(wire.address))
+    image = subprocess.run(["docker", "save", BUSYBOX], capture_output=True, check=True, timeout=60).stdout
+    places = []
+    for name in ("here", "there"):
+        (folder / name).mkdir()
+        host = wire.host()
+        daemon = undo.enter_context(Daemon(folder / name, live_restore=True, within=host.within))
+        load = ["docker", "-H", daemon.host, "load"]
+        subprocess.run(load, input=image, check=True, timeout=60, capture_output=True)
+        places.append((host, daemon))
+    fleet = undo.enter_context(a_fleet(folder, server.new(), redis, **options))
+    sites = [_serving(fleet, *place) for place in places]
+    (task_id,) = fleet.submit(CHAIN.replace("SECONDS", str(seconds)))
+    wait_until(lambda: "run " in fleet.log(task_id), 60)
+    names = {node.id: node.name for node in fleet.nodes()}
+    sites.sort(key=lambda site: site.worker.name != names[fleet.task(task_id).node or ""])
+    return Pair(fleet, *sites, task_id)
+
+
+def _serving(fleet: Fleet, host: Host, daemon: Daemon) -> Site:
+    return Site(host, daemon, host.worker(fleet, "-c", "1", FERRYMAN_DOCKER_HOST=daemon.host))
+
+
+@pytest.mark.parametrize("seconds", [60, 15], ids=["runs-on", "ends-meanwhile"])
+def test_a_partitioned_hosts_task_starts_again_on_the_other_and_one_result_stands(
+    undo: ExitStack, tmp_path: Path, seconds: int
+) -> None:
+    pair = _two_hosts(undo, tmp_path, seconds)
+    fleet, here, there = pair.fleet, pair.here, pair.there
+    (first_node,) = [node.id for node in fleet.nodes() if node.name == here.worker.name]
+    first_container = fleet.links(pair.task_id)[1].container_id
+    cut = time.time()
+    here.host.cut()
+    (again,) = wait_until(lambda: repairs(fleet, pair.task_id, "starts again"), 60)
+    assert seconds_from(cut, again) < LONGEST_SECONDS
+    wait_until(lambda: len(pair.runs()) == 2, 60)
+    assert first_container in here.containers(), "nobody could reach it: it is there twice now"
+    if seconds == 15:
+        wait_until(lambda: not _running(here, first_container), 60)
+    healed = time.time()
+    here.host.heal()
+    wait_until(lambda: first_container not in here.containers(), LONGEST_RETURN_SECONDS)
+    print(f"{time.time() - healed:.2f} s from the healing to the first container's removal")
+    (task,) = fleet.ended([pair.task_id], 150)
+    _assert_the_second_run_stands(pair, first_node, again)
+    late = [event.reason for event in pair.told("late")]
+    assert all("attempt 1, delivery 1, main" in (reason or "") for reason in late), late
+    assert len(late) <= 1
+    wait_until(lambda: not here.containers() and not there.containers(), 60)
+    assert here.worker.name in {n.name for n in fleet.nodes() if n.state is NodeState.LIVE}
+    assert task.crashes == 1
+
+
+def _running(site: Site, container: str | None) -> bool:
+    return any(item["Id"] == container for item in Client(site.daemon.host).api.containers())
+
+
+def _assert_the_second_run_stands(pair: Pair, first_node: str, again: Event) -> None:
+    fleet, task = pair.fleet, pair.fleet.task(pair.task_id)
+    said = "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task.id))
+    assert (task.state, task.attempt, task.result) == (TaskState.COMPLETED, 1, pair.runs()[1]), said
+    assert f"node {first_node[:8]} LAPSED" in (again.reason or ""), "the events say what was given up"
+    began = [event for event in pair.told("link") if event.to_state == LinkState.CONFIRMED]
+    names = {node.id: node.name for node in fleet.nodes()}
+    of_main = [names[e.node or ""] for e in began if (e.reason or "").startswith("main in container")]
+    assert of_main == [pair.here.worker.name, pair.there.worker.name], "and where the link was started"
+    ends = [e for e in pair.told("task") if e.to_state == TaskState.COMPLETED]
+    assert len(ends) == 1, said
+    assert f"after {task.result}\n" in fleet.log(task.id)
+
+
+def test_a_partition_shorter_than_the_grace_starts_nothing_twice(undo: ExitStack, tmp_path: Path) -> None:
+    pair = _two_hosts(undo, tmp_path, 25, grace_min=60.0)
+    fleet, here = pair.fleet, pair.here
+    container = fleet.links(pair.task_id)[1].container_id
+    here.host.cut()
+    lapsed = NodeState.LAPSED
+    wait_until(lambda: lapsed in {n.state for n in fleet.nodes() if n.name == here.worker.name}, 60)
+    here.host.heal()
+    (task,) = fleet.ended([pair.task_id], 120)
+    assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 1), task.error
+    assert [task.result] == pair.runs(), "one run, and its result"
+    assert fleet.links(task.id)[1].container_id == container
+    assert len(repairs(fleet, task.id)) == 1, "adopted by its own host when that was back"
+    assert not repairs(fleet, task.id, "starts again")
+    wait_until(lambda: not here.containers(), 60)
