@@ -1,0 +1,215 @@
+"""A link's thread in a worker process: the order of the real one, stopping between any two effects.
+
+Each step that a rule of the protocol is about is a method of its own, so that a mutant can leave it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from typing import Any
+
+from engine.errors import Gone, NotOurs, RuntimeUnavailable
+from engine.lifecycle.assignment import Assignment
+from engine.lifecycle.claim import begin_link, claim, resume
+from engine.lifecycle.confirm import confirm
+from engine.lifecycle.finish import Finished, finish_link
+from engine.lifecycle.restart import give_back
+from engine.model.names import node_queue
+from engine.model.records import Token
+from engine.runtime.base import Cause, Control, Order, Outcome, Thing
+from engine.worker.hands import Hand, Hands
+from engine.worker.sweep import run_things
+from tests.simulator.around import Around
+from tests.simulator.daemon import Container
+
+Steps = Generator[None, None, Any]
+
+
+class Carrier:
+    """What a process does for the links in its hands."""
+
+    def __init__(self, name: str, around: Around) -> None:
+        self.name, self.rows, self.site = name, around.rows, around.rows.world.site
+        self.daemon, self.broker = around.daemon, around.broker
+        self.checker, self.story = around.checker, around.story
+        self.hands = Hands()
+
+    def tell(self, what: str, token: Token | None = None) -> None:
+        """One line of the story."""
+        self.story.tell(self.name, what, token)
+
+    def removes(self, things: Iterable[Thing]) -> None:
+        gone = list(things)
+        if gone:
+            self.tell(f"removes {[one.id for one in gone]} from {self.daemon.name}")
+            self.daemon.remove(gone)
+
+    def runs(self, token: Token, index: int, me: str) -> Steps:
+        yield
+        found = self.claims(token, me) if index == 0 else begin_link(self.site, token, index, me)
+        if found is not None:
+            self.tell(f"{me} begins link {index}", found.token)
+            yield from self.carries(found, me)
+
+    def claims(self, token: Token, me: str) -> Assignment | None:
+        before = self.rows.task(token.task_id)
+        found = claim(self.site, token, me)
+        if found is not None:
+            self.checker.wrote("claim", token, before)
+            self.checker.took("claim", self.rows.node(me))
+        return found
+
+    def adopts(self, token: Token, me: str) -> Steps:
+        yield
+        found = resume(self.site, token, me)
+        if found is not None:
+            yield from self.carries(found, me)
+
+    def carries(self, work: Assignment, me: str) -> Steps:
+        hand = Hand(work.token, Control())
+        if not self.hands.take(hand):
+            return
+        try:
+            yield
+            finished = yield from self.one_link(work, hand.control)
+        except (NotOurs, Gone, RuntimeUnavailable) as exc:
+            self.tell(f"lets go of link {work.index}: {exc}", work.token)
+            return
+        finally:
+            self.hands.drop(hand)
+        yield
+        if finished is not None and finished.next_index is not None:
+            self.broker.send(node_queue(me), work.token, finished.next_index)
+        elif finished is not None and not self.daemon.silent:
+            self.removes(run_things(work.order))
+
+    def one_link(self, work: Assignment, control: Control) -> Generator[None, None, Finished | None]:
+        try:
+            container, mine = yield from self.prepares(work)
+        except Gone as exc:
+            self.gives_back(work.token, str(exc))
+            return None
+        yield
+        if control.detached:
+            return None
+        if not self.confirms(work, container):
+            yield
+            if mine:
+                self.daemon.remove_plainly(container.id)
+            return None
+        yield
+        self.goes(container, mine)
+        if not (yield from self.waits(container, control)):
+            return None
+        yield
+        return self.finishes(work, container)
+
+    def gives_back(self, token: Token, why: str) -> None:
+        before = self.rows.task(token.task_id)
+        if give_back(self.site, token, "its volume is gone"):
+            self.checker.wrote("give_back", token, before)
+            self.tell(f"gives it back: {why}", token)
+
+    def confirms(self, work: Assignment, container: Container) -> bool:
+        before = self.rows.task(work.token.task_id)
+        if not confirm(self.site, work, container.id):
+            self.tell(f"is refused to confirm {container.id}", work.token)
+            return False
+        self.checker.wrote("confirm", work.token, before)
+        self.tell(f"confirms {container.id} for link {work.index}", work.token)
+        return True
+
+    def goes(self, container: Container, mine: bool) -> None:
+        """Only its creator starts it."""
+        if mine:
+            self.tell(f"starts {container.id}")
+            self.daemon.start(container.id)
+
+    def finishes(self, work: Assignment, container: Container) -> Finished | None:
+        before = self.rows.task(work.token.task_id)
+        said = Outcome(container.code, Cause.EXITED, None, f"by {container.id}")
+        finished = finish_link(self.site, work, container.id, said)
+        if finished is not None:
+            self.checker.wrote("finish_link", work.token, before)
+        how = "records" if finished is not None else "is refused to record"
+        self.tell(f"{how} the end of link {work.index} in {container.id}, exit {container.code}", work.token)
+        return finished
+
+    def waits(self, container: Container, control: Control) -> Generator[None, None, bool]:
+        """Until it ended (True), or this thread was told to let go."""
+        while True:
+            yield
+            self.daemon.answer()
+            if container.id not in self.daemon.containers:
+                raise Gone(container.id)
+            if container.state == "exited":
+                return True
+            if control.detached:
+                return False
+            if control.kill_for is not None:
+                self.daemon.kill(container)
+
+    def prepares(self, work: Assignment) -> Generator[None, None, tuple[Container, bool]]:
+        """The promise of `Runtime.prepare`: what is there is looked at first, and only what is absent is made."""
+        order = work.order
+        while True:
+            yield from self.clears(order)
+            yield
+            found = self.daemon.named(order.name)
+            if found is not None:
+                if (yield from self.meets(order, found)):
+                    return found, False
+                continue
+            if not order.needs_volumes:
+                self.daemon.make_volumes(order)
+                yield
+            made = self.daemon.create(order, _fails(work))
+            if made is not None:
+                self.tell(f"creates {made.id} for link {order.index}", work.token)
+                yield
+                self.completes(order, made)
+                return made, True
+            yield
+
+    def meets(self, order: Order, found: Container) -> Generator[None, None, bool]:
+        """True: it is to be followed, or collected."""
+        if found.order.delivery > order.delivery:
+            raise NotOurs("a newer delivery made it")
+        if found.state != "created":
+            return True
+        if found.order.delivery == order.delivery:
+            raise NotOurs("another thread has my token")
+        self.unmakes(found)
+        yield
+        self.daemon.remove_plainly(found.id)
+        yield
+        return False
+
+    def unmakes(self, found: Container) -> None:
+        """Its output directory is renamed away: a start is refused from now on."""
+        found.unstartable = True
+
+    def completes(self, order: Order, made: Container) -> None:
+        """A later link's volume is looked at when nobody can remove it any more."""
+        if order.needs_volumes and any(volume.order is None for volume in made.volumes):
+            self.daemon.remove_plainly(made.id)
+            for name, volume in list(self.daemon.volumes.items()):
+                if volume.order is None:
+                    self.daemon.remove_volume(name)
+            raise Gone("its volume was made anew")
+
+    def clears(self, order: Order) -> Steps:
+        """Runs of an older attempt or origin go, by force; a newer one says that this thread is fenced."""
+        whose = (order.attempt, order.origin)
+        here = [one for one in self.daemon.list() if one.task_id == order.task_id]
+        if any((one.attempt, one.origin) > whose for one in here):
+            raise NotOurs("a newer run is here")
+        older = [one for one in here if (one.attempt, one.origin) < whose]
+        if older:
+            yield
+            self.removes(older)
+
+
+def _fails(work: Assignment) -> bool:
+    """The first attempt of a task named so fails at its main link."""
+    return work.task_name == "fails once" and work.order.kind == "main" and work.order.attempt == 1

@@ -1,0 +1,160 @@
+"""The one checker: six promises, asked of the rows and the daemons of a simulated installation.
+
+I1 every accepted task ends once the faults stop. I2 one recorded end an attempt, and a fenced writer changes
+nothing. I3 never two containers of one task at once on one daemon, and none runs twice. I4 the recorded result
+is that of the container which the row names; links in order; never a fresh volume under a later link.
+I5 nothing of ours is left. I6 no crash uses a retry, and only a lapse counts as a crash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from engine.model.records import Event, Link, Node, Task, Token
+from engine.model.states import TRANSITIONS, LinkState, NodeState, TaskState
+from tests.simulator.daemon import Container, Daemon
+from tests.simulator.rows import Rows
+from tests.simulator.story import Story
+
+#: From which states a verb may change a row; all others from RUNNING.
+_FROM = {
+    "claim": (TaskState.PENDING, TaskState.SCHEDULED),
+    "mark_sent": (TaskState.PENDING,),
+    "resend": (TaskState.SCHEDULED,),
+}
+_LAPSED = re.compile(r"(adopted from|starts again:) node \S+ \(?LAPSED")
+
+
+class Broken(AssertionError):
+    """A promise is broken; the text ends with the story."""
+
+    def __init__(self, promise: str, words: str, story: Story) -> None:
+        super().__init__(f"{promise}: {words}\n{story}")
+        self.promise, self.words = promise, words
+
+
+class Checker:
+    """Sees each start of a container and each write under a token, and all rows at the end."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+
+    def _hold(self, promise: str, words: str, holds: bool) -> None:
+        if not holds:
+            raise Broken(promise, words, self._story)
+
+    # While it runs.
+
+    def started(self, daemon: Daemon, one: Container) -> None:
+        """I3 and I4, whenever a container begins to run."""
+        self._hold("I3", f"{one.id} ran before and runs again", one.starts == 1)
+        task, run = one.order.task_id, (one.order.attempt, one.order.origin)
+        beside = [
+            other.id
+            for other in daemon.containers.values()
+            if other.order.task_id == task and other.state == "running" and other is not one
+        ]
+        self._hold("I3", f"{one.id} runs beside {beside} on {daemon.name}", not beside)
+        if one.order.index == 0 or not one.volumes:
+            return
+        first = [
+            other
+            for other in daemon.past
+            if other.order.task_id == task
+            and (other.order.attempt, other.order.origin) == run
+            and other.order.index == 0
+            and other.starts
+        ]
+        kept = bool(first) and [v.serial for v in first[-1].volumes] == [v.serial for v in one.volumes]
+        self._hold("I4", f"link {one.order.index} in {one.id} runs over a fresh volume", kept)
+
+    def two_runs(self, rows: Rows, daemons: Sequence[Daemon]) -> None:
+        """I3 between daemons: an old run beside a newer one, only where no LIVE node could remove it (R1)."""
+        running: dict[str, list[tuple[tuple[int, int], Daemon, Container]]] = {}
+        for daemon in daemons:
+            for one in daemon.containers.values():
+                if one.state == "running":
+                    run = (one.order.attempt, one.order.origin)
+                    running.setdefault(one.order.task_id, []).append((run, daemon, one))
+        for several in running.values():
+            newest = max(run for run, _, _ in several) if len(several) > 1 else None
+            for run, daemon, one in several:
+                if newest is not None and run < newest:
+                    words = f"{one.id} runs beside a newer run, and {daemon.name} has a LIVE node"
+                    self._hold("I3", words, not rows.serves(daemon.name))
+
+    def wrote(self, verb: str, token: Token, before: Task) -> None:
+        """I2: a write under a token was accepted; `before` is the row as it was."""
+        allowed = _FROM.get(verb, (TaskState.RUNNING,))
+        words = f"{verb} under {token} changed a row that was {before.state} under {before.token}"
+        self._hold("I2", words, before.token == token and before.state in allowed)
+
+    def took(self, verb: str, node: Node) -> None:
+        """I2: a node got work; a fenced one gets none, and a JOINING one only takes over."""
+        allowed = (NodeState.LIVE, NodeState.JOINING) if verb == "take_over" else (NodeState.LIVE,)
+        self._hold("I2", f"{verb} by {node.id}, which is {node.state}", node.state in allowed)
+
+    # When the faults have stopped.
+
+    def not_over(self, tasks: Sequence[Task], daemons: Sequence[Daemon]) -> None:
+        """The steps are used up."""
+        open_ones = [f"{task.name} is {task.state}" for task in tasks if not task.state.ended]
+        self._hold("I1", f"did not end: {open_ones}", not open_ones)
+        self.nothing_left(daemons)
+
+    def nothing_left(self, daemons: Sequence[Daemon]) -> None:
+        """I5, for all that carries our labels."""
+        left = [thing.name for daemon in daemons for thing in daemon.list()]
+        self._hold("I5", f"left behind: {left}", not left)
+
+    def ended(self, rows: Rows, task_id: str, daemons: Sequence[Daemon], cancels: int) -> None:
+        """All that one ended task's rows promise."""
+        task = rows.task(task_id)
+        told = [e for e in rows.world.events(task_id) if e.from_state and e.kind in ("task", "repair")]
+        for event in told:
+            allowed = (event.from_state, event.to_state) in TRANSITIONS
+            self._hold("I2", f"{event.from_state} -> {event.to_state} is no transition", allowed)
+        self._one_end(task, told)
+        self._no_retry_used(task, told)
+        well = task.state is TaskState.COMPLETED or (task.state is TaskState.CANCELLED and cancels > 0)
+        self._hold("I6", f"{task.name} is {task.state}: {task.error}", well)
+        if task.state is TaskState.COMPLETED:
+            run = [
+                link
+                for link in rows.world.links(task_id)
+                if (link.attempt, link.origin) == (task.attempt, task.origin)
+            ]
+            self._result(task, run, {one.id: one for daemon in daemons for one in daemon.past})
+
+    def _one_end(self, task: Task, told: Sequence[Event]) -> None:
+        ends = [e for e in told if e.to_state and TaskState(e.to_state).ended]
+        self._hold("I2", f"{task.name} ended {len(ends)} times", len(ends) == 1)
+        left = Counter(e.attempt for e in told if e.kind == "task" and e.from_state == TaskState.RUNNING)
+        more = {attempt: n for attempt, n in left.items() if n > 1}
+        self._hold("I2", f"{task.name}: attempts with several recorded ends: {more}", not more)
+
+    def _no_retry_used(self, task: Task, told: Sequence[Event]) -> None:
+        retries = [
+            e for e in told if (e.kind, e.from_state, e.to_state) == ("task", "RUNNING", TaskState.PENDING)
+        ]
+        due = 1 if task.name == "fails once" else 0
+        words = f"{task.name} is at attempt {task.attempt} after {len(retries)} failures"
+        self._hold("I6", words, task.attempt == 1 + len(retries) and len(retries) <= due)
+        lapses = [e for e in told if e.attempt == task.attempt and _LAPSED.match(e.reason or "")]
+        words = f"{task.name} counts {task.crashes} crashes after {len(lapses)} lapses"
+        self._hold("I6", words, task.crashes == len(lapses))
+
+    def _result(self, task: Task, run: Sequence[Link], past: dict[str, Container]) -> None:
+        bad = [link.index for link in run if link.state is not LinkState.ENDED or link.exit_code != 0]
+        self._hold("I4", f"{task.name} is COMPLETED, but its links {bad} did not end well", not bad)
+        main = next(link for link in run if link.kind == "main")
+        words = f"the result {task.result!r} is not that of {main.container_id}"
+        self._hold("I4", words, task.result == f"by {main.container_id}")
+        latest = -1
+        for link in run:
+            one = past[str(link.container_id)]
+            in_order = one.began is not None and one.ended is not None and latest < one.began < one.ended
+            self._hold("I4", f"link {link.index} in {one.id} ran out of its order", in_order)
+            latest = one.ended or 0

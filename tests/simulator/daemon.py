@@ -1,0 +1,168 @@
+"""What Docker and Redis do, as measured: one daemon's containers and volumes, and a broker's queues.
+
+An exited container runs again when it is started; a name is taken once; a plain remove refuses what runs; a
+volume in use is not removed; a container that is created over a missing volume makes it anew, without labels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from engine.errors import Gone, RuntimeUnavailable
+from engine.model.records import Token
+from engine.runtime.base import Order, Thing
+
+
+@dataclass
+class Volume:
+    """A fresh volume. `order` is what its labels say, None: Docker made it in place of a missing one."""
+
+    serial: int
+    order: Order | None
+
+
+@dataclass
+class Container:
+    """As Docker has it. `left` is how many more ticks it runs."""
+
+    id: str
+    order: Order
+    left: int
+    code: int
+    volumes: tuple[Volume, ...] = ()
+    state: str = "created"
+    unstartable: bool = False
+    #: For the checker: how often it began to run, and at which of the daemon's moments it began and ended.
+    starts: int = 0
+    began: int | None = None
+    ended: int | None = None
+
+
+class Daemon:
+    """One Docker daemon. `past` keeps every container that it ever had."""
+
+    def __init__(
+        self, name: str, chance: random.Random, started: Callable[[Daemon, Container], None]
+    ) -> None:
+        self.name = name
+        self.silent = False
+        self.containers: dict[str, Container] = {}
+        self.volumes: dict[str, Volume] = {}
+        self.past: list[Container] = []
+        self._chance = chance
+        self._started = started
+        self._ids = itertools.count()
+        self._moments = itertools.count()
+
+    def answer(self) -> None:
+        """Every call asks first."""
+        if self.silent:
+            raise RuntimeUnavailable(self.name)
+
+    def list(self) -> list[Thing]:
+        """All of ours, volumes too."""
+        self.answer()
+        return [_thing(one) for one in self.containers.values()] + [
+            Thing("volume", name, name, one.order.task_id, one.order.attempt, one.order.origin, None, "")
+            for name, one in self.volumes.items()
+            if one.order is not None
+        ]
+
+    def named(self, name: str) -> Container | None:
+        """The container of this name."""
+        self.answer()
+        return next((one for one in self.containers.values() if one.order.name == name), None)
+
+    def make_volumes(self, order: Order) -> None:
+        """With labels; what is there stays as it is."""
+        self.answer()
+        for name, _ in order.volumes:
+            self.volumes.setdefault(name, Volume(next(self._ids), order))
+
+    def create(self, order: Order, fails: bool) -> Container | None:
+        """None: the name is taken (409)."""
+        if self.named(order.name) is not None:
+            return None
+        used = tuple(
+            self.volumes.setdefault(name, Volume(next(self._ids), None)) for name, _ in order.volumes
+        )
+        id = f"{self.name}-{next(self._ids)}"
+        made = Container(id, order, self._chance.randint(1, 25), int(fails), used)
+        self.containers[made.id] = made
+        self.past.append(made)
+        return made
+
+    def start(self, id: str) -> None:
+        """Without a precondition: an exited container runs again."""
+        self.answer()
+        if id not in self.containers:
+            raise Gone(id)
+        one = self.containers[id]
+        if one.unstartable or one.state == "running":
+            return
+        one.state, one.starts, one.left = "running", one.starts + 1, max(one.left, 1)
+        one.began = next(self._moments)
+        self._started(self, one)
+
+    def kill(self, one: Container) -> None:
+        """It ends at once."""
+        if one.state == "running":
+            one.state, one.ended = "exited", next(self._moments)
+
+    def remove(self, things: Iterable[Thing]) -> None:
+        """By force, containers by id or name, and volumes that nothing uses any more."""
+        self.answer()
+        wanted = list(things)
+        ids = {thing.id for thing in wanted if thing.kind == "container"}
+        for id in [id for id, one in self.containers.items() if ids & {id, one.order.name}]:
+            self.kill(self.containers.pop(id))
+        for thing in wanted:
+            if thing.kind == "volume":
+                self.remove_volume(thing.id)
+
+    def remove_volume(self, name: str) -> bool:
+        """Refuses what a container uses; True when it is gone now."""
+        if any(name in dict(one.order.volumes) for one in self.containers.values()):
+            return False
+        return self.volumes.pop(name, None) is not None
+
+    def remove_plainly(self, id: str) -> None:
+        """Refuses what runs."""
+        self.answer()
+        if id in self.containers and self.containers[id].state != "running":
+            del self.containers[id]
+
+    def tick(self) -> None:
+        """Containers go on by themselves, whether anybody looks or not."""
+        for one in self.containers.values():
+            if one.state == "running":
+                one.left -= 1
+                if one.left <= 0:
+                    self.kill(one)
+
+
+def _thing(one: Container) -> Thing:
+    order = one.order
+    return Thing(
+        "container", one.id, order.name, order.task_id, order.attempt, order.origin, order.index, one.state
+    )
+
+
+@dataclass
+class Broker:
+    """Queues of ids. `emptied` is what the marker tells."""
+
+    queues: dict[str, list[tuple[Token, int]]] = field(default_factory=dict)
+    emptied: bool = False
+
+    def send(self, queue: str, token: Token, index: int) -> None:
+        """One more message."""
+        self.queues.setdefault(queue, []).append((token, index))
+
+    def take(self, queue: str) -> tuple[Token, int] | None:
+        """The oldest message."""
+        waiting = self.queues.get(queue)
+        return waiting.pop(0) if waiting else None

@@ -1,0 +1,97 @@
+"""The database of the simulated installations: it knows which tables were changed, and SQLite is made swift."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from engine.settings import Settings
+from engine.store.database import Database
+from tests.simulator.swift import Swift
+
+#: Some noon, as SQLite's julianday tells it.
+_NOON = 2461000.0
+
+
+class CountingDatabase(Database):
+    """Knows how often each table was changed.
+
+    A database in memory has one connection: its transactions are begun and ended on the driver itself, and the
+    clock stands still, so that a seed tells the same story each time.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._writes = 0
+        self._swift: Swift | None = None
+        self._driver: Any = None
+
+    def open(self) -> str:
+        """As the real one; from then on SQLite's one connection is ours."""
+        found = super().open()
+        if self.is_sqlite:
+            borrowed = self._write.raw_connection()
+            driver: Any = borrowed.driver_connection
+            borrowed.close()
+            # The real clock's SQL asks this function.
+            driver.create_function("julianday", 1, lambda _: _NOON)
+            self._bare = sa.create_engine(
+                "sqlite://", creator=lambda: driver, poolclass=sa.StaticPool, pool_reset_on_return=None
+            )
+            self._swift, self._driver = Swift(self._bare.connect(), driver), driver
+        return found
+
+    def close(self) -> None:
+        """As the real one."""
+        if self._swift is not None:
+            self._swift.close()
+            self._bare.dispose()
+        super().close()
+
+    @property
+    def is_swift(self) -> bool:
+        """One connection in memory."""
+        return self._swift is not None
+
+    def changes(self, table: str) -> int:
+        """Higher after each transaction that changed this table."""
+        # PostgreSQL's driver does not say: there each transaction counts.
+        return self._writes if self._swift is None else self._swift.changes[table]
+
+    @contextmanager
+    def unseen(self, table: str) -> Iterator[None]:
+        """What is changed in this table inside is not counted."""
+        before = self.changes(table)
+        yield
+        if self._swift is None:
+            self._writes = before
+        else:
+            self._swift.changes[table] = before
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """As the real one."""
+        if self._swift is None:
+            self._writes += 1
+            with super().begin() as c:
+                yield c
+            return
+        self._driver.execute("BEGIN IMMEDIATE")
+        try:
+            yield cast(sa.Connection, self._swift)
+        except BaseException:
+            self._driver.execute("ROLLBACK")
+            raise
+        self._driver.execute("COMMIT")
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """As the real one: one thread needs no transaction to read what stands still."""
+        if self._swift is None:
+            with super().read() as c:
+                yield c
+        else:
+            yield cast(sa.Connection, self._swift)

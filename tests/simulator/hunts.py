@@ -1,0 +1,57 @@
+"""Many seeds at once: what held, what broke, and which seed finds a mutant."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.simulator.checker import Broken
+from tests.simulator.disasters import Run, installation
+from tests.simulator.mutants import MUTANTS
+from tests.simulator.worker import Worker
+
+
+@dataclass
+class Lived:
+    """What came of some seeds, up to the first that broke a promise."""
+
+    seeds: int = 0
+    steps: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    #: The first broken promise, the seed that broke it, and its story.
+    promise: str = ""
+    seed: int = -1
+    story: str = ""
+
+
+@contextmanager
+def planted(mutant: str) -> Iterator[type[Worker]]:
+    """The worker to run while this mutant ("": none) is in the protocol."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield MUTANTS[mutant](patch) if mutant else Worker
+
+
+def live(url: str, seeds: Iterable[int], mutant: str = "") -> Lived:
+    """One seed after the other on this database, until one breaks a promise."""
+    world, db = installation(url)
+    lived = Lived()
+    try:
+        with planted(mutant) as kind:
+            for seed in seeds:
+                run = Run(world, db, seed, kind)
+                lived.seeds += 1
+                try:
+                    run.go()
+                except Broken as exc:
+                    lived.promise, lived.seed, lived.story = exc.promise, seed, str(exc)
+                    break
+                finally:
+                    lived.steps += run.story.step
+                    lived.faults += run.faults
+    finally:
+        db.close()
+    return lived

@@ -1,0 +1,90 @@
+"""What keeps rows and broker in step in every process: flusher, watcher of beats, restarts, resends."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from engine.lifecycle.resend import resend
+from engine.lifecycle.restart import restart
+from engine.model.records import Task, Token
+from engine.model.states import TaskState
+from engine.store import events, tasks
+from tests.simulator.around import Around
+
+#: Looks at a beat that stands still, at lost work, at a message that nobody claims, before something is done.
+LEASE_LOOKS = 8
+GRACE_LOOKS = 1
+RESEND_LOOKS = 4
+
+
+class Keeper:
+    """One process's share; what it saw before dies with it."""
+
+    def __init__(self, name: str, around: Around) -> None:
+        self.name, self.rows, self.site = name, around.rows, around.rows.world.site
+        self.broker, self.checker, self.story = around.broker, around.checker, around.story
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._lost: dict[tuple[Token, int], int] = {}
+        self._refused: dict[Token, int] = {}
+        self._sent: dict[Token, int] = {}
+
+    def keeps(self) -> Generator[None, None, Any]:
+        while True:
+            yield
+            for task in self.rows.due():
+                yield
+                yield from self.flushes(task)
+            yield
+            self.watches()
+            yield from self.restarts()
+            yield
+            yield from self.resends()
+
+    def flushes(self, task: Task) -> Generator[None, None, Any]:
+        """Publish, then mark."""
+        self.broker.send(task.queue, task.token, 0)
+        self.story.tell(self.name, "publishes", task.token)
+        yield
+        self.marks(task)
+
+    def marks(self, task: Task) -> None:
+        before = self.rows.task(task.id)
+        with self.rows.world.db.begin() as c:
+            done = tasks.mark_sent(c, task.token)
+            if done:
+                events.add(c, "task", task, from_state=task.state, to_state=TaskState.SCHEDULED)
+        if done:
+            self.checker.wrote("mark_sent", task.token, before)
+
+    def watches(self) -> None:
+        for node in self.rows.beating():
+            beat, looks = self._seen.get(node.id, (node.beat, 0))
+            self._seen[node.id] = (node.beat, looks + 1 if beat == node.beat else 0)
+            if self._seen[node.id][1] >= LEASE_LOOKS and self.rows.lapse(node):
+                self.story.tell(self.name, f"sees {node.id} lapse")
+
+    def restarts(self) -> Generator[None, None, Any]:
+        _, lost = self.rows.lost()
+        self._lost = {(task.token, n): self._lost.get((task.token, n), 0) + 1 for task, n in lost}
+        for (token, number), looks in self._lost.items():
+            if looks < GRACE_LOOKS or self._refused.get(token) == self.rows.unchanged():
+                continue
+            yield
+            before = self.rows.task(token.task_id)
+            if restart(self.site, token, number):
+                self.checker.wrote("restart", token, before)
+                self.story.tell(self.name, "has it start again elsewhere", token)
+            else:
+                self._refused[token] = self.rows.unchanged()
+
+    def resends(self) -> Generator[None, None, Any]:
+        sent = self.rows.scheduled()
+        self._sent = {task.token: self._sent.get(task.token, 0) + 1 for task in sent}
+        late = [task for task in sent if self._sent[task.token] >= RESEND_LOOKS or self.broker.emptied]
+        self.broker.emptied = False
+        for task in late:
+            yield
+            before = self.rows.task(task.id)
+            if resend(self.site, [task], "lost"):
+                self.checker.wrote("resend", task.token, before)

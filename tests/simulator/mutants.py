@@ -1,0 +1,92 @@
+"""Mutants: the protocol with one of its guards, or one of a worker's rules, left out.
+
+Names are those of the explicit-state model where it has them. A mutant is a function that patches the store,
+a verb's module or the keeper, and returns the worker to run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.simulator import weak_rows as rows
+from tests.simulator import weak_workers as workers
+from tests.simulator.worker import Worker
+
+Mutant = Callable[[pytest.MonkeyPatch], type[Worker]]
+
+
+def _as(kind: type[Worker]) -> Mutant:
+    return lambda patch: kind
+
+
+def _of(verb: str) -> Mutant:
+    return lambda patch: rows.blind(patch, verb)
+
+
+MUTANTS: dict[str, Mutant] = {
+    "mark-state": rows.mark_state,
+    "mark-token": rows.mark_token,
+    "resend-state": rows.resend_state,
+    "resend-token": _of("resend"),
+    "claim-token": _of("claim"),
+    "claim-state": rows.claim_never_asks_state,
+    "claim-own_live": rows.claim_own_live,
+    "begin-link-token": _of("begin_link"),
+    "begin-link-state": rows.begin_link_state,
+    "confirm-token": _of("confirm"),
+    "confirm-owner": rows.confirm_owner,
+    "confirm-order": rows.confirm_order,
+    "confirm-again": rows.confirm_again,
+    "confirm-ignored": _as(workers.IgnoresConfirm),
+    "finish-token": _of("finish_link"),
+    "finish-state": rows.finish_state,
+    "finish-link-state": rows.finish_link_state,
+    "finish-container": rows.finish_container,
+    "give-back-token": _of("give_back"),
+    "cancel-state": rows.cancel_state,
+    "beat-state": rows.beat_state,
+    "live-state": rows.live_state,
+    "takeover-lapsed": rows.takeover_lapsed,
+    "takeover-own_live": rows.takeover_own_live,
+    "takeover-delivery": rows.takeover_delivery,
+    "takeover-token": _of("take_over"),
+    "takeover-found": _as(workers.TakesWithoutFinding),
+    "self-takeover-token": _of("self_take_over"),
+    "self-takeover-own": rows.self_takeover_own,
+    "restart-token": _of("restart"),
+    "restart-lapse": rows.restart_lapse,
+    "restart-looked": rows.restart_looked,
+    "restart-joining": rows.restart_joining,
+    "restart-deaf": rows.restart_deaf,
+    "restart-delivery": rows.restart_delivery,
+    "restart-uses-retry": rows.restart_uses_retry,
+    "crash-self": rows.crash_self,
+    "crash-left": rows.crash_left,
+    "lapse-sequence": rows.lapse_sequence,
+    "name-origin": rows.name_origin,
+    "resume-last": rows.skip_order,
+    "find-no-created": _as(workers.FindsNoCreated),
+    "find-no-exited": _as(workers.FindsNoExited),
+    "find-no-volume": _as(workers.FindsNoVolume),
+    "join-no-stale": _as(workers.JoinsWithoutRemoval),
+    "join-no-adopt": _as(workers.JoinsWithoutAdopting),
+    "join-blind": _as(workers.JoinsBlind),
+    "looked-first": _as(workers.LooksFirst),
+    "looked-late": _as(workers.LooksLate),
+    "ok-at-once": _as(workers.OkAtOnce),
+    "same-node-id": _as(workers.SameNodeId),
+    "start-exited": _as(workers.StartsExited),
+    "start-created": _as(workers.StartsCreated),
+    "unmake-nothing": _as(workers.UnmakesNothing),
+    "volume-unchecked": _as(workers.ChecksNoVolume),
+    "clear-nothing": _as(workers.ClearsNothing),
+    "sweep-rows-first": _as(workers.SweepsRowsFirst),
+    "remove-when-refused": _as(workers.RemovesWhenRefused),
+    "no-tie-up": _as(workers.TiesNothingUp),
+    "no-resend": workers.no_resend,
+    "no-restart": workers.no_restart,
+    "no-lapse": workers.no_lapse,
+    "mark-first": workers.mark_first,
+}

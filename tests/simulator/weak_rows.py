@@ -1,0 +1,370 @@
+"""Guards of the rows, left out one at a time: each function patches the store or a verb, and says who works."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import engine.lifecycle.assignment as assignment_module
+import engine.lifecycle.claim as claim_module
+import engine.lifecycle.confirm as confirm_module
+import engine.lifecycle.finish as finish_module
+import engine.lifecycle.take_over as take_over_module
+from engine.lifecycle import nodes as node_verbs
+from engine.model import advance, names
+from engine.model.records import Node, Token
+from engine.model.states import LinkState, NodeState, TaskState
+from engine.store import events, links, nodes, tables, tasks
+from tests.simulator import carrier, disasters, keeper, worker
+from tests.simulator.worker import Worker
+
+Patch = pytest.MonkeyPatch
+
+
+def blind(patch: Patch, verb: str) -> type[Worker]:
+    """The verb goes by the row's present token, whatever token its caller has."""
+    where: ModuleType = next(room for room in (carrier, worker, keeper) if hasattr(room, verb))
+    real = getattr(where, verb)
+
+    def looks_away(site: Any, work: Any, *rest: Any) -> Any:
+        if isinstance(work, list):
+            return real(site, [replace(one, **_present(site, one.token)) for one in work], *rest)
+        if isinstance(work, Token):
+            return real(site, replace(work, **_present(site, work)), *rest)
+        return real(site, replace(work, token=replace(work.token, **_present(site, work.token))), *rest)
+
+    patch.setattr(where, verb, looks_away)
+    return Worker
+
+
+def _present(site: Any, token: Token) -> dict[str, int]:
+    with site.db.read() as c:
+        now = tasks.get(c, token.task_id)
+    assert now is not None
+    return {"attempt": now.attempt, "delivery": now.delivery}
+
+
+def mark_state(patch: Patch) -> type[Worker]:
+    """Marked as sent, whatever became of it since."""
+    marked = tables.tasks.update().where(tasks._AT).values(state=TaskState.SCHEDULED)
+    patch.setattr(tasks, "_MARK_SENT", marked)
+    return Worker
+
+
+def mark_token(patch: Patch) -> type[Worker]:
+    """A message that was sent for an older delivery marks the newer one."""
+
+    def mark_sent(c: sa.Connection, token: Token) -> bool:
+        at = tables.tasks.c
+        pending = tables.tasks.update().where(at.id == token.task_id, at.state == TaskState.PENDING)
+        return c.execute(pending.values(state=TaskState.SCHEDULED)).rowcount == 1
+
+    patch.setattr(tasks, "mark_sent", mark_sent)
+    return Worker
+
+
+def resend_state(patch: Patch) -> type[Worker]:
+    """What was claimed since is PENDING again."""
+
+    def resend(c: sa.Connection, token: Token) -> bool:
+        anew = tables.tasks.update().where(tasks._AT).values(state=TaskState.PENDING)
+        return tasks._changed(c, anew, tasks._by(token))
+
+    patch.setattr(tasks, "resend", resend)
+    return Worker
+
+
+def cancel_state(patch: Patch) -> type[Worker]:
+    """What has ended is cancelled all the same."""
+    real = disasters.cancel
+
+    def cancel(db: Any, task_id: str) -> Any:
+        with db.begin() as c:
+            task = tasks.get(c, task_id)
+            assert task is not None
+            at = tables.tasks.c
+            if task.state.ended:
+                c.execute(tables.tasks.update().where(at.id == task_id).values(state=TaskState.CANCELLED))
+                events.add(c, "task", task, from_state=task.state, to_state=TaskState.CANCELLED)
+                return (task_id,)
+        return real(db, task_id)
+
+    patch.setattr(disasters, "cancel", cancel)
+    return Worker
+
+
+def finish_state(patch: Patch) -> type[Worker]:
+    """A task that was cancelled ends once more."""
+    real = finish_module.locks.job_and_task
+
+    def running(c: sa.Connection, task_id: str) -> Any:
+        task = real(c, task_id)
+        return task and replace(task, state=TaskState.RUNNING)
+
+    patch.setattr(finish_module, "locks", SimpleNamespace(job_and_task=running))
+    patch.setattr(tasks, "_END", tables.tasks.update().where(tasks._AT))
+    return Worker
+
+
+def finish_link_state(patch: Patch) -> type[Worker]:
+    """A link that has ended ends again."""
+    any_state = links.links.update().where(
+        links._AT, links.links.c.container_id == sa.bindparam("the_container")
+    )
+    patch.setattr(links, "_END", any_state.values(links._ENDED))
+    return Worker
+
+
+def begin_link_state(patch: Patch) -> type[Worker]:
+    """A doubled message begins a link that is confirmed, or has ended, or whose turn it is not."""
+
+    def begin_link(site: Any, token: Token, index: int, node_id: str) -> Any:
+        with site.db.read() as c:
+            task = tasks.get(c, token.task_id)
+            if task is None or not tasks.begins(c, token, node_id):
+                return None
+            run = links.of_run(c, task.id, task.attempt, task.origin)
+            return assignment_module.assign(site, task, run, index, 0)
+
+    patch.setattr(carrier, "begin_link", begin_link)
+    return Worker
+
+
+def beat_state(patch: Patch) -> type[Worker]:
+    """A node that lapsed beats on, and is never fenced."""
+    patch.setattr(nodes, "_BEATING", tuple(NodeState))
+    return Worker
+
+
+def live_state(patch: Patch) -> type[Worker]:
+    """A node that lapsed while it joined is LIVE all the same."""
+    real = nodes.move
+
+    def move(c: sa.Connection, node_id: str, to: NodeState, come_from: Any, **values: Any) -> bool:
+        return real(c, node_id, to, tuple(NodeState) if to is NodeState.LIVE else come_from, **values)
+
+    patch.setattr(node_verbs, "nodes", SimpleNamespace(**{**vars(nodes), "move": move}))
+    return Worker
+
+
+def takeover_lapsed(patch: Patch) -> type[Worker]:
+    """Work of a node that lives is taken over."""
+    patch.setattr(tasks, "_owner_in", lambda states: sa.true())
+    return Worker
+
+
+def self_takeover_own(patch: Patch) -> type[Worker]:
+    """What another node has, or a fenced one had, is taken up as one's own."""
+
+    def self_take_over(c: sa.Connection, token: Token, node_id: str) -> bool:
+        anew = tables.tasks.update().where(tasks._RUNNING).values(delivery=tables.tasks.c.delivery + 1)
+        return tasks._changed(c, anew, tasks._by(token))
+
+    patch.setattr(tasks, "self_take_over", self_take_over)
+    return Worker
+
+
+def restart_lapse(patch: Patch) -> type[Worker]:
+    """Any lapse will do, and a node that lives as well."""
+    at = tables.nodes.c
+
+    def restartable(lapse_no: int) -> sa.ColumnElement[bool]:
+        late = sa.exists().where(at.state.in_(tasks._LIVING), at.docker_ok.is_(True), at.looked < lapse_no)
+        return sa.and_(tasks._RUNNING, sa.not_(late))
+
+    patch.setattr(tasks, "_found_by_nobody", restartable)
+    return Worker
+
+
+def confirm_owner(patch: Patch) -> type[Worker]:
+    patch.setattr(tasks, "_MAY_CONFIRM", sa.select(sa.literal(1)).where(tasks._RUNNING))
+    return Worker
+
+
+def confirm_order(patch: Patch) -> type[Worker]:
+    patch.setattr(confirm_module, "advance", SimpleNamespace(may_begin=lambda run, index: True))
+    return Worker
+
+
+def confirm_again(patch: Patch) -> type[Worker]:
+    """A link that this or a newer delivery confirmed is confirmed again."""
+    again = links.links.update().where(links._AT, links.links.c.state != LinkState.ENDED)
+    again = again.where(sa.bindparam("the_delivery") == sa.bindparam("the_delivery"))
+    patch.setattr(links, "_CONFIRM", again.values(state=LinkState.CONFIRMED))
+    return Worker
+
+
+def finish_container(patch: Patch) -> type[Worker]:
+    any_one = links.links.update().where(
+        links._AT, links.links.c.state == LinkState.CONFIRMED, sa.bindparam("the_container") != ""
+    )
+    patch.setattr(links, "_END", any_one.values(links._ENDED))
+    return Worker
+
+
+def _seems_live(c: sa.Connection, node_id: str) -> Node | None:
+    found = nodes.share(c, node_id)
+    return found and replace(found, state=NodeState.LIVE)
+
+
+def claim_own_live(patch: Patch) -> type[Worker]:
+    """A node that lapsed, or is joining, claims."""
+    patch.setattr(claim_module, "nodes", SimpleNamespace(share=_seems_live))
+    claims = (
+        tables.tasks.update()
+        .where(tasks._AT, tasks.tasks.c.state.in_(tasks._WAITING))
+        .values(
+            state=TaskState.RUNNING,
+            node=sa.bindparam("the_node"),
+            origin=tasks.tasks.c.delivery,
+            held_since=tasks.now_ms(),
+        )
+        .returning(*tasks.tasks.c)
+    )
+    patch.setattr(tasks, "_CLAIM", claims)
+    return Worker
+
+
+def claim_never_asks_state(patch: Patch) -> type[Worker]:
+    """A doubled message claims what runs already."""
+    claims = (
+        tables.tasks.update()
+        .where(tasks._AT, tasks._node_in([NodeState.LIVE]))
+        .values(state=TaskState.RUNNING, node=sa.bindparam("the_node"), origin=tasks.tasks.c.delivery)
+        .returning(*tasks.tasks.c)
+    )
+    patch.setattr(tasks, "_CLAIM", claims)
+    return Worker
+
+
+def takeover_own_live(patch: Patch) -> type[Worker]:
+    """A fenced node takes over."""
+
+    turns = itertools.cycle((nodes.share, _seems_live))
+
+    def share(c: sa.Connection, node_id: str) -> Node | None:
+        # Asked twice: of the former owner, and of the node that takes over.
+        return next(turns)(c, node_id)
+
+    anyone = sa.exists().where(nodes.nodes.c.id == sa.bindparam("the_node"))
+    patch.setattr(tasks, "_node_in", lambda states: anyone)
+    patch.setattr(take_over_module, "nodes", SimpleNamespace(share=share))
+    return Worker
+
+
+def takeover_delivery(patch: Patch) -> type[Worker]:
+    """The token stays the former owner's."""
+
+    def take_over(c: sa.Connection, token: Token, node_id: str, crashes: int) -> bool:
+        statement = (
+            tables.tasks.update()
+            .where(tasks._RUNNING, tasks._owner_in(tasks.GONE), tasks._node_in(tasks._LIVING))
+            .values(node=node_id, crashes=crashes)
+        )
+        return tasks._changed(c, statement, tasks._by(token, the_node=node_id))
+
+    patch.setattr(tasks, "take_over", take_over)
+    return Worker
+
+
+def _restartable(patch: Patch, *blocks: Callable[[int], Any]) -> type[Worker]:
+    """restart waits only for nodes that these describe."""
+
+    def restartable(lapse_no: int) -> sa.ColumnElement[bool]:
+        at = tables.nodes.c
+        owner = sa.exists().where(
+            at.id == tables.tasks.c.node, at.state.in_(tasks.GONE), at.lapse_no == lapse_no
+        )
+        blocking = [sa.not_(sa.exists().where(block(lapse_no))) for block in blocks]
+        return sa.and_(tasks._RUNNING, owner, *blocking)
+
+    patch.setattr(tasks, "_found_by_nobody", restartable)
+    return Worker
+
+
+def restart_looked(patch: Patch) -> type[Worker]:
+    return _restartable(patch)
+
+
+def restart_joining(patch: Patch) -> type[Worker]:
+    at = tables.nodes.c
+    return _restartable(
+        patch, lambda n: sa.and_(at.state == NodeState.LIVE, at.docker_ok.is_(True), at.looked < n)
+    )
+
+
+def restart_deaf(patch: Patch) -> type[Worker]:
+    """A node whose Docker is silent blocks a restart."""
+    at = tables.nodes.c
+    return _restartable(patch, lambda n: sa.and_(at.state.in_(tasks._LIVING), at.looked < n))
+
+
+def _restart(patch: Patch, **values: Any) -> type[Worker]:
+    def restart(c: sa.Connection, token: Token, lapse_no: int, crashes: int) -> bool:
+        set_to = {**tasks._sent_again(), "crashes": crashes, "result": None, **values}
+        statement = tables.tasks.update().where(tasks._found_by_nobody(lapse_no)).values(**set_to)
+        return tasks._changed(c, statement, tasks._by(token))
+
+    patch.setattr(tasks, "restart", restart)
+    return Worker
+
+
+def restart_delivery(patch: Patch) -> type[Worker]:
+    return _restart(patch)
+
+
+def restart_uses_retry(patch: Patch) -> type[Worker]:
+    at = tables.tasks.c
+    return _restart(patch, attempt=at.attempt + 1, delivery=1)
+
+
+def crash_self(patch: Patch) -> type[Worker]:
+    """Taking up one's own again counts as a crash."""
+
+    def self_take_over(c: sa.Connection, token: Token, node_id: str) -> bool:
+        at = tables.tasks.c
+        statement = (
+            tables.tasks.update()
+            .where(tasks._RUNNING, at.node == node_id, tasks._node_in([NodeState.LIVE]))
+            .values(delivery=at.delivery + 1, crashes=at.crashes + 1)
+        )
+        return tasks._changed(c, statement, tasks._by(token, the_node=node_id))
+
+    patch.setattr(tasks, "self_take_over", self_take_over)
+    return Worker
+
+
+def crash_left(patch: Patch) -> type[Worker]:
+    """Leaving in order counts as a crash."""
+    patch.setattr(take_over_module.retry, "crashes_after", lambda crashes, former, held, calm: crashes + 1)
+    return Worker
+
+
+def lapse_sequence(patch: Patch) -> type[Worker]:
+    """Lapses have no order: each is number 1."""
+    patch.setattr(nodes, "next_lapse", lambda c: 1)
+    return Worker
+
+
+def name_origin(patch: Patch) -> type[Worker]:
+    """A container's name does not tell its run."""
+    real = names.container
+    named = SimpleNamespace(
+        container=lambda i, task, attempt, origin, index: real(i, task, attempt, 0, index),
+        volume=names.volume,
+    )
+    patch.setattr(assignment_module, "names", named)
+    return Worker
+
+
+def skip_order(patch: Patch) -> type[Worker]:
+    """The first open link of a taken-over chain is the last one."""
+    last = SimpleNamespace(may_begin=advance.may_begin, first_open=lambda run: len(run) - 1)
+    patch.setattr(claim_module, "advance", last)
+    return Worker

@@ -1,0 +1,229 @@
+"""Rules of a worker, left out one at a time: a subclass each, or a patch of the keeping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from engine.lifecycle import nodes as node_verbs
+from engine.model.records import Task
+from engine.model.states import NodeState
+from engine.runtime.base import Order, Thing
+from engine.store import nodes, tables, tasks
+from engine.worker.sweep import run_things, stale
+from tests.simulator.carrier import Steps
+from tests.simulator.daemon import Container
+from tests.simulator.keeper import Keeper
+from tests.simulator.worker import Worker
+
+Patch = pytest.MonkeyPatch
+
+
+class FindsNo(Worker):
+    """The pass does not count some of what is here."""
+
+    blind_to: Callable[[Thing], bool]
+
+    def found(self, things: Iterable[Thing]) -> set[tuple[str, int, int]]:
+        return super().found(thing for thing in things if not type(self).blind_to(thing))
+
+
+class FindsNoCreated(FindsNo):
+    blind_to = staticmethod(lambda thing: thing.state == "created")
+
+
+class FindsNoExited(FindsNo):
+    blind_to = staticmethod(lambda thing: thing.state == "exited")
+
+
+class FindsNoVolume(FindsNo):
+    blind_to = staticmethod(lambda thing: thing.kind == "volume")
+
+
+class TakesWithoutFinding(Worker):
+    """takeover-found: what is lost is taken over wherever it ran."""
+
+    def takes(self, me: str, things: list[Thing], lost: list[Task]) -> Steps:
+        anywhere = [Thing("volume", "", "", task.id, task.attempt, task.origin, None, "") for task in lost]
+        return super().takes(me, anywhere, lost)
+
+
+class JoinsWithoutRemoval(Worker):
+    def removes_stale(self, things: Sequence[Thing]) -> None:
+        return
+
+
+class JoinsWithoutAdopting(Worker):
+    def takes(self, me: str, things: list[Thing], lost: list[Task]) -> Steps:
+        return super().takes(me, things, lost if self.live else [])
+
+
+class JoinsBlind(Worker):
+    """LIVE without a look at the daemon."""
+
+    def joins(self, me: str) -> Steps:
+        number, _ = self.rows.lost()
+        yield
+        self.live = node_verbs.become_live(self.site, me, number) and me == self.node_id
+
+
+class LooksFirst(Worker):
+    """`looked` is written before what was found is taken over."""
+
+    def looks(self, me: str) -> Steps:
+        number, lost = self.rows.lost()
+        yield
+        things = self.daemon.list()
+        self.says_looked(me, number)
+        yield
+        yield from self.takes(me, things, [task for task, _ in lost])
+
+
+class LooksLate(Worker):
+    """The lapse number is read after the rows and the list."""
+
+    def looks(self, me: str) -> Steps:
+        _, lost = self.rows.lost()
+        yield
+        things = self.daemon.list()
+        yield
+        yield from self.takes(me, things, [task for task, _ in lost])
+        yield
+        self.says_looked(me, self.rows.lost()[0])
+
+
+class OkAtOnce(Worker):
+    """Docker answers again, and the node is LIVE as it was."""
+
+    def docker_answers(self) -> None:
+        with self.site.db.begin() as c:
+            nodes.set_docker(c, self.node_id, True)
+        me = self.rows.node(self.node_id)
+        self.deaf, self.live = False, me.state is NodeState.LIVE
+
+
+class SameNodeId(Worker):
+    """A fenced node joins again under its old id."""
+
+    def fenced(self) -> None:
+        me = self.node_id
+        super().fenced()
+        self.node_id = me
+        at = tables.nodes
+        with self.site.db.begin() as c:
+            c.execute(
+                at.update().where(at.c.id == me).values(state=NodeState.JOINING, lapse_no=None, looked=0)
+            )
+
+
+class StartsExited(Worker):
+    """An exited container that was found is started, not collected."""
+
+    def goes(self, container: Container, mine: bool) -> None:
+        super().goes(container, mine or container.state == "exited")
+
+
+class StartsCreated(Worker):
+    """What an older delivery created is confirmed and started."""
+
+    def meets(self, order: Order, found: Container) -> Any:
+        if found.state == "created" and found.order.delivery < order.delivery:
+            yield
+            return True
+        return (yield from super().meets(order, found))
+
+    def goes(self, container: Container, mine: bool) -> None:
+        super().goes(container, mine or container.state == "created")
+
+
+class UnmakesNothing(Worker):
+    """A created container is removed plainly, without making it unstartable first."""
+
+    def unmakes(self, found: Container) -> None:
+        return
+
+
+class ChecksNoVolume(Worker):
+    def completes(self, order: Order, made: Container) -> None:
+        return
+
+
+class ClearsNothing(Worker):
+    """Older runs of the task stay beside the new one."""
+
+    def clears(self, order: Order) -> Steps:
+        return
+        yield
+
+
+class SweepsRowsFirst(Worker):
+    """The rows are read before the things are listed."""
+
+    def sweeps(self) -> Steps:
+        with self.rows.world.db.read() as c:
+            ids = list(self.story.names)
+            states = tasks.states(c, ids)
+        yield
+        if self.daemon.silent:
+            return
+        things = self.daemon.list()
+        yield
+        if not self.daemon.silent:
+            self.removes(stale(things, states))
+
+
+class RemovesWhenRefused(Worker):
+    """A refused finish removes the run's containers."""
+
+    def finishes(self, work: Any, container: Container) -> Any:
+        finished = super().finishes(work, container)
+        if finished is None:
+            self.removes(run_things(work.order))
+        return finished
+
+
+class TiesNothingUp(Worker):
+    def ties_up(self) -> None:
+        return
+
+
+class IgnoresConfirm(Worker):
+    """A refused confirm does not stop the start."""
+
+    def confirms(self, work: Any, container: Container) -> bool:
+        super().confirms(work, container)
+        return True
+
+
+def _nothing(self: Keeper) -> Steps:
+    return
+    yield
+
+
+def no_resend(patch: Patch) -> type[Worker]:
+    patch.setattr(Keeper, "resends", _nothing)
+    return Worker
+
+
+def no_restart(patch: Patch) -> type[Worker]:
+    patch.setattr(Keeper, "restarts", _nothing)
+    return Worker
+
+
+def no_lapse(patch: Patch) -> type[Worker]:
+    patch.setattr(Keeper, "watches", lambda self: None)
+    return Worker
+
+
+def mark_first(patch: Patch) -> type[Worker]:
+    """SCHEDULED before it is published."""
+
+    def flushes(self: Keeper, task: Task) -> Any:
+        self.marks(task)
+        yield
+        self.broker.send(task.queue, task.token, 0)
+
+    patch.setattr(Keeper, "flushes", flushes)
+    return Worker

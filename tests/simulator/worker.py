@@ -1,0 +1,212 @@
+"""A worker process in one thread: the real verbs and rows, with daemons, broker and processes of our own.
+
+A process is a handful of generators that stop between any two effects; a kill drops them all. The rows and
+every guard are the real ones. Each step that a rule of the protocol is about is a method of its own, so that
+a mutant can leave it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from engine.errors import RuntimeUnavailable
+from engine.lifecycle import nodes as node_verbs
+from engine.lifecycle.take_over import self_take_over, take_over
+from engine.model.names import node_queue
+from engine.model.records import Task, Token
+from engine.model.states import TaskState
+from engine.runtime.base import Cause, Thing
+from engine.worker.sweep import read_states, stale
+from tests.simulator.around import Around
+from tests.simulator.carrier import Carrier, Steps
+from tests.simulator.keeper import Keeper
+
+LOOSE_LOOKS = 3
+#: How often the beats, the passes, the consumer, the keeping and the sweep come to a turn.
+SHARES = (2, 3, 2, 4, 1)
+
+
+class Worker(Carrier):
+    """A worker process: its threads are generators."""
+
+    def __init__(self, name: str, around: Around) -> None:
+        super().__init__(name, around)
+        self.slots = 2
+        self.node_id = ""
+        #: `gone`: it left in order, and the process has ended.
+        self.live = self.deaf = self.leaving = self.gone = False
+        self.sleeps = self.joins_so_far = 0
+        keeper = Keeper(name, around)
+        self.always: list[Steps] = [
+            self.beats(),
+            self.passes(),
+            self.consumes(),
+            keeper.keeps(),
+            self.keeps_clean(),
+        ]
+        #: Threads of links, and of whatever else ends.
+        self.threads: list[Steps] = []
+        self._loose: dict[Token, int] = {}
+
+    # The node's threads.
+
+    def beats(self) -> Steps:
+        while True:
+            yield
+            if not self.node_id:
+                continue
+            hands = self.hands.all()
+            answer = self.rows.beat(self.node_id, [hand.token for hand in hands])
+            if answer is None:
+                continue
+            if answer.fenced:
+                self.fenced()
+                continue
+            for hand in hands:
+                state, attempt, delivery = answer.hands.get(hand.token.task_id, (None, 0, 0))
+                if state is TaskState.CANCELLED:
+                    hand.control.kill(Cause.CANCELLED)
+                elif state is not TaskState.RUNNING or (attempt, delivery) != _numbers(hand.token):
+                    hand.control.detach()
+
+    def fenced(self) -> None:
+        self.tell(f"finds its node {self.node_id} fenced")
+        self.live, self.node_id = False, ""
+        self.hands.detach_all()
+
+    def passes(self) -> Steps:
+        while True:
+            yield
+            try:
+                if self.leaving:
+                    yield from self.leaves(self.node_id)
+                elif not self.node_id:
+                    self.joins_so_far += 1
+                    self.node_id = self.rows.world.joining(f"{self.name}.{self.joins_so_far}")
+                    self.tell(f"is JOINING as {self.node_id}")
+                elif self.deaf:
+                    self.daemon.answer()
+                    self.docker_answers()
+                elif not self.live:
+                    yield from self.joins(self.node_id)
+                else:
+                    yield from self.looks(self.node_id)
+                    self.ties_up()
+            except RuntimeUnavailable:
+                if not self.deaf and self.node_id:
+                    self.live, self.deaf = False, True
+                    node_verbs.docker_silent(self.site, self.node_id)
+                    self.tell("says that its Docker is silent")
+
+    def docker_answers(self) -> None:
+        if node_verbs.docker_back(self.site, self.node_id):
+            self.deaf = False
+            self.tell("joins again: its Docker answers")
+
+    def leaves(self, me: str) -> Steps:
+        """SIGTERM: claim nothing more, let go of the links, LEFT."""
+        self.live = False
+        if me and node_verbs.drain(self.site, me):
+            self.tell(f"{me} is LEAVING")
+        yield
+        self.hands.detach_all()
+        while self.hands.all():
+            yield
+        if me and node_verbs.leave(self.site, me):
+            self.tell(f"{me} has LEFT")
+        self.gone = True
+
+    def joins(self, me: str) -> Steps:
+        number, _ = self.rows.lost()
+        yield
+        things = self.daemon.list()
+        yield
+        self.removes_stale(things)
+        yield
+        _, lost = self.rows.lost()
+        if not (yield from self.takes(me, things, [task for task, _ in lost])):
+            return
+        yield
+        # `me`: the beat may have fenced this node while it joined.
+        if node_verbs.become_live(self.site, me, number) and me == self.node_id and not self.leaving:
+            self.live = True
+            self.tell(f"{me} is LIVE, looked {number}")
+
+    def removes_stale(self, things: Sequence[Thing]) -> None:
+        self.removes(stale(things, read_states(self.site, things)))
+
+    def looks(self, me: str) -> Steps:
+        number, lost = self.rows.lost()
+        if lost:
+            yield
+            things = self.daemon.list()
+            yield
+            yield from self.takes(me, things, [task for task, _ in lost])
+        yield
+        self.says_looked(me, number)
+
+    def says_looked(self, me: str, number: int) -> None:
+        if self.rows.node(me).looked < number:
+            node_verbs.looked(self.site, me, number)
+            self.tell(f"{me} has looked {number}")
+
+    def found(self, things: Iterable[Thing]) -> set[tuple[str, int, int]]:
+        """The runs of which something is here: a container in any state, or the volume alone."""
+        return {(thing.task_id, thing.attempt, thing.origin) for thing in things}
+
+    def takes(self, me: str, things: list[Thing], lost: list[Task]) -> Steps:
+        here, all_taken = self.found(things), True
+        for task in lost:
+            if (task.id, task.attempt, task.origin) in here:
+                yield
+                before = self.rows.task(task.id)
+                token = take_over(self.site, task.token, me, "found")
+                all_taken = all_taken and token is not None
+                if token is not None:
+                    self.checker.wrote("take_over", task.token, before)
+                    self.checker.took("take_over", self.rows.node(me))
+                    self.tell(f"{me} takes over", token)
+                    self.threads.append(self.adopts(token, me))
+        return all_taken
+
+    def ties_up(self) -> None:
+        mine = self.rows.of_node(self.node_id)
+        loose = [task.token for task in mine if not self.hands.holds(task.id)]
+        self._loose = {token: self._loose.get(token, 0) + 1 for token in loose}
+        for token in [token for token, looks in self._loose.items() if looks >= LOOSE_LOOKS]:
+            before = self.rows.task(token.task_id)
+            new = self_take_over(self.site, token, self.node_id, "no thread")
+            if new is not None:
+                self.checker.wrote("self_take_over", token, before)
+                self.checker.took("self_take_over", self.rows.node(self.node_id))
+                self.tell("takes up its own again", new)
+                self.threads.append(self.adopts(new, self.node_id))
+
+    def consumes(self) -> Steps:
+        while True:
+            yield
+            if not self.live or len(self.hands.all()) >= self.slots:
+                continue
+            for queue in (node_queue(self.node_id), "default"):
+                if found := self.broker.take(queue):
+                    self.threads.append(self.runs(*found, self.node_id))
+                    break
+
+    def keeps_clean(self) -> Steps:
+        while True:
+            yield
+            if not self.daemon.silent:
+                yield from self.sweeps()
+
+    def sweeps(self) -> Steps:
+        """List first, then read the rows."""
+        things = self.daemon.list()
+        yield
+        states = read_states(self.site, things) if things else {}
+        yield
+        if not self.daemon.silent:
+            self.removes(stale(things, states))
+
+
+def _numbers(token: Token) -> tuple[int, int]:
+    return token.attempt, token.delivery
