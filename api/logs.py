@@ -14,7 +14,8 @@ from api import answers, sse, tasks
 from api.house import House, here
 from api.problem import Refused
 from engine.errors import StoreUnavailable
-from engine.store import logs
+from engine.model.cut import is_cut
+from engine.store import log_lines, logs
 from engine.store import tasks as task_rows
 from engine.store.database import Database
 
@@ -40,7 +41,7 @@ def get_log(asked: dict[str, Any], id: str) -> Response | answers.Json:
 def page(house: House, task_id: str, number: int, size: int, q: str = "") -> answers.Json:
     """A page of the lines (from 1), oldest first."""
     with house.db.read() as c:
-        found, total = logs.page(c, task_id, number, size, q)
+        found, total = log_lines.page(c, task_id, number, size, q)
     return answers.page([_line(line) for line in found], number, size, total)
 
 
@@ -51,7 +52,7 @@ def text(house: House, task_id: str, tail: int | None, timestamps: bool) -> Resp
         pieces = _whole(house.db, task_id, written)
     else:
         with house.db.read() as c:
-            found = logs.tail(c, task_id, tail)
+            found = log_lines.tail(c, task_id, tail)
         pieces = (written.piece((x.attempt, x.origin, x.link), [x.frame]) for x in found)
     if request.method == "HEAD":
         pieces = iter(())
@@ -71,7 +72,10 @@ def follow(house: House, task_id: str, tail: int | None = None) -> Response:
 
 
 class Written:
-    """Turns frames back into what was written, with Docker's stamp before each line if asked for."""
+    """Turns frames back into what was written, with Docker's stamp before each line if asked for.
+
+    Where the log was cut stands a line of its own that says how much; other notes of ours are left out.
+    """
 
     def __init__(self, timestamps: bool) -> None:
         self._timestamps = timestamps
@@ -80,9 +84,13 @@ class Written:
         self._inside: set[int] = set()
 
     def piece(self, link: tuple[int, int, int], frames: Iterable[logs.Frame]) -> bytes:
-        """The bytes of these frames. Notes of ours are left out; another link begins a line of its own."""
+        """The bytes of these frames; another link begins a line of its own."""
         parts: list[str] = []
         for stream, stamp, written in frames:
+            if is_cut(stream, written):
+                parts += ["\n"] if self._inside else []
+                parts.append(f"[ferryman] {written}")
+                self._inside = set()
             if stream == 0:
                 continue
             if link != self._link:
@@ -107,14 +115,12 @@ def _whole(db: Database, task_id: str, written: Written) -> Iterator[bytes]:
     after = -1
     while True:
         with db.read() as c:
-            batch, head = logs.chunks(c, task_id, after), logs.head(c, task_id)
+            batch = logs.chunks(c, task_id, after)
         for chunk in batch:
             yield written.piece((chunk.attempt, chunk.origin, chunk.link), chunk.frames)
         if not batch:
-            break
+            return
         after = batch[-1].seq
-    if head.cut_bytes:
-        yield f"\n[ferryman] {head.cut_bytes} bytes more were written and not kept (FERRYMAN_LOG_BYTES)\n".encode()
 
 
 def _messages(house: House, task_id: str, after: int, first_line: int) -> Iterator[str]:
@@ -144,7 +150,7 @@ def _messages(house: House, task_id: str, after: int, first_line: int) -> Iterat
 def _tail_begins(house: House, task_id: str, tail: int) -> int:
     """How many frames come before the last `tail` lines."""
     with house.db.read() as c:
-        found = logs.tail(c, task_id, tail)
+        found = log_lines.tail(c, task_id, tail)
         return found[0].number - 1 if found else logs.head(c, task_id).lines
 
 
@@ -161,7 +167,7 @@ def _chunk(chunk: logs.Chunk, first_line: int) -> str:
     return sse.message("log", data, chunk.seq)
 
 
-def _line(line: logs.Line) -> answers.Json:
+def _line(line: log_lines.Line) -> answers.Json:
     stream, stamp, written = line.frame
     return {
         "number": line.number,

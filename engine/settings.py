@@ -71,7 +71,9 @@ class Settings:
     kill_grace: float = option(0.8, "seconds between TERM and KILL on cancel and time-out", low=0, high=60)
     result_bytes: int = option(64 << 10, "largest result that is kept", low=1024, high=1 << 24)
     log_bytes: int = option(
-        64 << 20, "bytes of log kept of one task; the rest is cut and the cut is said", low=1 << 16
+        64 << 20,
+        "bytes of log kept of one task: its first half and its end; what is cut between is said",
+        low=1 << 16,
     )
 
     queue_default: str = option("default", "queue of tasks that name none, and of workers without -Q")

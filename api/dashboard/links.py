@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from api.dashboard.formats import line_text
+from engine.model.cut import is_cut
 from engine.model.records import Link, Task
 from engine.model.states import LinkState
-from engine.store.logs import Line
+from engine.store.log_lines import Line
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def present_link(task: Task, ran: Sequence[Link]) -> Link | None:
 
 
 def log_rows(lines: Sequence[Line], names: Sequence[str]) -> list[LogRow]:
-    """Frames as rows: pieces of one line joined, a heading where another link begins."""
+    """Frames as rows: pieces of one line joined (not over a cut), a heading where another link begins."""
     rows: list[LogRow] = []
     unfinished: dict[str, tuple[int, str]] = {}
     run: tuple[int, int, int] | None = None
@@ -57,6 +58,10 @@ def log_rows(lines: Sequence[Line], names: Sequence[str]) -> list[LogRow]:
         if run != (line.attempt, line.origin, line.link):
             run, unfinished = (line.attempt, line.origin, line.link), {}
             rows.append(LogRow(line.number, "", None, heading(line.link, line.attempt, names)))
+        if is_cut(stream, text):
+            for at, _ in unfinished.values():
+                rows[at] = replace(rows[at], open=False)
+            unfinished = {}
         key = f"{line.attempt}.{line.origin}.{line.link}.{stream}"
         at, before = unfinished.pop(key, (len(rows), ""))
         whole = before + text

@@ -17,7 +17,7 @@ from engine.errors import NotFound
 from engine.jobspec import schema
 from engine.model.records import Attempt, Event, Job, Link, Node, Task
 from engine.model.states import LinkState, TaskState
-from engine.store import events, jobs, links, logs, nodes, tasks
+from engine.store import events, jobs, links, log_lines, logs, nodes, tasks
 from engine.store.database import Connection
 
 #: Frames of the log that come with the page; scripts follow from there.
@@ -80,7 +80,7 @@ class LogShown:
     """The end of a task's log."""
 
     rows: tuple[LogRow, ...]
-    #: Frames in all, and bytes that were written and not kept.
+    #: Frames that were written, and bytes of them that are not kept.
     lines: int
     cut_bytes: int
     #: The last frame that is shown.
@@ -131,7 +131,7 @@ def task_shown(house: House, id: str) -> TaskShown:
 def log_shown(house: House, shown: TaskShown) -> LogShown:
     """The end of its log."""
     with house.db.read() as c:
-        found, head = logs.last(c, shown.task.id, LOG_FRAMES), logs.head(c, shown.task.id)
+        found, head = log_lines.last(c, shown.task.id, LOG_FRAMES), logs.head(c, shown.task.id)
     last = found[-1].number if found else 0
     return LogShown(tuple(log_rows(found, shown.names)), head.lines, head.cut_bytes, last)
 
@@ -216,7 +216,7 @@ def _last_lines(c: Connection, link: Link) -> tuple[LogRow, ...]:
         return ()
     its = [
         line
-        for line in logs.last(c, link.task_id, LOG_FRAMES)
+        for line in log_lines.last(c, link.task_id, LOG_FRAMES)
         if (line.attempt, line.origin, line.link) == (link.attempt, link.origin, link.index)
         and line.frame[0] != 0
     ]

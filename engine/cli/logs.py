@@ -9,6 +9,7 @@ import click
 from engine.cli import screen
 from engine.cli.submit import connected
 from engine.client import Client
+from engine.model.cut import is_cut
 
 
 @click.command("logs", short_help="Show the log of a task.")
@@ -48,17 +49,38 @@ def _show(client: Client, id: str, tail: int | None, timestamps: bool) -> None:
 
 
 def _follow(client: Client, id: str) -> None:
-    raw = not sys.stdout.isatty()
+    if not sys.stdout.isatty():
+        _follow_raw(client, id)
+        return
     rest: dict[int, str] = {}
     for piece in client.log(id):
         for stream, _, text in piece.frames:
-            if raw:
-                sys.stdout.write(text)
-                continue
+            if is_cut(stream, text):
+                _end_lines(rest)
             *whole, rest[stream] = (rest.get(stream, "") + text).split("\n")
             for line in whole:
                 click.echo(screen.log_line(line))
         sys.stdout.flush()
+    _end_lines(rest)
+
+
+def _end_lines(rest: dict[int, str]) -> None:
+    """Show what came without its line's end."""
     for text in rest.values():
         if text:
             click.echo(screen.log_line(text))
+    rest.clear()
+
+
+def _follow_raw(client: Client, id: str) -> None:
+    """As `logs` without -f: what the containers wrote, and where it was cut."""
+    inside = False
+    for piece in client.log(id):
+        for stream, _, text in piece.frames:
+            if is_cut(stream, text):
+                text = ("\n" if inside else "") + f"[ferryman] {text}"
+            elif stream == 0:
+                continue
+            sys.stdout.write(text)
+            inside = not text.endswith("\n")
+        sys.stdout.flush()

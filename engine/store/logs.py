@@ -1,4 +1,7 @@
-"""The output of a task's links, in chunks of frames. Written under the token, read page by page.
+"""The output of a task's links, in chunks of frames, written under the token. `log_lines` reads it by lines.
+
+Of a log beyond its bound the first half and the newest chunks stay. A gap in the chunks' numbers is the cut;
+whoever reads over it finds a chunk with a note there.
 
 A frame is what Docker gives: a line, or a piece of at most 16 KB of a longer one; `first_line` and line
 numbers count frames. Text of any kind can be stored: JSON escapes what a database refuses (NUL, half pairs).
@@ -8,13 +11,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from engine.model.cut import cut_note
 from engine.model.records import LogPosition, StreamPosition, Token
 from engine.model.states import TaskState
 from engine.store.database import now_ms
@@ -22,8 +26,6 @@ from engine.store.tables import links, log_chunks, log_heads, tasks
 
 #: (stream, stamp, text): stream 1 is standard output, 2 standard error, 0 a line of ours.
 Frame = tuple[int, str, str]
-#: Text that a tail holds at most: a line may be as long as the whole log.
-MOST_TAIL_CHARACTERS = 4 << 20
 #: Chunks that are read at once; each is what one write of a worker held.
 BATCH = 16
 
@@ -56,7 +58,7 @@ _TAKE = (
         next_line=log_heads.c.next_line + sa.bindparam("the_lines"),
         bytes=log_heads.c.bytes + sa.bindparam("the_size"),
     )
-    .returning(log_heads.c.next_seq, log_heads.c.next_line, log_heads.c.bytes, log_heads.c.cut_bytes)
+    .returning(log_heads.c.next_seq, log_heads.c.next_line, log_heads.c.bytes, log_heads.c.tail_seq)
 )
 
 
@@ -75,21 +77,8 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A frame with its place in the task's log."""
-
-    #: Counted from 1.
-    number: int
-    created_at: int
-    attempt: int
-    origin: int
-    link: int
-    frame: Frame
-
-
-@dataclass(frozen=True)
 class Head:
-    """How long a task's log is: frames and bytes kept, and bytes cut because it is too long."""
+    """How long a task's log is: frames written, bytes kept, and bytes cut because it is too long."""
 
     lines: int = 0
     bytes: int = 0
@@ -108,7 +97,8 @@ def append(  # noqa: PLR0913 - the token, the link, what it wrote, and how far: 
     """Add frames to the task's log and move the link's position, together.
 
     Returns False, having written nothing, when the task does not run under this token: a fenced writer
-    writes nothing. Of what goes beyond `limit_bytes` of the task only the size is kept, and one frame says so.
+    writes nothing. Beyond `limit_bytes` of the task its first half stays, and as many of the newest frames as
+    fit; the newest chunk always does. The position moves, whatever is cut.
     """
     if not _holds(c, token):
         return False
@@ -146,62 +136,36 @@ def head(c: sa.Connection, task_id: str) -> Head:
 
 
 def chunks(c: sa.Connection, task_id: str, after_seq: int = -1, limit: int = BATCH) -> list[Chunk]:
-    """At most `limit` chunks behind `after_seq` (-1: from the first), in order."""
+    """At most `limit` chunks behind `after_seq` (-1: from the first), in order.
+
+    Where some were cut since, a chunk with the note comes as well, under the number before the next that is
+    kept; so a reader who goes on behind it meets it once.
+    """
     rows = c.execute(
         sa.select(log_chunks)
         .where(log_chunks.c.task_id == task_id, log_chunks.c.seq > after_seq)
         .order_by(log_chunks.c.seq)
         .limit(limit)
     )
-    return [_chunk(row) for row in rows]
+    found: list[Chunk] = []
+    for chunk in map(as_chunk, rows):
+        if chunk.seq != after_seq + 1:
+            found.append(note_before(c, task_id, chunk))
+        found.append(chunk)
+        after_seq = chunk.seq
+    return found
 
 
-def page(c: sa.Connection, task_id: str, number: int, size: int, q: str = "") -> tuple[list[Line], int]:
-    """The number-th page (from 1) of the lines, oldest first, and how many there are in all.
-
-    With `q`, of the lines that hold it, whatever its case; that reads the whole log, chunk by chunk.
-    """
-    first = (number - 1) * size
-    if not q:
-        return list(_range(c, task_id, first, size)), head(c, task_id).lines
-    wanted, found, total = q.casefold(), [], 0
-    for line in _all(c, task_id):
-        if wanted in line.frame[2].casefold():
-            if first <= total < first + size:
-                found.append(line)
-            total += 1
-    return found, total
+def note_before(c: sa.Connection, task_id: str, chunk: Chunk) -> Chunk:
+    """The note of what was cut in front of this chunk: it stands in the last place that was cut."""
+    note: Frame = (0, chunk.frames[0][1], cut_note(head(c, task_id).cut_bytes))
+    return replace(chunk, seq=chunk.seq - 1, first_line=chunk.first_line - 1, frames=(note,))
 
 
-def last(c: sa.Connection, task_id: str, n: int) -> list[Line]:
-    """The last `n` frames, oldest first, notes of ours among them."""
-    return list(_range(c, task_id, max(0, head(c, task_id).lines - n), n))
-
-
-def tail(c: sa.Connection, task_id: str, n: int) -> list[Line]:
-    """The last `n` lines of the containers' output, oldest first, long ones with all their pieces.
-
-    Fewer when they hold more than MOST_TAIL_CHARACTERS.
-    """
-    kept: list[Line] = []
-    seen: set[tuple[int, int, int, int]] = set()
-    ends = length = 0
-    for line in _backwards(c, task_id):
-        stream, _, text = line.frame
-        if stream == 0:
-            continue
-        key = (line.attempt, line.origin, line.link, stream)
-        # The last frame of a stream ends a line, with or without a line feed.
-        if text.endswith("\n") or key not in seen:
-            seen.add(key)
-            ends += 1
-            if ends > n:
-                break
-        length += len(text)
-        if length > MOST_TAIL_CHARACTERS:
-            break
-        kept.append(line)
-    return kept[::-1]
+def as_chunk(row: sa.Row[Any]) -> Chunk:
+    """The chunk of a row of log_chunks."""
+    frames = tuple((stream, stamp, text) for stream, stamp, text in json.loads(row.frames))
+    return Chunk(row.seq, row.attempt, row.origin, row.link, row.created_at, row.first_line, frames)
 
 
 def _holds(c: sa.Connection, token: Token) -> bool:
@@ -211,27 +175,82 @@ def _holds(c: sa.Connection, token: Token) -> bool:
 
 
 def _write(c: sa.Connection, at: tuple[str, int, int, int], frames: Sequence[Frame], limit: int) -> None:
-    sizes = [len(text.encode("utf-8", "surrogatepass")) for _, _, text in frames]
-    seq, line, kept_bytes, cut_bytes = _take(c, at[0], len(frames), sum(sizes))
-    if kept_bytes > limit:
-        frames = _cut(c, at[0], frames, sizes, (kept_bytes, cut_bytes, limit))
-    if frames:
-        c.execute(
-            log_chunks.insert().values(
-                task_id=at[0],
-                seq=seq,
-                attempt=at[1],
-                origin=at[2],
-                link=at[3],
-                created_at=now_ms(),
-                first_line=line,
-                frames=_dump(frames),
-            )
+    sizes = [_size(text) for _, _, text in frames]
+    seq, line, with_all, tail_seq = _take(c, at[0], len(frames), sum(sizes))
+    half = limit // 2
+    if with_all <= half:
+        _insert(c, at, seq, line, frames)
+        return
+    room = half - (with_all - sum(sizes)) if tail_seq is None else 0
+    fitting = sum(1 for total in itertools.accumulate(sizes) if total <= room)
+    pieces = [frames[:fitting]] if fitting else []
+    # Small beside the half that they share: a cut takes whole pieces away.
+    pieces += _pieces(frames[fitting:], sizes[fitting:], limit // 8)
+    for number, piece in enumerate(pieces, seq):
+        _insert(c, at, number, line, piece)
+        line += len(piece)
+    newest = seq + len(pieces) - 1
+    if tail_seq is None:
+        _trim(c, at[0], seq + bool(fitting), newest, with_all - limit)
+    elif newest > seq or with_all > limit:
+        _trim(c, at[0], tail_seq, newest, with_all - limit)
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _pieces(frames: Sequence[Frame], sizes: Sequence[int], most: int) -> list[Sequence[Frame]]:
+    """The frames in pieces of at most `most` bytes, or of one frame."""
+    pieces, begin, held = [], 0, 0
+    for index, size in enumerate(sizes):
+        if index > begin and held + size > most:
+            pieces.append(frames[begin:index])
+            begin, held = index, 0
+        held += size
+    return [*pieces, frames[begin:]] if frames else []
+
+
+def _trim(c: sa.Connection, task_id: str, first: int, newest: int, excess: int) -> None:
+    """Delete the oldest chunks from `first` on until `excess` bytes are gone, the newest never; count them."""
+    lost = 0
+    while lost < excess and first < newest:
+        one = sa.and_(log_chunks.c.task_id == task_id, log_chunks.c.seq == first)
+        # Read for its size, which no column holds: one chunk, as large as one write.
+        gone = c.execute(log_chunks.delete().where(one).returning(log_chunks.c.frames)).scalars().all()
+        lost += sum(_size(text) for frames in gone for _, _, text in json.loads(frames))
+        first += 1
+    c.execute(
+        log_heads.update()
+        .where(log_heads.c.task_id == task_id)
+        .values(
+            next_seq=newest + 1,
+            tail_seq=first,
+            bytes=log_heads.c.bytes - lost,
+            cut_bytes=log_heads.c.cut_bytes + lost,
         )
+    )
 
 
-def _take(c: sa.Connection, task_id: str, lines: int, size: int) -> tuple[int, int, int, int]:
-    """Count the frames in, as if all were kept. Returns seq and line of the first, and bytes with them."""
+def _insert(
+    c: sa.Connection, at: tuple[str, int, int, int], seq: int, line: int, frames: Sequence[Frame]
+) -> None:
+    c.execute(
+        log_chunks.insert().values(
+            task_id=at[0],
+            seq=seq,
+            attempt=at[1],
+            origin=at[2],
+            link=at[3],
+            created_at=now_ms(),
+            first_line=line,
+            frames=_dump(frames),
+        )
+    )
+
+
+def _take(c: sa.Connection, task_id: str, lines: int, size: int) -> tuple[int, int, int, int | None]:
+    """Count the frames in as one chunk. Returns its number and first line, the bytes with it, the tail's begin."""
     taken = {"the_task": task_id, "the_lines": lines, "the_size": size}
     row = c.execute(_TAKE, taken).one_or_none()
     if row is None:
@@ -239,39 +258,7 @@ def _take(c: sa.Connection, task_id: str, lines: int, size: int) -> tuple[int, i
         fresh = {"task_id": task_id, "next_seq": 0, "next_line": 0, "bytes": 0, "cut_bytes": 0}
         c.execute(insert(log_heads).values(fresh).on_conflict_do_nothing())
         row = c.execute(_TAKE, taken).one()
-    return row.next_seq - 1, row.next_line - lines, row.bytes, row.cut_bytes
-
-
-def _cut(
-    c: sa.Connection,
-    task_id: str,
-    frames: Sequence[Frame],
-    sizes: Sequence[int],
-    counts: tuple[int, int, int],
-) -> list[Frame]:
-    """Keep the frames that fit, count the rest, and correct what `_take` counted in."""
-    with_all, cut_before, limit = counts
-    room = limit - (with_all - sum(sizes))
-    if cut_before:
-        room = 0
-    fitting = sum(1 for total in itertools.accumulate(sizes) if total <= room)
-    kept, lost = list(frames[:fitting]), sum(sizes[fitting:])
-    if not cut_before:
-        stamp = frames[fitting][1]
-        kept.append(
-            (0, stamp, f"The log is cut here: {limit} bytes are kept of a task's (FERRYMAN_LOG_BYTES)\n")
-        )
-    c.execute(
-        log_heads.update()
-        .where(log_heads.c.task_id == task_id)
-        .values(
-            next_seq=log_heads.c.next_seq - (0 if kept else 1),
-            next_line=log_heads.c.next_line - len(frames) + len(kept),
-            bytes=log_heads.c.bytes - lost,
-            cut_bytes=log_heads.c.cut_bytes + lost,
-        )
-    )
-    return kept
+    return row.next_seq - 1, row.next_line - lines, row.bytes, row.tail_seq
 
 
 def _link(task_id: str, attempt: int, origin: int, index: int) -> dict[str, Any]:
@@ -286,47 +273,3 @@ def _dump(frames: Sequence[Frame]) -> str:
         # Half of a surrogate pair: escaped it is plain ASCII, and comes back as it was.
         return json.dumps(frames, separators=(",", ":"))
     return text
-
-
-def _chunk(row: sa.Row[Any]) -> Chunk:
-    frames = tuple((stream, stamp, text) for stream, stamp, text in json.loads(row.frames))
-    return Chunk(row.seq, row.attempt, row.origin, row.link, row.created_at, row.first_line, frames)
-
-
-def _lines(chunk: Chunk) -> Iterator[Line]:
-    for number, frame in enumerate(chunk.frames, chunk.first_line + 1):
-        yield Line(number, chunk.created_at, chunk.attempt, chunk.origin, chunk.link, frame)
-
-
-def _all(c: sa.Connection, task_id: str, after_seq: int = -1) -> Iterator[Line]:
-    while batch := chunks(c, task_id, after_seq):
-        for chunk in batch:
-            yield from _lines(chunk)
-        after_seq = batch[-1].seq
-
-
-def _range(c: sa.Connection, task_id: str, first: int, size: int) -> Iterator[Line]:
-    start = c.scalar(
-        sa.select(sa.func.max(log_chunks.c.seq)).where(
-            log_chunks.c.task_id == task_id, log_chunks.c.first_line <= first
-        )
-    )
-    if start is not None:
-        inside = itertools.dropwhile(lambda line: line.number <= first, _all(c, task_id, start - 1))
-        yield from itertools.takewhile(lambda line: line.number <= first + size, inside)
-
-
-def _backwards(c: sa.Connection, task_id: str) -> Iterator[Line]:
-    before = (1 << 31) - 1
-    while True:
-        rows = c.execute(
-            sa.select(log_chunks)
-            .where(log_chunks.c.task_id == task_id, log_chunks.c.seq < before)
-            .order_by(log_chunks.c.seq.desc())
-            .limit(BATCH)
-        ).all()
-        if not rows:
-            return
-        for row in rows:
-            yield from reversed(list(_lines(_chunk(row))))
-        before = rows[-1].seq

@@ -200,7 +200,8 @@ events = Table(
     Index("ix_events_time", "time"),
 )
 
-#: Output of a task's links in order: `seq` counts chunks without a gap, `first_line` lines before the chunk.
+#: Output of a task's links in order: `seq` counts chunks, and a gap in it is what was cut; `first_line` counts
+#: lines before the chunk, cut ones too.
 log_chunks = Table(
     "log_chunks",
     metadata,
@@ -211,11 +212,12 @@ log_chunks = Table(
     Column("link", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("first_line", BigInteger, nullable=False),
-    # JSON: [[stream, stamp, text], …]; stream 0 is a line of ours (pull progress, "cut here").
+    # JSON: [[stream, stamp, text], …]; stream 0 is a line of ours (pull progress).
     Column("frames", Text, nullable=False),
 )
 
-#: One row a task: where its next chunk goes, and how many bytes are kept already.
+#: One row a task: where its next chunk goes, how many bytes are kept and cut, and the chunk that a cut takes
+#: next (NULL until the half that always stays is full).
 log_heads = Table(
     "log_heads",
     metadata,
@@ -224,4 +226,5 @@ log_heads = Table(
     Column("next_line", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("cut_bytes", BigInteger, nullable=False),
+    Column("tail_seq", Integer),
 )

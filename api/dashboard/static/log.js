@@ -4,6 +4,8 @@ import { Connection } from "./live.js";
 const MOST_ROWS = 400;
 const MOST_LINE = 4000;
 const MOST_RAW = 65536;
+/** How the note begins that stands where a log was cut (engine/model/cut.py). */
+const CUT = "The log is cut here: ";
 const STEERING = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])/g;
 
@@ -67,6 +69,7 @@ export function followLog(box) {
   }
 
   function line(key, stream, at, text) {
+    if (stream === 0 && text.startsWith(CUT)) open.clear();
     const before = open.get(key);
     const raw = ((before?.raw ?? "") + text).slice(-MOST_RAW);
     const row = before?.row ?? cell("div", stream === 0 ? "row note_" : "row", "");

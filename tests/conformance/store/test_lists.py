@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.model.records import LogPosition
 from engine.model.states import JobState, TaskState
-from engine.store import jobs, logs, tasks
+from engine.store import jobs, log_lines, logs, tasks
 from engine.store.database import Database
 from tests.support.rows import running, submitted
 
@@ -39,6 +39,10 @@ def test_the_last_frames_come_with_notes_and_in_order(db: Database) -> None:
             frames = [(n % 3, "", f"line {n}\n")]
             assert logs.append(c, task.token, task.origin, 0, frames, LogPosition(), 1 << 20)
     with db.read() as c:
-        assert [line.frame[2] for line in logs.last(c, task.id, 3)] == ["line 2\n", "line 3\n", "line 4\n"]
-        assert [line.number for line in logs.last(c, task.id, 99)] == [1, 2, 3, 4, 5]
-        assert logs.last(c, "0" * 32, 3) == []
+        assert [line.frame[2] for line in log_lines.last(c, task.id, 3)] == [
+            "line 2\n",
+            "line 3\n",
+            "line 4\n",
+        ]
+        assert [line.number for line in log_lines.last(c, task.id, 99)] == [1, 2, 3, 4, 5]
+        assert log_lines.last(c, "0" * 32, 3) == []

@@ -8,7 +8,7 @@ import pytest
 
 from engine.model.records import LogPosition, StreamPosition, Task, Token
 from engine.model.states import TaskState
-from engine.store import logs, tasks
+from engine.store import log_lines, logs, tasks
 from engine.store.database import Database
 from engine.store.logs import Frame
 from tests.support.rows import count, running, submitted
@@ -40,13 +40,13 @@ def _texts(db: Database, task: Task) -> list[str]:
 
 def _page(db: Database, task: Task, number: int, size: int, q: str = "") -> tuple[list[str], list[int], int]:
     with db.read() as c:
-        found, total = logs.page(c, task.id, number, size, q)
+        found, total = log_lines.page(c, task.id, number, size, q)
     return [line.frame[2] for line in found], [line.number for line in found], total
 
 
 def _tail(db: Database, task: Task, n: int) -> list[str]:
     with db.read() as c:
-        return [line.frame[2] for line in logs.tail(c, task.id, n)]
+        return [line.frame[2] for line in log_lines.tail(c, task.id, n)]
 
 
 def test_what_is_written_is_read_in_order(db: Database) -> None:
@@ -118,40 +118,6 @@ def test_any_text_comes_back_as_it_was(db: Database, text: str) -> None:
     task = running(db)
     _append(db, task, text)
     assert _texts(db, task) == [text]
-
-
-def test_what_goes_beyond_the_limit_is_cut_and_the_cut_is_said_once(db: Database) -> None:
-    task = running(db)
-    for _ in range(4):
-        assert _append(db, task, "12345", "67890", limit=25)
-    texts = _texts(db, task)
-    assert texts[:5] == ["12345", "67890", "12345", "67890", "12345"]
-    assert len(texts) == 6
-    assert "25 bytes" in texts[5]
-    with db.read() as c:
-        head = logs.head(c, task.id)
-        chunks = logs.chunks(c, task.id)
-    assert (head.lines, head.bytes, head.cut_bytes) == (6, 25, 15)
-    assert [chunk.seq for chunk in chunks] == [0, 1, 2]
-    assert chunks[-1].frames[-1][0] == 0
-
-
-def test_the_limit_counts_bytes_not_characters(db: Database) -> None:
-    task = running(db)
-    _append(db, task, "ééé", "é", limit=7)
-    assert _texts(db, task)[0] == "ééé"
-    with db.read() as c:
-        assert logs.head(c, task.id).cut_bytes == 2
-
-
-def test_a_writer_goes_on_beyond_the_limit_so_that_its_position_moves(db: Database) -> None:
-    task = running(db)
-    _append(db, task, "x" * 20, limit=10)
-    position = LogPosition(StreamPosition(STAMP, 9))
-    assert _append(db, task, "x" * 20, limit=10, position=position)
-    with db.read() as c:
-        assert logs.position(c, task.id, task.attempt, task.origin, 0) == position
-        assert logs.head(c, task.id) == logs.Head(1, 0, 40)
 
 
 def _lines(db: Database, groups: Sequence[int]) -> Task:

@@ -110,10 +110,60 @@ def test_the_tail_needs_no_accept_header(client: FlaskClient, house: House, task
     assert client.get(f"/tasks/{task.id}/log?tail=1&timestamps=1").data == f"{STAMP} 99\n".encode()
 
 
-def test_what_was_cut_is_said_with_its_size(client: FlaskClient, house: House, task: Task) -> None:
-    _write(house, task, "1234\n", "5678\n", limit=5)
-    assert _text(client, task).startswith(b"1234\n")
-    assert b"5 bytes more were written and not kept (FERRYMAN_LOG_BYTES)" in _text(client, task)
+NOTE = "The log is cut here: of it 45 bytes in all are not kept (FERRYMAN_LOG_BYTES)\n"
+
+
+def _write_too_much(house: House, task: Task, begin: int = 1, end: int = 13) -> None:
+    """Lines of five bytes, of which two stay at the head and two at the end."""
+    for number in range(begin, end + 1):
+        _write(house, task, f"no{number:02}\n", limit=20)
+
+
+def test_the_text_says_where_it_is_cut_and_how_much(client: FlaskClient, house: House, task: Task) -> None:
+    _write_too_much(house, task)
+    note = f"[ferryman] {NOTE}".encode()
+    assert _text(client, task) == b"no01\nno02\n" + note + b"no12\nno13\n"
+    assert _text(client, task, "?tail=3") == b"no02\n" + note + b"no12\nno13\n"
+    assert _text(client, task, "?tail=2") == b"no12\nno13\n"
+    assert _text(client, task, "?timestamps=1").splitlines()[2:4] == [note[:-1], f"{STAMP} no12".encode()]
+
+
+def test_the_note_of_a_cut_stands_on_a_line_of_its_own(client: FlaskClient, house: House, task: Task) -> None:
+    for text in ("begun", "lost\n", "lost\n", "end\n"):
+        _write(house, task, text, limit=10)
+    assert _text(client, task).splitlines()[0] == b"begun"
+    assert _text(client, task).splitlines()[2] == b"end"
+
+
+def test_pages_say_the_cut_as_a_line_and_keep_the_numbers(
+    client: FlaskClient, house: House, task: Task
+) -> None:
+    _write_too_much(house, task)
+    found = [_page(client, task, f"?page={number}&size=2") for number in (1, 2, 3, 4)]
+    lines = [line for page in found for line in page["items"]]
+    assert [line["number"] for line in lines] == [1, 2, 11, 12, 13]
+    assert (lines[2]["contents"], lines[2]["stream"], lines[2]["createdAt"][:4]) == (NOTE, 0, "2026")
+    assert {(page["totalItems"], page["totalPages"]) for page in found} == {(5, 3)}
+
+
+def test_who_follows_across_a_cut_gets_the_note_once(client: FlaskClient, house: House, task: Task) -> None:
+    _write_too_much(house, task, end=3)
+    answer = client.get(f"/tasks/{task.id}/log?follow=true", buffered=False)
+    heard = messages(answer.iter_encoded())
+    begun = [next(heard) for _ in range(3)]
+    # More than one look brings: it falls behind, and the writer cuts under it.
+    _write_too_much(house, task, begin=4)
+    _end(house, task)
+    found = begun + list(heard)
+    texts = [text for message in found[:-1] for _, _, text in message.data["frames"]]
+    assert texts == ["no01\n", "no02\n", "no03\n", NOTE, "no12\n", "no13\n"]
+    assert [message.data["firstLine"] for message in found[:-1]] == [1, 2, 3, 11, 12, 13]
+    assert found[-1].event == "end"
+    assert _follow(client, task, "?follow=true&tail=2") == found[4:]
+    for seen in found[:-1]:
+        # no03 is cut by now.
+        behind = [x for x in found[:2] + found[3:-1] if int(x.id) > int(seen.id)] + found[-1:]
+        assert _follow(client, task, **{"Last-Event-ID": seen.id}) == behind
 
 
 def test_a_log_is_followed_from_its_beginning_to_the_end_of_the_task(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.cli import follow
 from engine.client import LogPiece
+from engine.model.cut import cut_note
 
 
 def piece(link: int, *frames: tuple[int, str]) -> LogPiece:
@@ -27,6 +28,13 @@ def test_pieces_of_two_streams_and_links_become_whole_lines() -> None:
 def test_notes_of_ours_are_lines_of_their_own() -> None:
     said = list(follow._Lines().add(piece(0, (0, "pulling 40 %"), (0, "pulled"))))
     assert [line.text for line in said] == ["pulling 40 %", "pulled"]
+
+
+def test_no_line_goes_over_the_place_where_the_log_is_cut() -> None:
+    lines = follow._Lines()
+    said = list(lines.add(piece(0, (1, "begun"), (0, cut_note(9)), (1, "rest\n"))))
+    assert [line.text for line in said] == ["begun", cut_note(9)[:-1], "rest"]
+    assert list(lines.rest()) == []
 
 
 def test_before_the_claim_the_links_are_what_the_task_asks_for() -> None:

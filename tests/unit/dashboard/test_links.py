@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from api.dashboard.links import log_rows
-from engine.store.logs import Line
+from engine.model.cut import cut_note
+from engine.store.log_lines import Line
 
 
 def _lines(*frames: tuple[int, int, str]) -> list[Line]:
@@ -34,3 +35,12 @@ def test_another_link_begins_under_its_own_heading() -> None:
 def test_a_row_keeps_the_number_of_its_first_piece_and_says_that_it_is_open() -> None:
     rows = log_rows(_lines((1, 1, "a"), (1, 1, "b"), (1, 1, "c\n"), (1, 1, "d")), ("x", "main"))
     assert [(row.number, row.text, row.open) for row in rows[1:]] == [(1, "abc", False), (4, "d", True)]
+
+
+def test_no_row_goes_over_the_place_where_the_log_is_cut() -> None:
+    rows = log_rows(_lines((1, 1, "begun"), (1, 0, cut_note(7)), (1, 1, "rest\n")), ("x", "main"))
+    assert [(row.text, row.open) for row in rows[1:]] == [
+        ("begun", False),
+        (cut_note(7)[:-1], False),
+        ("rest", False),
+    ]

@@ -1,0 +1,160 @@
+"""A task's log by lines: pages, a search, the end. The note of a cut is a line of its own.
+
+Lines keep the numbers under which they were written: over a cut numbers are missing, and the note has the last
+of them. Pages and their counts go by the lines that can be read.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from engine.model.cut import is_cut
+from engine.store.logs import BATCH, Chunk, Frame, as_chunk, chunks, head, note_before
+from engine.store.tables import log_chunks, log_heads
+
+#: Text that a tail holds at most: a line may be as long as the whole log.
+MOST_TAIL_CHARACTERS = 4 << 20
+
+
+@dataclass(frozen=True)
+class Line:
+    """A frame with its place in the task's log."""
+
+    #: Counted from 1, over all that was written.
+    number: int
+    created_at: int
+    attempt: int
+    origin: int
+    link: int
+    frame: Frame
+
+
+def page(c: sa.Connection, task_id: str, number: int, size: int, q: str = "") -> tuple[list[Line], int]:
+    """The number-th page (from 1) of the lines, oldest first, and how many there are in all.
+
+    With `q`, of the lines that hold it, whatever its case; that reads the whole log, chunk by chunk.
+    """
+    first = (number - 1) * size
+    if not q:
+        return list(_range(c, task_id, first, size)), _length(c, task_id)
+    wanted, found, total = q.casefold(), [], 0
+    for line in _all(c, task_id):
+        if wanted in line.frame[2].casefold():
+            if first <= total < first + size:
+                found.append(line)
+            total += 1
+    return found, total
+
+
+def last(c: sa.Connection, task_id: str, n: int) -> list[Line]:
+    """The last `n` frames, oldest first, notes of ours among them."""
+    return list(_range(c, task_id, max(0, _length(c, task_id) - n), n))
+
+
+def tail(c: sa.Connection, task_id: str, n: int) -> list[Line]:
+    """The last `n` lines of the containers' output, oldest first, long ones with all their pieces.
+
+    The note of a cut among them counts for none. Fewer when they hold more than MOST_TAIL_CHARACTERS.
+    """
+    kept: list[Line] = []
+    seen: set[tuple[int, int, int, int]] = set()
+    ends = length = 0
+    for line in _backwards(c, task_id):
+        stream, _, text = line.frame
+        if is_cut(stream, text):
+            kept.append(line)
+            # What comes before it ends there, whole or not.
+            seen.clear()
+        if stream == 0:
+            continue
+        key = (line.attempt, line.origin, line.link, stream)
+        # The last frame of a stream ends a line, with or without a line feed.
+        if text.endswith("\n") or key not in seen:
+            seen.add(key)
+            ends += 1
+            if ends > n:
+                break
+        length += len(text)
+        if length > MOST_TAIL_CHARACTERS:
+            break
+        kept.append(line)
+    if ends >= n and kept and is_cut(kept[-1].frame[0], kept[-1].frame[2]):
+        # Nothing that was asked for is missing before the first line.
+        kept.pop()
+    return kept[::-1]
+
+
+def _lines(chunk: Chunk) -> Iterator[Line]:
+    for number, frame in enumerate(chunk.frames, chunk.first_line + 1):
+        yield Line(number, chunk.created_at, chunk.attempt, chunk.origin, chunk.link, frame)
+
+
+def _all(c: sa.Connection, task_id: str, after_seq: int = -1) -> Iterator[Line]:
+    while batch := chunks(c, task_id, after_seq):
+        for chunk in batch:
+            yield from _lines(chunk)
+        after_seq = batch[-1].seq
+
+
+def _length(c: sa.Connection, task_id: str) -> int:
+    """Lines that can be read, the note among them."""
+    return head(c, task_id).lines - _gap(c, task_id)[1]
+
+
+def _gap(c: sa.Connection, task_id: str) -> tuple[int, int]:
+    """Lines before the cut, and how many line numbers nobody has there."""
+    its = log_chunks.c.task_id == task_id
+    tail_seq = c.scalar(
+        sa.select(log_heads.c.tail_seq).where(log_heads.c.task_id == task_id, log_heads.c.cut_bytes > 0)
+    )
+    if tail_seq is None:
+        return 0, 0
+    # Asked for, not taken from the head's row: a writer may have cut on in between.
+    begin = c.scalar(sa.select(sa.func.min(log_chunks.c.first_line)).where(its, log_chunks.c.seq >= tail_seq))
+    row = c.execute(
+        sa.select(log_chunks)
+        .where(its, log_chunks.c.seq < tail_seq)
+        .order_by(log_chunks.c.seq.desc())
+        .limit(1)
+    ).one_or_none()
+    before = row.first_line + len(as_chunk(row).frames) if row else 0
+    return before, max(0, (begin or 0) - 1 - before)
+
+
+def _range(c: sa.Connection, task_id: str, first: int, size: int) -> Iterator[Line]:
+    """`size` of the lines that can be read, behind the first `first`."""
+    before, missing = _gap(c, task_id)
+    number = first if first < before else first + missing
+    start = c.scalar(
+        sa.select(sa.func.max(log_chunks.c.seq)).where(
+            log_chunks.c.task_id == task_id, log_chunks.c.first_line <= number
+        )
+    )
+    # None: the log begins with the note.
+    lines = _all(c, task_id, -1 if start is None else start - 1)
+    return itertools.islice(itertools.dropwhile(lambda line: line.number <= number, lines), size)
+
+
+def _backwards(c: sa.Connection, task_id: str) -> Iterator[Line]:
+    before, later = (1 << 31) - 1, None
+    while True:
+        rows = c.execute(
+            sa.select(log_chunks)
+            .where(log_chunks.c.task_id == task_id, log_chunks.c.seq < before)
+            .order_by(log_chunks.c.seq.desc())
+            .limit(BATCH)
+        ).all()
+        for chunk in map(as_chunk, rows):
+            if later and chunk.seq != later.seq - 1:
+                yield from _lines(note_before(c, task_id, later))
+            yield from reversed(list(_lines(chunk)))
+            later = chunk
+        if not rows:
+            break
+        before = rows[-1].seq
+    if later and later.seq:
+        yield from _lines(note_before(c, task_id, later))

@@ -1,0 +1,45 @@
+"""The page of a task whose log is over its bound: head, note and tail, and the note once more when it is followed."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from engine.lifecycle.assignment import Assignment
+from engine.model.records import LogPosition
+from engine.store import logs
+from tests.support.chromium import Visiting
+from tests.support.stage import HELLO, NODE, Stage
+
+NOTE = "The log is cut here: of it 40 bytes in all are not kept (FERRYMAN_LOG_BYTES)"
+
+
+def _write(stage: Stage, link: Assignment, *texts: str) -> None:
+    """Pieces of ten bytes: four stay at the head, four at the end."""
+    for text in texts:
+        with stage.db.begin() as c:
+            frames = [(1, "2026-01-02T03:04:05.123456789Z", text)]
+            assert logs.append(c, link.token, link.order.origin, link.order.index, frames, LogPosition(), 80)
+
+
+def test_the_page_says_where_the_log_is_cut_and_goes_on_behind_it(stage: Stage, visit: Visiting) -> None:
+    task = stage.submit(HELLO.replace("say hello", "talk too much"))
+    link = stage.claim(task, NODE)
+    container = stage.start(link)
+    _write(stage, link, *["ten bytes\n"] * 3, "begun at a", *["ten bytes\n"] * 8)
+    page = visit(f"{stage.url}/-/tasks/{task.id}").page
+    rows = page.locator("#lines .row")
+    expect(rows).to_have_count(9)
+    expect(rows.nth(3).locator(".t")).to_have_text("begun at a")
+    expect(rows.nth(4).locator(".t")).to_have_text(NOTE)
+    expect(rows.nth(4).locator(".no")).to_have_text("8")
+    expect(rows.nth(4)).to_have_class("row note_")
+    expect(rows.nth(5)).to_contain_text("ten bytes")
+    expect(page.locator("#log-note")).to_contain_text(
+        "12 lines, the last ones here; 40 bytes in the middle are not kept"
+    )
+    # Who follows sees each line as it comes, whatever is cut behind it.
+    _write(stage, link, "last line\n")
+    expect(rows).to_have_count(10)
+    expect(rows.nth(9).locator(".t")).to_have_text("last line")
+    stage.end(link, container)
+    expect(page.locator("#head .sub")).to_contain_text("Completed")

@@ -1,0 +1,91 @@
+"""Connected, slots free, messages waiting, nothing received: noticed, rebuilt, or else the process leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from engine.model.states import TaskState
+from engine.worker.watchdog import EXIT_DEAF
+from tests.support.counting import assert_whole, counting, under_way
+from tests.support.deaf_proxy import DeafProxy
+from tests.support.fleet import Fleet, Worker
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.docker
+
+HELLO = "name: say hello\nimage: busybox:1.36\ncmd: [echo, -n, hello]\n"
+#: 5 s of silence, a look each second, and a connection anew; the rest is for a machine under load.
+LONGEST_SECONDS = 30
+
+
+@pytest.fixture
+def proxy(sqlite_fleet: Fleet) -> Iterator[DeafProxy]:
+    """Between a worker and the fleet's Redis."""
+    made = DeafProxy(sqlite_fleet.redis.port)
+    yield made
+    made.close()
+
+
+def _heard_again(fleet: Fleet, worker: Worker) -> None:
+    """Tasks that wait for the deaf worker are carried out by it, in time, and it says what it did."""
+    began = time.monotonic()
+    ended = fleet.ended(fleet.submit(HELLO, 3), LONGEST_SECONDS + 30)
+    took = time.monotonic() - began
+    print(f"heard again, and three tasks ended, after {took:.1f} s")
+    assert {(task.state, task.attempt, task.crashes) for task in ended} == {(TaskState.COMPLETED, 1, 0)}
+    assert took < LONGEST_SECONDS
+    assert "deaf: " in worker.said() and "(strike 1 of 3)" in worker.said()
+    assert worker.process.poll() is None, worker.said()
+    # It goes on as before.
+    fleet.ended(fleet.submit(HELLO), LONGEST_SECONDS)
+
+
+def test_a_consumer_whose_connection_is_half_dead_is_rebuilt_under_its_running_work(
+    sqlite_fleet: Fleet, proxy: DeafProxy
+) -> None:
+    fleet = sqlite_fleet
+    worker = fleet.worker("-c", "2", FERRYMAN_BROKER_URL=proxy.url)
+    (busy,) = fleet.submit(counting(100))
+    container = under_way(fleet, busy)
+    assert proxy.deafen() == 1
+    _heard_again(fleet, worker)
+    fleet.ended([busy], 60)
+    assert_whole(fleet, busy, 100, container)
+    assert fleet.task(busy).crashes == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["blocked", "cancelled"])
+def test_a_consumer_that_went_deaf_by_itself_is_rebuilt(sqlite_fleet: Fleet, way: str) -> None:
+    fleet = sqlite_fleet
+    worker = fleet.worker("-c", "2", module="tests.support.deaf_worker", PLANTED_DEAFNESS=way)
+    fleet.ended(fleet.submit(HELLO), 30)
+    os.kill(worker.process.pid, signal.SIGRTMIN)
+    _heard_again(fleet, worker)
+
+
+@pytest.mark.long
+def test_a_worker_that_stays_deaf_leaves_with_75_and_its_container_goes_on(
+    sqlite_fleet: Fleet, proxy: DeafProxy
+) -> None:
+    fleet = sqlite_fleet
+    deaf = fleet.worker("-c", "2", FERRYMAN_BROKER_URL=proxy.url)
+    (busy,) = fleet.submit(counting(300))
+    container = under_way(fleet, busy)
+    proxy.deafen(later_too=True)
+    # Each consumer that is built anew takes one message and never hears of it; it is sent again.
+    waiting = fleet.submit(HELLO, 6)
+    began = time.monotonic()
+    assert deaf.process.wait(90) == EXIT_DEAF == 75, deaf.said()
+    print(f"left after {time.monotonic() - began:.1f} s")
+    assert "(strike 3 of 3)" in deaf.said() and "its containers go on" in deaf.said()
+    fleet.worker("-c", "2")
+    ended = fleet.ended([busy, *waiting], 90)
+    assert {(task.state, task.attempt) for task in ended} == {(TaskState.COMPLETED, 1)}
+    assert_whole(fleet, busy, 300, container)
+    wait_until(lambda: not fleet.left_over(), 30)

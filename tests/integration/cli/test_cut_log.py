@@ -1,0 +1,35 @@
+"""`ferryman logs` of a log over its bound: piped, on a terminal, followed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from engine.model.records import LogPosition
+from engine.store import logs
+from tests.support.stage import NODE, staged
+from tests.support.standalone import FERRYMAN, environment, ferryman
+from tests.support.terminal import on_a_terminal
+
+NOTE = "The log is cut here: of it 40 bytes in all are not kept (FERRYMAN_LOG_BYTES)\n"
+
+
+def test_logs_say_where_they_are_cut(tmp_path: Path) -> None:
+    with staged(str(tmp_path)) as stage:
+        stage.live(NODE, "celery@host-a")
+        link = stage.claim(stage.submit(), NODE)
+        container = stage.start(link)
+        for text in ["ten bytes\n", "begun at a", *(["ten bytes\n"] * 6)]:
+            with stage.db.begin() as c:
+                frames, order = [(1, "2026-01-02T03:04:05.123456789Z", text)], link.order
+                assert logs.append(c, link.token, order.origin, order.index, frames, LogPosition(), 40)
+        stage.end(link, container)
+        env = environment(tmp_path, FERRYMAN_API_URL=stage.url, PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+        words = ["logs", link.token.task_id]
+        whole = f"ten bytes\nbegun at a\n[ferryman] {NOTE}ten bytes\nten bytes\n"
+        for more in ([], ["-f"], ["--tail", "3"]):
+            done = ferryman(*words, *more, env=env)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout == (whole if "--tail" not in more else whole.removeprefix("ten bytes\n"))
+        said = whole.replace("[ferryman] ", "")
+        assert on_a_terminal([*FERRYMAN, *words, "-f"], env) == (0, said)
