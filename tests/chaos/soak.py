@@ -48,6 +48,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument(
         "--settle", type=float, default=240.0, help="seconds in which all must end afterwards (240)"
     )
+    parser.add_argument("--open", type=int, default=14, help="tasks that are open at once at most (14)")
     asked = parser.parse_args()
     if not 0 < asked.minutes <= 24 * 60:
         parser.error("--minutes: more than 0, at most a day")
@@ -57,9 +58,9 @@ def _asked() -> argparse.Namespace:
 class Soak:
     """One run: faults and submissions, then peace, then questions."""
 
-    def __init__(self, ground: Ground, seed: int) -> None:
+    def __init__(self, ground: Ground, seed: int, most_open: int) -> None:
         self.ground = ground
-        self.submitter = Submitter(ground, seed)
+        self.submitter = Submitter(ground, seed, most_open)
         self.faults = Faults(ground, seed)
         self.wrong: list[str] = []
         self._began = self._looked = self._told = time.monotonic()
@@ -138,7 +139,7 @@ def main() -> int:
 def _soak(home: Path, seed: int, asked: argparse.Namespace) -> bool:
     """Lay out, disturb, settle, ask, tell; True when every promise was kept."""
     with laid_out(home, asked.database) as ground:
-        soak = Soak(ground, seed)
+        soak = Soak(ground, seed, asked.open)
         verdict.row("settings", _settings(ground))
         soak.disturb(asked.minutes * 60)
         soak.settle(asked.settle)

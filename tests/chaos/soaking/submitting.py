@@ -20,17 +20,15 @@ from engine.store import tables
 from tests.chaos.soaking.ground import Ground
 from tests.chaos.soaking.plans import Plan, draw
 
-#: As many tasks are open at most: a backlog would only hide what a fault does.
-_MOST_OPEN = 14
 _ANSWER_SECONDS = 6.0
 
 
 class Submitter(threading.Thread):
     """Submits one task after another until told to stop."""
 
-    def __init__(self, ground: Ground, seed: int) -> None:
+    def __init__(self, ground: Ground, seed: int, most_open: int) -> None:
         super().__init__(name="submit", daemon=True)
-        self._ground, self._seed = ground, seed
+        self._ground, self._seed, self._most_open = ground, seed, most_open
         self.plans: dict[str, Plan] = {}
         #: Task's id -> plan's name: the API said 201.
         self.promised: dict[str, str] = {}
@@ -53,7 +51,7 @@ class Submitter(threading.Thread):
             chance = Random(f"{self._seed}-submit")
             number = 0
             while not self._stop_asked.is_set():
-                if number == 0 or open_tasks(self._ground) < _MOST_OPEN:
+                if number == 0 or open_tasks(self._ground) < self._most_open:
                     self._submit(draw(self._seed, number, self._ground.notes))
                     number += 1
                 while self._cancels_due and self._cancels_due[0][0] <= time.monotonic():
