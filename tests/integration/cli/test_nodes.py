@@ -1,0 +1,133 @@
+"""`ferryman nodes` and `ferryman drain` beside a stand-alone: what they say, refuse, wait for, and leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.client import Json
+from tests.support.docker_daemon import require_docker
+from tests.support.held import held, let_go
+from tests.support.standalone import FERRYMAN, Standalone, ferryman
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.docker
+
+Start = Callable[[str, str], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture(scope="session")
+def start(server: Standalone) -> Iterator[Start]:
+    """Starts a plain worker with a name for a queue; all end with the run."""
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def one(name: str, queue: str) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "celery", "-A", "engine", "worker", "-c", "2"]
+        with open(os.devnull, "wb") as nowhere:
+            worker = subprocess.Popen(
+                [*words, "-Q", queue, "-n", f"{name}@%h"],
+                env=server.env,
+                cwd=Path(__file__).resolve().parents[3],
+                stdout=nowhere,
+                stderr=nowhere,
+                start_new_session=True,
+            )
+        begun.append(worker)
+        return worker
+
+    yield one
+    for worker in begun:
+        if worker.poll() is None:
+            worker.terminate()
+    for worker in begun:
+        worker.wait(20)
+
+
+def live(server: Standalone, beginning: str) -> Json:
+    """The node whose name begins so, once it is LIVE."""
+
+    def fits(node: Json) -> bool:
+        return str(node["name"]).startswith(beginning) and node["state"] == "LIVE"
+
+    return wait_until(lambda: [node for node in server.client.nodes() if fits(node)], 60, 0.2)[0]
+
+
+def run(server: Standalone, *words: str) -> subprocess.CompletedProcess[str]:
+    done = ferryman(*words, env=server.env)
+    assert "\x1b" not in done.stdout + done.stderr and "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def test_nodes_are_listed_and_a_name_that_fits_none_or_two_drains_nobody(
+    server: Standalone, start: Start
+) -> None:
+    for name in ("press-1", "press-2"):
+        start(name, "press")
+    first, second = live(server, "press-1"), live(server, "press-2")
+    lines = run(server, "nodes").stdout.splitlines()
+    for node in (first, second):
+        assert f"{node['id'][:8]}  LIVE       2 slots  {node['name']}  press" in lines
+    assert any(line.endswith("  default") and "  4 slots  " in line for line in lines), (
+        "the stand-alone's own"
+    )
+    told = {node["id"]: node for node in json.loads(run(server, "nodes", "--json").stdout)}
+    assert (told[first["id"]]["state"], told[first["id"]]["queues"]) == ("LIVE", ["press"])
+
+    unknown = run(server, "drain", "nowhere")
+    assert unknown.returncode == 1 and unknown.stdout == ""
+    assert unknown.stderr == "ferryman: there is no node 'nowhere'\n"
+    several = run(server, "drain", "press-")
+    assert several.returncode == 1 and several.stdout == ""
+    assert several.stderr == "ferryman: 'press-' fits more than one node: write more of it\n"
+    assert {server.client.node(node["id"])["state"] for node in (first, second)} == {"LIVE"}
+
+
+def test_drain_waits_says_what_runs_and_ends_when_the_node_has_left(server: Standalone, start: Start) -> None:
+    worker = start("lathe", "lathe")
+    node = live(server, "lathe")
+    task = server.client.submit(held(queue="lathe").encode())
+    wait_until(lambda: server.client.node(node["id"])["running"] == 1 and _container(task), 40, 0.2)
+
+    words = [*FERRYMAN, "drain", "lathe"]
+    with subprocess.Popen(words, env=server.env, stdout=-1, stderr=-1, text=True) as asked:
+        assert asked.stdout and asked.stderr
+        assert asked.stdout.readline() == f"{node['id']}  LEAVING  {node['name']}\n"
+        assert asked.stdout.readline() == f"1 task still runs: {task['id'][:8]} held\n"
+        asked.send_signal(signal.SIGINT)
+        assert asked.wait(20) == 130
+        assert asked.stderr.read() == "\nIt goes on draining. See it with: ferryman nodes\n"
+    again = run(server, "drain", "lathe", "--no-wait")
+    assert (again.returncode, again.stdout) == (0, f"{node['id']}  LEAVING  {node['name']}\n"), again.stderr
+    assert worker.poll() is None and server.client.task(task["id"])["state"] == "RUNNING"
+
+    with subprocess.Popen(words, env=server.env, stdout=-1, stderr=-1, text=True) as asked:
+        assert asked.stdout and asked.stderr
+        assert [asked.stdout.readline() for _ in range(2)][1].startswith("1 task still runs: ")
+        let_go(_container(task))
+        assert asked.wait(60) == 0, asked.stderr.read()
+        assert asked.stdout.read().splitlines()[-1] == f"{node['id']}  LEFT"
+    assert worker.wait(20) == 0
+    ended = server.client.task(task["id"])
+    assert (ended["state"], ended["attempt"], ended["crashes"], ended["nodeId"]) == (
+        "COMPLETED",
+        1,
+        0,
+        node["id"],
+    )
+    late = run(server, "drain", node["id"])
+    assert late.returncode == 1 and f"node {node['id']} ({node['name']}) is LEFT already" in late.stderr
+    assert any(
+        line.startswith(f"{node['id'][:8]}  LEFT ") for line in run(server, "nodes").stdout.splitlines()
+    )
+
+
+def _container(task: Json) -> str:
+    found = require_docker().api.containers(filters={"label": f"ferryman.task={task['id']}"})
+    return str(found[0]["Id"]) if found else ""

@@ -1,0 +1,49 @@
+"""The plain worker that lapses and does not learn of it: from its container's first words on it does not beat.
+
+It follows its container to the end all the same, and reports an end of its own invention: were it ever applied,
+it would show.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import replace
+from typing import Any
+
+from celery.__main__ import main
+
+from engine.lifecycle import finish
+from engine.lifecycle.assignment import Assignment
+from engine.lifecycle.site import Site
+from engine.runtime.base import Outcome
+from engine.worker.node import NodeThreads
+from engine.worker.shipping import Shipping
+
+_beat, _finish_link, _write = NodeThreads._beat, finish.finish_link, Shipping.write
+_heard = threading.Event()
+
+
+def write(self: Shipping, frames: Any) -> None:
+    """Note that a container speaks."""
+    _heard.set()
+    _write(self, frames)
+
+
+def beat(self: Any) -> None:
+    """Beat, unless it follows a container that spoke."""
+    if not (_heard.is_set() and self._here.hands.all()):
+        _beat(self)
+
+
+def finish_link(site: Site, assignment: Assignment, container_id: str | None, outcome: Outcome) -> Any:
+    """Report another end than the container's."""
+    return _finish_link(site, assignment, container_id, replace(outcome, exit_code=7, result="invented"))
+
+
+if __name__ == "__main__":
+    Shipping.write = write  # type: ignore[method-assign]
+    NodeThreads._beat = beat  # type: ignore[method-assign]
+    finish.finish_link = finish_link
+    sys.argv = ["celery", "-A", "engine", "worker", *sys.argv[1:]]
+    main()
