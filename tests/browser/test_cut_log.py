@@ -14,11 +14,10 @@ NOTE = "The log is cut here: of it 40 bytes in all are not kept (FERRYMAN_LOG_BY
 
 
 def _write(stage: Stage, link: Assignment, *texts: str) -> None:
-    """Pieces of ten bytes: four stay at the head, four at the end."""
-    for text in texts:
-        with stage.db.begin() as c:
-            frames = [(1, "2026-01-02T03:04:05.123456789Z", text)]
-            assert logs.append(c, link.token, link.order.origin, link.order.index, frames, LogPosition(), 80)
+    """Pieces of ten bytes, written at once: four stay at the head, four at the end."""
+    frames = [(1, "2026-01-02T03:04:05.123456789Z", text) for text in texts]
+    with stage.db.begin() as c:
+        assert logs.append(c, link.token, link.order.origin, link.order.index, frames, LogPosition(), 80)
 
 
 def test_the_page_says_where_the_log_is_cut_and_goes_on_behind_it(stage: Stage, visit: Visiting) -> None:
@@ -38,8 +37,16 @@ def test_the_page_says_where_the_log_is_cut_and_goes_on_behind_it(stage: Stage, 
         "12 lines, the last ones here; 40 bytes in the middle are not kept"
     )
     # Who follows sees each line as it comes, whatever is cut behind it.
-    _write(stage, link, "last line\n")
+    _write(stage, link, "begun at b")
     expect(rows).to_have_count(10)
-    expect(rows.nth(9).locator(".t")).to_have_text("last line")
+    expect(rows.nth(9).locator(".t")).to_have_text("begun at b")
+    # Nobody follows as fast as this: the note comes to the page too, and no line goes over it.
+    _write(stage, link, *["ten bytes\n"] * 20, "ends at b\n")
+    expect(rows).to_have_count(15)
+    expect(rows.nth(9).locator(".t")).to_have_text("begun at b")
+    expect(rows.nth(10).locator(".t")).to_have_text(NOTE.replace("40", "260"))
+    expect(rows.nth(11).locator(".t")).to_have_text("ten bytes")
+    expect(rows.nth(14).locator(".t")).to_have_text("ends at b")
+    expect(page.locator("#lines .gap")).to_have_text("16 lines are not shown here")
     stage.end(link, container)
     expect(page.locator("#head .sub")).to_contain_text("Completed")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.docker
 
 HELLO = "name: say hello\nimage: busybox:1.36\ncmd: [echo, -n, hello]\n"
 #: 5 s of silence, a look each second, and a connection anew; the rest is for a machine under load.
-LONGEST_SECONDS = 30
+LONGEST_SECONDS = 40
 
 
 @pytest.fixture
