@@ -165,8 +165,12 @@ class Flusher:
                 break
             crash.point("flush.read")
             for start in range(0, len(due), _AT_ONCE):
-                self._send(due[start : start + _AT_ONCE])
-            sent += len(due)
+                group = due[start : start + _AT_ONCE]
+                marked = self._send(group)
+                sent += len(group)
+                if task_ids is None and marked * 2 < len(group):
+                    # Their own process is at it: two that send the same rows in step would double them all.
+                    return sent
         return sent
 
     def _due(self, task_ids: Sequence[str] | None) -> Iterator[list[Task]]:
@@ -189,19 +193,24 @@ class Flusher:
                     due = outbox.of_ids(c, ids[turn : turn + self._batch])
                 yield due
 
-    def _send(self, group: Sequence[Task]) -> None:
+    def _send(self, group: Sequence[Task]) -> int:
+        """Publish them, then mark those that are still PENDING; how many those were."""
         ways = [(task, first_way(task, link_names(task))) for task in group]
         if len(ways) == 1:
             self.publisher.send(*ways[0])
         else:
             self.publisher.send_all(ways)
         crash.point("flush.published")
-        self._mark(group)
+        marked = self._mark(group)
         crash.point("flush.marked")
+        return marked
 
-    def _mark(self, sent: Sequence[Task]) -> None:
+    def _mark(self, sent: Sequence[Task]) -> int:
+        marked = 0
         with self._db.begin() as c:
             # Locked in one order everywhere, so that two processes do not wait for each other.
             for task in sorted(sent, key=lambda one: one.id):
                 if tasks.mark_sent(c, task.token):
+                    marked += 1
                     events.add(c, "task", task, from_state=TaskState.PENDING, to_state=TaskState.SCHEDULED)
+        return marked

@@ -69,4 +69,4 @@ def test_a_wiped_backlog_is_sent_again(waiting: Fleet, count: int, workers: int)
     print(f"{count} sent again after {took:.1f} s, in {sent} messages")
     assert sent >= count, "each"
     # A process may send what another is about to mark; a copy does no harm.
-    assert sent < count * (workers + 1), "not round and round"
+    assert sent < count * (workers + 2), "not round and round"
