@@ -66,8 +66,8 @@ def _script(name: str, chance: Random, seconds: float) -> str:
     """Says numbered lines for about so long; its first words tell how many."""
     if chance.random() < 0.15:
         seconds *= 3
-    lines = chance.randint(1, max(2, round(seconds * 10)))
-    loop = 'while [ $i -lt $lines ]; do i=$((i+1)); echo "$me $name $i"; sleep 0.1; done'
+    lines = chance.randint(1, max(2, round(seconds * 4)))
+    loop = 'while [ $i -lt $lines ]; do i=$((i+1)); echo "$me $name $i"; sleep 0.25; done'
     return f"name={name} lines={lines} i=0 me=$(hostname)\n{loop}\n"
 
 

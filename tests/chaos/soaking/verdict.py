@@ -136,12 +136,22 @@ def tell(verdict: Verdict, submitter: Submitter, faults: Faults, ground: Ground)
             f"longest {longest.seconds:.1f} s ({longest.hit.kind}, {longest.task}: {longest.then}),"
             f" median {statistics.median(all_seconds):.1f} s of {len(all_seconds)}",
         )
+    if silences := [(_silence(story), story.task.name) for story in stories]:
+        seconds, name = max(silences)
+        row("silence", f"at most {seconds:.0f} s between two events of a task that ran ({name})")
     row("left over", f"{len(verdict.left_over)} {', '.join(verdict.left_over)}".rstrip())
     for words in verdict.broken:
         print(f"BROKEN {words}")
     print(
         "every promise was kept" if verdict.is_kept else f"{len(verdict.broken)} promises broken", flush=True
     )
+
+
+def _silence(story: Story) -> float:
+    """The longest time between two events while somebody had it: a container that runs is silent too."""
+    pairs = zip(story.events, story.events[1:], strict=False)
+    waits = (TaskState.PENDING, TaskState.SCHEDULED)
+    return max(((b.time - a.time) / 1000 for a, b in pairs if a.to_state not in waits), default=0.0)
 
 
 def _crashes(events: Sequence[Event]) -> int:
