@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 from engine.errors import RuntimeUnavailable
 from engine.model.records import LogFrame, LogPosition
@@ -43,12 +43,15 @@ class Follower:
         #: The last frame of standard error, where docker-init says why it could not run the command.
         self.last_error = b""
         self._cutter = Cutter(position)
-        #: The last request failed; touched by the thread, read by `finish`.
+        #: The last request failed.
         self._is_broken = False
         self._ended = threading.Event()
         self._stopped = threading.Event()
         self._exchange: Exchange | None = None
-        self._moved_at = time.monotonic()
+        #: That exchange goes on until the container's end; others end by themselves.
+        self._is_open_ended = False
+        #: When Docker said something last; None while the sink, not Docker, is waited for.
+        self._heard_at: float | None = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"log {container_id[:12]}", daemon=True)
 
     @property
@@ -61,28 +64,38 @@ class Follower:
         self._thread.start()
 
     def finish(self, idle_seconds: float, changed: threading.Event) -> None:
-        """The container ended: read what is left, until nothing came for `idle_seconds`, or `changed`.
+        """The container ended: read what is left, or until `changed`.
 
-        Raises RuntimeUnavailable when the daemon is silent before all was read.
+        A followed stream that gives nothing for `idle_seconds` is left: Docker may hold it open, and plain reads end
+        by themselves. Raises RuntimeUnavailable when the daemon is silent before all was read.
         """
-        self._moved_at = time.monotonic()
+        ended_at = time.monotonic()
         self._ended.set()
         while self._thread.is_alive():
             self._thread.join(0.05)
-            idle = time.monotonic() - self._moved_at
-            if self._is_broken and idle > self._client.timeout:
-                self.stop()
-                raise RuntimeUnavailable(f"Docker does not answer for the end of the log of {self._id[:12]}")
-            if changed.is_set() or (idle > idle_seconds and not self._is_broken):
+            if changed.is_set():
                 self.stop()
                 return
+            silent = self._silent_seconds(ended_at)
+            if silent > self._client.timeout:
+                self.stop()
+                raise RuntimeUnavailable(f"Docker does not answer for the end of the log of {self._id[:12]}")
+            if silent > idle_seconds and self._is_open_ended:
+                self._interrupt()
+
+    def _silent_seconds(self, since_then: float) -> float:
+        heard_at = self._heard_at
+        return 0.0 if heard_at is None else time.monotonic() - max(heard_at, since_then)
+
+    def _interrupt(self) -> None:
+        if (exchange := self._exchange) is not None:
+            exchange.interrupt()
 
     def stop(self) -> None:
         """Let go at once; what the sink has is its position."""
         self._stopped.set()
         self._ended.set()
-        if (exchange := self._exchange) is not None:
-            exchange.interrupt()
+        self._interrupt()
         # So that nothing is written after the caller went on; a sink that blocks is not waited for.
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
@@ -124,7 +137,7 @@ class Follower:
         # Frames come as Docker stored them: one that was given out before has nothing missing before it.
         if not trial.skipped and trial.seen >= lines:
             return False
-        if found:
+        if found and not self._stopped.is_set():
             self._give(found)
             self._cutter = trial
         return True
@@ -138,10 +151,12 @@ class Follower:
     def _last_frames(self, trial: Cutter, lines: int) -> list[LogFrame]:
         found: list[LogFrame] = []
         with open_log(self._client, self._id, trial.position, tail=lines) as exchange:
+            self._exchange = exchange
             if not exchange.head(self._client.timeout) or exchange.status != 200:
                 log.warning("no log of container %s: %s", self._id[:12], exchange.words())
                 return found
             for piece in exchange.pieces():
+                self._heard_at = time.monotonic()
                 found += trial.cut(piece)
         return found
 
@@ -150,22 +165,26 @@ class Follower:
         self._cutter.resume()
         try:
             with open_log(self._client, self._id, self._cutter.position, follow=follow) as exchange:
-                self._exchange = exchange
+                self._exchange, self._is_open_ended = exchange, follow
                 if self._stopped.is_set():
                     return True
                 if not exchange.head(self._client.timeout) or exchange.status != 200:
                     log.warning("no log of container %s: %s", self._id[:12], exchange.words())
                     return True
-                self._take(lambda: exchange.read(None))
+                self._take(iter(lambda: exchange.read(None), b"") if follow else exchange.pieces())
         except RuntimeUnavailable as exc:
             return self._broke(exc)
+        finally:
+            self._is_open_ended = False
         self._is_broken = False
         return True
 
-    def _take(self, read: Callable[[], bytes | None]) -> None:
-        while (piece := read()) and not self._stopped.is_set():
+    def _take(self, pieces: Iterable[bytes | None]) -> None:
+        for piece in pieces:
+            if not piece or self._stopped.is_set():
+                return
             frames = self._cutter.cut(piece)
-            self._moved_at = time.monotonic()
+            self._heard_at = time.monotonic()
             if frames:
                 self._give(frames)
 
@@ -175,8 +194,9 @@ class Follower:
                 self.last_error = frame.data
             elif self._tail_bytes:
                 self._tail.add(frame.data)
+        self._heard_at = None
         self._sink.write(frames)
-        self._moved_at = time.monotonic()
+        self._heard_at = time.monotonic()
 
 
 def open_log(

@@ -1,0 +1,131 @@
+"""The end of a log behind a daemon that is slow with it, or never ends its stream: nothing is given up early."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.runtime.base import Order
+from engine.runtime.docker import runtime as runtime_module
+from engine.runtime.docker.client import Client
+from engine.runtime.docker.runtime import DockerRuntime
+from tests.support.docker_daemon import KeepingSink, run
+
+Orders = Callable[..., Order]
+LINES = "".join(f"{n}\n" for n in range(1, 100_001))
+_HELD_AFTER = 20_000
+
+
+class SlowDocker:
+    """A socket before Docker's that treats the answers of some requests badly; all others pass."""
+
+    def __init__(self, path: Path, behind: str) -> None:
+        self.host, self._behind = f"unix://{path}", behind
+        #: A followed log stops after this many bytes, and stays open; a plain one comes this much later.
+        self.held_after: int | None = None
+        self.late_seconds = 0.0
+        self.held = self.late = 0
+        self.closed = threading.Event()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections, hold none."""
+        self.closed.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self._behind)
+        line = _Line(self)
+        threading.Thread(target=_pass_on, args=(client, server, line.asked), daemon=True).start()
+        _pass_on(server, client, line.answered)
+
+
+class _Line:
+    """One connection; several requests may come over it, one after another."""
+
+    def __init__(self, docker: SlowDocker) -> None:
+        self._docker, self._kind, self._passed = docker, "", 0
+
+    def asked(self, piece: bytes) -> None:
+        request = piece.split(b"\r\n", 1)[0]
+        if b"/logs?" in request:
+            self._kind, self._passed = "followed" if b"follow=1" in request else "plain", 0
+
+    def answered(self, piece: bytes) -> None:
+        docker = self._docker
+        if self._kind == "followed" and docker.held_after is not None:
+            self._passed += len(piece)
+            if self._passed > docker.held_after:
+                docker.held += 1
+                docker.closed.wait(60)
+        elif self._kind == "plain" and docker.late_seconds:
+            docker.late, self._kind = docker.late + 1, ""
+            time.sleep(docker.late_seconds)
+
+
+def _pass_on(source: socket.socket, to: socket.socket, look: Callable[[bytes], None]) -> None:
+    with contextlib.suppress(OSError):  # either side may go at any time
+        while piece := source.recv(1 << 16):
+            look(piece)
+            to.sendall(piece)
+    with contextlib.suppress(OSError):
+        to.shutdown(socket.SHUT_RDWR)
+
+
+def socket_of(docker: Client) -> str:
+    """The path of the socket of the daemon that all tests use."""
+    docker.api.ping()
+    if not docker.address.startswith("unix://"):
+        pytest.skip(f"the daemon is at {docker.address}, not at a socket")
+    return docker.address.removeprefix("unix://")
+
+
+@pytest.fixture
+def slow(folder: Path, docker: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDocker]:
+    """Before the daemon that all tests use; a stream is left after a moment."""
+    monkeypatch.setattr(runtime_module, "DRAIN_SECONDS", 0.3)
+    made = SlowDocker(folder / "s.sock", socket_of(docker))
+    yield made
+    made.close()
+
+
+def test_a_stream_that_never_ends_is_left_and_the_rest_read_plainly(
+    slow: SlowDocker, make_runtime: Callable[..., DockerRuntime], order: Orders
+) -> None:
+    slow.held_after = _HELD_AFTER
+    sink = KeepingSink()
+    outcome = run(make_runtime(docker_host=slow.host), order(run="seq 100000"), sink)
+    assert slow.held, "the stream was not held: nothing is proved"
+    assert sink.text(1).decode() == LINES
+    assert outcome.result == LINES[-65536:]
+
+
+def test_plain_reads_may_take_longer_than_a_silent_stream(
+    slow: SlowDocker, make_runtime: Callable[..., DockerRuntime], order: Orders
+) -> None:
+    slow.held_after, slow.late_seconds = _HELD_AFTER, 1.0
+    sink = KeepingSink()
+    outcome = run(make_runtime(docker_host=slow.host), order(run="seq 100000"), sink)
+    assert slow.late, "no plain read was late: nothing is proved"
+    assert sink.text(1).decode() == LINES
+    assert outcome.result == LINES[-65536:]
