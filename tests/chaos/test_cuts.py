@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.states import NodeState
+from engine.model.states import NodeState, TaskState
 from tests.support.counting import assert_whole, counting, repairs, seconds_from, under_way
 from tests.support.databases import running_postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
@@ -98,6 +98,36 @@ def test_a_worker_cut_from_its_broker_lapses_not_and_serves_again(
     assert_whole(fleet, task_id, 60, container)
     assert not repairs(fleet, task_id, "")
     assert [(n.name, n.state) for n in fleet.nodes()] == [(worker.name, NodeState.LIVE)]
+
+
+CHAIN = """
+name: chain
+image: busybox:1.36
+run: echo main
+pre:
+  - {name: before, image: "busybox:1.36", run: "for i in $(seq 1 10); do echo line $i; sleep 0.1; done"}
+post:
+  - {name: after, image: "busybox:1.36", run: "echo post"}
+retry: {limit: 0}
+"""
+
+
+@pytest.mark.long
+def test_a_chain_goes_on_to_its_end_although_its_broker_is_cut_off(on_file: Fleet, wire: Wire) -> None:
+    fleet, host = on_file, wire.host()
+    host.worker(fleet, "-c", "1")
+    (task_id,) = fleet.submit(CHAIN)
+    wait_until(lambda: "line 1\n" in fleet.log(task_id), 40)
+    host.cut(fleet.redis.port)
+    began = time.monotonic()
+    (task,) = fleet.ended([task_id], 90)
+    print(f"{time.monotonic() - began:.2f} s from the cut to the chain's end")
+    assert (task.state, task.attempt, task.crashes, task.origin) == (TaskState.COMPLETED, 1, 0, 1), task.error
+    assert fleet.log(task_id).endswith("line 10\nmain\npost\n")
+    (waiting,) = fleet.submit(counting(1))
+    host.heal()
+    _ended_soon(fleet, waiting)
+    wait_until(lambda: not fleet.left_over(), 20)
 
 
 @pytest.mark.long
