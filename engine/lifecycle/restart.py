@@ -1,4 +1,4 @@
-"""restart: the chain starts again elsewhere. give_back: it starts again since its volume is gone."""
+"""restart: the chain starts again elsewhere. give_back: its volume is gone, or its worker left before it began."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def restart(site: Site, token: Token, lapse_no: int) -> bool:
 
 
 def give_back(site: Site, token: Token, why: str) -> bool:
-    """Start the chain again with a new origin: what its ended links left is gone. No crash, no retry spent."""
+    """Start the chain again with a new origin: what its ended links left is gone, or nothing had begun.
+
+    No crash, no retry spent.
+    """
     with site.db.begin() as c:
         task = tasks.lock(c, token.task_id)
         if task is None or not tasks.give_back(c, token):

@@ -125,9 +125,10 @@ def _start(sender: Any, **_: Any) -> None:
     threads = NodeThreads(here)
     leaving = Leaving(here, threads)
     signals.worker_shutting_down.connect(leaving.on_signal, weak=False)
-    # Celery's own handlers of these two would wait for the threads, or end in a traceback.
+    # Celery's own handlers of these would wait for the threads, or end in a traceback.
     signal.signal(signal.SIGQUIT, leaving.on_quit)
     signal.signal(signal.SIGINT, leaving.on_interrupt)
+    signal.signal(signal.SIGHUP, leaving.on_hangup)
     here.flusher.start()
     here.sweeper.start()
     threads.start()

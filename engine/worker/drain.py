@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from typing import Any
+
+from celery.platforms import isatty
 
 from engine.errors import StoreUnavailable
 from engine.lifecycle import nodes as verbs
@@ -28,9 +31,16 @@ class Leaving:
         self._threads = threads
         self._hurry = threading.Event()
         self._asked = 0
+        #: As Celery decides it: without a terminal SIGHUP means to begin anew.
+        self._on_terminal = isatty(sys.stdout)
+        self._again = False
 
     def on_signal(self, **_: Any) -> None:
         """celery.signals.worker_shutting_down: in the signal handler, so it only starts a thread."""
+        self._again = False
+        self._ask()
+
+    def _ask(self) -> None:
         self._asked += 1
         if self._asked > 1:
             self._hurry.set()
@@ -48,6 +58,14 @@ class Leaving:
         if not self._asked:
             self.on_signal()
 
+    def on_hangup(self, *_: Any) -> None:
+        """SIGHUP: its terminal was closed, and it leaves; without one it begins anew, with the same words.
+
+        Celery's own would be dead at once, or take nothing until the last container has ended.
+        """
+        self._again = not self._on_terminal and not self._asked
+        self._ask()
+
     def _leave(self) -> None:
         here = self._here
         here.leaving.set()
@@ -64,8 +82,10 @@ class Leaving:
         here.hands.wait_empty(_LET_GO_SECONDS)
         self._threads.stop()
         self._quietly(lambda: verbs.leave(here.site, here.node_id))
-        # Celery ends by itself once its threads are free; else it would wait for them for ever.
-        threading.main_thread().join(_LAST_SECONDS)
+        # Celery ends by itself once its threads are free; else it would wait for them for ever. Not told, it goes on.
+        threading.main_thread().join(0 if self._again else _LAST_SECONDS)
+        if self._again:
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
         if threading.main_thread().is_alive():
             os._exit(0)
 

@@ -17,6 +17,7 @@ import pytest
 from engine.lifecycle import nodes as verbs
 from engine.model.states import LinkState, NodeState, TaskState
 from tests.support.fleet import ROOT, Fleet, Worker
+from tests.support.held import held, let_go
 from tests.support.registry import running_registry
 from tests.support.waiting import wait_until
 
@@ -159,3 +160,34 @@ def test_ctrl_c_leaves_in_order_and_a_second_one_at_once(sqlite_fleet: Fleet, ti
     task = fleet.task(task_id)
     assert (task.state, task.crashes, task.attempt) == (TaskState.RUNNING, 0, 1)
     assert [(thing.id, thing.state) for thing in fleet.left_over()] == [(before, "running")]
+
+
+@pytest.mark.long
+def test_a_terminal_that_is_closed_lets_its_worker_leave_in_order(sqlite_fleet: Fleet) -> None:
+    fleet = sqlite_fleet
+    with _on_a_terminal(fleet) as (worker, _):
+        (task_id,) = fleet.submit(held())
+        before = _begins(fleet, task_id)
+        # What the kernel does to the foreground of a terminal that is gone.
+        os.killpg(worker.process.pid, signal.SIGHUP)
+        assert worker.process.wait(30) == 0, worker.said()
+    assert [n.state for n in fleet.nodes()] == [NodeState.LEFT]
+    assert [(thing.id, thing.state) for thing in fleet.left_over()] == [(before, "running")]
+
+
+@pytest.mark.long
+def test_sighup_without_a_terminal_begins_anew_and_its_containers_go_on(sqlite_fleet: Fleet) -> None:
+    fleet = sqlite_fleet
+    worker = fleet.worker("-c", "2")
+    (former,) = fleet.nodes()
+    (task_id,) = fleet.submit(held())
+    before = _begins(fleet, task_id)
+    worker.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: [n for n in fleet.nodes() if n.state is NodeState.LIVE and n.id != former.id], 60)
+    assert worker.process.poll() is None, "the same process"
+    wait_until(lambda: fleet.task(task_id).delivery == 2, 30)
+    let_go(before)
+    (task,) = fleet.ended([task_id], 60)
+    assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 0), task.error
+    assert fleet.links(task_id)[0].container_id == before
+    assert {n.state for n in fleet.nodes() if n.id == former.id} == {NodeState.LEFT}
