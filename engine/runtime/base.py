@@ -132,7 +132,7 @@ class Control:
 class Detached(Exception):
     """`go` or `prepare` was told to let go; the container is as it was.
 
-    `prepare` raises it for a kill too, as nothing runs yet: `control.kill_for` then says why.
+    `prepare` raises it for a kill too, when no container of the link is there: `control.kill_for` says why.
     """
 
 

@@ -9,7 +9,7 @@ import json
 import re
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from docker.errors import APIError
@@ -98,6 +98,19 @@ def await_end(client: Client, container_id: str, control: Control, grace_seconds
             if state.has_ended:
                 return End(state.exit_code, killer.why, has_broken)
             time.sleep(TICK_SECONDS)
+
+
+def collect(client: Client, container_id: str, control: Control) -> End:
+    """The end of what had exited before we came.
+
+    It counts as it is, though its time may be over by now; unless it was killed, for that, by one of us who died
+    before he could say so. Raises Gone, RuntimeUnavailable.
+    """
+    end, why = await_end(client, container_id, Control(), 0.0), control.kill_for
+    if why is None:
+        return end
+    was_killed = end.code in _BY_SIGNAL or _sent_signal(client, _when_back(client, container_id))
+    return replace(end, killed_for=why) if was_killed else end
 
 
 def _waited(client: Client, container_id: str, killer: _Killer) -> int:

@@ -21,7 +21,7 @@ from engine.telemetry import crash
 
 log = logging.getLogger(__name__)
 
-#: A log that goes on without a byte for this long after the container's end is held open by nobody we wait for.
+#: A followed log that goes on without a byte for this long after the container's end is read plainly instead.
 DRAIN_SECONDS = 5.0
 #: How long a name may stay taken by what is being removed.
 _TAKEN_SECONDS = 10.0
@@ -61,29 +61,35 @@ class DockerRuntime:
                 self._shares_files = sharing.probe(self._client, self._settings.path, self._installation)
             return self._shares_files
 
-    # The doors are asked on each prepare: an order may come from a host with other settings.
+    # The doors are asked before each create: an order may come from a host with other settings.
     def prepare(self, order: Order, sink: LogSink, control: Control) -> Prepared:
         """See engine.runtime.base. Nothing older than a first delivery can exist: then create is tried at once."""
-        mounts = options.check_doors(order, self._doors, are_files_shared=self.shares_files())
         must_look = (order.attempt, order.delivery) != (1, 1)
         deadline = time.monotonic() + _TAKEN_SECONDS
         if order.pull == "always" and not (must_look and self._look(order)):
+            self._mounts(order)
             images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
         while True:
-            if control.changed.is_set():
+            if control.detached:
                 raise Detached
             seen = self._look(order) if must_look else None
             must_look = True
             prepared = self._meet(order, seen) if seen is not None else None
             if prepared is not None:
                 return prepared
+            # A kill is a reason to create nothing, but none to leave alone what is there.
+            if seen is None and control.changed.is_set():
+                raise Detached
             try:
-                return self._create(order, mounts, sink, control)
+                return self._create(order, self._mounts(order), sink, control)
             except container.NameTaken:
                 if time.monotonic() > deadline:
                     raise Unstartable(
                         f"the name {order.name} is taken by a container that is not ours"
                     ) from None
+
+    def _mounts(self, order: Order) -> list[dict[str, object]]:
+        return options.check_doors(order, self._doors, are_files_shared=self.shares_files())
 
     def _look(self, order: Order) -> Seen | None:
         return container.look(self._client, order, lambda name: files.remove(self._settings.path, name))
@@ -190,7 +196,10 @@ class DockerRuntime:
         follower.start()
         crash.point("go.followed")
         try:
-            end = ending.await_end(self._client, container_id, control, self._settings.kill_grace)
+            if prepared.found is Found.EXITED:
+                end, control = ending.collect(self._client, container_id, control), Control()
+            else:
+                end = ending.await_end(self._client, container_id, control, self._settings.kill_grace)
             follower.finish(DRAIN_SECONDS, _only_detach(control, end))
             verdict = ending.judge(self._client, order, container_id, end, follower.last_error)
         finally:

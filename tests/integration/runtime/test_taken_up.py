@@ -1,0 +1,98 @@
+"""What another began is taken up late, or by a worker with other settings: what runs, and what has ended, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.errors import Unstartable
+from engine.jobspec.task import Doors, Mount
+from engine.runtime.base import Cause, Control, Detached, Found, Order
+from engine.runtime.docker.client import Client
+from engine.runtime.docker.runtime import DockerRuntime
+from tests.support.docker_daemon import KeepingSink, Running, begin
+from tests.support.waiting import wait_until
+
+Orders = Callable[..., Order]
+
+
+def _left_alone(running: Running) -> None:
+    """Its worker is gone."""
+    running.control.detach()
+    running.thread.join(10)
+    assert not running.thread.is_alive()
+
+
+def _too_late() -> Control:
+    control = Control()
+    control.kill(Cause.TIMEOUT)
+    return control
+
+
+def test_what_still_runs_is_found_and_killed_with_its_log_to_the_end(
+    runtime: DockerRuntime, order: Orders
+) -> None:
+    wanted = order(run="trap 'echo last words; exit 3' TERM; echo up; sleep 300 & wait")
+    running = begin(runtime, wanted)
+    wait_until(lambda: running.sink.text(1) == b"up\n", 20)
+    _left_alone(running)
+    late, sink = _too_late(), KeepingSink()
+    found = runtime.prepare(replace(wanted, delivery=2), sink, late)
+    assert (found.found, found.container_id) == (Found.RUNNING, running.prepared.container_id)
+    outcome = runtime.go(found, sink, late)
+    assert outcome.cause is Cause.TIMEOUT and outcome.exit_code
+    assert sink.text(1).startswith(b"up\n")
+
+
+def test_what_has_ended_by_itself_meanwhile_has_ended_so(runtime: DockerRuntime, order: Orders) -> None:
+    wanted = order(run="echo up; sleep 1; echo done; echo -n kept > $FERRYMAN_OUTPUT")
+    running = begin(runtime, wanted)
+    wait_until(lambda: running.sink.text(1) == b"up\n", 20)
+    _left_alone(running)
+    wait_until(lambda: [thing.state for thing in runtime.list()] == ["exited"], 20)
+    late, sink = _too_late(), KeepingSink()
+    found = runtime.prepare(replace(wanted, delivery=2), sink, late)
+    assert found.found is Found.EXITED
+    outcome = runtime.go(found, sink, late)
+    assert (outcome.ok, outcome.result, sink.text(1)) == (True, "kept", b"up\ndone\n")
+
+
+@pytest.mark.parametrize("said", ["", "trap 'exit 0' TERM; "], ids=["dies of it", "says 0"])
+def test_what_was_killed_for_its_time_by_one_who_died_has_not_ended_well(
+    runtime: DockerRuntime, order: Orders, docker: Client, said: str
+) -> None:
+    wanted = order(run=f"{said}echo up; sleep 300 & wait")
+    running = begin(runtime, wanted)
+    wait_until(lambda: running.sink.text(1) == b"up\n", 20)
+    _left_alone(running)
+    docker.api.kill(running.prepared.container_id, "SIGTERM")
+    wait_until(lambda: [thing.state for thing in runtime.list()] == ["exited"], 20)
+    late, sink = _too_late(), KeepingSink()
+    outcome = runtime.go(runtime.prepare(replace(wanted, delivery=2), sink, late), sink, late)
+    assert (outcome.ok, outcome.cause) == (False, Cause.TIMEOUT)
+
+
+def test_where_nothing_is_there_nothing_is_made_for_a_kill(runtime: DockerRuntime, order: Orders) -> None:
+    with pytest.raises(Detached):
+        runtime.prepare(order(run="true", delivery=2), KeepingSink(), _too_late())
+    assert not runtime.list()
+
+
+def test_a_worker_that_may_not_mount_it_goes_on_with_what_another_worker_began(
+    make_runtime: Callable[..., DockerRuntime], order: Orders, tmp_path: Path
+) -> None:
+    open_door = make_runtime(Doors(bind_sources=((str(tmp_path), False),)))
+    mount = Mount("bind", "/mnt/it", str(tmp_path), {"mode": "ro"})
+    wanted = order(run="echo up; sleep 1; echo done", mounts=(mount,))
+    running = begin(open_door, wanted)
+    wait_until(lambda: running.sink.text(1) == b"up\n", 20)
+    _left_alone(running)
+    closed_door, sink = make_runtime(), KeepingSink()
+    found = closed_door.prepare(replace(wanted, delivery=2), sink, Control())
+    assert closed_door.go(found, sink, Control()).ok
+    assert sink.text(1) == b"up\ndone\n"
+    with pytest.raises(Unstartable, match=r"may not be mounted|bind"):
+        closed_door.prepare(order(run="true", delivery=2, mounts=(mount,)), sink, Control())
