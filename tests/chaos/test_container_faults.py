@@ -1,19 +1,22 @@
-"""Containers and volumes that others kill or remove."""
+"""Containers, volumes and images that others kill or remove, and a task that kills its workers."""
 
 from __future__ import annotations
 
 import subprocess
+import uuid
 
 import pytest
 
 from engine.model.states import LinkState, TaskState
-from tests.support.faults import completed_once
+from tests.support.databases import free_port
+from tests.support.faults import completed_once, story
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 
 SLOW = "name: slow\nimage: busybox:1.36\nrun: 'sleep 4; echo -n done > $FERRYMAN_OUTPUT'\n"
+QUICK = "name: quick\nimage: busybox:1.36\ncmd: ['true']\n"
 TWO_LINKS = """
 name: two links
 image: busybox:1.36
@@ -70,3 +73,38 @@ def test_a_volume_removed_between_two_links_starts_the_chain_again(sqlite_fleet:
     fleet.worker("-c", "1")
     completed_once(fleet, [task_id], 60, "kept")
     assert [link.name for link in fleet.links(task_id) if link.state is LinkState.ENDED].count("write") == 2
+
+
+@pytest.mark.long
+def test_an_image_removed_in_mid_run_is_missed_by_nobody_and_then_said(sqlite_fleet: Fleet) -> None:
+    fleet = sqlite_fleet
+    image = f"127.0.0.1:{free_port()}/{uuid.uuid4().hex[:12]}:1"  # a registry that nobody is
+    _docker("tag", "busybox:1.36", image)
+    fleet.worker("-c", "1")
+    (running,) = fleet.submit(SLOW.replace("busybox:1.36", image))
+    _running_container(fleet, running)
+    _docker("rmi", "-f", image)
+    completed_once(fleet, [running], 40, "done")
+    # What starts now must fetch it, and nobody has it: an end in words, not a wait.
+    (later,) = fleet.submit(SLOW.replace("busybox:1.36", image))
+    (task,) = fleet.ended([later], 60)
+    assert (task.state, task.attempt) == (TaskState.FAILED, 1)
+    assert image in (task.error or ""), task.error
+
+
+@pytest.mark.long
+def test_a_task_that_kills_each_of_its_workers_fails_and_others_go_on(sqlite_fleet: Fleet) -> None:
+    fleet = sqlite_fleet
+    (poison,) = fleet.submit(QUICK)
+    for _ in range(2):
+        # At this point each one dies, also one that took over what another had started.
+        doomed = fleet.worker(
+            "-c", "1", wait=False, FERRYMAN_CRASH_POINT="go.ended", FERRYMAN_MAX_CRASHES="2"
+        )
+        assert doomed.process.wait(60) == -9, doomed.said()
+    fleet.worker("-c", "1", FERRYMAN_MAX_CRASHES="2")
+    others = fleet.submit(QUICK, 3)
+    (task,) = fleet.ended([poison], 60)
+    assert (task.state, task.attempt) == (TaskState.FAILED, 1), story(fleet, poison)
+    assert "2" in (task.error or "") and "worker" in (task.error or ""), task.error
+    completed_once(fleet, others, 60)

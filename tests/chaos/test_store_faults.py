@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from engine.errors import StoreUnavailable
 from engine.model.states import NodeState
 from engine.settings import Settings
+from engine.store.database import Database
 from engine.store.tables import tasks
 from tests.support.api_server import running_api
 from tests.support.databases import Postgres
@@ -28,6 +29,7 @@ from tests.support.faults import (
     busy,
     completed_once,
     frozen,
+    frozen_later,
     grow,
     lasting,
     repeating,
@@ -152,6 +154,24 @@ def test_work_survives_a_postgresql_that_hangs(
     assert [node.state for node in on_postgres.nodes()] == [NodeState.LIVE]
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("at", ["statement", "commit"])
+def test_an_answer_that_never_comes_is_waited_for_only_so_long(postgres_server: Postgres, at: str) -> None:
+    db = Database(Settings(database_url=postgres_server.new(), store_timeout=1.0))
+    statement = sa.select(sa.func.count()).select_from(tasks)
+    with frozen_later(postgres_server) as freeze:
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable, match=r"no answer for 3 s: the server hangs"), db.begin() as c:
+            c.execute(statement)
+            freeze()
+            if at == "statement":
+                c.execute(statement)
+        print(f"given up after {time.monotonic() - began:.1f} s")
+    with db.read() as c:
+        assert c.scalar(statement) == 0, "and then all goes on"
+    db.close()
+
+
 def test_an_api_over_a_postgresql_that_hangs_says_503_in_its_time(
     postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer
 ) -> None:
@@ -230,7 +250,14 @@ def test_work_survives_a_sqlite_that_another_locks(sqlite_fleet: Fleet) -> None:
 
 # A disk without room
 
-LOUD = "name: loud\nimage: busybox:1.36\nrun: 'seq 1 1000000; echo -n done > $FERRYMAN_OUTPUT'\n"
+LINES = 50_000
+LOUD = f"""
+name: loud
+image: busybox:1.36
+run: |
+  awk 'BEGIN {{ for (i = 1; i <= {LINES}; i++) printf "%0120d\\n", i }}'
+  echo -n done > $FERRYMAN_OUTPUT
+"""
 
 
 @pytest.mark.long
@@ -257,4 +284,5 @@ def test_a_disk_that_is_full_of_logs_costs_the_wait_until_there_is_room(
         grow(data, 64)
         ids += [answer.task_id for answer in answers if answer.task_id]
         completed_once(fleet, ids, 120, "done")
-        assert fleet.log(ids[0]) == "".join(f"{n}\n" for n in range(1, 1_000_001)), "whole, without a gap"
+        whole = "".join(f"{n:0120}\n" for n in range(1, LINES + 1))
+        assert fleet.log(ids[0]) == whole, "without a gap and without a cut"

@@ -98,14 +98,29 @@ def messages(fleet: Fleet, queue: str) -> int:
 @contextmanager
 def frozen(server: Postgres) -> Iterator[None]:
     """Stop every process of a PostgreSQL by SIGSTOP: connections stay, nothing answers."""
-    postmaster = int((server.directory / "data/postmaster.pid").read_text().split()[0])
-    os.kill(postmaster, signal.SIGSTOP)
-    # It makes no more of them now.
-    stopped = [postmaster, *_children(postmaster)]
-    for pid in stopped[1:]:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with frozen_later(server) as freeze:
+        freeze()
         yield
+
+
+@contextmanager
+def frozen_later(server: Postgres) -> Iterator[Callable[[], None]]:
+    """The same from the moment on when what is given is called."""
+    postmaster = int((server.directory / "data/postmaster.pid").read_text().split()[0])
+    stopped: list[int] = []
+
+    def stop(pid: int) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        stopped.append(pid)
+
+    def freeze() -> None:
+        stop(postmaster)
+        # It makes no more of them now.
+        for pid in _children(postmaster):
+            stop(pid)
+
+    try:
+        yield freeze
     finally:
         for pid in reversed(stopped):
             os.kill(pid, signal.SIGCONT)
@@ -134,7 +149,8 @@ def grow(directory: Path, megabytes: int) -> None:
 
 
 def _run(*words: str) -> None:
-    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
 
 
 class Cut:
