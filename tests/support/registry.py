@@ -32,15 +32,18 @@ def _layer(text: bytes) -> bytes:
 class Registry:
     """Speaks as much of the registry's HTTP as a pull needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, tree: bytes | None = None) -> None:
+        """`tree`: the image's files as a tar, in place of one that cannot run."""
         #: What manifests are answered with: 200, or an error.
         self.status = 200
         #: Layers are held back until this is set.
         self.gate = threading.Event()
         self.gate.set()
         self.manifests = 0
-        plain = _layer(b"a pulled file\n" * 1000)
-        layer = gzip.compress(plain)
+        #: Layers that were asked for.
+        self.layers = 0
+        plain = tree or _layer(b"a pulled file\n" * 1000)
+        layer = gzip.compress(plain, compresslevel=1)
         config = json.dumps(
             {
                 "architecture": "amd64",
@@ -76,6 +79,7 @@ class Registry:
             return (200, headers, self.manifest) if self.status == 200 else self._refusal()
         digest = path.rpartition("/")[2]
         if digest == self.layer:
+            self.layers += 1
             self.gate.wait(30)
         return (
             (200, {"Docker-Content-Digest": digest}, self.blobs[digest])
@@ -95,9 +99,9 @@ def _about(kind: str, data: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def running_registry() -> Iterator[Registry]:
+def running_registry(tree: bytes | None = None) -> Iterator[Registry]:
     """A registry on a free port, until the end of the block."""
-    registry = Registry()
+    registry = Registry(tree)
 
     class Answering(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
