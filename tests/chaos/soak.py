@@ -49,19 +49,22 @@ def _asked() -> argparse.Namespace:
         "--settle", type=float, default=240.0, help="seconds in which all must end afterwards (240)"
     )
     parser.add_argument("--open", type=int, default=14, help="tasks that are open at once at most (14)")
+    parser.add_argument("--every", type=float, default=4.0, help="seconds between two faults, on average (4)")
     asked = parser.parse_args()
     if not 0 < asked.minutes <= 24 * 60:
         parser.error("--minutes: more than 0, at most a day")
+    if asked.every <= 0 or asked.open < 1:
+        parser.error("--every: more than 0; --open: at least 1")
     return asked
 
 
 class Soak:
     """One run: faults and submissions, then peace, then questions."""
 
-    def __init__(self, ground: Ground, seed: int, most_open: int) -> None:
+    def __init__(self, ground: Ground, seed: int, asked: argparse.Namespace) -> None:
         self.ground = ground
-        self.submitter = Submitter(ground, seed, most_open)
-        self.faults = Faults(ground, seed)
+        self.submitter = Submitter(ground, seed, asked.open)
+        self.faults = Faults(ground, seed, asked.every)
         self.wrong: list[str] = []
         self._began = self._looked = self._told = time.monotonic()
 
@@ -139,7 +142,7 @@ def main() -> int:
 def _soak(home: Path, seed: int, asked: argparse.Namespace) -> bool:
     """Lay out, disturb, settle, ask, tell; True when every promise was kept."""
     with laid_out(home, asked.database) as ground:
-        soak = Soak(ground, seed, asked.open)
+        soak = Soak(ground, seed, asked)
         verdict.row("settings", _settings(ground))
         soak.disturb(asked.minutes * 60)
         soak.settle(asked.settle)

@@ -39,6 +39,8 @@ class Faults:
 
     ground: Ground
     seed: int
+    #: From one fault to the next, on average.
+    every_seconds: float
     done: Counter[str] = field(default_factory=Counter)
     hits: list[Hit] = field(default_factory=list)
     _due: list[tuple[float, int, Undo]] = field(default_factory=list)
@@ -51,7 +53,7 @@ class Faults:
         number = next(self._numbers)
         chance = Random(f"{self.seed}-fault-{number}")
         kind = chance.choices(list(KINDS), [weight for weight, _ in KINDS.values()])[0]
-        pause = chance.uniform(0.5, 5.0)
+        pause = self.every_seconds * chance.uniform(0.2, 1.8)
         begun = KINDS[kind][1](self, chance)
         if begun is None:
             return _NOTHING_TO_BREAK_SECONDS
