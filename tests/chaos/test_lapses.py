@@ -16,7 +16,7 @@ from engine.model.states import NodeState, TaskState
 from tests.support.counting import assert_whole, counting, repairs, seconds_from, under_way
 from tests.support.databases import running_postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.fleet import Fleet, a_fleet
+from tests.support.fleet import DEFAULTS, Fleet, a_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -58,6 +58,29 @@ def test_a_worker_that_slept_through_its_lease_is_fenced_and_serves_again(
 
 def _live(fleet: Fleet, name: str) -> set[str]:
     return {node.id for node in fleet.nodes() if node.name == name and node.state is NodeState.LIVE}
+
+
+@pytest.mark.long
+def test_with_the_default_lease_the_killed_are_adopted_and_the_living_are_not(
+    sqlite_url: str, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    require_docker(BUSYBOX)
+    with a_fleet(tmp_path, sqlite_url, redis_server, **DEFAULTS) as fleet:
+        doomed = fleet.worker("-c", "1")
+        other = fleet.worker("-Q", "other", "-c", "1")
+        (task_id,) = fleet.submit(counting(150))
+        container = under_way(fleet, task_id)
+        os.killpg(doomed.process.pid, signal.SIGSTOP)
+        time.sleep(2)  # less than half of the lease
+        os.killpg(doomed.process.pid, signal.SIGCONT)
+        assert not repairs(fleet, task_id, ""), "a pause within the lease is none"
+        killed = time.time()
+        doomed.kill()
+        (adopted,) = wait_until(lambda: repairs(fleet, task_id), 40)
+        assert seconds_from(killed, adopted) < 8 + LONGEST_SECONDS
+        assert {n.id: n.name for n in fleet.nodes()}[adopted.node or ""] == other.name
+        fleet.ended([task_id], 60)
+        assert_whole(fleet, task_id, 150, container)
 
 
 @pytest.mark.long

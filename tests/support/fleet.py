@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 #: Short leases and graces, so that a test takes seconds; the long ring repeats with the defaults.
 QUICK = {"lease_seconds": 1.0, "grace_min": 3.0, "restart_grace": 3.0, "resend_seconds": 1.0}
+#: The same as they are where nobody sets them.
+DEFAULTS: dict[str, float] = {name: Settings.__dataclass_fields__[name].default for name in QUICK}
 
 
 @dataclass
