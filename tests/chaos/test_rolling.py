@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -59,7 +59,7 @@ def calm_fleet(request: pytest.FixtureRequest, tmp_path: Path, redis_server: Red
         yield made
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("restarts", "calm_fleet"), CASES, indirect=["calm_fleet"])
 def test_rolling_restarts_lose_nothing_repeat_nothing_and_one_task_outlives_them_all(
     calm_fleet: Fleet, restarts: int
@@ -78,7 +78,7 @@ def test_rolling_restarts_lose_nothing_repeat_nothing_and_one_task_outlives_them
             ids += fleet.submit(PLAIN)
             assert leaving.process.wait(60) == 0, leaving.said()
             workers.append(fleet.worker("-c", "3"))
-        fleet.ended(ids, 120)
+        _end(fleet, ids, 240)
         assert fleet.task(longest).state is TaskState.RUNNING, "it outlived them all"
         let_go(container)
         fleet.ended([longest], 60)
@@ -104,9 +104,24 @@ def _has_begun(fleet: Fleet, task_id: str) -> bool:
     return any(link.state is not LinkState.WAITING for link in fleet.links(task_id))
 
 
+def _end(fleet: Fleet, ids: Sequence[str], seconds: float) -> None:
+    try:
+        fleet.ended(ids, seconds)
+    except AssertionError:
+        nodes = "\n".join(f"{n.id} {n.state} lapse {n.lapse_no} looked {n.looked}" for n in fleet.nodes())
+        left = [_story(fleet, id) for id in ids if not fleet.task(id).state.ended]
+        raise AssertionError("\n".join([f"{len(left)} did not end", *left, nodes])) from None
+
+
+def _story(fleet: Fleet, task_id: str) -> str:
+    lines = (
+        f"{e.time} {e.kind} {e.from_state}->{e.to_state} {e.node} {e.reason}" for e in fleet.events(task_id)
+    )
+    return "\n".join([f"{fleet.task(task_id).name} {task_id}", *lines])
+
+
 def _ran_once(fleet: Fleet, task_id: str, seen: Witness) -> None:
-    task = fleet.task(task_id)
-    said = "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task_id))
+    task, said = fleet.task(task_id), _story(fleet, task_id)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 0), f"{task.error}\n{said}"
     assert task.name == "longest" or task.result == "kept", said
     links = fleet.links(task_id)
