@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from engine.model.states import NodeState, TaskState
 from tests.support.counting import assert_whole, counting, repairs, seconds_from, under_way
 from tests.support.databases import running_postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.fleet import Fleet, Worker, a_fleet
+from tests.support.fleet import ROOT, Fleet, Worker, a_fleet
 from tests.support.namespaces import Host, Wire, a_wire
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -208,3 +210,56 @@ def _reaches(host: Host, redis: RedisServer) -> bool:
         [*host.within, "timeout", "1", "bash", "-c", ask], timeout=20, check=False, capture_output=True
     )
     return done.returncode == 0
+
+
+ASK_DATABASE = """
+from engine.errors import StoreUnavailable as Away
+from engine.store.database import Database
+db = Database(settings)
+def ask():
+    with db.begin() as c:
+        yield c.exec_driver_sql("SELECT 1")
+        c.exec_driver_sql("SELECT 1")
+"""
+ASK_BROKER = """
+from redis import RedisError as Away
+from engine.dispatch.app import build_app
+client = build_app(settings).connection().default_channel.client
+def ask():
+    yield client.ping()
+    client.ping()
+"""
+ASK = """
+import sys, time
+steps = ask()
+next(steps)
+print("asked", flush=True)
+sys.stdin.readline()
+began = time.monotonic()
+try:
+    next(steps)
+except Away as exc:
+    print(round(time.monotonic() - began, 1), exc)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("what", [ASK_DATABASE, ASK_BROKER], ids=["database", "broker"])
+def test_what_is_asked_over_a_cut_ends_in_seconds(on_servers: Fleet, wire: Wire, what: str) -> None:
+    fleet, host = on_servers, wire.host()
+    script = f"from engine.settings import Settings\nsettings = Settings.from_env()\n{what}{ASK}"
+    with subprocess.Popen(
+        [*host.within, sys.executable, "-c", script],
+        env={**os.environ, **fleet.settings.environment()},
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as asking:
+        assert asking.stdout is not None
+        assert asking.stdout.readline() == "asked\n"
+        host.cut()
+        said, _ = asking.communicate("\n", timeout=120)
+    print(said)
+    # The bound is 10 s; a server that is there but frozen has 32 s.
+    assert float(said.split()[0]) < 25
