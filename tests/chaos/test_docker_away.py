@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from engine.model.states import LinkState, NodeState, TaskState
-from tests.support.docker_daemon import BUSYBOX, Daemon, require_docker
+from engine.runtime.docker import labels
+from engine.runtime.docker.client import Client
+from tests.support.counting import UNTIL_TOLD, assert_whole, counting, repairs, tell_to_end, under_way
+from tests.support.docker_daemon import BUSYBOX, Daemon, provide, require_docker
 from tests.support.fleet import Fleet, a_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
 def away(
-    sqlite_url: str, tmp_path: Path, folder: Path, redis_server: RedisServer
+    request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, redis_server: RedisServer
 ) -> Iterator[tuple[Fleet, Daemon]]:
-    """A fleet over a daemon of its own, which leaves its containers running when it ends."""
+    """A fleet over a daemon of its own, which leaves its containers running when it ends, unless told not to."""
     require_docker(BUSYBOX)
-    with Daemon(folder, live_restore=True) as daemon:
-        saved = subprocess.run(["docker", "save", BUSYBOX], capture_output=True, check=True, timeout=60)
-        subprocess.run(
-            ["docker", "-H", daemon.host, "load"],
-            input=saved.stdout,
-            check=True,
-            timeout=60,
-            capture_output=True,
-        )
+    with Daemon(tmp_path, live_restore=getattr(request, "param", True)) as daemon:
+        provide((BUSYBOX,), daemon.host)
         with a_fleet(
             tmp_path, sqlite_url, redis_server, docker_host=daemon.host, docker_timeout=2.0
         ) as fleet:
@@ -57,3 +52,87 @@ def test_work_waits_for_a_daemon_that_went_away_and_then_goes_on(away: tuple[Fle
     assert fleet.links(running)[0].container_id == before, "the same container went on"
     assert fleet.log(running) == "done\n"
     assert [(n.state, n.docker_ok) for n in fleet.nodes()] == [(NodeState.LIVE, True)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_worker_killed", [False, True], ids=["worker lives", "worker killed"])
+def test_kill_9_of_a_daemon_with_live_restore_costs_nothing(
+    away: tuple[Fleet, Daemon], is_worker_killed: bool
+) -> None:
+    fleet, daemon = away
+    worker = fleet.worker("-c", "1")
+    (task_id,) = fleet.submit(counting(150))
+    container = under_way(fleet, task_id)
+    daemon.kill()
+    if is_worker_killed:
+        worker.kill()
+    daemon.start()
+    if is_worker_killed:
+        fleet.worker("-c", "1")
+    fleet.ended([task_id], 60)
+    assert_whole(fleet, task_id, 150, container)
+    assert fleet.task(task_id).crashes == is_worker_killed
+    wait_until(lambda: not fleet.left_over(), 40)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("away", [False], indirect=True, ids=["no live-restore"])
+@pytest.mark.parametrize("is_worker_killed", [False, True], ids=["worker lives", "worker killed"])
+def test_kill_9_of_a_daemon_without_live_restore_runs_its_containers_again(
+    away: tuple[Fleet, Daemon], is_worker_killed: bool
+) -> None:
+    fleet, daemon = away
+    worker = fleet.worker("-c", "1")
+    (task_id,) = fleet.submit(counting(100))
+    before = under_way(fleet, task_id)
+    daemon.kill()
+    if is_worker_killed:
+        worker.kill()
+    daemon.start()
+    if is_worker_killed:
+        fleet.worker("-c", "1")
+    (task,) = fleet.ended([task_id], 90)
+    said = "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task_id))
+    assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, int(is_worker_killed)), said
+    assert fleet.links(task_id)[-1].container_id != before, said
+    assert fleet.log(task_id).endswith("".join(f"line {i}\n" for i in range(1, 101))), (
+        "once whole, at the end"
+    )
+    wait_until(lambda: not fleet.left_over(), 40)
+
+
+def _running_again(fleet: Fleet, task_id: str) -> str:
+    """The id of the container that its second run has."""
+    wait_until(lambda: fleet.task(task_id).origin == 2, 40)
+    (id,) = wait_until(
+        lambda: [one.container_id for one in fleet.links(task_id) if one.origin == 2 and one.container_id], 40
+    )
+    return id or ""
+
+
+@pytest.mark.long
+def test_of_two_daemons_one_killed_for_good_leaves_its_work_to_the_other(away: tuple[Fleet, Daemon]) -> None:
+    """Here `away` is the one that is killed, with its worker; the default daemon serves on."""
+    fleet, daemon = away
+    doomed = fleet.worker("-c", "1")
+    (task_id,) = fleet.submit(UNTIL_TOLD)
+    old = under_way(fleet, task_id)
+    near = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST="")
+    daemon.kill()
+    # Its worker lives and knows: what it has waits for its daemon, what is new goes to the other.
+    wait_until(lambda: [n.docker_ok for n in fleet.nodes() if n.name == doomed.name] == [False], 30)
+    (other,) = fleet.submit(counting(1))
+    (served,) = fleet.ended([other], 40)
+    assert served.node in {n.id for n in fleet.nodes() if n.name == near.name}
+    assert fleet.task(task_id).state is TaskState.RUNNING and not repairs(fleet, task_id, "")
+    doomed.kill()
+    (again,) = wait_until(lambda: repairs(fleet, task_id, "starts again"), 40)
+    daemon.start()
+    assert [c["Id"] for c in Client(daemon.host).api.containers(all=True)] == [old], "it ran on, unattended"
+    fleet.worker("-Q", "far", "-c", "1")
+    wait_until(lambda: not Client(daemon.host).api.containers(all=True), 40)
+    tell_to_end(_running_again(fleet, task_id))
+    (task,) = fleet.ended([task_id], 90)
+    assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 1), task.error
+    assert again.attempt == 1 and not repairs(fleet, task_id, "adopted")
+    wait_until(lambda: not labels.everything(Client(), fleet.site.installation), 40)

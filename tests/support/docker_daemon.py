@@ -134,8 +134,10 @@ class Daemon:
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it by kill -9."""
+        """End it by kill -9; its containerd dies with it, the shims of its containers do not."""
         self._end(signal.SIGKILL)
+        # Where nobody reaps orphans, the dead containerd counts as running, and the next dockerd waits for it in vain.
+        (self._folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
 
     def _end(self, number: signal.Signals) -> None:
         assert self._process is not None
