@@ -46,7 +46,7 @@ class Carrier:
 
     def runs(self, token: Token, index: int, me: str) -> Steps:
         yield
-        found = self.claims(token, me) if index == 0 else begin_link(self.site, token, index, me)
+        found = self.claims(token, me) if index == 0 else self.begins(token, index, me)
         if found is not None:
             self.tell(f"{me} begins link {index}", found.token)
             yield from self.carries(found, me)
@@ -57,6 +57,12 @@ class Carrier:
         if found is not None:
             self.checker.wrote("claim", token, before)
             self.checker.took("claim", self.rows.node(me))
+        return found
+
+    def begins(self, token: Token, index: int, me: str) -> Assignment | None:
+        found = begin_link(self.site, token, index, me)
+        if found is not None:
+            self.checker.wrote("begin_link", token, self.rows.task(token.task_id))
         return found
 
     def adopts(self, token: Token, me: str) -> Steps:

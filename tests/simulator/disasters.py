@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import itertools
 import random
+import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
 import engine.lifecycle.submit as submit_module
 from engine.jobspec.task import Retry
 from engine.lifecycle import nodes as node_verbs
 from engine.lifecycle.cancel import AlreadyEnded, cancel
+from engine.model.records import Token
 from engine.settings import Settings
 from engine.store import nodes
 from tests.simulator.around import Around
-from tests.simulator.carrier import Steps
 from tests.simulator.checker import Broken, Checker
 from tests.simulator.daemon import Broker, Daemon
 from tests.simulator.database import CountingDatabase
@@ -120,6 +123,8 @@ class Run:
                 next(thread)
             except StopIteration:
                 worker.threads.remove(thread)
+            except (sqlite3.IntegrityError, sa.exc.IntegrityError) as exc:
+                raise Broken("I2", f"rows that the schema refuses: {exc}", self.story) from exc
             if worker.gone:
                 self.workers[n] = self.worker(worker.daemon)
         for daemon in self.daemons:
@@ -160,7 +165,7 @@ class Run:
         """One of its threads stands still, while the others, and the node's lapse, go on."""
         if worker.threads:
             n, turns = self.chance.randrange(len(worker.threads)), self.chance.randint(5, 40)
-            worker.threads[n] = _after(turns, worker.threads[n])
+            worker.threads[n] = _Frozen(turns, worker.threads[n])
             self.story.tell("fault", f"thread {n} of {worker.name} is frozen for {turns} turns")
             if self.chance.random() < 0.7:
                 self.lapse(worker, 0)
@@ -240,13 +245,23 @@ class Run:
         return True
 
 
-def _after(turns: int, thread: Steps) -> Steps:
-    for _ in range(turns):
-        yield
-    yield from thread
+class _Frozen:
+    """A thread that stands still for some of its turns."""
+
+    def __init__(self, turns: int, thread: Iterator[None]) -> None:
+        self._turns, self._thread = turns, thread
+
+    def __iter__(self) -> Iterator[None]:
+        return self
+
+    def __next__(self) -> None:
+        if self._turns > 0:
+            self._turns -= 1
+        else:
+            next(self._thread)
 
 
-def _later(queue: list, message: object, steps: int):  # type: ignore[no-untyped-def,type-arg]
+def _later(queue: list[tuple[Token, int]], message: tuple[Token, int], steps: int) -> Iterator[None]:
     for _ in range(steps):
         yield
     queue.append(message)

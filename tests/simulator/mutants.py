@@ -90,3 +90,47 @@ MUTANTS: dict[str, Mutant] = {
     "no-lapse": workers.no_lapse,
     "mark-first": workers.mark_first,
 }
+
+#: Nothing that a promise is about can differ: another guard decides the same. Why, in words.
+SILENT = {
+    "takeover-lapsed": "LAPSED and LEFT are final and a new owner has a new token: the token says it already",
+    "restart-token": "the lapse number is one node's: while that node is the row's, no token was changed",
+    "restart-lapse": "the token says it already, as for takeover-lapsed",
+    "confirm-order": "begin_link and resume ask the order before, and one thread has the token",
+    "confirm-again": "one thread has the token (Hands, begin_link), so nobody confirms twice",
+    "begin-link-state": "Hands refuses a token in hand, confirm what was confirmed under it",
+    "finish-link-state": "the thread that ended a link is over, and nobody else has its token",
+    "finish-container": "one thread has the token, and it confirmed the container that it ends",
+}
+#: No seed of those that were tried broke a promise, and no argument says that none could. Their guards stay.
+UNSEEN = (
+    "resend-token",
+    "confirm-owner",
+    "confirm-ignored",
+    "finish-state",
+    "give-back-token",
+    "live-state",
+    "takeover-delivery",
+    "takeover-token",
+    "self-takeover-token",
+    "restart-looked",
+    "restart-joining",
+    "restart-deaf",
+    "name-origin",
+    "find-no-created",
+    "find-no-exited",
+    "find-no-volume",
+    "join-no-stale",
+    "join-no-adopt",
+    "join-blind",
+    "looked-first",
+    "looked-late",
+    "ok-at-once",
+    "same-node-id",
+    "start-created",
+    "unmake-nothing",
+    "clear-nothing",
+    "sweep-rows-first",
+    "remove-when-refused",
+    "mark-first",
+)

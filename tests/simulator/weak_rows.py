@@ -72,7 +72,7 @@ def mark_token(patch: Patch) -> type[Worker]:
 def resend_state(patch: Patch) -> type[Worker]:
     """What was claimed since is PENDING again."""
 
-    def resend(c: sa.Connection, token: Token) -> bool:
+    def resend(c: sa.Connection, token: Token, now: int) -> bool:
         anew = tables.tasks.update().where(tasks._AT).values(state=TaskState.PENDING)
         return tasks._changed(c, anew, tasks._by(token))
 

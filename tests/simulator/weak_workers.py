@@ -185,8 +185,9 @@ class RemovesWhenRefused(Worker):
 
 
 class TiesNothingUp(Worker):
-    def ties_up(self) -> None:
+    def ties_up(self) -> Steps:
         return
+        yield
 
 
 class IgnoresConfirm(Worker):

@@ -7,7 +7,7 @@ a mutant can leave it out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from engine.errors import RuntimeUnavailable
 from engine.lifecycle import nodes as node_verbs
@@ -45,7 +45,7 @@ class Worker(Carrier):
             self.keeps_clean(),
         ]
         #: Threads of links, and of whatever else ends.
-        self.threads: list[Steps] = []
+        self.threads: list[Iterator[None]] = []
         self._loose: dict[Token, int] = {}
 
     # The node's threads.
@@ -91,7 +91,7 @@ class Worker(Carrier):
                     yield from self.joins(self.node_id)
                 else:
                     yield from self.looks(self.node_id)
-                    self.ties_up()
+                    yield from self.ties_up()
             except RuntimeUnavailable:
                 if not self.deaf and self.node_id:
                     self.live, self.deaf = False, True
@@ -169,18 +169,20 @@ class Worker(Carrier):
                     self.threads.append(self.adopts(token, me))
         return all_taken
 
-    def ties_up(self) -> None:
-        mine = self.rows.of_node(self.node_id)
+    def ties_up(self) -> Steps:
+        me = self.node_id
+        mine = self.rows.of_node(me)
         loose = [task.token for task in mine if not self.hands.holds(task.id)]
         self._loose = {token: self._loose.get(token, 0) + 1 for token in loose}
         for token in [token for token, looks in self._loose.items() if looks >= LOOSE_LOOKS]:
+            yield
             before = self.rows.task(token.task_id)
-            new = self_take_over(self.site, token, self.node_id, "no thread")
+            new = self_take_over(self.site, token, me, "no thread")
             if new is not None:
                 self.checker.wrote("self_take_over", token, before)
-                self.checker.took("self_take_over", self.rows.node(self.node_id))
+                self.checker.took("self_take_over", self.rows.node(me))
                 self.tell("takes up its own again", new)
-                self.threads.append(self.adopts(new, self.node_id))
+                self.threads.append(self.adopts(new, me))
 
     def consumes(self) -> Steps:
         while True:
