@@ -144,8 +144,12 @@ def _soak(home: Path, seed: int, asked: argparse.Namespace) -> bool:
     with laid_out(home, asked.database) as ground:
         soak = Soak(ground, seed, asked)
         verdict.row("settings", _settings(ground))
-        soak.disturb(asked.minutes * 60)
-        soak.settle(asked.settle)
+        try:
+            soak.disturb(asked.minutes * 60)
+            soak.settle(asked.settle)
+        finally:
+            # Its next look would make the database's file anew.
+            soak.submitter.stop()
         found = verdict.ask(ground, soak.submitter, soak.faults, soak.wrong)
         verdict.tell(found, soak.submitter, soak.faults, ground)
         return found.is_kept

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,7 @@ def test_a_soak_that_is_interrupted_leaves_nothing() -> None:
     assert "Nothing is left running" in said
     table = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert "ferryman-soak-5-" not in table
+    assert not list(Path(tempfile.gettempdir()).glob("ferryman-soak-5-*"))
 
 
 def test_a_plan_is_drawn_from_the_seed_alone(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ class Submitter(threading.Thread):
     def stop(self) -> None:
         """End after the present request."""
         self._stop_asked.set()
-        self.join(3 * _ANSWER_SECONDS)
+        if self.is_alive():
+            self.join(3 * _ANSWER_SECONDS)
 
     def run(self) -> None:
         """Submit, cancel, wait."""
