@@ -129,6 +129,8 @@ class NodeThreads:
     def _enter(self) -> None:
         """A new row under a new id; its queue changes with it."""
         here = self._here
+        # Fenced between its LIVE row and `_serve`, it took itself for live: the new row is not, so it joins.
+        here.live = False
         old = here.own_queue if self._joined else None
         if self._joined:
             here.node_id = new_id()

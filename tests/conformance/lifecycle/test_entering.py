@@ -1,0 +1,57 @@
+"""A worker's node thread over real rows: what it does when it is fenced at the worst moment."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from engine.lifecycle import nodes as verbs
+from engine.lifecycle.site import Site
+from engine.model.states import NodeState
+from engine.worker.hands import Hands
+from engine.worker.here import Here
+from engine.worker.node import NodeThreads
+from tests.support.world import World
+
+
+def _here(world: World) -> Here:
+    """A worker whose daemon answers and has nothing."""
+    daemon = SimpleNamespace(describe=lambda: "daemon", list=list, remove=lambda things: 0)
+    nobody = cast(Any, None)
+    return Here(
+        site=world.site,
+        runtime=cast(Any, daemon),
+        sweeper=nobody,
+        flusher=nobody,
+        hands=Hands(),
+        name="w1",
+        queues=("default",),
+        slots=1,
+        doubt=threading.Event(),
+        node_id="first",
+    )
+
+
+def test_a_node_that_is_fenced_as_it_becomes_live_joins_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = _here(world)
+    threads = NodeThreads(here)
+    become_live = verbs.become_live
+
+    def and_lapse(site: Site, node_id: str, looked: int) -> bool:
+        """It was stopped for longer than its lease right here; the beat's thread goes on first."""
+        done = become_live(site, node_id, looked)
+        if node_id == "first":
+            world.lapse(node_id)
+            threads._beat()
+        return done
+
+    monkeypatch.setattr(verbs, "become_live", and_lapse)
+    for _ in range(3):
+        threads._step()
+    assert here.node_id != "first"
+    assert here.live and world.node(here.node_id).state is NodeState.LIVE
