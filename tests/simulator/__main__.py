@@ -76,7 +76,12 @@ def main() -> int:
     parser.add_argument(
         "--mutants", nargs="*", metavar="NAME", help="leave these guards out; no name: each in turn"
     )
-    parser.add_argument("--database", default="sqlite://", metavar="URL", help="SQLite in memory by default")
+    parser.add_argument(
+        "--database",
+        default="sqlite://",
+        metavar="URL",
+        help="its rows are deleted; SQLite in memory by default",
+    )
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     names = list(MUTANTS) if asked.mutants == [] else asked.mutants or []

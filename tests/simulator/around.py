@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.simulator.checker import Checker
@@ -16,6 +17,7 @@ class Around:
 
     rows: Rows
     daemon: Daemon
+    daemons: Sequence[Daemon]
     broker: Broker
     checker: Checker
     story: Story

@@ -62,7 +62,7 @@ class Carrier:
     def begins(self, token: Token, index: int, me: str) -> Assignment | None:
         found = begin_link(self.site, token, index, me)
         if found is not None:
-            self.checker.wrote("begin_link", token, self.rows.task(token.task_id))
+            self.checker.wrote("begin_link", token, self.rows.task(token.task_id), me)
         return found
 
     def adopts(self, token: Token, me: str) -> Steps:
@@ -77,7 +77,7 @@ class Carrier:
             return
         try:
             yield
-            finished = yield from self.one_link(work, hand.control)
+            finished = yield from self.one_link(work, me, hand.control)
         except (NotOurs, Gone, RuntimeUnavailable) as exc:
             self.tell(f"lets go of link {work.index}: {exc}", work.token)
             return
@@ -89,16 +89,16 @@ class Carrier:
         elif finished is not None and not self.daemon.silent:
             self.removes(run_things(work.order))
 
-    def one_link(self, work: Assignment, control: Control) -> Generator[None, None, Finished | None]:
+    def one_link(self, work: Assignment, me: str, control: Control) -> Generator[None, None, Finished | None]:
         try:
             container, mine = yield from self.prepares(work)
         except Gone as exc:
-            self.gives_back(work.token, str(exc))
+            self.gives_back(work.token, me, str(exc))
             return None
         yield
         if control.detached:
             return None
-        if not self.confirms(work, container):
+        if not self.confirms(work, me, container):
             yield
             if mine:
                 self.daemon.remove_plainly(container.id)
@@ -108,20 +108,20 @@ class Carrier:
         if not (yield from self.waits(container, control)):
             return None
         yield
-        return self.finishes(work, container)
+        return self.finishes(work, me, container)
 
-    def gives_back(self, token: Token, why: str) -> None:
+    def gives_back(self, token: Token, me: str, why: str) -> None:
         before = self.rows.task(token.task_id)
         if give_back(self.site, token, "its volume is gone"):
-            self.checker.wrote("give_back", token, before)
+            self.checker.wrote("give_back", token, before, me)
             self.tell(f"gives it back: {why}", token)
 
-    def confirms(self, work: Assignment, container: Container) -> bool:
+    def confirms(self, work: Assignment, me: str, container: Container) -> bool:
         before = self.rows.task(work.token.task_id)
         if not confirm(self.site, work, container.id):
             self.tell(f"is refused to confirm {container.id}", work.token)
             return False
-        self.checker.wrote("confirm", work.token, before)
+        self.checker.wrote("confirm", work.token, before, me)
         self.tell(f"confirms {container.id} for link {work.index}", work.token)
         return True
 
@@ -131,12 +131,12 @@ class Carrier:
             self.tell(f"starts {container.id}")
             self.daemon.start(container.id)
 
-    def finishes(self, work: Assignment, container: Container) -> Finished | None:
+    def finishes(self, work: Assignment, me: str, container: Container) -> Finished | None:
         before = self.rows.task(work.token.task_id)
         said = Outcome(container.code, Cause.EXITED, None, f"by {container.id}")
         finished = finish_link(self.site, work, container.id, said)
         if finished is not None:
-            self.checker.wrote("finish_link", work.token, before)
+            self.checker.wrote("finish_link", work.token, before, me)
         how = "records" if finished is not None else "is refused to record"
         self.tell(f"{how} the end of link {work.index} in {container.id}, exit {container.code}", work.token)
         return finished

@@ -85,11 +85,25 @@ class Checker:
                     words = f"{one.id} runs beside a newer run, and {daemon.name} has a LIVE node"
                     self._hold("I3", words, not rows.serves(daemon.name))
 
-    def wrote(self, verb: str, token: Token, before: Task) -> None:
-        """I2: a write under a token was accepted; `before` is the row as it was."""
+    def wrote(self, verb: str, token: Token, before: Task, by: str | None = None) -> None:
+        """I2: a write under a token was accepted; `before` is the row as it was, `by` the thread's node."""
         allowed = _FROM.get(verb, (TaskState.RUNNING,))
         words = f"{verb} under {token} changed a row that was {before.state} under {before.token}"
         self._hold("I2", words, before.token == token and before.state in allowed)
+        self._hold("I2", f"{verb} by {by}, but the row names {before.node}", by in (None, before.node))
+
+    def restarted(self, rows: Rows, before: Task, daemons: Sequence[Daemon]) -> None:
+        """Promise 5: what a node that serves could have adopted was not thrown away."""
+        run = (before.id, before.attempt, before.origin)
+        links = [link for link in rows.world.links(before.id) if (link.attempt, link.origin) == run[1:]]
+        confirmed = {link.container_id for link in links if link.state is LinkState.CONFIRMED}
+        ended = {link.container_id for link in links if link.state is LinkState.ENDED}
+        for daemon in (daemon for daemon in daemons if rows.serves(daemon.name, NodeState.JOINING)):
+            kept = [one.id for one in daemon.containers.values() if one.id in confirmed]
+            filled = {v.serial for one in daemon.past if one.id in ended for v in one.volumes}
+            kept += [name for name, volume in daemon.volumes.items() if volume.serial in filled]
+            words = f"{before.name} starts again, but {daemon.name} has {kept} and a node that serves"
+            self._hold("P5", words, not kept)
 
     def took(self, verb: str, node: Node) -> None:
         """I2: a node got work; a fenced one gets none, and a JOINING one only takes over."""
@@ -108,6 +122,15 @@ class Checker:
         """I5, for all that carries our labels."""
         left = [thing.name for daemon in daemons for thing in daemon.list()]
         self._hold("I5", f"left behind: {left}", not left)
+
+    def ended_nodes(self, told: Sequence[Event]) -> None:
+        """I2 for nodes: nothing leaves LAPSED or LEFT."""
+        over: set[str | None] = set()
+        for event in told:
+            if event.kind == "node" and event.to_state:
+                self._hold("I2", f"{event.node} is {event.to_state} after its end", event.node not in over)
+                if event.to_state in (NodeState.LAPSED, NodeState.LEFT):
+                    over.add(event.node)
 
     def ended(self, rows: Rows, task_id: str, daemons: Sequence[Daemon], cancels: int) -> None:
         """All that one ended task's rows promise."""

@@ -90,7 +90,9 @@ class Daemon:
             self.volumes.setdefault(name, Volume(next(self._ids), None)) for name, _ in order.volumes
         )
         id = f"{self.name}-{next(self._ids)}"
-        made = Container(id, order, self._chance.randint(1, 25), int(fails), used)
+        made = Container(
+            id, order, self._chance.randint(1, self._chance.choice((10, 25, 80))), int(fails), used
+        )
         self.containers[made.id] = made
         self.past.append(made)
         return made

@@ -85,10 +85,11 @@ class Run:
             ]
         self.story.names = dict(zip(self.ids, ("chain", "fails once", "single"), strict=True))
         self.faults: Counter[str] = Counter()
+        self._fast: int | None = None
 
     def worker(self, daemon: Daemon) -> Worker:
         """A new process on the daemon's host."""
-        around = Around(self.rows, daemon, self.broker, self.checker, self.story)
+        around = Around(self.rows, daemon, self.daemons, self.broker, self.checker, self.story)
         return self._kind(f"w{next(self._numbers)}@{daemon.name}", around)
 
     def go(self) -> None:
@@ -104,12 +105,13 @@ class Run:
                 break
         else:
             self.checker.not_over([self.rows.task(id) for id in self.ids], self.daemons)
+        self.checker.ended_nodes(self.rows.world.events())
         for id in self.ids:
             self.checker.ended(self.rows, id, self.daemons, self.faults["cancel"])
 
     def step(self) -> None:
         """One step of one thread of one process; the containers go on by themselves."""
-        n = self.chance.randrange(len(self.workers))
+        n = self._turn()
         worker = self.workers[n]
         if worker.sleeps > 0:
             worker.sleeps -= 1
@@ -131,6 +133,14 @@ class Run:
             if self.chance.random() < 0.3:
                 daemon.tick()
         self.checker.two_runs(self.rows, self.daemons)
+
+    def _turn(self) -> int:
+        """Whose turn it is: for a while one process may be much faster than the others."""
+        if self.chance.random() < 0.04:
+            self._fast = self.chance.choice((None, None, *range(len(self.workers))))
+        if self._fast is not None and self.chance.random() < 0.8:
+            return self._fast
+        return self.chance.randrange(len(self.workers))
 
     def fault(self) -> None:
         """One disaster; which one it was is counted, and told."""

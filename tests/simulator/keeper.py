@@ -24,6 +24,7 @@ class Keeper:
     def __init__(self, name: str, around: Around) -> None:
         self.name, self.rows, self.site = name, around.rows, around.rows.world.site
         self.broker, self.checker, self.story = around.broker, around.checker, around.story
+        self.daemons = around.daemons
         self._seen: dict[str, tuple[int, int]] = {}
         self._lost: dict[tuple[Token, int], int] = {}
         self._refused: dict[Token, int] = {}
@@ -74,6 +75,7 @@ class Keeper:
             before = self.rows.task(token.task_id)
             if restart(self.site, token, number):
                 self.checker.wrote("restart", token, before)
+                self.checker.restarted(self.rows, before, self.daemons)
                 self.story.tell(self.name, "has it start again elsewhere", token)
             else:
                 self._refused[token] = self.rows.unchanged()

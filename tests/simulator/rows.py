@@ -63,10 +63,10 @@ class Rows:
     def _beating(self) -> list[Node]:
         return self._ask("beating", nodes.beating, "nodes")
 
-    def serves(self, daemon: str) -> bool:
+    def serves(self, daemon: str, also: NodeState = NodeState.LIVE) -> bool:
         """A LIVE node whose Docker answers is on this daemon, as the rows have it."""
         return any(
-            node.state is NodeState.LIVE and node.docker_ok and f"@{daemon}." in node.id
+            node.state in (NodeState.LIVE, also) and node.docker_ok and f"@{daemon}." in node.id
             for node in self._beating()
         )
 

@@ -14,6 +14,7 @@ IN_MEMORY = "sqlite://"
 #: Seeds of a test; how many tests there are in each ring goes by the time that they take.
 SHARE = 50
 LONG_SHARE = 500
+SLOW_SHARE = 25
 
 
 def _hold(url: str, seeds: range) -> None:
@@ -37,6 +38,6 @@ def test_every_task_ends_once_under_ten_thousand_seeds(share: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("share", range(6))
+@pytest.mark.parametrize("share", range(12))
 def test_every_task_ends_once_on_postgresql(postgres_server: Postgres, share: int) -> None:
-    _hold(postgres_server.cleared(), range(share * SHARE, (share + 1) * SHARE))
+    _hold(postgres_server.cleared(), range(share * SLOW_SHARE, (share + 1) * SLOW_SHARE))

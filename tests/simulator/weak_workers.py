@@ -177,8 +177,8 @@ class SweepsRowsFirst(Worker):
 class RemovesWhenRefused(Worker):
     """A refused finish removes the run's containers."""
 
-    def finishes(self, work: Any, container: Container) -> Any:
-        finished = super().finishes(work, container)
+    def finishes(self, work: Any, me: str, container: Container) -> Any:
+        finished = super().finishes(work, me, container)
         if finished is None:
             self.removes(run_things(work.order))
         return finished
@@ -193,8 +193,8 @@ class TiesNothingUp(Worker):
 class IgnoresConfirm(Worker):
     """A refused confirm does not stop the start."""
 
-    def confirms(self, work: Any, container: Container) -> bool:
-        super().confirms(work, container)
+    def confirms(self, work: Any, me: str, container: Container) -> bool:
+        super().confirms(work, me, container)
         return True
 
 
