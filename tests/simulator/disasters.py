@@ -135,10 +135,11 @@ class Run:
         self.checker.two_runs(self.rows, self.daemons)
 
     def _turn(self) -> int:
-        """Whose turn it is: for a while one process may be much faster than the others."""
-        if self.chance.random() < 0.04:
+        """Whose turn it is: while there are faults, one process may be much faster for some steps."""
+        faulty = self.story.step < FAULTY_STEPS
+        if faulty and self.chance.random() < 0.04:
             self._fast = self.chance.choice((None, None, *range(len(self.workers))))
-        if self._fast is not None and self.chance.random() < 0.8:
+        if faulty and self._fast is not None and self.chance.random() < 0.8:
             return self._fast
         return self.chance.randrange(len(self.workers))
 

@@ -36,7 +36,7 @@ CAUGHT = {
     "resume-last": 0,
     "start-exited": 3,
     "volume-unchecked": 27,
-    "no-tie-up": 9,
+    "no-tie-up": 5,
     "no-resend": 0,
     "no-restart": 1,
     "no-lapse": 1,
