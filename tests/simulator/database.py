@@ -9,11 +9,19 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from engine.settings import Settings
+from engine.store import tables
 from engine.store.database import Database
 from tests.simulator.swift import Swift
 
 #: Some noon, as SQLite's julianday tells it.
 _NOON = 2461000.0
+_WIPE = [
+    *(
+        tables.metadata.tables[name].delete()
+        for name in ("events", "links", "attempts", "tasks", "jobs", "nodes")
+    ),
+    tables.lapses.update().values(last=0),
+]
 
 
 class CountingDatabase(Database):
@@ -86,6 +94,12 @@ class CountingDatabase(Database):
             self._driver.execute("ROLLBACK")
             raise
         self._driver.execute("COMMIT")
+
+    def wipe(self) -> None:
+        """No rows, no lapses."""
+        with self.begin() as c:
+            for statement in _WIPE:
+                c.execute(statement)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

@@ -67,7 +67,7 @@ class Run:
     """Steps drawn from the seed; everything that a step may do follows from it alone."""
 
     def __init__(self, world: World, db: CountingDatabase, seed: int, kind: type[Worker] = Worker) -> None:
-        world.wipe()
+        db.wipe()
         self.chance, self._kind = random.Random(seed), kind
         self.story = Story(seed)
         self.checker = Checker(self.story)

@@ -69,7 +69,7 @@ class Keeper:
         _, lost = self.rows.lost()
         self._lost = {(task.token, n): self._lost.get((task.token, n), 0) + 1 for task, n in lost}
         for (token, number), looks in self._lost.items():
-            if looks < GRACE_LOOKS or self._refused.get(token) == self.rows.unchanged():
+            if looks < GRACE_LOOKS or self._refused.get(token) == self.rows.nodes_as_they_are():
                 continue
             yield
             before = self.rows.task(token.task_id)
@@ -78,7 +78,7 @@ class Keeper:
                 self.checker.restarted(self.rows, before, self.daemons)
                 self.story.tell(self.name, "has it start again elsewhere", token)
             else:
-                self._refused[token] = self.rows.unchanged()
+                self._refused[token] = self.rows.nodes_as_they_are()
 
     def resends(self) -> Generator[None, None, Any]:
         sent = self.rows.scheduled()
