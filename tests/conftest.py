@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +11,6 @@ import pytest
 from engine.settings import Settings
 from engine.store.database import Database
 from tests.support.databases import KINDS, Postgres, migrate, running_postgres
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A place with a short path, for a second daemon: a socket's path may have 107 characters."""
-    path = Path(tempfile.mkdtemp(prefix="fd"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +18,7 @@ from tests.support.counting import (
     tell_to_end,
     under_way,
 )
-from tests.support.docker_daemon import BUSYBOX, Daemon, second_daemon_possible
+from tests.support.docker_daemon import BUSYBOX, Daemon, provide, second_daemon_possible
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
 
@@ -121,16 +119,13 @@ def test_what_ended_while_no_worker_was_there_is_collected(fleet: Fleet) -> None
 
 @pytest.mark.long
 def test_a_host_that_stays_away_costs_a_new_start_and_its_container_goes_when_it_is_back(
-    sqlite_fleet: Fleet, tmp_path: Path
+    sqlite_fleet: Fleet,
 ) -> None:
     if not second_daemon_possible():
         pytest.skip("a second dockerd needs root, dockerd and ip")
-    fleet, folder = sqlite_fleet, tmp_path / "far"
-    folder.mkdir()
-    with Daemon(folder, live_restore=True) as far:
-        saved = subprocess.run(["docker", "save", BUSYBOX], capture_output=True, check=True, timeout=60)
-        load = ["docker", "-H", far.host, "load"]
-        subprocess.run(load, input=saved.stdout, check=True, timeout=60, capture_output=True)
+    fleet = sqlite_fleet
+    with Daemon(live_restore=True) as far:
+        provide((BUSYBOX,), far.host)
         lost = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST=far.host)
         (task_id,) = fleet.submit(counting(300))
         old = under_way(fleet, task_id)

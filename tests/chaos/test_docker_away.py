@@ -25,7 +25,7 @@ def away(
 ) -> Iterator[tuple[Fleet, Daemon]]:
     """A fleet over a daemon of its own, which leaves its containers running when it ends, unless told not to."""
     require_docker(BUSYBOX)
-    with Daemon(tmp_path, live_restore=getattr(request, "param", True)) as daemon:
+    with Daemon(live_restore=getattr(request, "param", True)) as daemon:
         provide((BUSYBOX,), daemon.host)
         with a_fleet(
             tmp_path, sqlite_url, redis_server, docker_host=daemon.host, docker_timeout=2.0

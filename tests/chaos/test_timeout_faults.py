@@ -106,10 +106,9 @@ def test_a_retry_on_another_daemon_waits_for_the_end_of_what_a_returning_worker_
 ) -> None:
     if not second_daemon_possible():
         pytest.skip("a second dockerd needs root, dockerd and ip")
-    fleet, folder = sqlite_fleet, tmp_path / "far"
+    fleet = sqlite_fleet
     holds = Holds(tmp_path / "holds", "take_over.committed")
-    folder.mkdir()
-    with Daemon(folder, live_restore=True) as far:
+    with Daemon(live_restore=True) as far:
         provide((BUSYBOX,), far.host)
         with told_by(fleet.site.installation, "", far.host) as told:
             doomed = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST=far.host)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from engine.model.states import LinkState, NodeState, TaskState
 from engine.runtime.docker.client import Client
 from tests.support.counting import repairs, seconds_from
 from tests.support.databases import running_postgres
-from tests.support.docker_daemon import BUSYBOX, Daemon, require_docker, second_daemon_possible
+from tests.support.docker_daemon import BUSYBOX, Daemon, provide, require_docker, second_daemon_possible
 from tests.support.fleet import DEFAULTS, Fleet, Worker, a_fleet
 from tests.support.namespaces import Host, a_wire
 from tests.support.redis_server import RedisServer
@@ -97,14 +96,11 @@ def _two_hosts(undo: ExitStack, folder: Path, seconds: int, **options: float) ->
     redis = RedisServer(folder / "redis", wire.address)
     undo.callback(redis.stop)
     server = undo.enter_context(running_postgres(wire.address))
-    image = subprocess.run(["docker", "save", BUSYBOX], capture_output=True, check=True, timeout=60).stdout
     places = []
-    for name in ("here", "there"):
-        (folder / name).mkdir()
+    for _ in range(2):
         host = wire.host()
-        daemon = undo.enter_context(Daemon(folder / name, live_restore=True, within=host.within))
-        load = ["docker", "-H", daemon.host, "load"]
-        subprocess.run(load, input=image, check=True, timeout=60, capture_output=True)
+        daemon = undo.enter_context(Daemon(live_restore=True, within=host.within))
+        provide((BUSYBOX,), daemon.host)
         places.append((host, daemon))
     fleet = undo.enter_context(a_fleet(folder, server.new(), redis, **options))
     sites = [_serving(fleet, *place) for place in places]

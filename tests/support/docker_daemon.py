@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import uuid
 from collections.abc import Sequence
@@ -70,14 +71,14 @@ def second_daemon_possible() -> bool:
 
 
 class Daemon:
-    """A second dockerd that reaches no registry, with a bridge and folders of its own, to stop and start again."""
+    """A second dockerd that reaches no registry, with a bridge and a folder of its own, to stop and start again."""
 
-    def __init__(self, folder: Path, *, live_restore: bool, within: Sequence[str] = ()) -> None:
+    def __init__(self, *, live_restore: bool, within: Sequence[str] = ()) -> None:
         """`within` is what its commands begin with: a namespace to run in."""
         self._within = tuple(within)
-        self.socket = folder / "d.sock"
-        self.host = f"unix://{self.socket}"
-        self._folder = folder
+        # Short: its containerd has sockets below it, and a socket's path may have 107 characters.
+        self._folder = Path(tempfile.mkdtemp(prefix="fd"))
+        self.host = f"unix://{self._folder / 'd.sock'}"
         self._bridge = f"fb{uuid.uuid4().hex[:8]}"
         self._live_restore = live_restore
         self._process: subprocess.Popen[bytes] | None = None
@@ -99,6 +100,7 @@ class Daemon:
         _call(*self._within, "ip", "link", "del", self._bridge)
         for mounted in ("exec/netns/default", "data"):
             subprocess.run(["umount", "-q", str(self._folder / mounted)], check=False, timeout=10)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
         """Start it, unless it runs, and wait until it answers."""

@@ -33,10 +33,10 @@ def worker(daemon: Daemon, path: Path) -> DockerRuntime:
     return DockerRuntime(settings, "restarts", Doors(), shares_files=True)
 
 
-def test_a_container_that_its_daemon_took_along_is_gone_not_failed(folder: Path) -> None:
-    with Daemon(folder, live_restore=False) as daemon:
+def test_a_container_that_its_daemon_took_along_is_gone_not_failed(tmp_path: Path) -> None:
+    with Daemon(live_restore=False) as daemon:
         provide((BUSYBOX,), daemon.host)
-        runtime = worker(daemon, folder)
+        runtime = worker(daemon, tmp_path)
         wanted = an_order("restarts", run="echo ready; sleep 300", networks=("none",))
         running = begin(runtime, wanted)
         wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
@@ -48,10 +48,10 @@ def test_a_container_that_its_daemon_took_along_is_gone_not_failed(folder: Path)
         assert again.found is Found.CREATED, "whoever looks again must find it absent"
 
 
-def test_one_that_comes_later_also_sees_that_the_daemon_ended_it(folder: Path) -> None:
-    with Daemon(folder, live_restore=False) as daemon:
+def test_one_that_comes_later_also_sees_that_the_daemon_ended_it(tmp_path: Path) -> None:
+    with Daemon(live_restore=False) as daemon:
         provide((BUSYBOX,), daemon.host)
-        runtime = worker(daemon, folder)
+        runtime = worker(daemon, tmp_path)
         wanted = an_order("restarts", run="echo ready; sleep 300", networks=("none",))
         running = begin(runtime, wanted)
         wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
@@ -65,10 +65,10 @@ def test_one_that_comes_later_also_sees_that_the_daemon_ended_it(folder: Path) -
             runtime.go(found, running.sink, Control())
 
 
-def test_with_live_restore_a_link_goes_on_and_no_line_is_lost(folder: Path) -> None:
-    with Daemon(folder, live_restore=True) as daemon:
+def test_with_live_restore_a_link_goes_on_and_no_line_is_lost(tmp_path: Path) -> None:
+    with Daemon(live_restore=True) as daemon:
         provide((BUSYBOX,), daemon.host)
-        runtime = worker(daemon, folder)
+        runtime = worker(daemon, tmp_path)
         script = "for i in $(seq 60); do echo $i; sleep 0.1; done; exit 7"
         running = begin(runtime, an_order("restarts", run=script, networks=("none",)), KeepingSink())
         wait_until(lambda: b"5\n" in running.sink.text(1), 10)

@@ -101,10 +101,10 @@ def socket_of(docker: Client) -> str:
 
 
 @pytest.fixture
-def slow(folder: Path, docker: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDocker]:
+def slow(tmp_path: Path, docker: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDocker]:
     """Before the daemon that all tests use; a stream is left after a moment."""
     monkeypatch.setattr(runtime_module, "DRAIN_SECONDS", 0.3)
-    made = SlowDocker(folder / "s.sock", socket_of(docker))
+    made = SlowDocker(tmp_path / "s.sock", socket_of(docker))
     yield made
     made.close()
 

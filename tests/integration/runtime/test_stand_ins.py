@@ -17,21 +17,23 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def deploy_images(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
+def deploy_images(host: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(ROOT / "deploy" / "images"), *arguments],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
-        env={**os.environ, "FERRYMAN_DOCKER_HOST": daemon.host},
+        env={**os.environ, "FERRYMAN_DOCKER_HOST": host},
     )
 
 
-def test_stand_ins_are_built_once_labelled_and_removed(folder: Path) -> None:
-    with Daemon(folder, live_restore=False) as daemon:
-        client, made = Client(daemon.host), folder / "made"
-        first = deploy_images(daemon, BUSYBOX, ALPINE, "--cache", str(folder / "cache"), "--made", str(made))
+def test_stand_ins_are_built_once_labelled_and_removed(tmp_path: Path) -> None:
+    with Daemon(live_restore=False) as daemon:
+        client, made = Client(daemon.host), tmp_path / "made"
+        first = deploy_images(
+            daemon.host, BUSYBOX, ALPINE, "--cache", str(tmp_path / "cache"), "--made", str(made)
+        )
         assert (first.returncode, first.stderr) == (0, "")
         assert [line.split()[:2] for line in first.stdout.splitlines()] == [
             [BUSYBOX, "stand-in"],
@@ -40,38 +42,39 @@ def test_stand_ins_are_built_once_labelled_and_removed(folder: Path) -> None:
         assert made.read_text().split() == [BUSYBOX, ALPINE]
         assert list(client.api.inspect_image(BUSYBOX)["Config"]["Labels"]) == [STANDIN]
 
-        second = deploy_images(daemon, BUSYBOX, "--made", str(made))
+        second = deploy_images(daemon.host, BUSYBOX, "--made", str(made))
         assert (second.returncode, second.stdout.split()) == (0, [BUSYBOX, "there"])
         assert made.read_text() == "", "nothing was made this time"
 
-        assert deploy_images(daemon, "--remove", ALPINE).stdout.split() == [ALPINE, "removed"]
-        again = deploy_images(daemon, ALPINE, "--cache", str(folder / "cache"))
+        assert deploy_images(daemon.host, "--remove", ALPINE).stdout.split() == [ALPINE, "removed"]
+        again = deploy_images(daemon.host, ALPINE, "--cache", str(tmp_path / "cache"))
         assert "from the cache" in again.stdout
-        assert deploy_images(daemon, "--remove").returncode == 0
+        assert deploy_images(daemon.host, "--remove").returncode == 0
         assert not client.api.images()
 
 
-def test_an_image_that_is_there_is_neither_replaced_nor_removed(folder: Path) -> None:
-    with Daemon(folder, live_restore=False) as daemon:
+def test_an_image_that_is_there_is_neither_replaced_nor_removed(tmp_path: Path) -> None:
+    with Daemon(live_restore=False) as daemon:
         client = Client(daemon.host)
-        (folder / "x").write_text("the real one")
-        subprocess.run(["tar", "-C", str(folder), "-cf", str(folder / "x.tar"), "x"], check=True, timeout=10)
-        client.api.import_image(str(folder / "x.tar"), repository="busybox", tag="1.36")
+        (tmp_path / "x").write_text("the real one")
+        subprocess.run(
+            ["tar", "-C", str(tmp_path), "-cf", str(tmp_path / "x.tar"), "x"], check=True, timeout=10
+        )
+        client.api.import_image(str(tmp_path / "x.tar"), repository="busybox", tag="1.36")
         real = client.api.inspect_image(BUSYBOX)["Id"]
-        assert deploy_images(daemon, BUSYBOX).stdout.split() == [BUSYBOX, "there"]
-        assert deploy_images(daemon, "--remove").returncode == 0
+        assert deploy_images(daemon.host, BUSYBOX).stdout.split() == [BUSYBOX, "there"]
+        assert deploy_images(daemon.host, "--remove").returncode == 0
         assert client.api.inspect_image(BUSYBOX)["Id"] == real
         client.api.remove_image(BUSYBOX)
 
 
-def test_without_a_daemon_it_says_what_to_do(folder: Path) -> None:
-    daemon = Daemon(folder, live_restore=False)
-    done = deploy_images(daemon, BUSYBOX)
+def test_without_a_daemon_it_says_what_to_do(tmp_path: Path) -> None:
+    done = deploy_images(f"unix://{tmp_path}/d.sock", BUSYBOX)
     assert done.returncode == 2
     assert "is the daemon running, and may this user use it?" in done.stderr
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones(folder: Path) -> None:
-    done = deploy_images(Daemon(folder, live_restore=False), "debian:12")
+def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    done = deploy_images(f"unix://{tmp_path}/d.sock", "debian:12")
     assert done.returncode == 2
     assert BUSYBOX in done.stderr
