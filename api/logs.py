@@ -14,7 +14,7 @@ from api import answers, sse, tasks
 from api.house import House, here
 from api.problem import Refused
 from engine.errors import StoreUnavailable
-from engine.model.cut import is_cut
+from engine.model.cut import is_cut, set_off
 from engine.store import log_lines, logs
 from engine.store import tasks as task_rows
 from engine.store.database import Database
@@ -88,8 +88,7 @@ class Written:
         parts: list[str] = []
         for stream, stamp, written in frames:
             if is_cut(stream, written):
-                parts += ["\n"] if self._inside else []
-                parts.append(f"[ferryman] {written}")
+                parts.append(set_off(written, inside_line=bool(self._inside)))
                 self._inside = set()
             if stream == 0:
                 continue

@@ -9,7 +9,7 @@ import click
 from engine.cli import screen
 from engine.cli.submit import connected
 from engine.client import Client
-from engine.model.cut import is_cut
+from engine.model.cut import is_cut, set_off
 
 
 @click.command("logs", short_help="Show the log of a task.")
@@ -78,7 +78,7 @@ def _follow_raw(client: Client, id: str) -> None:
     for piece in client.log(id):
         for stream, _, text in piece.frames:
             if is_cut(stream, text):
-                text = ("\n" if inside else "") + f"[ferryman] {text}"
+                text = set_off(text, inside_line=inside)
             elif stream == 0:
                 continue
             sys.stdout.write(text)

@@ -11,6 +11,11 @@ def cut_note(cut_bytes: int) -> str:
     return f"{CUT}of it {cut_bytes} bytes in all are not kept (FERRYMAN_LOG_BYTES)\n"
 
 
+def set_off(note: str, *, inside_line: bool) -> str:
+    """The note among what containers wrote, as raw text: a line of its own, said to be ours."""
+    return ("\n" if inside_line else "") + f"[ferryman] {note}"
+
+
 def is_cut(stream: int, text: str) -> bool:
     """True for that note. What comes before it and what comes behind it are no pieces of one line."""
     return stream == 0 and text.startswith(CUT)

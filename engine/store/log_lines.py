@@ -40,7 +40,8 @@ def page(c: sa.Connection, task_id: str, number: int, size: int, q: str = "") ->
     """
     first = (number - 1) * size
     if not q:
-        return list(_range(c, task_id, first, size)), _length(c, task_id)
+        length, gap = _extent(c, task_id)
+        return list(_range(c, task_id, gap, first, size)), length
     wanted, found, total = q.casefold(), [], 0
     for line in _all(c, task_id):
         if wanted in line.frame[2].casefold():
@@ -52,7 +53,8 @@ def page(c: sa.Connection, task_id: str, number: int, size: int, q: str = "") ->
 
 def last(c: sa.Connection, task_id: str, n: int) -> list[Line]:
     """The last `n` frames, oldest first, notes of ours among them."""
-    return list(_range(c, task_id, max(0, _length(c, task_id) - n), n))
+    length, gap = _extent(c, task_id)
+    return list(_range(c, task_id, gap, max(0, length - n), n))
 
 
 def tail(c: sa.Connection, task_id: str, n: int) -> list[Line]:
@@ -100,9 +102,10 @@ def _all(c: sa.Connection, task_id: str, after_seq: int = -1) -> Iterator[Line]:
         after_seq = batch[-1].seq
 
 
-def _length(c: sa.Connection, task_id: str) -> int:
-    """Lines that can be read, the note among them."""
-    return head(c, task_id).lines - _gap(c, task_id)[1]
+def _extent(c: sa.Connection, task_id: str) -> tuple[int, tuple[int, int]]:
+    """How many lines can be read, the note among them; and the gap."""
+    written, gap = head(c, task_id).lines, _gap(c, task_id)
+    return written - gap[1], gap
 
 
 def _gap(c: sa.Connection, task_id: str) -> tuple[int, int]:
@@ -125,9 +128,9 @@ def _gap(c: sa.Connection, task_id: str) -> tuple[int, int]:
     return before, max(0, (begin or 0) - 1 - before)
 
 
-def _range(c: sa.Connection, task_id: str, first: int, size: int) -> Iterator[Line]:
+def _range(c: sa.Connection, task_id: str, gap: tuple[int, int], first: int, size: int) -> Iterator[Line]:
     """`size` of the lines that can be read, behind the first `first`."""
-    before, missing = _gap(c, task_id)
+    before, missing = gap
     number = first if first < before else first + missing
     start = c.scalar(
         sa.select(sa.func.max(log_chunks.c.seq)).where(

@@ -96,7 +96,7 @@ class Leaving:
         log.info(
             "%d links may end, for %g s; asked again, it leaves at once", len(here.hands.all()), patience
         )
-        step, left = 0.2, here.site.settings.drain_timeout
+        step, left = 0.2, patience
         while left > 0 and not self._hurry.is_set() and not here.hands.wait_empty(min(step, left)):
             left -= step
 
