@@ -15,11 +15,11 @@ from tests.support.counting import (
     counting,
     repairs,
     seconds_from,
-    tell_to_end,
     under_way,
 )
 from tests.support.docker_daemon import BUSYBOX, Daemon, provide, second_daemon_possible
 from tests.support.fleet import Fleet
+from tests.support.held import let_go
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -56,12 +56,12 @@ def test_a_full_worker_of_another_queue_adopts_and_counts_it_as_a_slot(
     (adopted,) = wait_until(lambda: repairs(fleet, task_id), 40)
     assert seconds_from(killed, adopted) < LONGEST_SECONDS
     assert adopted.node == taker
-    tell_to_end(own_container)
+    let_go(own_container)
     fleet.ended([its_own], 40)
     # Time enough for another message to be taken, were there a slot.
     lines = fleet.log(task_id).count("\n")
     wait_until(lambda: fleet.log(task_id).count("\n") > lines + 10, 40)
-    tell_to_end(container)
+    let_go(container)
     fleet.ended([task_id, waiting], 60)
     assert_unbroken(fleet, its_own, own_container)
     assert_unbroken(fleet, task_id, container)

@@ -10,8 +10,8 @@ from engine.store import tasks
 from tests.support.counting import counting, under_way
 from tests.support.fleet import Fleet
 from tests.support.held_worker import MODULE, Holds
-from tests.support.told import told_by
 from tests.support.waiting import wait_until
+from tests.support.witness import witness
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -36,7 +36,7 @@ SHORT = "name: short\nimage: busybox:1.36\ncmd: ['true']\n"
 def _assert_cancelled(fleet: Fleet, task_id: str) -> None:
     """CANCELLED, once, with every link of its run closed."""
     task = fleet.task(task_id)
-    said = "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task_id))
+    said = fleet.story(task_id)
     assert task.state is TaskState.CANCELLED, said
     ends = [e for e in fleet.events(task_id) if e.kind == "task" and TaskState(e.to_state or "").ended]
     assert len(ends) == 1, said
@@ -53,7 +53,7 @@ def _assert_serves(fleet: Fleet, count: int = 1) -> None:
 @both_stores
 def test_a_cancel_at_each_step_of_a_link_ends_it_once_and_leaves_nothing(fleet: Fleet) -> None:
     holds = Holds(fleet.directory / "holds", *STEPS)
-    with told_by(fleet.site.installation, "") as told:
+    with witness(fleet.site.installation) as seen:
         fleet.worker("-c", "5", module=MODULE, **holds.environment)
         ids = {}
         for step in STEPS:
@@ -70,8 +70,8 @@ def test_a_cancel_at_each_step_of_a_link_ends_it_once_and_leaves_nothing(fleet: 
         assert not [reason for reason in begun if "main" in (reason or "")], "the chain did not go on"
     for step in ("claim.committed", "prepare.created"):
         # A node that lapsed on a loaded machine took it up again, and began it, before the cancel.
-        assert not told.starts(ids[step]) or fleet.task(ids[step]).delivery > 1
-    assert all(len(told.starts(task_id)) <= 1 for task_id in ids.values())
+        assert not seen.starts(ids[step]) or fleet.task(ids[step]).delivery > 1
+    assert all(seen.starts(task_id).total() <= 1 for task_id in ids.values())
 
 
 @pytest.mark.long

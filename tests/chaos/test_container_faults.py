@@ -9,7 +9,7 @@ import pytest
 
 from engine.model.states import LinkState, TaskState
 from tests.support.databases import free_port
-from tests.support.faults import completed_once, story
+from tests.support.faults import completed_once
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
 
@@ -105,6 +105,6 @@ def test_a_task_that_kills_each_of_its_workers_fails_and_others_go_on(sqlite_fle
     fleet.worker("-c", "1", FERRYMAN_MAX_CRASHES="2")
     others = fleet.submit(QUICK, 3)
     (task,) = fleet.ended([poison], 60)
-    assert (task.state, task.attempt) == (TaskState.FAILED, 1), story(fleet, poison)
+    assert (task.state, task.attempt) == (TaskState.FAILED, 1), fleet.story(poison)
     assert "2" in (task.error or "") and "worker" in (task.error or ""), task.error
     completed_once(fleet, others, 60)

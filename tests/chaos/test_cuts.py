@@ -15,6 +15,7 @@ from engine.model.states import NodeState, TaskState
 from tests.support.counting import assert_whole, counting, repairs, seconds_from, under_way
 from tests.support.databases import running_postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
+from tests.support.faults import lasting
 from tests.support.fleet import ROOT, Fleet, Worker, a_fleet
 from tests.support.namespaces import Host, Wire, a_wire
 from tests.support.redis_server import RedisServer
@@ -177,7 +178,7 @@ def test_a_cut_shorter_than_the_lease_is_nothing(wire: Wire, tmp_path: Path, far
         (task_id,) = fleet.submit(counting(120))
         container = under_way(fleet, task_id)
         host.cut()
-        time.sleep(5)  # a third of the lease
+        lasting(5)  # a third of the lease
         host.heal()
         fleet.ended([task_id], 60)
         assert_whole(fleet, task_id, 120, container)

@@ -10,9 +10,10 @@ import pytest
 from engine.model.states import LinkState, NodeState, TaskState
 from engine.runtime.docker import labels
 from engine.runtime.docker.client import Client
-from tests.support.counting import UNTIL_TOLD, assert_whole, counting, repairs, tell_to_end, under_way
+from tests.support.counting import UNTIL_TOLD, assert_whole, counting, repairs, under_way
 from tests.support.docker_daemon import BUSYBOX, Daemon, provide, require_docker
 from tests.support.fleet import Fleet, a_fleet
+from tests.support.held import let_go
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -54,14 +55,11 @@ def test_work_waits_for_a_daemon_that_went_away_and_then_goes_on(away: tuple[Fle
     assert [(n.state, n.docker_ok) for n in fleet.nodes()] == [(NodeState.LIVE, True)]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("is_worker_killed", [False, True], ids=["worker lives", "worker killed"])
-def test_kill_9_of_a_daemon_with_live_restore_costs_nothing(
-    away: tuple[Fleet, Daemon], is_worker_killed: bool
-) -> None:
+def _through_kill_9(away: tuple[Fleet, Daemon], lines: int, is_worker_killed: bool) -> tuple[str, str]:
+    """A counting task under way while its daemon, and its worker if asked, are killed and come back; its container."""
     fleet, daemon = away
     worker = fleet.worker("-c", "1")
-    (task_id,) = fleet.submit(counting(150))
+    (task_id,) = fleet.submit(counting(lines))
     container = under_way(fleet, task_id)
     daemon.kill()
     if is_worker_killed:
@@ -69,6 +67,16 @@ def test_kill_9_of_a_daemon_with_live_restore_costs_nothing(
     daemon.start()
     if is_worker_killed:
         fleet.worker("-c", "1")
+    return task_id, container
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_worker_killed", [False, True], ids=["worker lives", "worker killed"])
+def test_kill_9_of_a_daemon_with_live_restore_costs_nothing(
+    away: tuple[Fleet, Daemon], is_worker_killed: bool
+) -> None:
+    fleet, _ = away
+    task_id, container = _through_kill_9(away, 150, is_worker_killed)
     fleet.ended([task_id], 60)
     assert_whole(fleet, task_id, 150, container)
     assert fleet.task(task_id).crashes == is_worker_killed
@@ -81,18 +89,10 @@ def test_kill_9_of_a_daemon_with_live_restore_costs_nothing(
 def test_kill_9_of_a_daemon_without_live_restore_runs_its_containers_again(
     away: tuple[Fleet, Daemon], is_worker_killed: bool
 ) -> None:
-    fleet, daemon = away
-    worker = fleet.worker("-c", "1")
-    (task_id,) = fleet.submit(counting(100))
-    before = under_way(fleet, task_id)
-    daemon.kill()
-    if is_worker_killed:
-        worker.kill()
-    daemon.start()
-    if is_worker_killed:
-        fleet.worker("-c", "1")
+    fleet, _ = away
+    task_id, before = _through_kill_9(away, 100, is_worker_killed)
     (task,) = fleet.ended([task_id], 90)
-    said = "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task_id))
+    said = fleet.story(task_id)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, int(is_worker_killed)), said
     assert fleet.links(task_id)[-1].container_id != before, said
     assert fleet.log(task_id).endswith("".join(f"line {i}\n" for i in range(1, 101))), (
@@ -131,7 +131,7 @@ def test_of_two_daemons_one_killed_for_good_leaves_its_work_to_the_other(away: t
     assert [c["Id"] for c in Client(daemon.host).api.containers(all=True)] == [old], "it ran on, unattended"
     fleet.worker("-Q", "far", "-c", "1")
     wait_until(lambda: not Client(daemon.host).api.containers(all=True), 40)
-    tell_to_end(_running_again(fleet, task_id))
+    let_go(_running_again(fleet, task_id))
     (task,) = fleet.ended([task_id], 90)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 1), task.error
     assert again.attempt == 1 and not repairs(fleet, task_id, "adopted")

@@ -21,8 +21,9 @@ from engine.lifecycle.cancel import cancel
 from engine.model.states import LinkState, NodeState, TaskState
 from engine.store.tables import tasks
 from tests.support.api_server import running_api
-from tests.support.counting import UNTIL_TOLD, assert_unbroken, tell_to_end, under_way
+from tests.support.counting import UNTIL_TOLD, assert_unbroken, under_way
 from tests.support.fleet import ROOT, Fleet, Worker
+from tests.support.held import let_go
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -260,7 +261,7 @@ BESIDE = {
 def _assert_ended(fleet: Fleet, task_id: str, case: Case) -> None:
     """As the case says, once, with the links of its last run."""
     (task,) = fleet.ended([task_id], 90)
-    said = "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task_id))
+    said = fleet.story(task_id)
     assert (task.state, task.attempt) == (case.state, case.attempt), said
     run = [
         link for link in fleet.links(task_id) if (link.attempt, link.origin) == (task.attempt, task.origin)
@@ -341,7 +342,7 @@ def test_a_running_container_is_adopted_with_its_log_whole(fleet: Fleet) -> None
     taker = {node.id for node in fleet.nodes() if "other" in node.queues}
     first.kill()
     wait_until(lambda: fleet.task(task_id).delivery == 2, 40)
-    tell_to_end(before)
+    let_go(before)
     (task,) = fleet.ended([task_id], 40)
     assert_unbroken(fleet, task_id, before)
     assert (task.attempt, task.crashes) == (1, 1)
@@ -371,7 +372,7 @@ def test_sigterm_leaves_the_container_to_the_next_worker(fleet: Fleet) -> None:
     assert [n.state for n in fleet.nodes()] == [NodeState.LEFT]
     fleet.worker("-c", "1")
     wait_until(lambda: fleet.task(task_id).delivery == 2, 40)
-    tell_to_end(before)
+    let_go(before)
     (task,) = fleet.ended([task_id], 40)
     assert (task.state, task.crashes) == (TaskState.COMPLETED, 0), task.error
     assert_unbroken(fleet, task_id, before)

@@ -16,6 +16,7 @@ from engine.model.states import NodeState, TaskState
 from tests.support.counting import assert_whole, counting, repairs, seconds_from, under_way
 from tests.support.databases import running_postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
+from tests.support.faults import lasting
 from tests.support.fleet import DEFAULTS, Fleet, a_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -71,7 +72,7 @@ def test_with_the_default_lease_the_killed_are_adopted_and_the_living_are_not(
         (task_id,) = fleet.submit(counting(150))
         container = under_way(fleet, task_id)
         os.killpg(doomed.process.pid, signal.SIGSTOP)
-        time.sleep(2)  # less than half of the lease
+        lasting(2)  # less than half of the lease
         os.killpg(doomed.process.pid, signal.SIGCONT)
         assert not repairs(fleet, task_id, ""), "a pause within the lease is none"
         killed = time.time()
@@ -99,7 +100,7 @@ def test_a_database_away_for_longer_than_the_lease_costs_ten_tasks_nothing(
         running = sum(fleet.task(task_id).state is TaskState.RUNNING for task_id in ids)
         assert running >= 7, "all ten, unless this machine is very slow"
         server.stop()
-        time.sleep(30 * fleet.settings.lease_seconds)
+        lasting(30 * fleet.settings.lease_seconds)
         server.start()
         back = time.monotonic()
         fleet.ended(ids, 150)

@@ -87,7 +87,7 @@ def test_kill_9_while_an_image_is_pulled_costs_no_retry(
     assert fleet.task(task_id).state is TaskState.RUNNING
     registry.gate.set()
     (task,) = fleet.ended([task_id], 60)
-    said = "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task_id))
+    said = fleet.story(task_id)
     assert (task.state, task.attempt, task.crashes, task.result) == (TaskState.COMPLETED, 1, 1, "kept"), said
     # Nothing was there of the first link: the chain starts again. After a pre its volume leads to an adopter.
     assert bool(repairs(fleet, task_id, "starts again")) is is_first, said

@@ -12,6 +12,7 @@ from engine.model.states import LinkState, NodeState, TaskState
 from tests.support.counting import repairs, under_way
 from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.fleet import Fleet, a_fleet
+from tests.support.fleets import store_url
 from tests.support.held import let_go
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -51,11 +52,7 @@ CASES = [
 def calm_fleet(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
     """An installation with the leases and graces of CALM, on the store that the parameter names."""
     require_docker(BUSYBOX)
-    if request.param == "sqlite":
-        url = str(request.getfixturevalue("sqlite_url"))
-    else:
-        url = str(request.getfixturevalue("postgres_server").new())
-    with a_fleet(tmp_path, url, redis_server, **CALM) as made:
+    with a_fleet(tmp_path, store_url(request), redis_server, **CALM) as made:
         yield made
 
 
@@ -109,19 +106,12 @@ def _end(fleet: Fleet, ids: Sequence[str], seconds: float) -> None:
         fleet.ended(ids, seconds)
     except AssertionError:
         nodes = "\n".join(f"{n.id} {n.state} lapse {n.lapse_no} looked {n.looked}" for n in fleet.nodes())
-        left = [_story(fleet, id) for id in ids if not fleet.task(id).state.ended]
+        left = [fleet.story(id) for id in ids if not fleet.task(id).state.ended]
         raise AssertionError("\n".join([f"{len(left)} did not end", *left, nodes])) from None
 
 
-def _story(fleet: Fleet, task_id: str) -> str:
-    lines = (
-        f"{e.time} {e.kind} {e.from_state}->{e.to_state} {e.node} {e.reason}" for e in fleet.events(task_id)
-    )
-    return "\n".join([f"{fleet.task(task_id).name} {task_id}", *lines])
-
-
 def _ran_once(fleet: Fleet, task_id: str, seen: Witness) -> None:
-    task, said = fleet.task(task_id), _story(fleet, task_id)
+    task, said = fleet.task(task_id), fleet.story(task_id)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 0), f"{task.error}\n{said}"
     assert task.name == "longest" or task.result == "kept", said
     links = fleet.links(task_id)

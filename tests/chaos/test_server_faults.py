@@ -14,8 +14,8 @@ from engine.errors import StoreUnavailable
 from engine.model.states import LinkState, TaskState
 from tests.support.databases import Postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.faults import PRODUCTION, WORK, busy, completed_once, empty, lasting, messages, story
-from tests.support.fleet import Fleet, a_fleet
+from tests.support.faults import WORK, busy, completed_once, empty, lasting, messages
+from tests.support.fleet import DEFAULTS, Fleet, a_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -32,7 +32,7 @@ post:
   - {name: check, image: "busybox:1.36", run: "cat /data/pre"}
 """
 QUICK_AND_PRODUCTION = pytest.mark.parametrize(
-    "broken", [{}, PRODUCTION], ids=["quick", "production"], indirect=True
+    "broken", [{}, DEFAULTS], ids=["quick", "production"], indirect=True
 )
 
 
@@ -55,7 +55,7 @@ def broken(
         yield made
 
 
-@pytest.fixture(params=[{}, PRODUCTION], ids=["quick", "production"])
+@pytest.fixture(params=[{}, DEFAULTS], ids=["quick", "production"])
 def on_postgres(
     request: pytest.FixtureRequest, postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer
 ) -> Iterator[Fleet]:
@@ -163,10 +163,10 @@ def test_copies_and_messages_out_of_order_start_nothing(broken: Fleet, seed: int
     _send(broken, f"!{node}", every)
     completed_once(broken, ids, 120, "kept")
     for id in ids:
-        assert [link.state for link in broken.links(id)] == [LinkState.ENDED] * 3, story(broken, id)
+        assert [link.state for link in broken.links(id)] == [LinkState.ENDED] * 3, broken.story(id)
         assert len({link.container_id for link in broken.links(id)}) == 3
         confirmed = [e for e in broken.events(id) if e.kind == "link" and e.to_state == LinkState.CONFIRMED]
-        assert len(confirmed) == 3, story(broken, id)
+        assert len(confirmed) == 3, broken.story(id)
 
 
 @pytest.mark.long

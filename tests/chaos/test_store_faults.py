@@ -34,7 +34,6 @@ from tests.support.faults import (
     lasting,
     repeating,
     small_disk,
-    story,
 )
 from tests.support.fleet import Fleet, a_fleet
 from tests.support.redis_server import RedisServer
@@ -103,7 +102,7 @@ def test_a_commit_whose_answer_is_lost_loses_and_doubles_nothing(
     completed_once(behind, [task_id], 60, "done")
     assert cut.cuts == 1, "the fault was there"
     task = behind.task(task_id)
-    assert task.crashes == 0, story(behind, task_id)
+    assert task.crashes == 0, behind.story(task_id)
 
 
 @pytest.mark.long

@@ -11,17 +11,18 @@ from engine.lifecycle.nodes import lapse
 from engine.model.states import LinkState, TaskState
 from engine.reconcile.timeouts import Timeouts
 from engine.store.tables import attempts
-from tests.support.counting import tell_to_end, under_way
+from tests.support.counting import under_way
 from tests.support.docker_daemon import BUSYBOX, Daemon, provide, second_daemon_possible
 from tests.support.fleet import Fleet
+from tests.support.held import let_go
 from tests.support.held_worker import MODULE, Holds
-from tests.support.told import Told, told_by
 from tests.support.waiting import wait_until
+from tests.support.witness import Witness, witness
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
-#: Counts until it is told to end, and does not heed TERM. (The shell is the command: `run` has one before it.)
-COUNT = "n=0; while [ ! -e /told ]; do n=$((n+1)); echo line $n; sleep 0.1 || :; done; echo -n kept > $FERRYMAN_OUTPUT"
+#: Counts until it is let go, and does not heed TERM. (The shell is the command: `run` has one before it.)
+COUNT = "n=0; while [ ! -e /go ]; do n=$((n+1)); echo line $n; sleep 0.1 || :; done; echo -n kept > $FERRYMAN_OUTPUT"
 STUBBORN = f"""
 name: stubborn
 image: busybox:1.36
@@ -32,16 +33,22 @@ AGAIN = STUBBORN + "retry: {limit: 1, initialDelay: 100ms}\n"
 ERROR = "main: timed out after 10m"
 
 
-def _said(fleet: Fleet, task_id: str) -> str:
-    return "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task_id))
-
-
 def _let_its_time_pass(fleet: Fleet, task_id: str) -> None:
     """The present attempt began ten minutes earlier, by its row: no test waits for a time-out."""
     with fleet.db.begin() as c:
         earlier = {"started_at": attempts.c.started_at - 600_000}
         mine = attempts.c.task_id == task_id, attempts.c.ended_at.is_(None)
         assert c.execute(attempts.update().where(*mine).values(earlier)).rowcount == 1
+
+
+def _overdue(fleet: Fleet) -> tuple[str, str]:
+    """An AGAIN whose worker was killed, and whose time has passed since; its container."""
+    doomed = fleet.worker("-c", "1")
+    (task_id,) = fleet.submit(AGAIN)
+    container = under_way(fleet, task_id)
+    doomed.kill()
+    _let_its_time_pass(fleet, task_id)
+    return task_id, container
 
 
 def _second_attempt(fleet: Fleet, task_id: str) -> str:
@@ -58,11 +65,11 @@ def _second_attempt(fleet: Fleet, task_id: str) -> str:
 def _assert_ends_well(fleet: Fleet, task_id: str, attempt: int) -> None:
     """Once, and leaving nothing."""
     (task,) = fleet.ended([task_id], 60)
-    assert (task.state, task.attempt, task.result) == (TaskState.COMPLETED, attempt, "kept"), _said(
-        fleet, task_id
+    assert (task.state, task.attempt, task.result) == (TaskState.COMPLETED, attempt, "kept"), fleet.story(
+        task_id
     )
     ends = [e for e in fleet.events(task_id) if e.kind == "task" and TaskState(e.to_state or "").ended]
-    assert len(ends) == 1, _said(fleet, task_id)
+    assert len(ends) == 1, fleet.story(task_id)
     wait_until(lambda: not fleet.left_over(), 40)
 
 
@@ -70,7 +77,7 @@ def _assert_first_was_killed(fleet: Fleet, task_id: str, container: str) -> None
     """The first attempt's end is its container's own, with its log to the end, and no guess."""
     first = [link for link in fleet.links(task_id) if link.attempt == 1]
     assert [(link.state, link.container_id) for link in first] == [(LinkState.ENDED, container)]
-    assert first[0].exit_code and first[0].error == "timed out after 10m", _said(fleet, task_id)
+    assert first[0].exit_code and first[0].error == "timed out after 10m", fleet.story(task_id)
     lines = fleet.log(task_id).splitlines()
     numbers = [int(line.split()[1]) for line in lines if line.startswith("line")]
     again = numbers.index(1, 1) if 1 in numbers[1:] else len(numbers)
@@ -78,25 +85,21 @@ def _assert_first_was_killed(fleet: Fleet, task_id: str, container: str) -> None
 
 
 @pytest.fixture
-def told(fleet: Fleet) -> Iterator[Told]:
+def seen(fleet: Fleet) -> Iterator[Witness]:
     """What the daemon tells from the beginning on."""
-    with told_by(fleet.site.installation, "") as found:
+    with witness(fleet.site.installation) as found:
         yield found
 
 
 @pytest.mark.long
 def test_a_time_out_that_was_reached_while_no_worker_was_there_is_carried_out_by_the_next(
-    fleet: Fleet, told: Told
+    fleet: Fleet, seen: Witness
 ) -> None:
-    doomed = fleet.worker("-c", "1")
-    (task_id,) = fleet.submit(AGAIN)
-    container = under_way(fleet, task_id)
-    doomed.kill()
-    _let_its_time_pass(fleet, task_id)
+    task_id, container = _overdue(fleet)
     fleet.worker("-c", "2")
-    tell_to_end(_second_attempt(fleet, task_id))
+    let_go(_second_attempt(fleet, task_id))
     _assert_ends_well(fleet, task_id, 2)
-    assert told.most_at_once(task_id) == 1, "the second attempt waited for the end of the first"
+    assert seen.most_at_once(task_id) == 1, "the second attempt waited for the end of the first"
     _assert_first_was_killed(fleet, task_id, container)
 
 
@@ -110,7 +113,7 @@ def test_a_retry_on_another_daemon_waits_for_the_end_of_what_a_returning_worker_
     holds = Holds(tmp_path / "holds", "take_over.committed")
     with Daemon(live_restore=True) as far:
         provide((BUSYBOX,), far.host)
-        with told_by(fleet.site.installation, "", far.host) as told:
+        with witness(fleet.site.installation, far.host) as seen:
             doomed = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST=far.host)
             (task_id,) = fleet.submit(AGAIN)
             container = under_way(fleet, task_id)
@@ -122,10 +125,10 @@ def test_a_retry_on_another_daemon_waits_for_the_end_of_what_a_returning_worker_
             holds.wait_for("take_over.committed")
             _let_its_time_pass(fleet, task_id)
             holds.release(["take_over.committed"])
-            tell_to_end(_second_attempt(fleet, task_id))
+            let_go(_second_attempt(fleet, task_id))
             _assert_ends_well(fleet, task_id, 2)
-            assert told.most_at_once(task_id) == 1
-            assert len(told.starts(task_id)) == 2
+            assert seen.most_at_once(task_id) == 1
+            assert seen.starts(task_id).total() == 2
         _assert_first_was_killed(fleet, task_id, container)
 
 
@@ -135,7 +138,7 @@ def test_what_ended_in_time_while_no_worker_was_there_has_ended_well(fleet: Flee
     (task_id,) = fleet.submit(AGAIN)
     container = under_way(fleet, task_id)
     doomed.kill()
-    tell_to_end(container)
+    let_go(container)
     wait_until(lambda: [t.state for t in fleet.left_over() if t.kind == "container"] == ["exited"], 30)
     _let_its_time_pass(fleet, task_id)
     fleet.worker("-c", "1")
@@ -148,26 +151,22 @@ def test_what_ended_in_time_while_no_worker_was_there_has_ended_well(fleet: Flee
 
 @pytest.mark.long
 def test_a_worker_that_dies_while_it_kills_for_a_time_out_leaves_the_rest_to_the_next(
-    fleet: Fleet, told: Told
+    fleet: Fleet, seen: Witness
 ) -> None:
-    first = fleet.worker("-c", "1")
-    (task_id,) = fleet.submit(AGAIN)
-    container = under_way(fleet, task_id)
-    first.kill()
-    _let_its_time_pass(fleet, task_id)
+    task_id, container = _overdue(fleet)
     doomed = fleet.worker("-c", "1", wait=False, FERRYMAN_KILL_GRACE="60")
     wait_until(lambda: "TERM\n" in fleet.log(task_id), 60)
     doomed.kill()
     fleet.worker("-c", "2")
-    tell_to_end(_second_attempt(fleet, task_id))
+    let_go(_second_attempt(fleet, task_id))
     _assert_ends_well(fleet, task_id, 2)
-    assert told.most_at_once(task_id) == 1
+    assert seen.most_at_once(task_id) == 1
     _assert_first_was_killed(fleet, task_id, container)
 
 
 @pytest.mark.long
 def test_a_time_out_without_any_worker_ends_the_task_and_its_container_goes_when_one_is_back(
-    fleet: Fleet, told: Told
+    fleet: Fleet, seen: Witness
 ) -> None:
     doomed = fleet.worker("-c", "2")
     (once,), (again,) = fleet.submit(STUBBORN), fleet.submit(AGAIN)
@@ -185,10 +184,10 @@ def test_a_time_out_without_any_worker_ends_the_task_and_its_container_goes_when
     assert fleet.task(again).attempt == 2
     assert [t.state for t in fleet.left_over()] == ["running", "running"], "nobody could kill them"
     fleet.worker("-c", "2")
-    tell_to_end(_second_attempt(fleet, again))
+    let_go(_second_attempt(fleet, again))
     _assert_ends_well(fleet, again, 2)
-    assert told.most_at_once(again) == 1, "the old container was removed before the retry began"
-    assert len(told.starts(once)) == 1
+    assert seen.most_at_once(again) == 1, "the old container was removed before the retry began"
+    assert seen.starts(once).total() == 1
 
 
 @pytest.mark.long
@@ -204,7 +203,7 @@ def test_the_delays_of_retries_grow_and_hold_over_restarts_of_the_worker(fleet: 
         doomed.kill()
         doomed = fleet.worker("-c", "1")
     (task,) = fleet.ended([task_id], 100)
-    assert (task.state, task.attempt, task.crashes) == (TaskState.FAILED, 3, 0), _said(fleet, task_id)
+    assert (task.state, task.attempt, task.crashes) == (TaskState.FAILED, 3, 0), fleet.story(task_id)
     changes = [e for e in fleet.events(task_id) if e.kind == "task"]
     ended = [e.time for e in changes if e.from_state == TaskState.RUNNING]
     begun = [e.time for e in changes if e.to_state == TaskState.RUNNING]

@@ -155,7 +155,7 @@ def _running(site: Site, container: str | None) -> bool:
 
 def _assert_the_second_run_stands(pair: Pair, first_node: str, again: Event) -> None:
     fleet, task = pair.fleet, pair.fleet.task(pair.task_id)
-    said = "\n".join(f"{e.kind} {e.from_state}->{e.to_state} {e.reason}" for e in fleet.events(task.id))
+    said = fleet.story(task.id)
     assert (task.state, task.attempt, task.result) == (TaskState.COMPLETED, 1, pair.runs()[1]), said
     assert f"node {first_node[:8]} LAPSED" in (again.reason or ""), "the events say what was given up"
     began = [event for event in pair.told("link") if event.to_state == LinkState.CONFIRMED]

@@ -13,8 +13,9 @@ from engine.model.states import TaskState
 from engine.store.tables import tasks
 from tests.support.databases import KINDS
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.faults import PRODUCTION, WORK, empty, messages
-from tests.support.fleet import Fleet, a_fleet
+from tests.support.faults import WORK, empty, messages
+from tests.support.fleet import DEFAULTS, Fleet, a_fleet
+from tests.support.fleets import store_url
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -28,12 +29,8 @@ WAITS = WORK.replace("name: work", "name: waits\nqueue: nobody")
 def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     """A fleet with the waits of production, over a Redis of its own."""
     require_docker(BUSYBOX)
-    if request.param == "sqlite":
-        url = str(request.getfixturevalue("sqlite_url"))
-    else:
-        url = str(request.getfixturevalue("postgres_server").new())
     redis = RedisServer(tmp_path / "redis")
-    with a_fleet(tmp_path, url, redis, **PRODUCTION) as fleet:
+    with a_fleet(tmp_path, store_url(request), redis, **DEFAULTS) as fleet:
         yield fleet
     redis.stop()
 

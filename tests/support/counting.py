@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import docker
-
 from engine.model.records import Event
 from engine.model.states import LinkState, TaskState
 from tests.support.fleet import Fleet
@@ -46,20 +44,13 @@ def assert_whole(fleet: Fleet, task_id: str, lines: int, container_id: str) -> N
     assert len(ends) == 1
 
 
-#: As `counting`, but for as long as it takes: until `tell_to_end`.
+#: As `counting`, but for as long as it takes: until it is let go (tests.support.held).
 UNTIL_TOLD = """
 name: count
 image: busybox:1.36
-run: "n=0; while [ ! -e /told ]; do n=$((n+1)); echo line $n; sleep 0.1; done"
+run: "n=0; while [ ! -e /go ]; do n=$((n+1)); echo line $n; sleep 0.1; done"
 retry: {limit: 0}
 """
-
-
-def tell_to_end(container_id: str) -> None:
-    """The container of an UNTIL_TOLD ends well, soon."""
-    client = docker.from_env(timeout=30)
-    client.containers.get(container_id).exec_run(["touch", "/told"])
-    client.close()
 
 
 def assert_unbroken(fleet: Fleet, task_id: str, container_id: str) -> int:

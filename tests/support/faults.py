@@ -22,8 +22,6 @@ from tests.support.waiting import wait_until
 
 #: A task that takes a while and says that it came to its end.
 WORK = "name: work\nimage: busybox:1.36\nrun: 'sleep 3; echo -n done > $FERRYMAN_OUTPUT'\n"
-#: What an installation has that says nothing: for faults whose length is measured against the lease.
-PRODUCTION = {"lease_seconds": 5.0, "grace_min": 15.0, "restart_grace": 300.0, "resend_seconds": 10.0}
 
 
 def completed_once(fleet: Fleet, ids: Sequence[str], seconds: float, result: str | None = None) -> float:
@@ -32,7 +30,7 @@ def completed_once(fleet: Fleet, ids: Sequence[str], seconds: float, result: str
     ended = fleet.ended(ids, seconds)
     took = time.monotonic() - began
     for task in ended:
-        said = story(fleet, task.id)
+        said = fleet.story(task.id)
         assert task.state is TaskState.COMPLETED, f"{task.error}\n{said}"
         assert task.attempt == 1, f"a fault of a server uses up no retry\n{said}"
         assert result is None or task.result == result, said
@@ -41,12 +39,6 @@ def completed_once(fleet: Fleet, ids: Sequence[str], seconds: float, result: str
     wait_until(lambda: not fleet.left_over(), 30)
     print(f"all ended after {took:.1f} s")
     return took
-
-
-def story(fleet: Fleet, task_id: str) -> str:
-    """A task's events, a line each."""
-    found = fleet.events(task_id)
-    return "\n".join(f"{e.kind} {e.from_state}->{e.to_state} by {e.node}: {e.reason}" for e in found)
 
 
 def busy(fleet: Fleet, count: int = 5, text: str = WORK) -> list[str]:

@@ -139,6 +139,14 @@ class Fleet:
         with self.db.read() as c:
             return events.after(c, None, task_id=task_id)
 
+    def story(self, task_id: str) -> str:
+        """Its name and what happened to it, a line each: for the reader of a test that failed."""
+        lines = [
+            f"{e.time} {e.kind} {e.from_state}->{e.to_state} by {e.node}: {e.reason}"
+            for e in self.events(task_id)
+        ]
+        return "\n".join([f"{self.task(task_id).name} {task_id}", *lines])
+
     def nodes(self) -> list[Node]:
         """All nodes."""
         with self.db.read() as c:

@@ -21,15 +21,18 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server.stop()
 
 
+def store_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database of the kind that a fixture's parameter names, for several processes."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("sqlite_url"))
+    return str(request.getfixturevalue("postgres_server").new())
+
+
 @pytest.fixture(params=KINDS)
 def fleet(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
     """An installation without workers, once on each store."""
     require_docker(BUSYBOX)
-    if request.param == "sqlite":
-        url = str(request.getfixturevalue("sqlite_url"))
-    else:
-        url = str(request.getfixturevalue("postgres_server").new())
-    with a_fleet(tmp_path, url, redis_server) as made:
+    with a_fleet(tmp_path, store_url(request), redis_server) as made:
         yield made
 
 
