@@ -9,6 +9,7 @@ from engine.model.states import LinkState, TaskState
 from engine.store import tasks
 from tests.support.counting import counting, under_way
 from tests.support.fleet import Fleet
+from tests.support.held import held, let_go
 from tests.support.held_worker import MODULE, Holds
 from tests.support.waiting import wait_until
 from tests.support.witness import witness
@@ -153,15 +154,17 @@ def _now(fleet: Fleet) -> int:
 def test_a_cancel_while_the_retry_is_being_sent_starts_nothing(fleet: Fleet, step: str) -> None:
     holds = Holds(fleet.directory / "holds")
     fleet.worker("-c", "1", module=MODULE, **holds.environment)
-    (task_id,) = fleet.submit(FAILS)
-    wait_until(lambda: fleet.task(task_id).state is TaskState.RUNNING, 20)
+    (task_id,), (busy,) = fleet.submit(FAILS), fleet.submit(held())
+    # It has the only slot once the first attempt has failed: what is sent then stays a message.
+    wait_until(lambda: "begun" in fleet.log(busy), 40)
     # From here on the worker sends by itself.
     fleet.flusher.stop()
-    wait_until(lambda: fleet.task(task_id).attempt == 2, 30)
+    assert fleet.task(task_id).attempt == 2
     holds.arm(step)
     holds.wait_for(step)
     cancel(fleet.db, task_id)
     holds.release([step])
+    let_go(fleet.links(busy)[0].container_id or "")
     _assert_serves(fleet)
     _assert_cancelled(fleet, task_id)
     assert {link.attempt for link in fleet.links(task_id)} == {1}
