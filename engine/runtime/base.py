@@ -199,6 +199,9 @@ class Runtime(Protocol):
     def directories(self) -> Sequence[Thing]:
         """All work directories of this installation on this host, whose container may be gone: they prove nothing."""
 
+    def tidy(self) -> None:
+        """Remove what dead processes left here that belongs to no task. Raises RuntimeUnavailable."""
+
     def remove(self, things: Iterable[Thing]) -> int:
         """Remove by id, by force, with the work files; says how many are gone. What is gone already counts."""
 

@@ -78,11 +78,10 @@ class Sweeper:
         """Remove what no live run owns; says how many things. Raises RuntimeUnavailable, StoreUnavailable."""
         # A directory outlives a container that was removed by hand, or whose remover died.
         things = [*self._runtime.list(), *self._runtime.directories()]
-        if not things:
-            return 0
-        gone = self._runtime.remove(stale(things, read_states(self._site, things)))
+        gone = self._runtime.remove(stale(things, read_states(self._site, things))) if things else 0
         if gone:
             crash.point("remove.done")
+        self._runtime.tidy()
         return gone
 
     def _run(self) -> None:

@@ -41,6 +41,9 @@ class NullRuntime:
         """See engine.runtime.base."""
         return ()
 
+    def tidy(self) -> None:
+        """There is nothing."""
+
     def directories(self) -> Sequence[Thing]:
         """See engine.runtime.base."""
         return ()

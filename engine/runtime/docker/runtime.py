@@ -241,9 +241,12 @@ class DockerRuntime:
             self._forget(prepared.order)
 
     def list(self) -> Sequence[Thing]:
-        """See engine.runtime.base. What a probe left whose process died is removed on the way."""
-        sharing.remove_dead(self._client, self._settings.path, self._installation)
+        """See engine.runtime.base."""
         return labels.everything(self._client, self._installation)
+
+    def tidy(self) -> None:
+        """See engine.runtime.base: what a probe of shared files left whose process died."""
+        sharing.remove_dead(self._client, self._settings.path, self._installation)
 
     def directories(self) -> Sequence[Thing]:
         """See engine.runtime.base."""

@@ -1,4 +1,4 @@
-"""What a process leaves that dies in the middle: the next look of any other worker removes it."""
+"""What a process leaves that dies in the middle: the next sweep of any other worker removes it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _probes(client: Client, installation: str) -> list[str]:
 
 
 @pytest.mark.parametrize("moment", ["imported", "created"])
-def test_what_a_probe_left_whose_process_died_goes_with_the_next_look(
+def test_what_a_probe_left_whose_process_died_goes_with_the_next_sweep(
     moment: str, runtime: DockerRuntime, docker: Client, docker_settings: Settings, installation: str
 ) -> None:
     words = [sys.executable, "-c", DIES, docker_settings.data_dir, installation, moment]
@@ -56,6 +56,8 @@ def test_what_a_probe_left_whose_process_died_goes_with_the_next_look(
     assert len(_probes(docker, installation)) == (2 if moment == "created" else 1)
     assert len(list(work.iterdir())) == 1
     runtime.list()
+    assert _probes(docker, installation), "a list only looks"
+    runtime.tidy()
     assert not _probes(docker, installation)
     assert not list(work.iterdir())
 
