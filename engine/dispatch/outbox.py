@@ -23,7 +23,7 @@ from engine.dispatch import poke
 from engine.dispatch.app import build_app, publisher_options
 from engine.dispatch.chain import Way, build, first_way
 from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
-from engine.jobspec import schema
+from engine.jobspec import plain
 from engine.model.records import Task
 from engine.model.states import TaskState
 from engine.settings import Settings
@@ -44,7 +44,7 @@ _MOST_IDS = 5000
 
 def link_names(task: Task) -> list[str]:
     """The links' names for people, in order."""
-    return [link.name or kind for kind, link in schema.load(task.spec).links]
+    return [link.name or kind for kind, link in plain.load(task.spec).links]
 
 
 class Publisher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.jobspec import quantities, schema
+from engine.jobspec import plain, quantities
 from engine.jobspec.task import LinkSpec, TaskSpec
 from engine.lifecycle.site import Site
 from engine.model import names
@@ -37,7 +37,7 @@ class Assignment:
 
 def assign(site: Site, task: Task, links: Sequence[Link], index: int, age_ms: int) -> Assignment:
     """Build the assignment of one link of the task's present run; `age_ms` is the attempt's age."""
-    spec = schema.load(task.spec)
+    spec = plain.load(task.spec)
     kind, wanted = spec.links[index]
     seconds, bound = _time_left(spec, wanted, links, age_ms)
     order = _order(site, task, spec, index)

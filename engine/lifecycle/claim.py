@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.jobspec import schema
+from engine.jobspec import plain
 from engine.lifecycle import locks
 from engine.lifecycle.assignment import Assignment, assign
 from engine.lifecycle.site import Site
@@ -84,7 +84,7 @@ def resume(site: Site, token: Token, node_id: str) -> Assignment | None:
 
 
 def _links(task: Task) -> list[Link]:
-    spec = schema.load(task.spec)
+    spec = plain.load(task.spec)
     return [
         Link(
             task_id=task.id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from engine.jobspec import schema
+from engine.jobspec import plain
 from engine.model import advance, retry
 from engine.model.records import Link, Task
 from engine.model.states import JobState, LinkState, TaskState
@@ -32,7 +32,7 @@ def fail(
     Returns what was decided, None when the token no longer counts.
     """
     token = task.token
-    policy = schema.load(task.spec).retry
+    policy = plain.load(task.spec).retry
     decision = retry.decide(policy, task.attempt, random.random())
     if not again:
         decision = retry.RetryDecision(False, 0, error)

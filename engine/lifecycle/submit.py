@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from engine.dispatch import poke
-from engine.jobspec import schema
+from engine.jobspec import plain
 from engine.jobspec.task import TaskSpec
 from engine.model import expand
 from engine.model.states import TaskState
@@ -32,7 +32,7 @@ def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
     """
     rows = expand.first(
         spec,
-        schema.dump(spec),
+        plain.dump(spec),
         job_id=uuid4().hex,
         task_id=uuid4().hex,
         queue=settings.queue_default,
