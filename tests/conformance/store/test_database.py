@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from engine.errors import SchemaMismatch, StoreUnavailable
 from engine.settings import Settings
@@ -54,6 +55,10 @@ def test_a_newer_schema_is_refused_in_a_sentence(empty: Settings) -> None:
     with pytest.raises(SchemaMismatch, match="has schema 9999, which this Ferryman does not know"):
         db.open()
     db.close()
+
+
+def test_the_newest_schema_is_that_of_the_last_migration() -> None:
+    assert ScriptDirectory.from_config(schema._config()).get_heads() == [schema.NEWEST]
 
 
 def test_the_migrations_make_what_the_tables_say(empty: Settings) -> None:

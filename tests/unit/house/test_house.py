@@ -73,9 +73,10 @@ def test_the_contract_of_imports_holds() -> None:
 @pytest.mark.parametrize(
     ("what", "absent"),
     [
-        ("api", ["docker", "engine.worker", "engine.runtime.docker"]),
+        ("api", ["docker", "alembic", "engine.worker", "engine.runtime.docker"]),
         ("engine.reconcile.loop", ["docker", "engine.worker", "engine.runtime.docker"]),
         ("engine.jobspec.schema, engine.model.advance", ["celery", "docker", "sqlalchemy", "flask"]),
+        ("engine.worker.boot", ["alembic", "marshmallow", "flask"]),
         ("engine.cli.main", ["docker", "celery", "sqlalchemy", "flask"]),
     ],
 )
