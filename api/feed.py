@@ -20,8 +20,8 @@ log = logging.getLogger("ferryman.events")
 
 #: Between two looks while somebody listens: what a live view is late at most.
 POLL_SECONDS = 0.01
-#: Between two looks for the first listener.
-IDLE_SECONDS = 0.1
+#: While nobody listens the reader sleeps, until the first listener wakes it; unasked, so often.
+IDLE_SECONDS = 30.0
 #: Events that wait for a slow client before it is sent back to the table.
 QUEUE_SIZE = 1000
 _AWAY_SECONDS = 1.0
@@ -85,6 +85,8 @@ class Feed:
         #: Behind which event the reader goes on; None: set it anew when the first listener comes.
         self._cursor: str | None = None
         self.ending = threading.Event()
+        #: Set by the first listener, and at the end: what the sleeping reader waits for.
+        self._called = threading.Event()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
     def start(self) -> None:
@@ -94,6 +96,7 @@ class Feed:
     def end(self) -> None:
         """End all streams within half a second. May be called from a signal handler: it takes no lock of ours."""
         self.ending.set()
+        self._called.set()
 
     def take_seat(self) -> None:
         """Count one stream in. Raises TooManyListeners; each seat must be given back."""
@@ -118,6 +121,7 @@ class Feed:
                 with self._db.read() as c:
                     self._cursor = events.latest(c)
             self._listeners.add(listener)
+        self._called.set()
         return listener
 
     def leave(self, listener: Listener) -> None:
@@ -126,8 +130,7 @@ class Feed:
             self._listeners.discard(listener)
 
     def _run(self) -> None:
-        pause = IDLE_SECONDS
-        while not self.ending.wait(pause):
+        while not self.ending.is_set():
             try:
                 pause = self._look()
             except StoreUnavailable as exc:
@@ -137,15 +140,20 @@ class Feed:
                 # The thread serves all listeners of the process: a defect must not end it.
                 log.exception("reading events")
                 pause = _AWAY_SECONDS
+            if pause:
+                self.ending.wait(pause)
+            elif not self.ending.is_set():
+                self._called.wait(IDLE_SECONDS)
         with self._lock:
             for listener in self._listeners:
                 listener.wake()
 
     def _look(self) -> float:
-        """Read and hand out what is new; says how long to wait then."""
+        """Read and hand out what is new; says how long to wait then: 0 means until somebody listens."""
         with self._lock:
             if not self._listeners:
-                return IDLE_SECONDS
+                self._called.clear()
+                return 0.0
             cursor = self._cursor
         found = list(self._new(cursor))
         with self._lock:

@@ -33,8 +33,10 @@ from engine.telemetry import crash
 
 log = logging.getLogger("ferryman.flush")
 
-#: Rows of other processes are looked for when they have been due for this long.
-_OTHERS_SECONDS = 1.0
+#: Rows of other processes are looked for when they have been due for this long …
+OTHERS_SECONDS = 1.0
+#: … and somebody noticed them (engine/reconcile/loop.py); unasked, so often.
+_UNASKED_SECONDS = 5.0
 _LONGEST_BACKOFF_SECONDS = 2.0
 #: Rows published in one exchange with the broker, then marked in one transaction.
 _AT_ONCE = 50
@@ -126,21 +128,24 @@ class Flusher:
     def stop(self) -> None:
         """End within a few seconds; what was not sent stays PENDING."""
         self._stop.set()
-        poke.poke()
+        poke.notice()
         self._thread.join(timeout=5)
         self.publisher.close()
 
     def _run(self) -> None:
         # Processes that began together must not look for each other's rows at the same moment.
-        pace = _OTHERS_SECONDS * random.uniform(0.8, 1.2)
+        pace = OTHERS_SECONDS * random.uniform(0.8, 1.2)
         looked = time.monotonic()
         while not self._stop.is_set():
             try:
-                mine = poke.wait(max(0.05, looked + pace - time.monotonic()))
+                knew = poke.noticed()
+                pause = pace if knew else _UNASKED_SECONDS
+                mine = poke.wait(max(0.05, looked + pause - time.monotonic()), knew=knew)
                 if mine:
                     self.flush(mine)
-                if time.monotonic() - looked >= pace:
+                if time.monotonic() - looked >= (pace if poke.noticed() else _UNASKED_SECONDS):
                     looked = time.monotonic()
+                    poke.forget()
                     self.flush()
                 self._backoff = 0.0
             except (BrokerUnavailable, StoreUnavailable) as exc:
@@ -179,7 +184,7 @@ class Flusher:
             full = True
             while full:
                 with self._db.read() as c:
-                    due = outbox.due(c, self._batch, round(_OTHERS_SECONDS * 1000))
+                    due = outbox.due(c, self._batch, round(OTHERS_SECONDS * 1000))
                 full = len(due) == self._batch
                 yield due
             return

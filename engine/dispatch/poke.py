@@ -1,7 +1,7 @@
 """How a commit wakes this process's flusher, without knowing Celery.
 
 A poke names the tasks, so that a process sends what it committed itself; what others committed is looked for
-only when it has been due for more than a second (they are busy or dead).
+only when somebody here noticed that it has been due for more than a second (they are busy or dead).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 
 _changed = threading.Condition()
 _due: list[tuple[float, str]] = []
+_noticed = threading.Event()
 
 
 def poke(*task_ids: str, delay_seconds: float = 0.0) -> None:
@@ -23,8 +24,29 @@ def poke(*task_ids: str, delay_seconds: float = 0.0) -> None:
         _changed.notify_all()
 
 
-def wait(seconds: float) -> list[str]:
-    """The tasks that are due now; waits for the first, `seconds` at most. Takes them away."""
+def notice() -> None:
+    """Say that rows are due which nobody has sent for a second; the flusher then looks for them."""
+    if not _noticed.is_set():
+        with _changed:
+            _noticed.set()
+            _changed.notify_all()
+
+
+def noticed() -> bool:
+    """Whether somebody noticed such rows since the last `forget`."""
+    return _noticed.is_set()
+
+
+def forget() -> None:
+    """They are looked for now: what is noticed from here on is news."""
+    _noticed.clear()
+
+
+def wait(seconds: float, *, knew: bool = True) -> list[str]:
+    """The tasks that are due now; waits for the first, `seconds` at most. Takes them away.
+
+    Whoever did not know of anything noticed (`knew` False) is woken by that too.
+    """
     end = time.monotonic() + seconds
     with _changed:
         while True:
@@ -35,6 +57,6 @@ def wait(seconds: float) -> list[str]:
                     found.append(heapq.heappop(_due)[1])
                 return found
             left = min(end, _due[0][0] if _due else end) - now
-            if end <= now:
+            if end <= now or (not knew and _noticed.is_set()):
                 return []
             _changed.wait(max(0.0, left))

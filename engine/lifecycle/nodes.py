@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from engine.lifecycle.site import Site
 from engine.model.records import Node
 from engine.model.states import NodeState, TaskState
-from engine.store import events, nodes, tasks
+from engine.store import events, glance, nodes, tasks
 from engine.store.database import Connection
 from engine.telemetry import crash
 
@@ -22,6 +22,8 @@ class BeatAnswer:
     hands: dict[str, tuple[TaskState, int, int]]
     #: The node is LEAVING: somebody drains it.
     leaving: bool = False
+    #: A pass may find something: a task runs somewhere, or a node ended that this one has not looked for.
+    calls: bool = True
 
 
 def join(site: Site, node: Node) -> None:
@@ -56,7 +58,8 @@ def beat(site: Site, node_id: str, task_ids: Sequence[str]) -> BeatAnswer:
             return BeatAnswer(True, {})
         found = tasks.states(c, task_ids)
         hands = {id: (state, a, d) for id, (state, a, d, _) in found.items()}
-        return BeatAnswer(False, hands, leaving=state is NodeState.LEAVING)
+        calls = glance.calls_for_a_pass(c, node_id)
+        return BeatAnswer(False, hands, leaving=state is NodeState.LEAVING, calls=calls)
 
 
 def lapse(site: Site, seen: Node) -> bool:

@@ -18,7 +18,7 @@ _LONGEST_MS = 600_000
 
 
 class Deliveries:
-    """Looks at the broker's marker each second, and at overdue rows."""
+    """Looks at the broker's marker, and at overdue rows: each beat while a message is to be in the broker."""
 
     def __init__(self, site: Site) -> None:
         self._site = site

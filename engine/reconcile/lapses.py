@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.lifecycle import nodes as verbs
 from engine.lifecycle.site import Site
-from engine.store import nodes
+from engine.store import glance, nodes
 
 
 @dataclass
@@ -26,20 +27,29 @@ class Lapses:
 
     def run(self) -> int:
         """One look; says how many nodes were ended. Raises StoreUnavailable."""
-        lease = self._site.settings.lease_seconds
         with self._site.db.read() as c:
-            beating = nodes.beating(c)
+            beats = glance.beats(c)
+        return self.see(beats)
+
+    def see(self, beats: Mapping[str, int]) -> int:
+        """What one look saw, just read: id -> beat. Says how many nodes were ended. Raises StoreUnavailable."""
+        lease = self._site.settings.lease_seconds
         now = time.monotonic()
         # A gap in our own reads (database away, process stopped) proves nothing about others: begin anew.
         if self._last_read is not None and now - self._last_read > lease / 2:
             self._seen.clear()
         self._last_read = now
-        self._seen = {node.id: self._seen.get(node.id, _Seen(node.beat, now)) for node in beating}
+        self._seen = {id: self._seen.get(id, _Seen(beat, now)) for id, beat in beats.items()}
         ended = 0
-        for node in beating:
-            seen = self._seen[node.id]
-            if seen.beat != node.beat:
-                seen.beat, seen.since = node.beat, now
+        for id, beat in beats.items():
+            seen = self._seen[id]
+            if seen.beat != beat:
+                seen.beat, seen.since = beat, now
             elif now - seen.since >= lease:
-                ended += verbs.lapse(self._site, node)
+                ended += self._end(id, beat)
         return ended
+
+    def _end(self, node_id: str, beat: int) -> bool:
+        with self._site.db.read() as c:
+            node = nodes.get(c, node_id)
+        return node is not None and node.beat == beat and verbs.lapse(self._site, node)

@@ -24,6 +24,9 @@ from engine.worker.here import Here
 
 log = logging.getLogger("ferryman.node")
 
+#: While no beat calls for a pass, one is made every so many beats.
+_UNASKED_BEATS = 10
+
 
 def new_id() -> str:
     """An id that no node had before."""
@@ -39,6 +42,8 @@ class NodeThreads:
         self._drained = Drained(here)
         self._fenced = threading.Event()
         self._stop = threading.Event()
+        #: The pass may find something, or the daemon is in doubt.
+        self._called = threading.Event()
         self._docker_ok = True
         self._joined = False
 
@@ -50,6 +55,7 @@ class NodeThreads:
     def stop(self) -> None:
         """End both threads: the process leaves."""
         self._stop.set()
+        self._called.set()
 
     # The beat's thread.
 
@@ -74,9 +80,12 @@ class NodeThreads:
             log.warning("node %s was fenced: it lets go and joins again", here.node_id[:8])
             here.live = False
             self._fenced.set()
+            self._called.set()
             self._drained.end_if_begun()
             here.hands.detach_all()
             return
+        if answer.calls or here.doubt.is_set():
+            self._called.set()
         if answer.leaving and not here.leaving.is_set():
             self._drained.begin()
         for hand in hands:
@@ -105,6 +114,9 @@ class NodeThreads:
             except Exception:
                 log.exception("pass")
             self._stop.wait(max(0.01, began + pace - time.monotonic()))
+            if self._here.live and not self._fenced.is_set():
+                self._called.wait(max(0.0, began + pace * _UNASKED_BEATS - time.monotonic()))
+            self._called.clear()
 
     def _step(self) -> None:
         here = self._here
@@ -167,6 +179,7 @@ class NodeThreads:
     def _serve(self) -> None:
         here = self._here
         here.live = here.served = True
+        here.networks.open(here.node_id)
         if here.window is not None:
             here.window.refresh()
         log.info(
@@ -185,6 +198,7 @@ class NodeThreads:
         log.warning("Docker does not answer, nothing is claimed: %s", exc)
         here.live = False
         self._docker_ok = False
+        here.networks.shut()
         if here.window is not None:
             here.window.refresh()
         verbs.docker_silent(here.site, here.node_id)
