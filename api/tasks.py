@@ -8,7 +8,7 @@ from engine.errors import NotFound
 from engine.jobspec import schema
 from engine.lifecycle import cancel as cancelling
 from engine.lifecycle import submit as submitting
-from engine.store import jobs, links, tasks
+from engine.store import attempts, jobs, links, tasks
 from engine.store.database import Connection
 
 Json = answers.Json
@@ -59,14 +59,14 @@ def read(house: House, task_id: str) -> Json:
         if (found.attempt, found.origin) == (1, 0):
             # Nobody has claimed it yet: a submission's answer needs no further query.
             return answers.task(found, [], [])
-        return answers.task(found, tasks.attempts_of(c, [task_id]), links.of_tasks(c, [task_id]))
+        return answers.task(found, attempts.of_tasks(c, [task_id]), links.of_tasks(c, [task_id]))
 
 
 def of_job(c: Connection, job_id: str) -> list[Json]:
     """The answers for all tasks of a job, in their order, by three queries."""
     found = tasks.of_job(c, job_id)
     ids = [task.id for task in found]
-    tried, ran = tasks.attempts_of(c, ids), links.of_tasks(c, ids)
+    tried, ran = attempts.of_tasks(c, ids), links.of_tasks(c, ids)
     return [
         answers.task(
             task,

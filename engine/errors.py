@@ -60,6 +60,10 @@ class Gone(FerrymanError):
     """A container or volume is not there any more. Not a failure of the task: a caller looks again."""
 
 
+class NetworkGone(FerrymanError):
+    """The holder whose network namespace a link was to join does not run: the link goes the plain way instead."""
+
+
 class NotOurs(FerrymanError):
     """This thread no longer speaks for the link: a newer delivery, or another thread, has it."""
 

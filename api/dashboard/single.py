@@ -17,7 +17,7 @@ from engine.errors import NotFound
 from engine.jobspec import schema
 from engine.model.records import Attempt, Event, Job, Link, Node, Task
 from engine.model.states import LinkState, TaskState
-from engine.store import events, jobs, links, log_lines, logs, nodes, tasks
+from engine.store import attempts, events, jobs, links, log_lines, logs, nodes, tasks
 from engine.store.database import Connection
 
 #: Frames of the log that come with the page; scripts follow from there.
@@ -104,7 +104,7 @@ def task_shown(house: House, id: str) -> TaskShown:
     served = {queue["name"] for queue in queues.find(house) if queue["subscribers"]}
     with house.db.read() as c:
         task, job = _task(c, id)
-        ran, tried = links.of_tasks(c, [task.id]), tasks.attempts_of(c, [task.id])
+        ran, tried = links.of_tasks(c, [task.id]), attempts.of_tasks(c, [task.id])
         run = [link for link in ran if (link.attempt, link.origin) == (task.attempt, task.origin)]
         rows = _link_rows(run, task)
         culprit = next((row for row in rows if row.sign.tone == "failed"), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.jobspec import plain, quantities
 from engine.jobspec.task import LinkSpec, TaskSpec
@@ -35,12 +35,15 @@ class Assignment:
         return self.order.index
 
 
-def assign(site: Site, task: Task, links: Sequence[Link], index: int, age_ms: int) -> Assignment:
-    """Build the assignment of one link of the task's present run; `age_ms` is the attempt's age."""
+def assign(
+    site: Site, task: Task, links: Sequence[Link], index: int, standing: tuple[int, str | None]
+) -> Assignment:
+    """Build the assignment of one link of the task's present run; `standing` is the attempt's age in ms, and holder."""
+    age_ms, network = standing
     spec = plain.load(task.spec)
     kind, wanted = spec.links[index]
     seconds, bound = _time_left(spec, wanted, links, age_ms)
-    order = _order(site, task, spec, index)
+    order = replace(_order(site, task, spec, index), network=network)
     named = f"{kind} {wanted.name}" if wanted.name and kind != "main" else kind
     return Assignment(task.token, order, task.name, named, seconds, bound)
 

@@ -6,7 +6,7 @@ from engine.errors import FerrymanError, NotFound
 from engine.lifecycle import ending
 from engine.model.records import Job, Task
 from engine.model.states import JobState, TaskState
-from engine.store import events, jobs, tasks
+from engine.store import attempts, events, jobs, tasks
 from engine.store.database import Connection, Database
 from engine.telemetry import crash
 
@@ -83,7 +83,7 @@ def _end(c: Connection, task: Task) -> None:
     tasks.cancel(c, task.id)
     if task.origin:
         # A run of this attempt began; it may have been lost since, and the task be PENDING again.
-        tasks.end_attempt(c, task.token, TaskState.CANCELLED, None, None)
+        attempts.end(c, task.token, TaskState.CANCELLED, None, None)
         ending.close(c, task, "cancelled")
     events.add(
         c,

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from engine.jobspec import plain
+from engine.jobspec.task import TaskSpec
 from engine.lifecycle import locks
 from engine.lifecycle.assignment import Assignment, assign
+from engine.lifecycle.network import NOTHING, Offered, chosen
 from engine.lifecycle.site import Site
 from engine.model import advance
 from engine.model.records import Link, Task, Token
 from engine.model.states import JobState, LinkState, NodeState, TaskState
-from engine.store import events, jobs, links, nodes, tasks
+from engine.store import attempts, events, jobs, links, nodes, tasks
 from engine.telemetry import crash
 
 
-def claim(site: Site, token: Token, node_id: str) -> Assignment | None:
+def claim(site: Site, token: Token, node_id: str, offered: Offered = NOTHING) -> Assignment | None:
     """Take the delivery for this node, if it is still there to be taken.
 
     One compare-and-set on (task, attempt, delivery): from PENDING or SCHEDULED, since a message can be faster
     than the mark that it was sent. It sets RUNNING, the node and the origin, from which every container's name
-    follows, and writes the links, before any container exists.
+    follows, and writes the links and the holder of their network, one of the `offered` or none, before any
+    container exists.
 
     Returns the first link to carry out, or None when another node has it, it was cancelled, the message is an
     old one, or this node is not LIVE. Raises StoreUnavailable when the database does not answer in time.
@@ -31,9 +34,10 @@ def claim(site: Site, token: Token, node_id: str) -> Assignment | None:
         task = tasks.claim(c, token, node_id)
         if task is None:
             return None
-        run = _links(task)
+        spec = plain.load(task.spec)
+        run, network = _links(task, spec), chosen(spec, offered)
         links.insert(c, run)
-        age = tasks.begin_attempt(c, token, node_id)
+        age = attempts.begin(c, token, node_id, network)
         if jobs.start(c, task.job_id):
             events.add(c, "job", job_id=task.job_id, from_state=JobState.PENDING, to_state=JobState.RUNNING)
         events.add(
@@ -47,7 +51,7 @@ def claim(site: Site, token: Token, node_id: str) -> Assignment | None:
         )
         crash.point("claim.rows")
     crash.point("claim.committed")
-    return assign(site, task, run, 0, age)
+    return assign(site, task, run, 0, (age, network))
 
 
 def begin_link(site: Site, token: Token, index: int, node_id: str) -> Assignment | None:
@@ -67,7 +71,7 @@ def begin_link(site: Site, token: Token, index: int, node_id: str) -> Assignment
         # A CONFIRMED link has its thread, or will be taken over: a doubled message starts nothing.
         if mine is None or mine.state is not LinkState.WAITING or not advance.may_begin(run, index):
             return None
-        return assign(site, task, run, index, tasks.attempt_age_ms(c, token))
+        return assign(site, task, run, index, attempts.standing(c, token))
 
 
 def resume(site: Site, token: Token, node_id: str) -> Assignment | None:
@@ -80,11 +84,10 @@ def resume(site: Site, token: Token, node_id: str) -> Assignment | None:
         index = advance.first_open(run)
         if index is None:
             return None
-        return assign(site, task, run, index, tasks.attempt_age_ms(c, token))
+        return assign(site, task, run, index, attempts.standing(c, token))
 
 
-def _links(task: Task) -> list[Link]:
-    spec = plain.load(task.spec)
+def _links(task: Task, spec: TaskSpec) -> list[Link]:
     return [
         Link(
             task_id=task.id,

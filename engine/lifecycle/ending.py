@@ -9,7 +9,7 @@ from engine.jobspec import plain
 from engine.model import advance, retry
 from engine.model.records import Link, Task
 from engine.model.states import JobState, LinkState, TaskState
-from engine.store import events, jobs, links, tasks
+from engine.store import attempts, events, jobs, links, tasks
 from engine.store.database import Connection
 
 
@@ -18,7 +18,7 @@ def complete(c: Connection, task: Task, result: str | None) -> bool:
     token = task.token
     if not tasks.end(c, token, TaskState.COMPLETED, exit_code=0, result=result, error=None):
         return False
-    tasks.end_attempt(c, token, TaskState.COMPLETED, 0, None)
+    attempts.end(c, token, TaskState.COMPLETED, 0, None)
     events.add(c, "task", task, from_state=TaskState.RUNNING, to_state=TaskState.COMPLETED, node=task.node)
     _advance(c, task.job_id)
     return True
@@ -45,7 +45,7 @@ def fail(
             return None
         to, reason = TaskState.FAILED, error
     close(c, task, error)
-    tasks.end_attempt(c, token, TaskState.FAILED, exit_code, error)
+    attempts.end(c, token, TaskState.FAILED, exit_code, error)
     events.add(c, "task", task, from_state=TaskState.RUNNING, to_state=to, node=task.node, reason=reason)
     if to is TaskState.FAILED:
         _advance(c, task.job_id)

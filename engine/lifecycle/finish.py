@@ -10,7 +10,7 @@ from engine.lifecycle import ending, locks
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.site import Site
 from engine.model import advance
-from engine.model.records import Link, Task
+from engine.model.records import Link, Task, Token
 from engine.model.states import LinkState, TaskState
 from engine.runtime.base import Outcome
 from engine.store import events, links, tasks
@@ -28,6 +28,8 @@ class Finished:
     chain_goes_on: bool
     #: This link ended well.
     ok: bool
+    #: Under which it was recorded: not the caller's when the holder was gone on the way (engine.lifecycle.network).
+    token: Token
     #: Seconds until the next attempt is due, None: there is none.
     retry_seconds: float | None = None
 
@@ -78,16 +80,16 @@ def _follow(c: Connection, task: Task, run: Sequence[Link], how: tuple[Assignmen
         if order.kind == "main" and outcome.ok and outcome.result is not None:
             # Kept at once: the worker may die before the posts have ended.
             tasks.keep_result(c, task.token, outcome.result)
-        return Finished(after.next_index, chain_goes_on=not after.failed, ok=outcome.ok)
+        return Finished(after.next_index, chain_goes_on=not after.failed, ok=outcome.ok, token=task.token)
     if after.culprit is None:
         kept = outcome.result if order.kind == "main" else task.result
         ending.complete(c, task, kept)
-        return Finished(None, chain_goes_on=False, ok=True)
+        return Finished(None, chain_goes_on=False, ok=True, token=task.token)
     words = after.culprit.error or f"exit code {after.culprit.exit_code}"
     words = f"{ending.named(after.culprit)}: {words}"
     decision = ending.fail(c, task, words, after.culprit.exit_code)
     again = decision.delay_ms / 1000 if decision is not None and decision.again else None
-    return Finished(None, chain_goes_on=False, ok=outcome.ok, retry_seconds=again)
+    return Finished(None, chain_goes_on=False, ok=outcome.ok, token=task.token, retry_seconds=again)
 
 
 def _say_ended(c: Connection, task: Task, before: LinkState, how: tuple[Assignment, Outcome]) -> None:

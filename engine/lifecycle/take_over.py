@@ -7,7 +7,7 @@ from engine.lifecycle.site import Site
 from engine.model import retry
 from engine.model.records import Task, Token
 from engine.model.states import NodeState, TaskState
-from engine.store import nodes, tasks
+from engine.store import attempts, nodes, tasks
 from engine.store.database import Connection
 from engine.telemetry import crash
 
@@ -33,7 +33,7 @@ def take_over(site: Site, token: Token, node_id: str, found: str) -> Token | Non
             return None
         if not tasks.take_over(c, token, node_id, crashes):
             return None
-        tasks.move_attempt(c, token, node_id)
+        attempts.move(c, token, node_id)
         crash.point("take_over.rows")
         reason = f"adopted from node {former.id[:8]} ({former.state}): {found}"
         return repair.tell(c, token.task_id, TaskState.RUNNING, reason, node_id).token

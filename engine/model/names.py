@@ -8,13 +8,15 @@ from __future__ import annotations
 
 LABEL = "ferryman."
 INSTALLATION = "ferryman.installation"
-#: container or volume; network (a holder) comes with the pod way.
+#: container, volume, or network: a holder, which keeps an attempt's network namespace open.
 KIND = "ferryman.kind"
 JOB = "ferryman.job"
 TASK = "ferryman.task"
 ATTEMPT = "ferryman.attempt"
 ORIGIN = "ferryman.origin"
 LINK = "ferryman.link"
+#: The node that made a holder: labels cannot change, so it names no task.
+NODE = "ferryman.node"
 #: The delivery that created it: an adopter never starts what an older one created (protocol 3.2).
 DELIVERY = "ferryman.delivery"
 #: On images that `deploy/images` built in place of the real ones.
@@ -29,6 +31,11 @@ def container(installation: str, task_id: str, attempt: int, origin: int, index:
 def volume(installation: str, task_id: str, attempt: int, origin: int, number: int) -> str:
     """The name of the number-th fresh volume of an attempt's run."""
     return f"ferryman-{installation}-{task_id}-{attempt}-{origin}-v{number}"
+
+
+def holder(installation: str, node_id: str, number: int) -> str:
+    """The name of the number-th holder that a node makes; a node's id is never used again, so neither is this."""
+    return f"ferryman-{installation}-net-{node_id}-{number}"
 
 
 def run_labels(installation: str, job_id: str, task_id: str, attempt: int, origin: int) -> dict[str, str]:

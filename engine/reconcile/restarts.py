@@ -8,7 +8,7 @@ from engine.lifecycle.restart import restart
 from engine.lifecycle.site import Site
 from engine.model.records import Token
 from engine.model.retry import grace_ms
-from engine.store import tasks
+from engine.store import attempts, tasks
 
 
 class Restarts:
@@ -24,7 +24,7 @@ class Restarts:
         bounds = (settings.grace_min, settings.grace_max, settings.restart_grace)
         with self._site.db.read() as c:
             lost = tasks.lost(c)
-            ages = {task.id: tasks.attempt_age_ms(c, task.token) for task, _, _ in lost}
+            ages = {task.id: attempts.standing(c, task.token)[0] for task, _, _ in lost}
         now = time.monotonic()
         self._seen = {
             (task.token, number): self._seen.get((task.token, number), now) for task, number, _ in lost

@@ -43,7 +43,7 @@ class Order:
     mounts: tuple[Mount, ...] = ()
     #: Docker networks to join, in order; () is the default bridge, ("none",) no network.
     networks: tuple[str, ...] = ()
-    #: The holder whose namespace is joined; None: the plain way (the only one yet).
+    #: The holder whose namespace is joined; None: the plain way, a namespace of its own.
     network: str | None = None
     cpus: float | None = None
     memory_bytes: int | None = None
@@ -79,6 +79,8 @@ class Cause(StrEnum):
     CANCELLED = "cancelled"
     #: Killed by somebody else (docker kill).
     KILLED = "killed from outside"
+    #: The holder of its network namespace died: it failed for it, or was killed since it had no network any more.
+    NETWORK_LOST = "network lost"
     #: Never ran: image, command, user or mount; `message` says which.
     NOT_STARTED = "not started"
 
@@ -108,7 +110,7 @@ class Control:
 
     def __init__(self) -> None:
         self.changed = threading.Event()
-        #: Why to kill (Cause.TIMEOUT or CANCELLED), None: do not.
+        #: Why to kill (Cause.TIMEOUT, CANCELLED or NETWORK_LOST), None: do not.
         self.kill_for: Cause | None = None
         #: Let the container run on and return (raise Detached).
         self.detached = False
@@ -151,9 +153,9 @@ class LogSink(Protocol):
 
 @dataclass(frozen=True)
 class Thing:
-    """A container or volume of ours on this daemon, as its labels tell; or a work directory, as its name does."""
+    """A container, volume or holder of ours here, as its labels tell; or a work directory, as its name does."""
 
-    #: container, volume or directory.
+    #: container, volume, network (a holder: of a node, not of a task) or directory.
     kind: str
     #: Docker's id; that of a volume or a directory is its name.
     id: str
@@ -165,6 +167,8 @@ class Thing:
     index: int | None
     #: Docker's word (created, running, exited …); "" for a volume or a directory.
     state: str
+    #: The node that made a holder; "" for all else.
+    node: str = ""
 
 
 class Runtime(Protocol):
@@ -179,7 +183,7 @@ class Runtime(Protocol):
         Of an older attempt or origin: removed by force. My own name: absent -> created; running -> followed;
         exited -> collected; created by an older delivery -> made unstartable, looked at again, removed, created.
         Raises NotOurs (a newer delivery made it, or another thread with my token), Gone (a needed volume is
-        missing), Unstartable (in words for the owner), RuntimeUnavailable, Detached.
+        missing), NetworkGone (as `go`), Unstartable (in words for the owner), RuntimeUnavailable, Detached.
         """
 
     def go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
@@ -187,14 +191,24 @@ class Runtime(Protocol):
 
         A start that is refused is an Outcome too (NOT_STARTED). Of a task killed by us the exit code is never 0.
         Raises Gone (not there any more, or the daemon's restart ended it: nothing of the task's doing),
-        NotOurs (a newer delivery made it unstartable), RuntimeUnavailable (the daemon is silent), Detached.
+        NotOurs (a newer delivery made it unstartable), NetworkGone (the holder that it was to join does not run;
+        it was not started), RuntimeUnavailable (the daemon is silent), Detached.
         """
 
     def discard(self, prepared: Prepared) -> None:
         """Remove, without force, what `prepare` CREATED and nobody confirmed. The only call of a fenced thread."""
 
+    def hold(self, name: str, node_id: str) -> None:
+        """Make a holder: from now on links can join its network namespace. Raises RuntimeUnavailable, Unstartable."""
+
+    def why_not_joined(self, holder: str, node_id: str) -> str | None:
+        """Try to join this holder's namespace: None when it works here, else why not. Raises RuntimeUnavailable."""
+
+    def is_quiet(self, seconds: float) -> bool:
+        """No container of this process has been starting, ending or being removed for so long."""
+
     def list(self) -> Sequence[Thing]:
-        """All containers (any state) and volumes of this installation here. Raises RuntimeUnavailable."""
+        """All containers (any state), volumes and holders of this installation here. Raises RuntimeUnavailable."""
 
     def directories(self) -> Sequence[Thing]:
         """All work directories of this installation on this host, whose container may be gone: they prove nothing."""

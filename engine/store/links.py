@@ -51,6 +51,21 @@ _END_WITHOUT = (
     )
     .values(_ENDED)
 )
+_ABANDON = links.update().where(_AT, links.c.state == LinkState.CONFIRMED).values(_ENDED)
+_SKIP = (
+    links.update()
+    .where(
+        _IN_RUN,
+        links.c.link.in_(sa.bindparam("the_links", expanding=True)),
+        links.c.state == LinkState.WAITING,
+    )
+    .values(state=LinkState.SKIPPED)
+)
+_OF_TASKS = (
+    sa.select(links)
+    .where(links.c.task_id.in_(sa.bindparam("the_tasks", expanding=True)))
+    .order_by(links.c.task_id, links.c.attempt, links.c.origin, links.c.link)
+)
 
 
 def _by(token: Token, origin: int, index: int) -> dict[str, Any]:
@@ -94,12 +109,7 @@ def of_run(c: sa.Connection, task_id: str, attempt: int, origin: int) -> list[Li
 
 def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Link]:
     """All links of these tasks, run after run, each in its order."""
-    rows = c.execute(
-        sa.select(links)
-        .where(links.c.task_id.in_(list(task_ids)))
-        .order_by(links.c.task_id, links.c.attempt, links.c.origin, links.c.link)
-    )
-    return [_record(row) for row in rows]
+    return [_record(row) for row in c.execute(_OF_TASKS, {"the_tasks": list(task_ids)})]
 
 
 def confirm(c: sa.Connection, token: Token, origin: int, index: int, container_id: str) -> bool:
@@ -125,18 +135,11 @@ def end(
 
 def abandon(c: sa.Connection, token: Token, origin: int, index: int, why: str) -> None:
     """CONFIRMED -> ENDED without an exit code: the run is over, and its container's end is nobody's to write."""
-    c.execute(
-        links.update().where(_AT, links.c.state == LinkState.CONFIRMED).values(_ENDED | {"error": why}),
-        _by(token, origin, index),
-    )
+    c.execute(_ABANDON, _by(token, origin, index) | {"error": why})
 
 
 def skip(c: sa.Connection, token: Token, origin: int, indexes: Sequence[int]) -> None:
     """WAITING -> SKIPPED: a link before them failed."""
     if indexes:
-        c.execute(
-            links.update()
-            .where(_IN_RUN, links.c.link.in_(list(indexes)), links.c.state == LinkState.WAITING)
-            .values(state=LinkState.SKIPPED),
-            {"the_task": token.task_id, "the_attempt": token.attempt, "the_origin": origin},
-        )
+        run = {"the_task": token.task_id, "the_attempt": token.attempt, "the_origin": origin}
+        c.execute(_SKIP, run | {"the_links": list(indexes)})

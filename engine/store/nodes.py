@@ -14,9 +14,39 @@ from engine.store.tables import lapses, nodes, tasks
 
 _BEATING = (NodeState.JOINING, NodeState.LIVE, NodeState.LEAVING)
 
-_GET = sa.select(nodes).where(nodes.c.id == sa.bindparam("the_node"))
+# Built once, as in engine.store.tasks.
+_THIS = nodes.c.id == sa.bindparam("the_node")
+_GET = sa.select(nodes).where(_THIS)
 _SHARE = _GET.with_for_update(read=True)
 _LOCK = _GET.with_for_update()
+_IS_BEATING = nodes.c.state.in_(_BEATING)
+_INSERT = nodes.insert().values(
+    state=NodeState.JOINING, beat=0, looked=0, started_at=now_ms(), seen_at=now_ms()
+)
+_ALL_BEATING = sa.select(nodes).where(_IS_BEATING).order_by(nodes.c.started_at)
+_RAISE = (
+    nodes.update()
+    .where(_THIS, _IS_BEATING)
+    .values(beat=nodes.c.beat + 1, seen_at=now_ms())
+    .returning(nodes.c.state)
+)
+_NEXT_LAPSE = lapses.update().values(last=lapses.c.last + 1).returning(lapses.c.last)
+_LAST_LAPSE = sa.select(lapses.c.last)
+_LAPSE = nodes.update().where(_THIS, _IS_BEATING, nodes.c.beat == sa.bindparam("the_beat"))
+_LEAVE = nodes.update().where(_THIS, nodes.c.state == NodeState.LEAVING)
+_MOVE = nodes.update().where(_THIS, nodes.c.state.in_(sa.bindparam("the_states", expanding=True)))
+_LOOKED = (
+    nodes.update()
+    .where(_THIS, nodes.c.looked < sa.bindparam("the_lapse"))
+    .values(looked=sa.bindparam("the_lapse"))
+)
+_SET = nodes.update().where(_THIS)
+_ENDED = (
+    sa.select(nodes.c.id)
+    .where(nodes.c.state.in_((NodeState.LAPSED, NodeState.LEFT)))
+    .order_by(nodes.c.lapse_no.desc())
+    .limit(sa.bindparam("the_limit"))
+)
 
 
 def _record(row: sa.Row[Any]) -> Node:
@@ -27,20 +57,16 @@ def _record(row: sa.Row[Any]) -> Node:
 def insert(c: sa.Connection, node: Node) -> None:
     """A new node, JOINING. Ids are never used again."""
     c.execute(
-        nodes.insert().values(
-            id=node.id,
-            name=node.name,
-            host=node.host,
-            state=NodeState.JOINING,
-            beat=0,
-            docker_ok=node.docker_ok,
-            looked=0,
-            queues=list(node.queues),
-            slots=node.slots,
-            daemon=node.daemon,
-            started_at=now_ms(),
-            seen_at=now_ms(),
-        )
+        _INSERT,
+        {
+            "id": node.id,
+            "name": node.name,
+            "host": node.host,
+            "docker_ok": node.docker_ok,
+            "queues": list(node.queues),
+            "slots": node.slots,
+            "daemon": node.daemon,
+        },
     )
 
 
@@ -64,8 +90,7 @@ def lock(c: sa.Connection, node_id: str) -> Node | None:
 
 def beating(c: sa.Connection) -> list[Node]:
     """The nodes whose beat is watched: JOINING, LIVE, LEAVING."""
-    rows = c.execute(sa.select(nodes).where(nodes.c.state.in_(_BEATING)).order_by(nodes.c.started_at))
-    return [_record(row) for row in rows]
+    return [_record(row) for row in c.execute(_ALL_BEATING)]
 
 
 def recent(c: sa.Connection, limit: int = 200) -> list[Node]:
@@ -88,70 +113,51 @@ def work(c: sa.Connection, node_id: str, limit: int) -> tuple[int, list[tuple[st
 
 def raise_beat(c: sa.Connection, node_id: str) -> NodeState | None:
     """beat + 1, and the state in which the node beats; None: this node was fenced."""
-    state = c.scalar(
-        nodes.update()
-        .where(nodes.c.id == node_id, nodes.c.state.in_(_BEATING))
-        .values(beat=nodes.c.beat + 1, seen_at=now_ms())
-        .returning(nodes.c.state)
-    )
+    state = c.scalar(_RAISE, {"the_node": node_id})
     return None if state is None else NodeState(state)
 
 
 def next_lapse(c: sa.Connection) -> int:
     """The next lapse number; the counter's row stays locked, so numbers are in commit order."""
-    number = c.scalar(lapses.update().values(last=lapses.c.last + 1).returning(lapses.c.last))
-    return int(number or 0)
+    return int(c.scalar(_NEXT_LAPSE) or 0)
 
 
 def last_lapse(c: sa.Connection) -> int:
     """The last lapse number that was given."""
-    return int(c.scalar(sa.select(lapses.c.last)) or 0)
+    return int(c.scalar(_LAST_LAPSE) or 0)
 
 
 def end(
     c: sa.Connection, node_id: str, to: NodeState, lapse_no: int, *, seen_beat: int | None = None
 ) -> bool:
     """A node LAPSED (its beat stood at `seen_beat`) or LEFT (from LEAVING)."""
-    states = _BEATING if seen_beat is not None else (NodeState.LEAVING,)
-    guard = [nodes.c.id == node_id, nodes.c.state.in_(states)]
-    if seen_beat is not None:
-        guard.append(nodes.c.beat == seen_beat)
-    return c.execute(nodes.update().where(*guard).values(state=to, lapse_no=lapse_no)).rowcount == 1
+    values = {"the_node": node_id, "state": to, "lapse_no": lapse_no}
+    if seen_beat is None:
+        return c.execute(_LEAVE, values).rowcount == 1
+    return c.execute(_LAPSE, values | {"the_beat": seen_beat}).rowcount == 1
 
 
 def move(
     c: sa.Connection, node_id: str, to: NodeState, come_from: Sequence[NodeState], **values: Any
 ) -> bool:
     """A state change of a node that still beats, with further columns (`docker_ok`, `looked`)."""
-    return (
-        c.execute(
-            nodes.update()
-            .where(nodes.c.id == node_id, nodes.c.state.in_(list(come_from)))
-            .values(state=to, **values)
-        ).rowcount
-        == 1
-    )
+    given = {"the_node": node_id, "the_states": list(come_from), "state": to, **values}
+    return c.execute(_MOVE, given).rowcount == 1
 
 
 def set_looked(c: sa.Connection, node_id: str, lapse_no: int) -> None:
     """It listed its daemon and took over what it found, having read this lapse number before."""
-    c.execute(nodes.update().where(nodes.c.id == node_id, nodes.c.looked < lapse_no).values(looked=lapse_no))
+    c.execute(_LOOKED, {"the_node": node_id, "the_lapse": lapse_no})
 
 
 def set_docker(c: sa.Connection, node_id: str, ok: bool) -> None:
     """Whether its daemon answers. Back to True is a join (protocol: ok-at-once), see lifecycle.nodes."""
-    c.execute(nodes.update().where(nodes.c.id == node_id).values(docker_ok=ok))
+    c.execute(_SET, {"the_node": node_id, "docker_ok": ok})
 
 
 def ended(c: sa.Connection, limit: int = 1000) -> list[str]:
     """Ids of LAPSED and LEFT nodes, the latest first."""
-    rows = c.scalars(
-        sa.select(nodes.c.id)
-        .where(nodes.c.state.in_((NodeState.LAPSED, NodeState.LEFT)))
-        .order_by(nodes.c.lapse_no.desc())
-        .limit(limit)
-    )
-    return [str(id) for id in rows]
+    return [str(id) for id in c.scalars(_ENDED, {"the_limit": limit})]
 
 
 def forget(c: sa.Connection, older_than_ms: int) -> int:

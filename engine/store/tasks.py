@@ -12,9 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from engine.model.records import Attempt, Task, Token
+from engine.model.records import Task, Token
 from engine.model.states import NodeState, TaskState
 from engine.store.database import now_ms
 from engine.store.tables import attempts, nodes, tasks
@@ -31,20 +30,12 @@ _AT = sa.and_(
     tasks.c.delivery == sa.bindparam("the_delivery"),
 )
 _RUNNING = sa.and_(_AT, tasks.c.state == TaskState.RUNNING)
-_ATTEMPT = sa.and_(
-    attempts.c.task_id == sa.bindparam("the_task"), attempts.c.attempt == sa.bindparam("the_attempt")
-)
 
 
 def _by(token: Token, **more: Any) -> dict[str, Any]:
     """The parameters of _AT and _RUNNING, and more of the caller's."""
     ours = {"the_task": token.task_id, "the_attempt": token.attempt, "the_delivery": token.delivery}
     return ours | more
-
-
-def _by_attempt(token: Token, **more: Any) -> dict[str, Any]:
-    """The parameters of _ATTEMPT, and more of the caller's."""
-    return {"the_task": token.task_id, "the_attempt": token.attempt, **more}
 
 
 def _owner_in(states: Iterable[NodeState]) -> sa.ColumnElement[bool]:
@@ -184,74 +175,85 @@ def may_confirm(c: sa.Connection, token: Token) -> bool:
     return c.scalar(_MAY_CONFIRM, _by(token)) is not None
 
 
+#: What a task is again that is to be sent anew.
+_SENT_AGAIN: dict[str, Any] = {
+    "state": TaskState.PENDING,
+    "node": None,
+    "held_since": None,
+    "not_before": now_ms(),
+    "sent_at": None,
+    "sends": 0,
+    "result": None,
+}
+_NEXT: dict[str, Any] = {"delivery": tasks.c.delivery + 1}
+_TAKE_OVER = (
+    tasks.update()
+    .where(_RUNNING, _owner_in(GONE), _node_in(_LIVING))
+    .values(_NEXT | {"node": sa.bindparam("the_node"), "held_since": now_ms()})
+)
+_SELF_TAKE_OVER = (
+    tasks.update()
+    .where(_RUNNING, tasks.c.node == sa.bindparam("the_node"), _node_in([NodeState.LIVE]))
+    .values(_NEXT)
+)
+
+
 def take_over(c: sa.Connection, token: Token, node_id: str, crashes: int) -> bool:
     """A lapsed or left node's task goes to a JOINING or LIVE one, under a new delivery."""
-    return _changed(
-        c,
-        tasks.update()
-        .where(_RUNNING, _owner_in(GONE), _node_in(_LIVING))
-        .values(node=node_id, delivery=tasks.c.delivery + 1, held_since=now_ms(), crashes=crashes),
-        _by(token, the_node=node_id),
-    )
+    return _changed(c, _TAKE_OVER, _by(token, the_node=node_id, crashes=crashes))
 
 
 def self_take_over(c: sa.Connection, token: Token, node_id: str) -> bool:
     """A new delivery on the same node: no thread of it works on the row. No crash."""
-    return _changed(
-        c,
-        tasks.update()
-        .where(_RUNNING, tasks.c.node == node_id, _node_in([NodeState.LIVE]))
-        .values(delivery=tasks.c.delivery + 1),
-        _by(token, the_node=node_id),
-    )
+    return _changed(c, _SELF_TAKE_OVER, _by(token, the_node=node_id))
 
 
-def _found_by_nobody(lapse_no: int) -> sa.ColumnElement[bool]:
-    """Its node ended with this lapse, and every node that could find its containers has looked since."""
-    blocking = sa.exists().where(
-        nodes.c.state.in_(_LIVING), nodes.c.docker_ok.is_(True), nodes.c.looked < lapse_no
+#: Its node ended with this lapse, and every node that could find its containers has looked since.
+_FOUND_BY_NOBODY = sa.and_(
+    _RUNNING,
+    sa.exists().where(
+        nodes.c.id == tasks.c.node, nodes.c.state.in_(GONE), nodes.c.lapse_no == sa.bindparam("the_lapse")
+    ),
+    sa.not_(
+        sa.exists().where(
+            nodes.c.state.in_(_LIVING),
+            nodes.c.docker_ok.is_(True),
+            nodes.c.looked < sa.bindparam("the_lapse"),
+        )
+    ),
+)
+_MAY_RESTART = sa.select(sa.literal(1)).where(_FOUND_BY_NOBODY)
+_RESTART = tasks.update().where(_FOUND_BY_NOBODY).values(_SENT_AGAIN | _NEXT)
+_GIVE_BACK = tasks.update().where(_RUNNING).values(_SENT_AGAIN | _NEXT)
+_RETRY = (
+    tasks.update()
+    .where(_RUNNING)
+    .values(
+        _SENT_AGAIN
+        | {"attempt": tasks.c.attempt + 1, "delivery": 1, "origin": 0, "crashes": 0}
+        | {"not_before": now_ms() + sa.bindparam("the_delay", type_=sa.BigInteger())}
     )
-    owner = sa.exists().where(
-        nodes.c.id == tasks.c.node, nodes.c.state.in_(GONE), nodes.c.lapse_no == lapse_no
-    )
-    return sa.and_(_RUNNING, owner, sa.not_(blocking))
+)
 
 
 def may_restart(c: sa.Connection, token: Token, lapse_no: int) -> bool:
     """restart's guard, asked before a poison pill is given up."""
-    return c.scalar(sa.select(sa.literal(1)).where(_found_by_nobody(lapse_no)), _by(token)) is not None
+    return c.scalar(_MAY_RESTART, _by(token, the_lapse=lapse_no)) is not None
 
 
 def restart(c: sa.Connection, token: Token, lapse_no: int, crashes: int) -> bool:
     """RUNNING -> PENDING elsewhere: every node that could have found its containers has looked in vain."""
-    return _changed(
-        c,
-        tasks.update()
-        .where(_found_by_nobody(lapse_no))
-        .values(**_sent_again(), delivery=tasks.c.delivery + 1, crashes=crashes, result=None),
-        _by(token),
-    )
+    return _changed(c, _RESTART, _by(token, the_lapse=lapse_no, crashes=crashes))
 
 
 def give_back(c: sa.Connection, token: Token) -> bool:
     """RUNNING -> PENDING with a new delivery: the ended links' volume is gone. No crash."""
-    return _changed(
-        c,
-        tasks.update().where(_RUNNING).values(**_sent_again(), delivery=tasks.c.delivery + 1, result=None),
-        _by(token),
-    )
+    return _changed(c, _GIVE_BACK, _by(token))
 
 
 def retry(c: sa.Connection, token: Token, delay_ms: int) -> bool:
     """RUNNING -> PENDING as the next attempt, after a delay; delivery and crashes begin anew."""
-    values = _sent_again() | {"not_before": now_ms() + delay_ms}
-    return _changed(
-        c,
-        tasks.update()
-        .where(_RUNNING)
-        .values(**values, attempt=tasks.c.attempt + 1, delivery=1, origin=0, crashes=0, result=None),
-        _by(token),
-    )
+    return _changed(c, _RETRY, _by(token, the_delay=delay_ms))
 
 
 #: Which columns are set beside these, its parameters say.
@@ -269,49 +271,51 @@ def keep_result(c: sa.Connection, token: Token, result: str) -> bool:
     return _changed(c, _KEEP, _by(token, result=result))
 
 
+_OVERDUE = sa.exists().where(
+    attempts.c.task_id == tasks.c.id,
+    attempts.c.attempt == tasks.c.attempt,
+    attempts.c.started_at + tasks.c.timeout_ms <= now_ms(),
+)
+_END_LAPSED = _MAY_RESTART.where(_OVERDUE)
+_CANCEL = (
+    tasks.update()
+    .where(_THIS, tasks.c.state.not_in([state for state in TaskState if state.ended]))
+    .values(state=TaskState.CANCELLED, ended_at=now_ms())
+)
+
+
 def end_lapsed(c: sa.Connection, token: Token, lapse_no: int) -> bool:
     """The guard of a time-out by the reconciler: its time is over, its node is gone, and nobody found it."""
-    overdue = sa.exists().where(
-        attempts.c.task_id == tasks.c.id,
-        attempts.c.attempt == tasks.c.attempt,
-        attempts.c.started_at + tasks.c.timeout_ms <= now_ms(),
-    )
-    found = sa.select(sa.literal(1)).where(_found_by_nobody(lapse_no), overdue)
-    return c.scalar(found, _by(token)) is not None
+    return c.scalar(_END_LAPSED, _by(token, the_lapse=lapse_no)) is not None
 
 
 def cancel(c: sa.Connection, task_id: str) -> bool:
     """Any state that is no end -> CANCELLED."""
-    ended = [state for state in TaskState if state.ended]
-    return _changed(
-        c,
-        tasks.update()
-        .where(_THIS, tasks.c.state.not_in(ended))
-        .values(state=TaskState.CANCELLED, ended_at=now_ms()),
-        {"the_task": task_id},
-    )
+    return _changed(c, _CANCEL, {"the_task": task_id})
 
 
-def _sent_again() -> dict[str, Any]:
-    return {
-        "state": TaskState.PENDING,
-        "node": None,
-        "held_since": None,
-        "not_before": now_ms(),
-        "sent_at": None,
-        "sends": 0,
-    }
+_LOST = (
+    sa.select(tasks, nodes.c.lapse_no, nodes.c.state.label("node_state"))
+    .join(nodes, nodes.c.id == tasks.c.node)
+    .where(tasks.c.state == TaskState.RUNNING, nodes.c.state.in_(GONE))
+)
+_ALL_OVERDUE = (
+    sa.select(tasks)
+    .join(nodes, nodes.c.id == tasks.c.node)
+    .where(tasks.c.state == TaskState.RUNNING, nodes.c.state.in_(GONE), _OVERDUE)
+)
+_OF_NODE = sa.select(tasks).where(
+    tasks.c.node == sa.bindparam("the_node"), tasks.c.state == TaskState.RUNNING
+)
+_STATES = sa.select(tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.delivery, tasks.c.origin).where(
+    tasks.c.id.in_(sa.bindparam("the_tasks", expanding=True))
+)
 
 
 def lost(c: sa.Connection) -> list[tuple[Task, int, NodeState]]:
     """RUNNING tasks whose node is LAPSED or LEFT, each with the node's lapse number and state."""
-    rows = c.execute(
-        sa.select(tasks, nodes.c.lapse_no, nodes.c.state.label("node_state"))
-        .join(nodes, nodes.c.id == tasks.c.node)
-        .where(tasks.c.state == TaskState.RUNNING, nodes.c.state.in_(GONE))
-    ).all()
     found = []
-    for row in rows:
+    for row in c.execute(_LOST):
         values = dict(row._mapping)
         lapse_no, state = int(values.pop("lapse_no")), NodeState(values.pop("node_state"))
         values.pop("timeout_ms")
@@ -321,78 +325,17 @@ def lost(c: sa.Connection) -> list[tuple[Task, int, NodeState]]:
 
 def overdue(c: sa.Connection) -> list[Task]:
     """RUNNING tasks past their time-out whose node is LAPSED or LEFT."""
-    rows = c.execute(
-        sa.select(tasks)
-        .join(nodes, nodes.c.id == tasks.c.node)
-        .join(attempts, sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt))
-        .where(
-            tasks.c.state == TaskState.RUNNING,
-            nodes.c.state.in_(GONE),
-            attempts.c.started_at + tasks.c.timeout_ms <= now_ms(),
-        )
-    )
-    return [record(row) for row in rows]
+    return [record(row) for row in c.execute(_ALL_OVERDUE)]
 
 
 def of_node(c: sa.Connection, node_id: str) -> list[Task]:
     """RUNNING tasks that name this node."""
-    rows = c.execute(sa.select(tasks).where(tasks.c.node == node_id, tasks.c.state == TaskState.RUNNING))
-    return [record(row) for row in rows]
+    return [record(row) for row in c.execute(_OF_NODE, {"the_node": node_id})]
 
 
 def states(c: sa.Connection, task_ids: Sequence[str]) -> dict[str, tuple[TaskState, int, int, int]]:
     """id -> (state, attempt, delivery, origin); ids that are unknown are left out."""
     if not task_ids:
         return {}
-    rows = c.execute(
-        sa.select(tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.delivery, tasks.c.origin).where(
-            tasks.c.id.in_(list(task_ids))
-        )
-    )
+    rows = c.execute(_STATES, {"the_tasks": list(task_ids)})
     return {row.id: (TaskState(row.state), row.attempt, row.delivery, row.origin) for row in rows}
-
-
-def _begin_attempt(insert: Any) -> Any:
-    fresh = insert(attempts).values(state=TaskState.RUNNING, started_at=now_ms())
-    again = {"node": fresh.excluded.node, "state": TaskState.RUNNING}
-    kept = fresh.on_conflict_do_update(index_elements=["task_id", "attempt"], set_=again)
-    return kept.returning(now_ms() - attempts.c.started_at)
-
-
-_BEGIN_ATTEMPT = {kind.dialect.name: _begin_attempt(kind.insert) for kind in (sqlite, postgresql)}
-_SET_ATTEMPT = attempts.update().where(_ATTEMPT)
-_END_ATTEMPT = _SET_ATTEMPT.values(ended_at=now_ms())
-_AGE = sa.select(now_ms() - attempts.c.started_at).where(_ATTEMPT)
-
-
-def begin_attempt(c: sa.Connection, token: Token, node_id: str) -> int:
-    """Write the attempt's record: a new row, or the same one for another run of the chain; its age in ms."""
-    values = {"task_id": token.task_id, "attempt": token.attempt, "node": node_id}
-    return max(0, int(c.scalar(_BEGIN_ATTEMPT[c.dialect.name], values) or 0))
-
-
-def move_attempt(c: sa.Connection, token: Token, node_id: str) -> None:
-    """Note the attempt's new owner."""
-    c.execute(_SET_ATTEMPT, _by_attempt(token, node=node_id))
-
-
-def end_attempt(
-    c: sa.Connection, token: Token, state: TaskState, exit_code: int | None, error: str | None
-) -> None:
-    """Write the attempt's end into its record."""
-    c.execute(_END_ATTEMPT, _by_attempt(token, state=state, exit_code=exit_code, error=error))
-
-
-def attempts_of(c: sa.Connection, task_ids: Sequence[str]) -> list[Attempt]:
-    """The attempts of these tasks, oldest first."""
-    rows = c.execute(
-        sa.select(attempts)
-        .where(attempts.c.task_id.in_(list(task_ids)))
-        .order_by(attempts.c.task_id, attempts.c.attempt)
-    )
-    return [Attempt(**{**row._mapping, "state": TaskState(row.state)}) for row in rows]
-
-
-def attempt_age_ms(c: sa.Connection, token: Token) -> int:
-    """Milliseconds since the attempt's start, by the database's clock; 0 when it has none."""
-    return max(0, int(c.scalar(_AGE, _by_attempt(token)) or 0))

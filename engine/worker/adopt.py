@@ -22,7 +22,7 @@ from engine.telemetry import crash
 from engine.worker.carry import carry
 from engine.worker.here import Here
 from engine.worker.link import send_next
-from engine.worker.sweep import read_states, stale
+from engine.worker.sweep import read_standing, stale
 
 log = logging.getLogger("ferryman.adopt")
 
@@ -59,7 +59,7 @@ class Adopter:
         number, _ = self._read()
         things = here.runtime.list()
         # Rows are read after the list: what was claimed in between is not stale.
-        here.runtime.remove(stale(things, read_states(here.site, things)))
+        here.runtime.remove(stale(things, read_standing(here.site, things), here.networks.kept()))
         with here.site.db.read() as c:
             lost = [task for task, _, _ in tasks.lost(c)]
         if not self._take(things, lost):
@@ -125,7 +125,7 @@ class Adopter:
                 return
             finished = carry(here, assignment)
             if finished is not None:
-                send_next(here, token, finished, chain_sends=False)
+                send_next(here, finished, chain_sends=False)
         except FerrymanError as exc:
             log.warning("adopted %s: %s", token.task_id, exc)
         except Exception:

@@ -33,6 +33,7 @@ from engine.worker.drain import Leaving
 from engine.worker.hands import Hands
 from engine.worker.here import Here, get_here, set_here
 from engine.worker.link import run_link
+from engine.worker.networks import Networks
 from engine.worker.node import NodeThreads, new_id
 from engine.worker.sweep import Sweeper
 from engine.worker.watchdog import Watchdog
@@ -77,14 +78,16 @@ def _open(sender: Any, **_: Any) -> None:
     except FerrymanError as exc:
         _end(str(exc))
     queues = tuple(sorted(instance.app.amqp.queues.consume_from))
-    doubt = threading.Event()
+    doubt, hands = threading.Event(), Hands()
+    networks = Networks(runtime, hands, settings, site.installation, instance.concurrency)
     here = Here(
         site=site,
         runtime=runtime,
-        sweeper=Sweeper(site, runtime, doubt),
+        sweeper=Sweeper(site, runtime, networks, doubt),
+        networks=networks,
         doubt=doubt,
         flusher=Flusher(db, settings, instance.app),
-        hands=Hands(),
+        hands=hands,
         name=instance.hostname,
         queues=queues,
         slots=instance.concurrency,
@@ -131,6 +134,7 @@ def _start(sender: Any, **_: Any) -> None:
     signal.signal(signal.SIGHUP, leaving.on_hangup)
     here.flusher.start()
     here.sweeper.start()
+    here.networks.start()
     threads.start()
     loop.start(here.site, lost=_wrong)
     Watchdog(sender, here).start()

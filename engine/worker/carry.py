@@ -6,12 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
-from engine.errors import Gone, NotOurs, RuntimeUnavailable, StoreUnavailable, Unstartable
+from engine.errors import Gone, NetworkGone, NotOurs, RuntimeUnavailable, StoreUnavailable, Unstartable
 from engine.lifecycle import confirm, finish, restart
 from engine.lifecycle.assignment import Assignment
+from engine.lifecycle.claim import resume
 from engine.lifecycle.finish import Finished
+from engine.lifecycle.network import go_plain
 from engine.runtime.base import Cause, Control, Detached, Found, Outcome, Prepared
 from engine.telemetry import crash
 from engine.worker.hands import Hand
@@ -29,7 +32,7 @@ def carry(here: Here, assignment: Assignment) -> Finished | None:
     names a node, so take_over, self_take_over or give_back goes on where this ended.
     """
     control = Control()
-    hand = Hand(assignment.token, control)
+    hand = Hand(assignment.token, control, assignment.order.network)
     if not here.hands.take(hand):
         return None
     if here.leaving.is_set():
@@ -37,6 +40,8 @@ def carry(here: Here, assignment: Assignment) -> Finished | None:
     clock = _limit(assignment, control)
     try:
         return _carry(here, assignment, control)
+    except NetworkGone as exc:
+        again = _plainly(here, assignment, control, str(exc))
     except (NotOurs, Gone, RuntimeUnavailable, StoreUnavailable, Detached) as exc:
         if isinstance(exc, RuntimeUnavailable):
             here.doubt.set()
@@ -46,6 +51,19 @@ def carry(here: Here, assignment: Assignment) -> Finished | None:
         if clock is not None:
             clock.cancel()
         here.hands.drop(hand)
+    return carry(here, again) if again is not None else None
+
+
+def _plainly(here: Here, assignment: Assignment, control: Control, why: str) -> Assignment | None:
+    """The same link under a new token, without the holder that is gone; None: it is not ours any more."""
+    here.networks.mistrust()
+    try:
+        token = _patiently(control, lambda: go_plain(here.site, assignment.token, here.node_id, why))
+        return resume(here.site, token, here.node_id) if token is not None else None
+    except (StoreUnavailable, Detached) as exc:
+        # The row names this node: it takes it up again, and finds the holder gone again.
+        log.info("%s %s: let go: %s", assignment.task_name, assignment.link_name, exc)
+        return None
 
 
 def _limit(assignment: Assignment, control: Control) -> threading.Timer | None:
@@ -68,7 +86,12 @@ def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | N
             if prepared.found is Found.CREATED:
                 here.runtime.discard(prepared)
             return None
-        outcome = here.runtime.go(prepared, sink, control)
+        try:
+            outcome = here.runtime.go(prepared, sink, control)
+        except NetworkGone:
+            # Never started, though it is the link's: the next delivery makes another of this name.
+            here.runtime.discard(prepared)
+            raise
         crash.point("go.ended")
     except Unstartable as exc:
         # Refused before or at its start: an end of the link, in words for its owner.
@@ -87,6 +110,7 @@ def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | N
 
 def _prepare(here: Here, assignment: Assignment, sink: Shipping, control: Control) -> Prepared | None:
     try:
+        here.networks.make_owed(assignment.order)
         prepared = here.runtime.prepare(assignment.order, sink, control)
     except Gone as exc:
         why = str(exc)
@@ -111,6 +135,12 @@ def _made_nothing(assignment: Assignment) -> bool:
 def _finish(
     here: Here, assignment: Assignment, prepared: Prepared | None, outcome: Outcome
 ) -> Finished | None:
+    if outcome.cause is Cause.NETWORK_LOST:
+        here.networks.mistrust()
+        why = "the holder of its network died"
+        _patiently(Control(), lambda: restart.give_back(here.site, assignment.token, why))
+        here.sweeper.soon()
+        return None
     if outcome.cause is Cause.TIMEOUT:
         words = f"timed out after {assignment.bound}"
         outcome = Outcome(outcome.exit_code or 137, Cause.TIMEOUT, words, outcome.result)
@@ -124,7 +154,8 @@ def _finish(
         # Cancelled, most likely: its container and volume are nobody's now.
         here.sweeper.soon()
     elif finished.next_index is None:
-        here.sweeper.remove_run(assignment.order)
+        order = assignment.order
+        here.sweeper.remove_run(replace(order, network=None) if here.networks.take_back(order) else order)
     return finished
 
 

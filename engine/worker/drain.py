@@ -11,7 +11,7 @@ from typing import Any
 
 from celery.platforms import isatty
 
-from engine.errors import StoreUnavailable
+from engine.errors import RuntimeUnavailable, StoreUnavailable
 from engine.lifecycle import nodes as verbs
 from engine.worker.here import Here
 from engine.worker.node import NodeThreads
@@ -81,7 +81,9 @@ class Leaving:
         here.hands.detach_all()
         here.hands.wait_empty(_LET_GO_SECONDS)
         self._threads.stop()
+        idle = here.networks.shut()
         self._quietly(lambda: verbs.leave(here.site, here.node_id))
+        self._quietly(lambda: here.runtime.remove(idle))
         # Celery ends by itself once its threads are free; else it would wait for them for ever. Not told, it goes on.
         threading.main_thread().join(0 if self._again else _LAST_SECONDS)
         if self._again:
@@ -103,6 +105,6 @@ class Leaving:
     def _quietly(self, verb: Any) -> None:
         try:
             verb()
-        except StoreUnavailable as exc:
-            # Then the beat stands still and the node lapses: LEFT, if it was LEAVING.
-            log.warning("the database is away while leaving: %s", exc)
+        except (StoreUnavailable, RuntimeUnavailable) as exc:
+            # Then the beat stands still and the node lapses: LEFT, if it was LEAVING. What it held is swept.
+            log.warning("not done while leaving: %s", exc)

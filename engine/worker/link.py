@@ -17,6 +17,7 @@ from engine.dispatch.app import RUN_LINK
 from engine.dispatch.chain import later_way
 from engine.dispatch.outbox import link_names
 from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
+from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import begin_link, claim
 from engine.lifecycle.finish import Finished
 from engine.model.records import Token
@@ -55,9 +56,11 @@ def run_link(self: Any, task_id: str, attempt: int, delivery: int, index: int) -
         finished = carry(here, assignment)
         if finished is None:
             raise Ignore
-        send_next(here, token, finished, chain_sends=True)
+        send_next(here, finished, chain_sends=finished.token == token)
         if not finished.ok:
             raise LinkFailed(f"{assignment.task_name} {assignment.link_name} ended badly")
+        if finished.token != token:
+            raise Ignore  # Celery's chain is the older delivery's
     except (Ignore, Reject, LinkFailed):
         raise
     except BaseException as exc:
@@ -66,7 +69,7 @@ def run_link(self: Any, task_id: str, attempt: int, delivery: int, index: int) -
         raise RuntimeError(repr(exc)) from None
 
 
-def _begin(here: Here, token: Token, index: int) -> Any:
+def _begin(here: Here, token: Token, index: int) -> Assignment | None:
     drained = here.draining.is_set()
     if here.leaving.is_set() or (index == 0 if drained else not here.live):
         # Not ours to take now; the message goes back. A pause, so that a node that joins does not spin.
@@ -74,7 +77,7 @@ def _begin(here: Here, token: Token, index: int) -> Any:
         raise Reject("this node is not live", requeue=True)
     try:
         if index == 0:
-            assignment = claim(here.site, token, here.node_id)
+            assignment = _claim(here, token)
             if assignment is None:
                 _unless_drained(here)
             return assignment
@@ -83,6 +86,17 @@ def _begin(here: Here, token: Token, index: int) -> Any:
         log.warning("not claimed, the message goes back: %s", exc)
         here.leaving.wait(1.0)
         raise Reject("the database is away", requeue=True) from exc
+
+
+def _claim(here: Here, token: Token) -> Assignment | None:
+    offered = here.networks.lend()
+    try:
+        assignment = claim(here.site, token, here.node_id, offered)
+    except BaseException:
+        here.networks.settle(offered, None, is_known=False)
+        raise
+    here.networks.settle(offered, assignment.order.network if assignment is not None else None)
+    return assignment
 
 
 def _unless_drained(here: Here) -> None:
@@ -101,7 +115,7 @@ def _pin(chain: list[Any] | None, own_queue: str) -> None:
         signature["options"] = kept | {"queue": own_queue, "priority": 0}
 
 
-def send_next(here: Here, token: Token, finished: Finished, *, chain_sends: bool) -> None:
+def send_next(here: Here, finished: Finished, *, chain_sends: bool) -> None:
     """Send what follows in the chain, unless Celery does (`chain_sends` and it goes on by itself).
 
     A broker that is away does no harm: the node finds its own row without a thread and takes it up.
@@ -109,8 +123,8 @@ def send_next(here: Here, token: Token, finished: Finished, *, chain_sends: bool
     if finished.next_index is None or (chain_sends and finished.chain_goes_on):
         return
     with here.site.db.read() as c:
-        task = tasks.get(c, token.task_id)
-    if task is None or task.token != token:
+        task = tasks.get(c, finished.token.task_id)
+    if task is None or task.token != finished.token:
         return
     way = later_way(here.own_queue, link_names(task), alone=not finished.chain_goes_on)
     try:

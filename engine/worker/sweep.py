@@ -6,14 +6,16 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 
 from engine.errors import RuntimeUnavailable, StoreUnavailable
 from engine.lifecycle.site import Site
 from engine.model.states import TaskState
 from engine.runtime.base import Order, Runtime, Thing
-from engine.store import tasks
+from engine.store import attempts, nodes, tasks
 from engine.telemetry import crash
+from engine.worker.networks import Networks
 
 log = logging.getLogger("ferryman.sweep")
 
@@ -22,34 +24,56 @@ _MOST_WAITING = 1000
 _EVERY_SECONDS = 5.0
 
 
-def stale(things: Iterable[Thing], states: Mapping[str, tuple[TaskState, int, int, int]]) -> list[Thing]:
-    """Those that no live run owns: unknown, not RUNNING, or of another attempt or origin than the row's.
+@dataclass(frozen=True)
+class Standing:
+    """How the owners of some things stand, read after the things were listed."""
 
-    A lapse makes no run dead. `states` were read after the things were listed.
+    #: Task id -> (state, attempt, delivery, origin).
+    tasks: Mapping[str, tuple[TaskState, int, int, int]] = field(default_factory=dict)
+    #: Holders that attempts which run now have joined, or will.
+    networks: Set[str] = frozenset()
+    #: Nodes that look after their unused holders themselves.
+    nodes: Set[str] = frozenset()
+
+
+def stale(things: Iterable[Thing], standing: Standing, kept: Set[str] = frozenset()) -> list[Thing]:
+    """Those that nobody owns. `kept` names the holders that this node has ready.
+
+    A run's: its task is unknown, not RUNNING, or its row names another attempt or origin; a lapse makes no run dead.
+    A holder: no live attempt names it, and its node is gone or, being this one, does not keep it.
     """
     found = []
     for thing in things:
-        state, attempt, _, origin = states.get(thing.task_id, (None, 0, 0, 0))
-        if state is not TaskState.RUNNING or (thing.attempt, thing.origin) != (attempt, origin):
+        if thing.kind == "network":
+            is_owned = thing.name in kept or thing.name in standing.networks or thing.node in standing.nodes
+        else:
+            state, attempt, _, origin = standing.tasks.get(thing.task_id, (None, 0, 0, 0))
+            is_owned = state is TaskState.RUNNING and (thing.attempt, thing.origin) == (attempt, origin)
+        if not is_owned:
             found.append(thing)
     return found
 
 
-def read_states(site: Site, things: Sequence[Thing]) -> dict[str, tuple[TaskState, int, int, int]]:
-    """How the tasks of these things stand now."""
-    ids = sorted({thing.task_id for thing in things})
+def read_standing(site: Site, things: Sequence[Thing], me: str = "") -> Standing:
+    """How the owners of these things stand now. `me` is this node, whose holders its own memory tells."""
+    ids = sorted({thing.task_id for thing in things if thing.task_id})
+    makers = {thing.node for thing in things if thing.kind == "network"}
     found: dict[str, tuple[TaskState, int, int, int]] = {}
     with site.db.read() as c:
         for start in range(0, len(ids), 500):
             found |= tasks.states(c, ids[start : start + 500])
-    return found
+        if not makers:
+            return Standing(found)
+        living = {node.id for node in nodes.beating(c)} - {me}
+        return Standing(found, attempts.networks(c), living & makers)
 
 
 class Sweeper:
     """The thread that removes: at once what a finisher names, every few seconds what nobody owns."""
 
-    def __init__(self, site: Site, runtime: Runtime, doubt: threading.Event) -> None:
+    def __init__(self, site: Site, runtime: Runtime, networks: Networks, doubt: threading.Event) -> None:
         """`doubt` is set when the daemon did not answer: the node's thread then asks it."""
+        self._networks = networks
         self._doubt = doubt
         self._site = site
         self._runtime = runtime
@@ -76,9 +100,15 @@ class Sweeper:
 
     def sweep(self) -> int:
         """Remove what no live run owns; says how many things. Raises RuntimeUnavailable, StoreUnavailable."""
+        standing = self._networks.standing()
         # A directory outlives a container that was removed by hand, or whose remover died.
         things = [*self._runtime.list(), *self._runtime.directories()]
-        gone = self._runtime.remove(stale(things, read_states(self._site, things))) if things else 0
+        self._networks.lose(standing, things)
+        # Before the rows: one that a claim takes meanwhile is named by a row that is read after.
+        kept, me = self._networks.kept(), self._networks.node
+        gone = (
+            self._runtime.remove(stale(things, read_standing(self._site, things, me), kept)) if things else 0
+        )
         if gone:
             crash.point("remove.done")
         self._runtime.tidy()
@@ -112,10 +142,12 @@ class Sweeper:
 
 
 def run_things(order: Order) -> list[Thing]:
-    """The containers (links 0 … this one) and volumes that a run has; their names are known without a look."""
+    """The containers (links 0 … this one), volumes and holder of a run; their names are known without a look."""
     whose = (order.task_id, order.attempt, order.origin)
     base = order.name.rsplit("-", 1)[0]
     containers = [
         Thing("container", f"{base}-{n}", f"{base}-{n}", *whose, n, "exited") for n in range(order.index + 1)
     ]
-    return containers + [Thing("volume", name, name, *whose, None, "") for name, _ in order.volumes]
+    volumes = [Thing("volume", name, name, *whose, None, "") for name, _ in order.volumes]
+    holders = [Thing("network", order.network, order.network, "", 0, 0, None, "")] if order.network else []
+    return [*containers, *volumes, *holders]

@@ -45,10 +45,12 @@ class _Plan:
 
     def __init__(self, dialect: sa.Dialect, statement: Any, given: Values) -> None:
         compiled = statement.compile(dialect=dialect, column_keys=list(given))
-        # An IN over fixed values is written out here; one over given values is new SQL each time.
+        # An IN is written out here: its number of values is part of what the plan is for.
         state = compiled.construct_expanded_state(given)
-        assert not set(state.parameter_expansion) & set(given), "an IN over parameters: build it anew"
         self.sql = state.statement
+        self._lists = {
+            name: expanded for name, expanded in state.parameter_expansion.items() if name in given
+        }
         processors = {**compiled._bind_processors, **state.processors}
         self._binds: list[tuple[str, Any, Callable[[Any], Any] | None]] = [
             (name, state.parameters[name], processors.get(name)) for name in state.positiontup
@@ -64,6 +66,12 @@ class _Plan:
 
     def bound(self, given: Values) -> tuple[Any, ...]:
         """The parameters in their places."""
+        if self._lists:
+            given = given | {
+                one: value
+                for name, expanded in self._lists.items()
+                for one, value in zip(expanded, given[name], strict=True)
+            }
         return tuple(
             given.get(name, fixed) if processor is None else processor(given.get(name, fixed))
             for name, fixed, processor in self._binds
@@ -93,7 +101,7 @@ class Swift:
         #: How often each table was changed.
         self.changes: Counter[str] = Counter()
         #: By a statement's id, which stays its own while the statement is kept here.
-        self._plans: dict[int, tuple[Any, dict[tuple[str, ...], _Plan]]] = {}
+        self._plans: dict[int, tuple[Any, dict[tuple[Any, ...], _Plan]]] = {}
         self._late: dict[int, Any] = {}
 
     def execute(self, statement: Any, given: Values | list[Values] | None = None) -> Any:
@@ -109,7 +117,7 @@ class Swift:
         if known is None:
             return self._slow.execute(statement, given)
         values = given[0] if isinstance(given, list) else given or {}
-        keys = tuple(values)
+        keys = tuple((name, len(value)) if type(value) is list else name for name, value in values.items())
         plan = known[1].get(keys)
         if plan is None:
             plan = known[1][keys] = _Plan(self.dialect, statement, values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -25,6 +24,7 @@ from tests.simulator import carrier, disasters, keeper, worker
 from tests.simulator.worker import Worker
 
 Patch = pytest.MonkeyPatch
+_LAPSE = sa.bindparam("the_lapse")
 
 
 def blind(patch: Patch, verb: str) -> type[Worker]:
@@ -130,7 +130,7 @@ def begin_link_state(patch: Patch) -> type[Worker]:
             if task is None or not tasks.begins(c, token, node_id):
                 return None
             run = links.of_run(c, task.id, task.attempt, task.origin)
-            return assignment_module.assign(site, task, run, index, 0)
+            return assignment_module.assign(site, task, run, index, (0, None))
 
     patch.setattr(carrier, "begin_link", begin_link)
     return Worker
@@ -138,6 +138,9 @@ def begin_link_state(patch: Patch) -> type[Worker]:
 
 def beat_state(patch: Patch) -> type[Worker]:
     """A node that lapsed beats on, and is never fenced."""
+    at = tables.nodes
+    raised = at.update().where(nodes._THIS).values(beat=at.c.beat + 1).returning(at.c.state)
+    patch.setattr(nodes, "_RAISE", raised)
     patch.setattr(nodes, "_BEATING", tuple(NodeState))
     return Worker
 
@@ -155,31 +158,43 @@ def live_state(patch: Patch) -> type[Worker]:
 
 def takeover_lapsed(patch: Patch) -> type[Worker]:
     """Work of a node that lives is taken over."""
-    patch.setattr(tasks, "_owner_in", lambda states: sa.true())
+    return _takes(patch, tasks._node_in(tasks._LIVING))
+
+
+def _takes(patch: Patch, *where: sa.ColumnElement[bool], **values: Any) -> type[Worker]:
+    """take_over under these conditions, beside that of the token."""
+    at = tables.tasks.c
+    to = {"node": sa.bindparam("the_node"), "delivery": at.delivery + 1, "held_since": tasks.now_ms()}
+    taken = tables.tasks.update().where(tasks._RUNNING, *where).values(to | values)
+    patch.setattr(tasks, "_TAKE_OVER", taken)
     return Worker
 
 
 def self_takeover_own(patch: Patch) -> type[Worker]:
     """What another node has, or a fenced one had, is taken up as one's own."""
+    anew = tables.tasks.update().where(tasks._RUNNING, sa.bindparam("the_node") != "")
+    patch.setattr(tasks, "_SELF_TAKE_OVER", anew.values(tasks._NEXT))
+    return Worker
 
-    def self_take_over(c: sa.Connection, token: Token, node_id: str) -> bool:
-        anew = tables.tasks.update().where(tasks._RUNNING).values(delivery=tables.tasks.c.delivery + 1)
-        return tasks._changed(c, anew, tasks._by(token))
 
-    patch.setattr(tasks, "self_take_over", self_take_over)
+def _late(lapse_no: Any) -> sa.ColumnElement[bool]:
+    """A node that might find something has not looked since."""
+    at = tables.nodes.c
+    return sa.and_(at.state.in_(tasks._LIVING), at.docker_ok.is_(True), at.looked < lapse_no)
+
+
+def _restarts(patch: Patch, where: sa.ColumnElement[bool], **values: Any) -> type[Worker]:
+    """restart under these conditions, setting these values instead of a new delivery."""
+    to = tasks._SENT_AGAIN | (values or tasks._NEXT)
+    patch.setattr(tasks, "_MAY_RESTART", sa.select(sa.literal(1)).where(where))
+    patch.setattr(tasks, "_RESTART", tables.tasks.update().where(where).values(to))
     return Worker
 
 
 def restart_lapse(patch: Patch) -> type[Worker]:
     """Any lapse will do, and a node that lives as well."""
-    at = tables.nodes.c
-
-    def restartable(lapse_no: int) -> sa.ColumnElement[bool]:
-        late = sa.exists().where(at.state.in_(tasks._LIVING), at.docker_ok.is_(True), at.looked < lapse_no)
-        return sa.and_(tasks._RUNNING, sa.not_(late))
-
-    patch.setattr(tasks, "_found_by_nobody", restartable)
-    return Worker
+    nobody_late = sa.not_(sa.exists().where(_late(_LAPSE)))
+    return _restarts(patch, sa.and_(tasks._RUNNING, nobody_late))
 
 
 def confirm_owner(patch: Patch) -> type[Worker]:
@@ -252,40 +267,22 @@ def takeover_own_live(patch: Patch) -> type[Worker]:
         # Asked twice: of the former owner, and of the node that takes over.
         return next(turns)(c, node_id)
 
-    anyone = sa.exists().where(nodes.nodes.c.id == sa.bindparam("the_node"))
-    patch.setattr(tasks, "_node_in", lambda states: anyone)
     patch.setattr(take_over_module, "nodes", SimpleNamespace(share=share))
-    return Worker
+    return _takes(patch, tasks._owner_in(tasks.GONE))
 
 
 def takeover_delivery(patch: Patch) -> type[Worker]:
     """The token stays the former owner's."""
-
-    def take_over(c: sa.Connection, token: Token, node_id: str, crashes: int) -> bool:
-        statement = (
-            tables.tasks.update()
-            .where(tasks._RUNNING, tasks._owner_in(tasks.GONE), tasks._node_in(tasks._LIVING))
-            .values(node=node_id, crashes=crashes)
-        )
-        return tasks._changed(c, statement, tasks._by(token, the_node=node_id))
-
-    patch.setattr(tasks, "take_over", take_over)
-    return Worker
+    guards = (tasks._owner_in(tasks.GONE), tasks._node_in(tasks._LIVING))
+    return _takes(patch, *guards, delivery=tables.tasks.c.delivery)
 
 
-def _restartable(patch: Patch, *blocks: Callable[[int], Any]) -> type[Worker]:
+def _restartable(patch: Patch, *blocks: sa.ColumnElement[bool]) -> type[Worker]:
     """restart waits only for nodes that these describe."""
-
-    def restartable(lapse_no: int) -> sa.ColumnElement[bool]:
-        at = tables.nodes.c
-        owner = sa.exists().where(
-            at.id == tables.tasks.c.node, at.state.in_(tasks.GONE), at.lapse_no == lapse_no
-        )
-        blocking = [sa.not_(sa.exists().where(block(lapse_no))) for block in blocks]
-        return sa.and_(tasks._RUNNING, owner, *blocking)
-
-    patch.setattr(tasks, "_found_by_nobody", restartable)
-    return Worker
+    at = tables.nodes.c
+    owner = sa.exists().where(at.id == tables.tasks.c.node, at.state.in_(tasks.GONE), at.lapse_no == _LAPSE)
+    blocking = [sa.not_(sa.exists().where(block)) for block in blocks]
+    return _restarts(patch, sa.and_(tasks._RUNNING, owner, *blocking))
 
 
 def restart_looked(patch: Patch) -> type[Worker]:
@@ -293,50 +290,27 @@ def restart_looked(patch: Patch) -> type[Worker]:
 
 
 def restart_joining(patch: Patch) -> type[Worker]:
-    at = tables.nodes.c
-    return _restartable(
-        patch, lambda n: sa.and_(at.state == NodeState.LIVE, at.docker_ok.is_(True), at.looked < n)
-    )
+    return _restartable(patch, sa.and_(_late(_LAPSE), tables.nodes.c.state == NodeState.LIVE))
 
 
 def restart_deaf(patch: Patch) -> type[Worker]:
     """A node whose Docker is silent blocks a restart."""
     at = tables.nodes.c
-    return _restartable(patch, lambda n: sa.and_(at.state.in_(tasks._LIVING), at.looked < n))
-
-
-def _restart(patch: Patch, **values: Any) -> type[Worker]:
-    def restart(c: sa.Connection, token: Token, lapse_no: int, crashes: int) -> bool:
-        set_to = {**tasks._sent_again(), "crashes": crashes, "result": None, **values}
-        statement = tables.tasks.update().where(tasks._found_by_nobody(lapse_no)).values(**set_to)
-        return tasks._changed(c, statement, tasks._by(token))
-
-    patch.setattr(tasks, "restart", restart)
-    return Worker
+    return _restartable(patch, sa.and_(at.state.in_(tasks._LIVING), at.looked < _LAPSE))
 
 
 def restart_delivery(patch: Patch) -> type[Worker]:
-    return _restart(patch)
+    return _restarts(patch, tasks._FOUND_BY_NOBODY, delivery=tables.tasks.c.delivery)
 
 
 def restart_uses_retry(patch: Patch) -> type[Worker]:
-    at = tables.tasks.c
-    return _restart(patch, attempt=at.attempt + 1, delivery=1)
+    return _restarts(patch, tasks._FOUND_BY_NOBODY, attempt=tables.tasks.c.attempt + 1, delivery=1)
 
 
 def crash_self(patch: Patch) -> type[Worker]:
     """Taking up one's own again counts as a crash."""
-
-    def self_take_over(c: sa.Connection, token: Token, node_id: str) -> bool:
-        at = tables.tasks.c
-        statement = (
-            tables.tasks.update()
-            .where(tasks._RUNNING, at.node == node_id, tasks._node_in([NodeState.LIVE]))
-            .values(delivery=at.delivery + 1, crashes=at.crashes + 1)
-        )
-        return tasks._changed(c, statement, tasks._by(token, the_node=node_id))
-
-    patch.setattr(tasks, "self_take_over", self_take_over)
+    counted = tasks._SELF_TAKE_OVER.values(crashes=tables.tasks.c.crashes + 1)
+    patch.setattr(tasks, "_SELF_TAKE_OVER", counted)
     return Worker
 
 

@@ -16,7 +16,7 @@ from engine.model.names import node_queue
 from engine.model.records import Task, Token
 from engine.model.states import TaskState
 from engine.runtime.base import Cause, Thing
-from engine.worker.sweep import read_states, stale
+from engine.worker.sweep import Standing, read_standing, stale
 from tests.simulator.around import Around
 from tests.simulator.carrier import Carrier, Steps
 from tests.simulator.keeper import Keeper
@@ -133,7 +133,7 @@ class Worker(Carrier):
             self.tell(f"{me} is LIVE, looked {number}")
 
     def removes_stale(self, things: Sequence[Thing]) -> None:
-        self.removes(stale(things, read_states(self.site, things)))
+        self.removes(stale(things, read_standing(self.site, things)))
 
     def looks(self, me: str) -> Steps:
         number, lost = self.rows.lost()
@@ -204,10 +204,10 @@ class Worker(Carrier):
         """List first, then read the rows."""
         things = self.daemon.list()
         yield
-        states = read_states(self.site, things) if things else {}
+        standing = read_standing(self.site, things) if things else Standing()
         yield
         if not self.daemon.silent:
-            self.removes(stale(things, states))
+            self.removes(stale(things, standing))
 
 
 def _numbers(token: Token) -> tuple[int, int]:

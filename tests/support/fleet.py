@@ -21,9 +21,10 @@ from engine.model.states import NodeState
 from engine.runtime.base import Thing
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
-from engine.store import events, links, logs, nodes, tasks
+from engine.store import attempts, events, links, logs, nodes, tasks
 from engine.store.database import Database
 from tests.support.databases import free_port
+from tests.support.nursery import Born, nursery
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -39,7 +40,7 @@ DEFAULTS: dict[str, float] = {name: Settings.__dataclass_fields__[name].default 
 class Worker:
     """One worker process with what it said."""
 
-    process: subprocess.Popen[bytes]
+    process: Born
     log: Path
     queues: tuple[str, ...]
     name: str
@@ -78,17 +79,10 @@ class Fleet:
         """
         before = {node.id for node in self.nodes()}
         log = self.directory / f"worker-{len(self.workers)}.log"
-        plain = ["celery", "-A", "engine", "worker"]
-        command = [sys.executable, "-m", *([module] if module else plain), *words]
-        with open(log, "wb") as out:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**os.environ, **self.settings.environment(), **environment},
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+        name, *first = [module] if module else ["celery", "-A", "engine", "worker"]
+        process = nursery().start(
+            name, [*first, *words], {**os.environ, **self.settings.environment(), **environment}, log
+        )
         queues = tuple(words[words.index("-Q") + 1].split(",")) if "-Q" in words else ("default",)
         worker = Worker(process, log, queues, "")
         self.workers.append(worker)
@@ -167,8 +161,19 @@ class Fleet:
         return DockerRuntime(self.settings, self.site.installation, Doors())
 
     def left_over(self) -> Sequence[Thing]:
-        """Containers and volumes of this installation that still exist."""
-        return self.runtime().list()
+        """Containers, volumes and holders of this installation that nobody will use any more."""
+        ready = {node.id for node in self.nodes() if node.state in (NodeState.JOINING, NodeState.LIVE)}
+        used = self.networks_in_use()
+        return [
+            t
+            for t in self.runtime().list()
+            if t.kind != "network" or (t.node not in ready and t.name not in used)
+        ]
+
+    def networks_in_use(self) -> set[str]:
+        """The holders that running attempts have joined."""
+        with self.db.read() as c:
+            return attempts.networks(c)
 
     def close(self) -> None:
         """End every worker, remove what they left."""
@@ -184,7 +189,7 @@ class Fleet:
 @contextmanager
 def a_fleet(directory: Path, database_url: str, redis: RedisServer, **options: object) -> Iterator[Fleet]:
     """A fleet with quick leases, a key prefix of its own, and nothing left behind."""
-    given = {**QUICK, **options}
+    given = {"network": "plain", **QUICK, **options}
     settings = Settings.from_env(
         {},
         data_dir=str(directory / "data"),

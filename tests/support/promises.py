@@ -15,7 +15,7 @@ from engine.model import names
 from engine.model.records import Attempt, Event, Link, Task
 from engine.model.states import TRANSITIONS, JobState, LinkState, TaskState
 from engine.runtime.base import Thing
-from engine.store import jobs, links, logs, tasks
+from engine.store import attempts, jobs, links, logs, tasks
 from engine.store.database import Connection
 from tests.support.fleet import Fleet
 
@@ -81,7 +81,7 @@ def story_of(fleet: Fleet, task_id: str, removed: Collection[str] = frozenset())
         job = jobs.get(c, task.job_id)
         assert job is not None
         tried, ran, frames = (
-            tasks.attempts_of(c, [task_id]),
+            attempts.of_tasks(c, [task_id]),
             links.of_tasks(c, [task_id]),
             _frames(c, task_id),
         )

@@ -11,7 +11,7 @@ from engine.lifecycle.submit import submit
 from engine.model.records import Link, Node, Task
 from engine.model.states import LinkState, NodeState
 from engine.settings import Settings
-from engine.store import links, nodes, tables, tasks
+from engine.store import attempts, links, nodes, tables, tasks
 from engine.store.database import Database
 
 
@@ -61,7 +61,7 @@ def running(db: Database, name: str = "say hello", node: str | None = None, **fi
         node = "n1" if known else live_node(db)
     with db.begin() as c:
         assert tasks.claim(c, task.token, node)
-        tasks.begin_attempt(c, task.token, node)
+        attempts.begin(c, task.token, node, None)
         links.insert(c, [_link(task)])
         found = tasks.get(c, task.id)
     assert found is not None

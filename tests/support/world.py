@@ -21,7 +21,7 @@ from engine.model.records import Event, Job, Link, Node, Task, Token
 from engine.model.states import NodeState
 from engine.runtime.base import Cause, Outcome
 from engine.settings import Settings
-from engine.store import events, jobs, links, nodes, tables, tasks
+from engine.store import attempts, events, jobs, links, nodes, tables, tasks
 from engine.store.database import Database
 
 _ROWS = ("jobs", "tasks", "attempts", "links", "nodes")
@@ -165,7 +165,7 @@ class World:
     def attempts(self, task_id: str) -> list[Any]:
         """The records of all attempts."""
         with self.db.read() as c:
-            return tasks.attempts_of(c, [task_id])
+            return attempts.of_tasks(c, [task_id])
 
     def events(self, task_id: str | None = None) -> list[Event]:
         """What happened to a task, or everything."""

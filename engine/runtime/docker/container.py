@@ -158,11 +158,8 @@ def start(client: Client, container_id: str) -> State | None:
     try:
         client.api.start(container_id)
         return None
-    except NotFound as exc:
-        if "No such container" in words(exc):
-            raise Gone(f"container {container_id[:12]} is gone before it started") from exc
-        said = words(exc)
     except APIError as exc:
+        # A 404 may speak of it, or of a holder whose network it was to join: inspect tells.
         said = words(exc)
     except requests.exceptions.RequestException as exc:
         # A time-out says nothing: the start may be in flight, and inspect waits for it.

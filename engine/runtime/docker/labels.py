@@ -47,6 +47,11 @@ def of_volume(order: Order) -> dict[str, str]:
     return {**shared, names.KIND: "volume"}
 
 
+def of_holder(installation: str, node_id: str) -> dict[str, str]:
+    """The labels of a holder: they cannot change, so they name its maker and not who will use it."""
+    return {names.INSTALLATION: installation, names.KIND: "network", names.NODE: node_id}
+
+
 def of_task(client: Client, installation: str, task_id: str) -> list[Seen]:
     """All containers of a task here, in any state."""
     wanted = {names.INSTALLATION: installation, names.TASK: task_id, names.KIND: "container"}
@@ -63,9 +68,13 @@ def of_task(client: Client, installation: str, task_id: str) -> list[Seen]:
 
 
 def everything(client: Client, installation: str) -> list[Thing]:
-    """All containers (any state) and volumes of the installation here."""
+    """All containers (any state), volumes and holders of the installation here."""
     wanted = {names.INSTALLATION: installation}
-    found = [_thing("container", item["Id"], _name(item), item) for item in _containers(client, wanted)]
+    found = []
+    for item in _containers(client, wanted):
+        kind = str((item.get("Labels") or {}).get(names.KIND))
+        read = _holder if kind == "network" else _container
+        found.append(read(item))
     with translated("listing the volumes"):
         volumes = client.api.volumes(filters={"label": _texts(wanted)})["Volumes"] or []
     found += [_thing("volume", item["Name"], item["Name"], item) for item in volumes]
@@ -84,6 +93,15 @@ def _texts(wanted: Mapping[str, str]) -> list[str]:
 def _name(item: Mapping[str, Any]) -> str:
     found = item.get("Names") or ["/"]
     return str(found[0]).lstrip("/")
+
+
+def _container(item: Mapping[str, Any]) -> Thing | None:
+    return _thing("container", item["Id"], _name(item), item)
+
+
+def _holder(item: Mapping[str, Any]) -> Thing:
+    node = str((item.get("Labels") or {}).get(names.NODE, ""))
+    return Thing("network", item["Id"], _name(item), "", 0, 0, None, str(item["State"]), node)
 
 
 def _thing(kind: str, id: str, name: str, item: Mapping[str, Any]) -> Thing | None:

@@ -9,13 +9,25 @@ from collections.abc import Iterable, Sequence
 
 from docker.errors import APIError
 
-from engine.errors import Gone, NotOurs, RuntimeUnavailable, Unstartable
+from engine.errors import Gone, NetworkGone, NotOurs, RuntimeUnavailable, Unstartable
 from engine.jobspec.task import Doors
 from engine.runtime.base import Cause, Control, Detached, Found, LogSink, Order, Outcome, Prepared, Thing
-from engine.runtime.docker import container, ending, files, images, labels, options, results, sharing, volumes
+from engine.runtime.docker import (
+    container,
+    ending,
+    files,
+    holder,
+    images,
+    labels,
+    options,
+    results,
+    sharing,
+    volumes,
+)
 from engine.runtime.docker.client import Client, translated, words
 from engine.runtime.docker.labels import Seen
 from engine.runtime.docker.logs import Follower
+from engine.runtime.docker.quiet import Quiet
 from engine.settings import Settings
 from engine.telemetry import crash
 
@@ -42,6 +54,7 @@ class DockerRuntime:
         self._client = Client(settings.docker_host, settings.docker_timeout)
         self._shares_files = shares_files
         self._lock = threading.Lock()
+        self._quiet = Quiet()
 
     def describe(self) -> str:
         """The daemon in a few words, for people. Raises RuntimeUnavailable."""
@@ -81,7 +94,8 @@ class DockerRuntime:
             if seen is None and control.changed.is_set():
                 raise Detached
             try:
-                return self._create(order, self._mounts(order), sink, control)
+                with self._quiet.disturbed():
+                    return self._create(order, self._mounts(order), sink, control)
             except container.NameTaken:
                 if time.monotonic() > deadline:
                     raise Unstartable(
@@ -131,7 +145,11 @@ class DockerRuntime:
         body = options.create_body(order, self._settings, mounts, shared)
         try:
             container_id = self._created_or_pulled(order, body, sink, control)
-        except (Unstartable, Detached):
+        except (Unstartable, RuntimeUnavailable) as exc:
+            self._forget(order)
+            self._unless_network_gone(order, exc)
+            raise
+        except Detached:
             self._forget(order)
             raise
         prepared = Prepared(order, container_id, Found.CREATED)
@@ -188,7 +206,8 @@ class DockerRuntime:
     def _go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
         order, container_id = prepared.order, prepared.container_id
         if prepared.found is Found.CREATED:
-            refused = self._start(container_id, control)
+            with self._quiet.disturbed():
+                refused = self._start(order, container_id, control)
             if refused is not None:
                 return refused
         wants_tail = results.TAIL_BYTES if order.kind == "main" else 0
@@ -200,6 +219,7 @@ class DockerRuntime:
                 end, control = ending.collect(self._client, container_id, control), Control()
             else:
                 end = ending.await_end(self._client, container_id, control, self._settings.kill_grace)
+            self._quiet.touch()
             follower.finish(DRAIN_SECONDS, _only_detach(control, end))
             verdict = ending.judge(self._client, order, container_id, end, follower.last_error)
         finally:
@@ -209,7 +229,7 @@ class DockerRuntime:
         result = self._result(prepared, verdict.code, follower, sink)
         return Outcome(verdict.code, verdict.cause, verdict.message, result)
 
-    def _start(self, container_id: str, control: Control) -> Outcome | None:
+    def _start(self, order: Order, container_id: str, control: Control) -> Outcome | None:
         if control.detached:
             raise Detached
         if control.kill_for is not None:
@@ -218,9 +238,15 @@ class DockerRuntime:
         if state is None:
             crash.point("go.started")
             return None
+        self._unless_network_gone(order, state.error)
         return Outcome(
             state.exit_code, Cause.NOT_STARTED, container.start_words(state.exit_code, state.error)
         )
+
+    def _unless_network_gone(self, order: Order, said: object) -> None:
+        """Of a joined link that Docker refuses: is it for its holder? By what is there, not by Docker's words."""
+        if order.network is not None and not holder.is_running(self._client, order.network):
+            raise NetworkGone(f"the holder {order.network} does not run: {said}")
 
     def _result(self, prepared: Prepared, code: int, follower: Follower, sink: LogSink) -> str:
         order, is_mine = prepared.order, prepared.found is Found.CREATED
@@ -240,6 +266,21 @@ class DockerRuntime:
         if container.remove(self._client, prepared.container_id, force=False):
             self._forget(prepared.order)
 
+    def hold(self, name: str, node_id: str) -> None:
+        """See engine.runtime.base."""
+        with self._quiet.disturbed():
+            holder.make(self._client, name, labels.of_holder(self._installation, node_id))
+
+    def why_not_joined(self, holder_name: str, node_id: str) -> str | None:
+        """See engine.runtime.base."""
+        with self._quiet.disturbed():
+            whose = labels.of_holder(self._installation, node_id)
+            return holder.why_not_joined(self._client, holder_name, whose)
+
+    def is_quiet(self, seconds: float) -> bool:
+        """See engine.runtime.base."""
+        return self._quiet.lasts(seconds)
+
     def list(self) -> Sequence[Thing]:
         """See engine.runtime.base."""
         return labels.everything(self._client, self._installation)
@@ -253,14 +294,15 @@ class DockerRuntime:
         return files.directories(self._settings.path, self._installation)
 
     def remove(self, things: Iterable[Thing]) -> int:
-        """See engine.runtime.base. Volumes and directories come after containers; what sticks stops no other.
+        """See engine.runtime.base. The rest comes after the links' containers; what sticks stops no other.
 
         Raises RuntimeUnavailable when Docker did not answer for several.
         """
         gone = failures = 0
         for thing in sorted(things, key=lambda one: one.kind != "container"):
             try:
-                gone += self._remove_one(thing)
+                with self._quiet.disturbed():
+                    gone += self._remove_one(thing)
             except RuntimeUnavailable as exc:
                 failures += 1
                 if failures == _MOST_FAILURES:
@@ -269,6 +311,10 @@ class DockerRuntime:
         return gone
 
     def _remove_one(self, thing: Thing) -> bool:
+        if thing.kind == "network":
+            is_gone = container.remove(self._client, thing.id, force=True)
+            crash.point("network.removed")
+            return is_gone
         if thing.kind == "volume":
             return self._remove_volume(thing.id)
         if thing.kind == "directory":

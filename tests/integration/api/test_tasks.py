@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from api.house import House
 from engine.model.states import LinkState, TaskState
-from engine.store import events, links, tasks
+from engine.store import attempts, events, links, tasks
 from tests.integration.api.conftest import HELLO
 from tests.support.rows import count, live_node, running
 
@@ -100,7 +100,7 @@ def test_the_answer_shows_links_and_attempts_of_a_run(client: FlaskClient, house
         assert links.confirm(c, task.token, task.origin, 0, "c" * 64)
         assert links.end(c, (task.token, task.origin, 0), "c" * 64, 0, None)
         assert tasks.end(c, task.token, TaskState.COMPLETED, exit_code=0, result="hello", error=None)
-        tasks.end_attempt(c, task.token, TaskState.COMPLETED, 0, None)
+        attempts.end(c, task.token, TaskState.COMPLETED, 0, None)
     answer = _json(client.get(f"/tasks/{task.id}"))
     assert {"state": "COMPLETED", "result": "hello", "exitCode": 0, "nodeId": "n1"}.items() <= answer.items()
     assert all(MOMENT.fullmatch(answer[name]) for name in ("createdAt", "startedAt", "completedAt"))
@@ -120,7 +120,7 @@ def test_links_of_an_earlier_attempt_are_shown_with_it(client: FlaskClient, hous
     task = running(house.db)
     with house.db.begin() as c:
         assert tasks.retry(c, task.token, 0)
-        tasks.end_attempt(c, task.token, TaskState.FAILED, 1, "exit 1")
+        attempts.end(c, task.token, TaskState.FAILED, 1, "exit 1")
     answer = _json(client.get(f"/task/{task.id}"))
     assert answer["links"] == []
     assert answer["retry"]["attempts"] == 1

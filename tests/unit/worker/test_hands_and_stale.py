@@ -10,8 +10,7 @@ from engine.model.records import LogFrame, LogPosition, StreamPosition, Token
 from engine.model.states import TaskState
 from engine.runtime.base import Cause, Control, Order, Thing
 from engine.worker.hands import Hand, Hands
-from engine.worker.shipping import _after
-from engine.worker.sweep import run_things, stale
+from engine.worker.sweep import Standing, run_things, stale
 
 
 def hand(attempt: int = 1, delivery: int = 1, task: str = "t") -> Hand:
@@ -90,11 +89,20 @@ def thing(task: str = "t", attempt: int = 1, origin: int = 1) -> Thing:
 def test_only_things_of_a_live_run_stay(
     found: Thing, row: tuple[TaskState, int, int, int], gone: bool
 ) -> None:
-    assert stale([found], {"t": row}) == ([found] if gone else [])
+    assert stale([found], Standing({"t": row})) == ([found] if gone else [])
 
 
 def test_a_thing_of_an_unknown_task_goes() -> None:
-    assert stale([thing("unknown")], {}) == [thing("unknown")]
+    assert stale([thing("unknown")], Standing()) == [thing("unknown")]
+
+
+def test_a_holder_stays_while_its_node_an_attempt_or_this_node_wants_it() -> None:
+    holder = Thing("network", "id", "h", "", 0, 0, None, "running", "node")
+    assert stale([holder], Standing()) == [holder]
+    assert stale([holder], Standing(networks={"h"})) == []
+    assert stale([holder], Standing(nodes={"node"})) == []
+    assert stale([holder], Standing(), {"h"}) == []
+    assert stale([holder], Standing(networks={"other"}, nodes={"another"}), {"more"}) == [holder]
 
 
 def test_a_runs_things_are_known_by_their_names() -> None:
@@ -122,5 +130,5 @@ def test_a_runs_things_are_known_by_their_names() -> None:
 def test_a_position_counts_frames_of_one_stamp_stream_by_stream() -> None:
     position = LogPosition()
     for stream, stamp in [(1, "a"), (1, "a"), (2, "a"), (1, "b"), (2, "a"), (2, "a")]:
-        position = _after(position, LogFrame(stream, stamp, b"x"))
+        position = position.after([LogFrame(stream, stamp, b"x")])
     assert position == LogPosition(StreamPosition("b", 1), StreamPosition("a", 3))

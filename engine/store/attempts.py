@@ -1,0 +1,88 @@
+"""Attempts: a record of each try of the whole chain, for people and for time-outs. No guard of a token reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from engine.model.records import Attempt, Token
+from engine.model.states import TaskState
+from engine.store.database import now_ms
+from engine.store.tables import attempts, tasks
+
+# Built once, as in engine.store.tasks.
+_THIS = sa.and_(
+    attempts.c.task_id == sa.bindparam("the_task"), attempts.c.attempt == sa.bindparam("the_attempt")
+)
+
+
+def _by(token: Token, **more: Any) -> dict[str, Any]:
+    """The parameters of _THIS, and more of the caller's."""
+    return {"the_task": token.task_id, "the_attempt": token.attempt, **more}
+
+
+def _begin(insert: Any) -> Any:
+    fresh = insert(attempts).values(state=TaskState.RUNNING, started_at=now_ms())
+    again = {"node": fresh.excluded.node, "network": fresh.excluded.network, "state": TaskState.RUNNING}
+    kept = fresh.on_conflict_do_update(index_elements=["task_id", "attempt"], set_=again)
+    return kept.returning(now_ms() - attempts.c.started_at)
+
+
+_BEGIN = {kind.dialect.name: _begin(kind.insert) for kind in (sqlite, postgresql)}
+_SET = attempts.update().where(_THIS)
+_END = _SET.values(ended_at=now_ms())
+_STANDING = sa.select((now_ms() - attempts.c.started_at).label("age"), attempts.c.network).where(_THIS)
+_NETWORKS = (
+    sa.select(attempts.c.network)
+    .join(tasks, sa.and_(tasks.c.id == attempts.c.task_id, tasks.c.attempt == attempts.c.attempt))
+    .where(tasks.c.state == TaskState.RUNNING, attempts.c.network.is_not(None))
+)
+_OF_TASKS = (
+    sa.select(attempts)
+    .where(attempts.c.task_id.in_(sa.bindparam("the_tasks", expanding=True)))
+    .order_by(attempts.c.task_id, attempts.c.attempt)
+)
+
+
+def begin(c: sa.Connection, token: Token, node_id: str, network: str | None) -> int:
+    """Write the attempt's record: a new row, or the same one for another run of the chain; its age in ms.
+
+    `network` is the holder whose namespace this run's links join, None: the plain way.
+    """
+    values = {"task_id": token.task_id, "attempt": token.attempt, "node": node_id, "network": network}
+    return max(0, int(c.scalar(_BEGIN[c.dialect.name], values) or 0))
+
+
+def move(c: sa.Connection, token: Token, node_id: str) -> None:
+    """Note the attempt's new owner."""
+    c.execute(_SET, _by(token, node=node_id))
+
+
+def end(c: sa.Connection, token: Token, state: TaskState, exit_code: int | None, error: str | None) -> None:
+    """Write the attempt's end into its record."""
+    c.execute(_END, _by(token, state=state, exit_code=exit_code, error=error))
+
+
+def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Attempt]:
+    """The attempts of these tasks, oldest first."""
+    rows = c.execute(_OF_TASKS, {"the_tasks": list(task_ids)})
+    return [Attempt(**{**row._mapping, "state": TaskState(row.state)}) for row in rows]
+
+
+def standing(c: sa.Connection, token: Token) -> tuple[int, str | None]:
+    """Milliseconds since the attempt's start, by the database's clock, and its holder; (0, None) when unknown."""
+    row = c.execute(_STANDING, _by(token)).one_or_none()
+    return (max(0, int(row.age)), row.network) if row else (0, None)
+
+
+def set_network(c: sa.Connection, token: Token, network: str | None) -> None:
+    """The links that are still to start join this holder; None: they go the plain way."""
+    c.execute(_SET, _by(token, network=network))
+
+
+def networks(c: sa.Connection) -> set[str]:
+    """The holders that attempts which run now have joined, or will."""
+    return {str(name) for name in c.scalars(_NETWORKS)}

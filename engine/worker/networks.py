@@ -1,0 +1,235 @@
+"""The holders of this node: made ahead while its daemon is quiet, lent to a claim, never used by two attempts.
+
+Under `pod` (the default) a holder is one attempt's and goes when it has ended. Under `slot` it comes back for the
+next one. Under `plain`, and where joining does not work, nothing is offered.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+
+from engine.errors import RuntimeUnavailable, Unstartable
+from engine.lifecycle.network import Offered
+from engine.model import names
+from engine.runtime.base import Cause, Order, Runtime, Thing
+from engine.settings import Settings
+from engine.telemetry import crash
+from engine.worker.hands import Hands
+
+log = logging.getLogger("ferryman.network")
+
+#: A holder is made ahead only after a pause this long: under full load none is, so it never costs throughput.
+_QUIET_SECONDS = 0.15
+_LOOK_SECONDS = 0.05
+_LONGEST_BACKOFF_SECONDS = 30.0
+#: After a holder died under a link, whatever kills them has this long to be gone.
+_MISTRUST_SECONDS = 60.0
+
+
+class Networks:
+    """What this node holds and lends. Thread-safe; its thread makes what is missing."""
+
+    def __init__(
+        self, runtime: Runtime, hands: Hands, settings: Settings, installation: str, slots: int
+    ) -> None:
+        self._runtime = runtime
+        self._hands = hands
+        self._installation = installation
+        self._way = settings.network
+        self._wanted = slots if self._way == "slot" else min(settings.warm_networks, slots)
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._node = ""
+        self._number = 0
+        #: Joining works here: None until it was tried.
+        self._works: bool | None = False if self._way == "plain" else None
+        self._warm: deque[str] = deque()
+        #: Lent to a claim whose outcome is not known yet.
+        self._lent: set[str] = set()
+        #: Named by a claim, and still to be made.
+        self._owed: set[str] = set()
+        #: Of attempts that run here, under `slot`.
+        self._used: set[str] = set()
+        self._mistrusted_until = 0.0
+
+    @property
+    def node(self) -> str:
+        """The node in whose name holders are made; "" while none is open."""
+        return self._node
+
+    def start(self) -> None:
+        """Begin to make what is missing, once a node is open."""
+        if self._works is None:
+            threading.Thread(target=self._run, name="networks", daemon=True).start()
+
+    def open(self, node_id: str) -> None:
+        """This node is LIVE: from now on holders are made in its name. Those of the node before are the sweep's."""
+        with self._lock:
+            self._node = node_id
+            self._warm.clear()
+            self._lent.clear()
+            self._used.clear()
+        self._changed.set()
+
+    def shut(self) -> list[Thing]:
+        """The node claims nothing any more: nothing is made or lent. Returns the unused holders, to be removed."""
+        with self._lock:
+            idle = [
+                Thing("network", name, name, "", 0, 0, None, "running", self._node) for name in self._warm
+            ]
+            self._node = ""
+            self._warm.clear()
+        return idle
+
+    def lend(self) -> Offered:
+        """What the next claim may take. Whoever lends says by `settle` what became of it."""
+        with self._lock:
+            if not self._works or not self._node or time.monotonic() < self._mistrusted_until:
+                return Offered()
+            self._number += 1
+            fresh = names.holder(self._installation, self._node, self._number)
+            warm = self._warm.popleft() if self._warm else None
+            if warm is not None:
+                self._lent.add(warm)
+        crash.point("network.taken")
+        return Offered(warm, fresh)
+
+    def settle(self, offered: Offered, network: str | None, *, is_known: bool = True) -> None:
+        """The claim took `network` of what was offered, or nothing (None); `is_known` False: nobody can say.
+
+        What it may have taken is lent to nobody else: the sweep removes it, if no row names it.
+        """
+        with self._lock:
+            if offered.warm is not None and offered.warm in self._lent:
+                self._lent.discard(offered.warm)
+                if is_known and network != offered.warm:
+                    self._warm.appendleft(offered.warm)
+            if network is not None and network == offered.fresh:
+                self._owed.add(network)
+            if network is not None and self._way == "slot":
+                self._used.add(network)
+        self._changed.set()
+
+    def make_owed(self, order: Order) -> None:
+        """Make the order's holder, if its claim named one that was to be made. Raises RuntimeUnavailable.
+
+        One that Docker refuses is not there, which the start of the link will find.
+        """
+        name = order.network
+        with self._lock:
+            if name is None or name not in self._owed:
+                return
+            node = self._node
+        try:
+            self._runtime.hold(name, node)
+            crash.point("network.made")
+        except Unstartable as exc:
+            log.warning("%s", exc)
+        finally:
+            with self._lock:
+                self._owed.discard(name)
+
+    def take_back(self, order: Order) -> bool:
+        """The attempt has ended well-ordered, all its containers too: under `slot` its holder serves the next one.
+
+        False: the holder goes with the run.
+        """
+        with self._lock:
+            if order.network is None or order.network not in self._used:
+                return False
+            self._used.discard(order.network)
+            if len(self._warm) >= self._wanted:
+                return False
+            self._warm.append(order.network)
+        return True
+
+    def kept(self) -> frozenset[str]:
+        """The names of holders that are nobody's yet, but may be soon. (Those in use are named by a row.)"""
+        with self._lock:
+            return frozenset((*self._warm, *self._lent))
+
+    def standing(self) -> frozenset[str]:
+        """The holders that must run: unused ones, and those that links in hand joined. Ask, list, then `lose`."""
+        with self._lock:
+            owed, warm = set(self._owed), set(self._warm)
+        joined = {hand.network for hand in self._hands.all() if hand.network is not None}
+        return frozenset(warm | joined - owed)
+
+    def lose(self, standing: Iterable[str], things: Iterable[Thing]) -> None:
+        """Those that did not run when the daemon was listed: links that joined one are killed, it has no network.
+
+        Such a task starts again, at no retry's cost.
+        """
+        dead = set(standing) - {t.name for t in things if t.kind == "network" and t.state == "running"}
+        if not dead:
+            return
+        with self._lock:
+            self._warm = deque(name for name in self._warm if name not in dead)
+        for hand in self._hands.all():
+            if hand.network in dead:
+                log.warning("the holder %s died: task %s starts again", hand.network, hand.token.task_id)
+                hand.control.kill(Cause.NETWORK_LOST)
+        self._changed.set()
+
+    def mistrust(self) -> None:
+        """A holder died under a link: none is lent for a minute, so that what kills them holds up no task for ever."""
+        with self._lock:
+            self._mistrusted_until = time.monotonic() + _MISTRUST_SECONDS
+
+    def _run(self) -> None:
+        backoff = 1.0
+        while True:
+            self._changed.wait()
+            self._changed.clear()
+            while self._is_short():
+                if not self._runtime.is_quiet(_QUIET_SECONDS):
+                    time.sleep(_LOOK_SECONDS)
+                    continue
+                try:
+                    self._make_ahead()
+                    backoff = 1.0
+                except Unstartable as exc:
+                    self._give_up(str(exc))
+                except Exception as exc:
+                    level = logging.DEBUG if isinstance(exc, RuntimeUnavailable) else logging.ERROR
+                    log.log(level, "no holder made", exc_info=exc)
+                    time.sleep(backoff)
+                    backoff = min(_LONGEST_BACKOFF_SECONDS, backoff * 2)
+
+    def _is_short(self) -> bool:
+        with self._lock:
+            there = len(self._warm) + (len(self._used) + len(self._lent) if self._way == "slot" else 0)
+            return self._works is not False and bool(self._node) and there < self._wanted
+
+    def _make_ahead(self) -> None:
+        with self._lock:
+            self._number += 1
+            node = self._node
+            name = names.holder(self._installation, node, self._number)
+            self._lent.add(name)  # to us: the sweep leaves it alone meanwhile
+        try:
+            self._runtime.hold(name, node)
+            if self._works is None:
+                why = self._runtime.why_not_joined(name, node)
+                if why is not None:
+                    self._give_up(why)
+                    return
+                self._works = True
+            with self._lock:
+                if self._node == node:
+                    self._warm.append(name)
+        finally:
+            with self._lock:
+                self._lent.discard(name)
+
+    def _give_up(self, why: str) -> None:
+        self._works = False
+        log.warning(
+            "each container gets a network namespace of its own, which is slower: one that is made ahead cannot "
+            "be joined here: %s (FERRYMAN_NETWORK=plain says so from the start)",
+            why,
+        )
