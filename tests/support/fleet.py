@@ -40,7 +40,7 @@ DEFAULTS: dict[str, float] = {name: Settings.__dataclass_fields__[name].default 
 class Worker:
     """One worker process with what it said."""
 
-    process: Born
+    process: Born | subprocess.Popen[bytes]
     log: Path
     queues: tuple[str, ...]
     name: str

@@ -1,0 +1,163 @@
+"""Worker processes born with their modules loaded: a fleet starts hundreds in a run of all tests.
+
+Most of what `python -m celery -A engine worker` costs before its first line of work is imports, each time the
+same. Here one process has done them, and forks when asked. The child gets arguments, environment, output and
+session of its own and runs the module as `python -m` does; nothing of ours is configured before that.
+The stand-alone's tests, and workers in network namespaces, start the plain command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Loaded once. Not engine.celery and engine.worker.boot: they read the environment, and name the process.
+_LOADED = (
+    *("celery.__main__", "celery.bin.celery", "celery.apps.worker", "celery.concurrency.thread"),
+    *(
+        "kombu.transport.redis",
+        "sqlalchemy.dialects.sqlite.pysqlite",
+        "sqlalchemy.dialects.postgresql.psycopg",
+    ),
+    *("engine.dispatch.inspect", "engine.reconcile.loop", "engine.runtime.docker.runtime"),
+    *("engine.worker.consumer", "engine.worker.drain", "engine.worker.link", "engine.worker.node"),
+    *("engine.worker.sweep", "engine.worker.watchdog"),
+)
+_MOST_BYTES = 1 << 17
+
+
+class Born:
+    """A process of the nursery, to be used as a subprocess.Popen."""
+
+    def __init__(self, nursery: Nursery, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._nursery = nursery
+        # Nobody waits for it before we ask, so the number cannot be another's yet.
+        self._ended = os.pidfd_open(pid)
+
+    def poll(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end. Raises TimeoutExpired."""
+        if self.returncode is None:
+            ready, _, _ = select.select([self._ended], [], [], timeout)
+            if not ready:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+            self.returncode = self._nursery.ask(reap=self.pid)
+            os.close(self._ended)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end in order."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """The process that forks; it ends with this one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.settimeout(60)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.nursery", str(theirs.fileno())],
+                cwd=ROOT,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def start(self, module: str, words: Sequence[str], environment: Mapping[str, str], log: Path) -> Born:
+        """`python -m MODULE WORDS` from the project's root, in a session of its own, its output in `log`."""
+        wish = {"module": module, "words": list(words), "environment": dict(environment), "log": str(log)}
+        return Born(self, self.ask(**wish))
+
+    def ask(self, **wish: Any) -> int:
+        """One question, one number."""
+        with self._lock:
+            self._socket.send(json.dumps(wish).encode())
+            answer = self._socket.recv(_MOST_BYTES)
+        assert answer, f"the nursery ended: {self._process.wait(10)}"
+        return int(answer)
+
+
+@cache
+def nursery() -> Nursery:
+    """This process's nursery, begun when the first test asks."""
+    return Nursery()
+
+
+def _serve(asked: socket.socket) -> dict[str, Any] | None:
+    """Answer until the other side has ended; in a child: what it is to be."""
+    while wish := asked.recv(_MOST_BYTES):
+        what = json.loads(wish)
+        if "reap" in what:
+            _, status = os.waitpid(what["reap"], 0)
+            asked.send(str(os.waitstatus_to_exitcode(status)).encode())
+            continue
+        if os.fork() == 0:
+            # Before it answers: whoever knows its number may signal its group.
+            os.setsid()
+            asked.send(str(os.getpid()).encode())
+            asked.close()
+            return dict(what)
+    return None
+
+
+def _become(what: Mapping[str, Any]) -> None:
+    out = os.open(what["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    os.close(out)
+    os.environ.clear()
+    os.environ.update(what["environment"])
+    # The one module among the loaded that reads the environment.
+    importlib.reload(importlib.import_module("engine.telemetry.crash"))
+    sys.argv = [what["module"], *what["words"]]
+    runpy.run_module(what["module"], run_name="__main__", alter_sys=True)
+
+
+def main() -> None:
+    """Load, then fork as asked."""
+    for name in _LOADED:
+        importlib.import_module(name)
+    assert threading.active_count() == 1, "a fork takes along no thread but its own"
+    gc.collect()
+    gc.freeze()
+    what = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if what is not None:
+        _become(what)
+
+
+if __name__ == "__main__":
+    main()
