@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.model.states import JobState, LinkState, NodeState, TaskState
 
@@ -151,9 +151,11 @@ class Event:
     reason: str | None
 
 
-@dataclass(frozen=True)
-class LogFrame:
-    """A piece of output, a line or a part of a long one, with Docker's own stamp (RFC 3339, nanoseconds)."""
+class LogFrame(NamedTuple):
+    """A piece of output, a line or a part of a long one, with Docker's own stamp (RFC 3339, nanoseconds).
+
+    A tuple, since there are millions: a frozen dataclass takes four times as long to make.
+    """
 
     #: 1 standard output, 2 standard error.
     stream: int
@@ -175,3 +177,20 @@ class LogPosition:
 
     stdout: StreamPosition = StreamPosition()
     stderr: StreamPosition = StreamPosition()
+
+    def after(self, frames: Sequence[LogFrame]) -> LogPosition:
+        """The position behind these frames, which come in order."""
+        return LogPosition(_moved(self.stdout, 1, frames), _moved(self.stderr, 2, frames))
+
+
+def _moved(old: StreamPosition, stream: int, frames: Sequence[LogFrame]) -> StreamPosition:
+    last, count = None, 0
+    # From the end: what the last stamp's frames are preceded by does not count.
+    for its, stamp, _ in reversed(frames):
+        if its == stream:
+            if last is not None and stamp != last:
+                return StreamPosition(last, count)
+            last, count = stamp, count + 1
+    if last is None:
+        return old
+    return StreamPosition(last, old.frames + count if last == old.stamp else count)

@@ -37,6 +37,7 @@ _LINK = sa.and_(
     links.c.link == sa.bindparam("the_link"),
 )
 _MOVE = links.update().where(_LINK)
+_INSERT = log_chunks.insert().values(created_at=now_ms())
 _POSITION = sa.select(
     links.c.stdout_stamp, links.c.stdout_frames, links.c.stderr_stamp, links.c.stderr_frames
 ).where(_LINK)
@@ -175,17 +176,17 @@ def _holds(c: sa.Connection, token: Token) -> bool:
 
 
 def _write(c: sa.Connection, at: tuple[str, int, int, int], frames: Sequence[Frame], limit: int) -> None:
-    sizes = [_size(text) for _, _, text in frames]
-    seq, line, with_all, tail_seq = _take(c, at[0], len(frames), sum(sizes))
+    size = _size_of(frames)
+    seq, line, with_all, tail_seq = _take(c, at[0], len(frames), size)
     half = limit // 2
     if with_all <= half:
         _insert(c, at, seq, line, frames)
         return
-    room = half - (with_all - sum(sizes)) if tail_seq is None else 0
-    fitting = sum(1 for total in itertools.accumulate(sizes) if total <= room)
-    pieces = [frames[:fitting]] if fitting else []
+    # What still goes to the head.
+    room = half - (with_all - size) if tail_seq is None else 0
     # Small beside the half that they share: a cut takes whole pieces away.
-    pieces += _pieces(frames[fitting:], sizes[fitting:], limit // 8)
+    most = limit // 8
+    fitting, pieces = (0, [frames]) if room <= 0 and size <= most else _parts(frames, room, most)
     for number, piece in enumerate(pieces, seq):
         _insert(c, at, number, line, piece)
         line += len(piece)
@@ -196,8 +197,20 @@ def _write(c: sa.Connection, at: tuple[str, int, int, int], frames: Sequence[Fra
         _trim(c, at[0], tail_seq, newest, with_all - limit)
 
 
+def _parts(frames: Sequence[Frame], room: int, most: int) -> tuple[int, list[Sequence[Frame]]]:
+    """How many frames fit into `room`, and all in pieces: these, then the others by at most `most` bytes."""
+    sizes = [_size(text) for _, _, text in frames]
+    fitting = sum(1 for total in itertools.accumulate(sizes) if total <= room)
+    pieces = [frames[:fitting]] if fitting else []
+    return fitting, pieces + _pieces(frames[fitting:], sizes[fitting:], most)
+
+
 def _size(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _size_of(frames: Sequence[Frame]) -> int:
+    return _size("".join([text for _, _, text in frames]))
 
 
 def _pieces(frames: Sequence[Frame], sizes: Sequence[int], most: int) -> list[Sequence[Frame]]:
@@ -218,7 +231,7 @@ def _trim(c: sa.Connection, task_id: str, first: int, newest: int, excess: int) 
         one = sa.and_(log_chunks.c.task_id == task_id, log_chunks.c.seq == first)
         # Read for its size, which no column holds: one chunk, as large as one write.
         gone = c.execute(log_chunks.delete().where(one).returning(log_chunks.c.frames)).scalars().all()
-        lost += sum(_size(text) for frames in gone for _, _, text in json.loads(frames))
+        lost += sum(_size_of(json.loads(frames)) for frames in gone)
         first += 1
     c.execute(
         log_heads.update()
@@ -236,16 +249,16 @@ def _insert(
     c: sa.Connection, at: tuple[str, int, int, int], seq: int, line: int, frames: Sequence[Frame]
 ) -> None:
     c.execute(
-        log_chunks.insert().values(
-            task_id=at[0],
-            seq=seq,
-            attempt=at[1],
-            origin=at[2],
-            link=at[3],
-            created_at=now_ms(),
-            first_line=line,
-            frames=_dump(frames),
-        )
+        _INSERT,
+        {
+            "task_id": at[0],
+            "seq": seq,
+            "attempt": at[1],
+            "origin": at[2],
+            "link": at[3],
+            "first_line": line,
+            "frames": _dump(frames),
+        },
     )
 
 

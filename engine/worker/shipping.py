@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from engine.errors import StoreUnavailable
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.site import Site
-from engine.model.records import LogFrame, LogPosition, StreamPosition
+from engine.model.records import LogFrame, LogPosition
 from engine.runtime.base import Control
 from engine.store import logs
 
@@ -59,14 +59,15 @@ class Shipping:
 
     def write(self, frames: Sequence[LogFrame]) -> None:
         """Take frames in order; waits while too much is not stored yet."""
+        texts = [(stream, stamp, data.decode("utf-8", "replace")) for stream, stamp, data in frames]
+        size = sum([len(data) for _, _, data in frames])
         with self._changed:
             self._changed.wait_for(lambda: self._bytes < _MOST_BYTES or self._refused)
             if self._refused:
                 return
-            for frame in frames:
-                self._position = _after(self._position, frame)
-                self._frames.append((frame.stream, frame.stamp, frame.data.decode("utf-8", "replace")))
-                self._bytes += len(frame.data)
+            self._position = self._position.after(frames)
+            self._frames += texts
+            self._bytes += size
             if self._bytes >= _CHUNK_BYTES:
                 self._changed.notify_all()
 
@@ -139,13 +140,3 @@ class Shipping:
             self._refused = True
             self._frames = []
             self._changed.notify_all()
-
-
-def _after(position: LogPosition, frame: LogFrame) -> LogPosition:
-    """The position behind this frame: per stream, its stamp and how many frames carry it."""
-    old = position.stdout if frame.stream == 1 else position.stderr
-    count = old.frames + 1 if old.stamp == frame.stamp else 1
-    new = StreamPosition(frame.stamp, count)
-    if frame.stream == 1:
-        return LogPosition(new, position.stderr)
-    return LogPosition(position.stdout, new)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import calendar
+import re
+import struct
 import time
+from functools import partial
+from operator import add, sub
 
-from engine.model.records import LogFrame, LogPosition, StreamPosition
+from engine.model.records import LogFrame, LogPosition
 from engine.runtime.docker.stream import Broken
 
 #: A stream that was silent is read again from this long before the other's position, not from its own old one:
@@ -14,6 +18,11 @@ OVERLAP_SECONDS = 60
 #: Docker cuts lines at 16 KiB; a frame that claims more than this is no frame.
 MOST_FRAME_BYTES = 1 << 25
 STDOUT, STDERR = 1, 2
+#: A whole line as Docker sends it, header and stamp before it; or, where none begins, all that is left.
+_LINES = re.compile(rb"([\x01\x02])\0\0\0\0\0(..)([0-9T:.+Z-]{1,40}) ([^\n]*\n)|(.+)", re.DOTALL)
+#: A piece whose first frame is longer holds too few of them to be worth a try.
+_SHORT_BYTES = 2048
+_frame = partial(tuple.__new__, LogFrame)
 
 
 class Tail:
@@ -42,7 +51,7 @@ class Cutter:
 
     def __init__(self, position: LogPosition) -> None:
         self._buffer = b""
-        self._at = {STDOUT: _pair(position.stdout), STDERR: _pair(position.stderr)}
+        self._position = position
         self._skip: dict[int, tuple[str, int]] = {}
         #: Frames that came, and those of them that were given out before, since the last `resume`.
         self.seen = self.skipped = 0
@@ -51,17 +60,27 @@ class Cutter:
     @property
     def position(self) -> LogPosition:
         """How far frames were given out."""
-        return LogPosition(StreamPosition(*self._at[STDOUT]), StreamPosition(*self._at[STDERR]))
+        return self._position
 
     def resume(self) -> None:
         """Expect the stream to begin anew, with frames that were given out already."""
         self._buffer = b""
         self.seen = self.skipped = 0
-        self._skip = {stream: at for stream, at in self._at.items() if at[0]}
+        both = {STDOUT: self._position.stdout, STDERR: self._position.stderr}
+        self._skip = {stream: (at.stamp, at.frames) for stream, at in both.items() if at.stamp}
 
     def cut(self, piece: bytes) -> list[LogFrame]:
         """The next frames. Raises Broken when the bytes are none of Docker's."""
         data = self._buffer + piece if self._buffer else piece
+        frames, rest = ([], data) if self._skip else _cut_lines(data)
+        self.seen += len(frames)
+        more, self._buffer = self._cut_any(rest)
+        frames += more
+        self._position = self._position.after(frames)
+        return frames
+
+    def _cut_any(self, data: bytes) -> tuple[list[LogFrame], bytes]:
+        """One frame after the other, whatever they are; and the rest."""
         frames: list[LogFrame] = []
         start, size = 0, len(data)
         while size - start >= 8:
@@ -73,19 +92,16 @@ class Cutter:
             space = data.find(b" ", start + 8, end)
             stamp = data[start + 8 : space].decode("ascii", "replace")
             stream = data[start]
-            if stream not in self._at:
+            if stream not in (STDOUT, STDERR):
                 told = data[start + 8 : end].decode("utf-8", "replace")
                 raise Broken(f"Docker cannot read the log: {told[:300]}")
             self.seen += 1
             if stream in self._skip and self._is_old(stream, stamp):
                 self.skipped += 1
             else:
-                last, count = self._at[stream]
-                self._at[stream] = (stamp, count + 1 if stamp == last else 1)
                 frames.append(LogFrame(stream, stamp, data[space + 1 : end]))
             start = end
-        self._buffer = data[start:]
-        return frames
+        return frames, data[start:]
 
     def _is_old(self, stream: int, stamp: str) -> bool:
         last, left = self._skip[stream]
@@ -96,6 +112,26 @@ class Cutter:
             return True
         del self._skip[stream]
         return False
+
+
+def _cut_lines(data: bytes) -> tuple[list[LogFrame], bytes]:
+    """The frames that `data` begins with, as long as they are whole, short lines; and the rest.
+
+    In a few calls for all of them, in place of a few for each: that takes a third of the processor time.
+    """
+    if len(data) < 8 or int.from_bytes(data[4:8], "big") > _SHORT_BYTES:
+        return [], data
+    found = _LINES.findall(data)
+    rest = found.pop()[4] if found and found[-1][4] else b""
+    if not found:
+        return [], data
+    streams, sizes, stamps, lines, _ = zip(*found, strict=True)
+    told = struct.unpack(f">{len(found)}H", b"".join(sizes))
+    # What has no line feed was taken for the beginning of the next: then the length tells.
+    if set(map(sub, told, map(add, map(len, stamps), map(len, lines)))) != {1}:
+        return [], data
+    words = b" ".join(stamps).decode("ascii").split(" ")
+    return list(map(_frame, zip(b"".join(streams), words, lines, strict=True))), rest
 
 
 def since(position: LogPosition) -> str:
@@ -114,7 +150,3 @@ def seconds_of(stamp: str) -> tuple[int, int]:
     """Docker's stamp (RFC 3339, UTC) as (seconds, nanoseconds) since 1970."""
     whole, _, rest = stamp.rstrip("Z").partition(".")
     return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")), int(rest.ljust(9, "0")[:9] or 0)
-
-
-def _pair(position: StreamPosition) -> tuple[str, int]:
-    return (position.stamp, position.frames)

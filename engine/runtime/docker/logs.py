@@ -15,7 +15,7 @@ from engine.errors import RuntimeUnavailable
 from engine.model.records import LogFrame, LogPosition
 from engine.runtime.base import LogSink
 from engine.runtime.docker.client import Client
-from engine.runtime.docker.frames import STDERR, Cutter, Tail, since
+from engine.runtime.docker.frames import STDERR, STDOUT, Cutter, Tail, since
 from engine.runtime.docker.stream import Exchange
 
 log = logging.getLogger(__name__)
@@ -189,11 +189,9 @@ class Follower:
                 self._give(frames)
 
     def _give(self, frames: Sequence[LogFrame]) -> None:
-        for frame in frames:
-            if frame.stream == STDERR:
-                self.last_error = frame.data
-            elif self._tail_bytes:
-                self._tail.add(frame.data)
+        self.last_error = next((f.data for f in reversed(frames) if f.stream == STDERR), self.last_error)
+        if self._tail_bytes:
+            self._tail.add(b"".join([data for stream, _, data in frames if stream == STDOUT]))
         self._heard_at = None
         self._sink.write(frames)
         self._heard_at = time.monotonic()
