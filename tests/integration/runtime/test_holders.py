@@ -1,0 +1,239 @@
+"""Links that join a holder's network namespace: one attempt's share it, two attempts' do not, and it is as safe."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.errors import NetworkGone, Unstartable
+from engine.model import names
+from engine.runtime.base import Cause, Control, Order, Prepared
+from engine.runtime.docker import holder
+from engine.runtime.docker.client import Client
+from engine.runtime.docker.runtime import DockerRuntime
+from tests.support.docker_daemon import KeepingSink
+from tests.support.waiting import wait_until
+
+Orders = Callable[..., Order]
+#: Which network namespace this is: two links that print the same number share one.
+WHERE = "readlink /proc/self/ns/net"
+
+
+@pytest.fixture
+def hold(runtime: DockerRuntime, installation: str) -> Callable[[], str]:
+    """Make a holder; its name."""
+    count = iter(range(1, 100))
+
+    def make() -> str:
+        name = names.holder(installation, "node", next(count))
+        runtime.hold(name, "node")
+        return name
+
+    return make
+
+
+def said(runtime: DockerRuntime, order: Order) -> str:
+    """Run the order to its end; what it wrote."""
+    sink = KeepingSink()
+    outcome = runtime.go(runtime.prepare(order, sink, Control()), sink, Control())
+    assert outcome.ok, outcome
+    return b"".join(frame.data for frame in sink.frames).decode()
+
+
+@pytest.fixture
+def running(runtime: DockerRuntime, docker: Client) -> Iterator[Callable[[Order], Prepared]]:
+    """Start the order without waiting for its end."""
+
+    def start(order: Order) -> Prepared:
+        prepared = runtime.prepare(order, KeepingSink(), Control())
+        docker.api.start(prepared.container_id)
+        return prepared
+
+    yield start
+
+
+def test_links_of_one_attempt_share_a_namespace_and_others_have_their_own(
+    runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
+) -> None:
+    first, second = hold(), hold()
+    mine = [said(runtime, order(run=WHERE, index=n, network=first, task_id="a")) for n in range(2)]
+    other = said(runtime, order(run=WHERE, network=second, task_id="b"))
+    plain = said(runtime, order(run=WHERE, task_id="c"))
+    assert mine[0] == mine[1]
+    assert len({mine[0], other, plain}) == 3
+
+
+SERVE = "echo reached > /tmp/x; httpd -p 127.0.0.1:7777 -h /tmp"
+REACH = "wget -q -T 2 -O - http://127.0.0.1:7777/x"
+#: From here on a connection of it closes, for a minute.
+LEAVE = f"{SERVE}; until {REACH}; do sleep 0.1; done; until netstat -tan | grep _WAIT; do sleep 0.1; done"
+
+
+def test_attempts_beside_each_other_do_not_meet(
+    runtime: DockerRuntime,
+    order: Orders,
+    hold: Callable[[], str],
+    running: Callable[[Order], Prepared],
+    docker: Client,
+) -> None:
+    first, second = hold(), hold()
+    served = running(order(run=f"{SERVE}; sleep 300", network=first, task_id="a"))
+    mine = order(run=f"until {REACH}; do sleep 0.1; done; hostname -i", network=first, task_id="a", index=1)
+    word, address = said(runtime, mine).split()
+    assert word == "reached", "its own attempt reaches it"
+    reach = f"{REACH} && echo MET; netstat -tan; echo at $(hostname -i)"
+    beside = said(runtime, order(run=reach, network=second, task_id="b"))
+    assert "MET" not in beside and "7777" not in beside
+    assert "at 1" in beside and f"at {address}\n" not in beside
+    docker.api.kill(served.container_id)
+
+
+def test_the_next_attempt_sees_no_connection_of_the_one_before(
+    runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
+) -> None:
+    first = hold()
+    assert "_WAIT" in said(runtime, order(run=LEAVE, network=first, task_id="a"))
+    assert "7777" not in said(runtime, order(run="netstat -tan", network=hold(), task_id="b"))
+    assert "7777" in said(runtime, order(run="netstat -tan", network=first, task_id="c")), (
+        "which slot would see"
+    )
+
+
+def test_a_task_cannot_change_the_namespace(
+    runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
+) -> None:
+    tries = (
+        "ip route add 10.9.9.0/24 dev lo",
+        "ip link set lo down",
+        "ip addr add 10.9.9.9/8 dev lo",
+        "ip route flush table main",
+    )
+    run = "; ".join(f"{one} 2>&1 && echo CHANGED" for one in tries) + "; grep CapEff /proc/self/status"
+    found = said(runtime, order(run=f"({run}) ; true", network=hold()))
+    assert "CHANGED" not in found
+    capabilities = int(found.split("CapEff:")[1], 16)
+    assert not capabilities >> 12 & 1, "CAP_NET_ADMIN"
+    assert found.count("not permitted") == len(tries)
+
+
+def test_a_holder_itself_may_do_nothing(hold: Callable[[], str], docker: Client) -> None:
+    about = docker.api.inspect_container(hold())
+    given = about["HostConfig"]
+    assert given["CapDrop"] == ["ALL"] and given["ReadonlyRootfs"] and not given["Privileged"]
+    assert (given["PidsLimit"], given["Memory"], about["Config"]["User"]) == (8, 6 << 20, "65534:65534")
+    assert about["State"]["Running"] and not about["Mounts"]
+
+
+@pytest.mark.parametrize("is_removed", [True, False], ids=["removed", "killed"])
+def test_a_link_whose_holder_is_gone_is_not_started(
+    runtime: DockerRuntime, order: Orders, hold: Callable[[], str], docker: Client, is_removed: bool
+) -> None:
+    mine = order(run="true", network=hold())
+    prepared = runtime.prepare(mine, KeepingSink(), Control())
+    docker.api.kill(mine.network)
+    if is_removed:
+        docker.api.remove_container(mine.network, force=True)
+    with pytest.raises(NetworkGone):
+        runtime.go(prepared, KeepingSink(), Control())
+    assert docker.api.inspect_container(prepared.container_id)["State"]["Status"] == "created"
+    runtime.discard(prepared)
+    assert not [thing for thing in runtime.list() if thing.kind == "container"]
+
+
+def test_a_link_whose_holder_never_was_is_not_started(runtime: DockerRuntime, order: Orders) -> None:
+    mine = order(run="true", network="ferryman-nobody")
+    with pytest.raises(NetworkGone):
+        runtime.go(runtime.prepare(mine, KeepingSink(), Control()), KeepingSink(), Control())
+
+
+@pytest.mark.parametrize(("code", "cause"), [(3, Cause.NETWORK_LOST), (0, Cause.EXITED)])
+def test_a_link_that_fails_after_its_holder_died_failed_for_that(
+    runtime: DockerRuntime, order: Orders, hold: Callable[[], str], docker: Client, code: int, cause: Cause
+) -> None:
+    mine = order(run=f"until [ -e /go ]; do sleep 0.1; done; exit {code}", network=hold())
+    prepared = runtime.prepare(mine, KeepingSink(), Control())
+    docker.api.start(prepared.container_id)
+    docker.api.kill(mine.network)
+    wait_until(lambda: docker.api.inspect_container(mine.network)["State"]["Status"] == "exited", 20)
+    docker.api.exec_start(docker.api.exec_create(prepared.container_id, ["touch", "/go"])["Id"])
+    wait_until(lambda: docker.api.inspect_container(prepared.container_id)["State"]["Status"] == "exited", 20)
+    met = runtime.prepare(replace(mine, delivery=2), KeepingSink(), Control())
+    outcome = runtime.go(met, KeepingSink(), Control())
+    assert (outcome.exit_code, outcome.cause) == (code, cause)
+
+
+def test_a_failure_with_a_living_holder_is_the_links_own(
+    runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
+) -> None:
+    mine = order(run="exit 3", network=hold())
+    outcome = runtime.go(runtime.prepare(mine, KeepingSink(), Control()), KeepingSink(), Control())
+    assert (outcome.exit_code, outcome.cause) == (3, Cause.EXITED)
+
+
+def test_holders_are_listed_and_removed_as_things(runtime: DockerRuntime, hold: Callable[[], str]) -> None:
+    name = hold()
+    (thing,) = runtime.list()
+    assert (thing.kind, thing.name, thing.node, thing.state, thing.task_id) == (
+        "network",
+        name,
+        "node",
+        "running",
+        "",
+    )
+    assert runtime.remove([thing]) == 1
+    assert not runtime.list()
+
+
+def test_joining_works_here_and_leaves_nothing(runtime: DockerRuntime, hold: Callable[[], str]) -> None:
+    assert runtime.why_not_joined(hold(), "node") is None
+    assert len(runtime.list()) == 1
+    why = runtime.why_not_joined("ferryman-nobody", "node")
+    assert why is not None and "ferryman-nobody" in why
+
+
+def test_the_daemon_is_quiet_only_after_a_pause(runtime: DockerRuntime, order: Orders) -> None:
+    assert runtime.is_quiet(0.05)
+    runtime.remove(runtime.list())
+    said(runtime, order(run="true"))
+    assert not runtime.is_quiet(600)
+    wait_until(lambda: runtime.is_quiet(0.05), 10, 0.01)
+
+
+def test_the_program_pauses_and_does_nothing_else(tmp_path: Path) -> None:
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
+    code = holder.program(machine)
+    if code is None or sys.platform != "linux":
+        pytest.skip("no code for this machine")
+    at = tmp_path / "pause"
+    at.write_bytes(code)
+    at.chmod(0o755)
+    process = subprocess.Popen([str(at)])
+    try:
+        state = Path(f"/proc/{process.pid}/stat")
+        wait_until(lambda: state.read_text().split()[2] == "S" and "pause" in state.read_text(), 10)
+        ticks = state.read_text().split()[13:15]
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        assert state.read_text().split()[13:15] == ticks, "it takes no time"
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_programs_are_tiny_and_only_for_machines_that_are_known() -> None:
+    for architecture, machine in (("amd64", 62), ("arm64", 183)):
+        code = holder.program(architecture)
+        assert code is not None and len(code) < 160
+        assert code[:6] == b"\x7fELF\x02\x01" and code[18] == machine
+    assert holder.program("s390x") is None
+
+
+def test_a_refused_holder_is_said(runtime: DockerRuntime, installation: str) -> None:
+    with pytest.raises(Unstartable, match="no holder"):
+        runtime.hold("not a name", "node")
