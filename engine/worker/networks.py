@@ -203,7 +203,8 @@ class Networks:
     def _is_short(self) -> bool:
         with self._lock:
             there = len(self._warm) + (len(self._used) + len(self._lent) if self._way == "slot" else 0)
-            return self._works is not False and bool(self._node) and there < self._wanted
+            is_short = self._works is None or (self._works and there < self._wanted)
+            return is_short and bool(self._node)
 
     def _make_ahead(self) -> None:
         with self._lock:
@@ -219,8 +220,11 @@ class Networks:
                     self._give_up(why)
                     return
                 self._works = True
+                log.info(
+                    "a network made ahead can be joined here (%s): %d kept ready", self._way, self._wanted
+                )
             with self._lock:
-                if self._node == node:
+                if self._node == node and len(self._warm) < self._wanted:
                     self._warm.append(name)
         finally:
             with self._lock:

@@ -112,6 +112,26 @@ def _without_a_thread(fleet: Fleet, point: str, text: str) -> str:
     return task_id
 
 
+def _joined(fleet: Fleet, point: str, text: str, module: str = "", warm: str = "0") -> str:
+    """On a worker whose attempts share networks: made in line, where none is kept ready."""
+    doomed = fleet.worker(
+        "-c",
+        "1",
+        module=module,
+        FERRYMAN_NETWORK="pod",
+        FERRYMAN_WARM_NETWORKS=warm,
+        FERRYMAN_CRASH_POINT=point,
+    )
+    wait_until(lambda: "can be joined here" in doomed.said(), 40)
+    (task_id,) = fleet.submit(text)
+    _died(doomed)
+    return task_id
+
+
+def _without_its_holder(fleet: Fleet, point: str, text: str) -> str:
+    return _joined(fleet, point, text, module="tests.support.holderless_worker")
+
+
 def _without_its_volume(fleet: Fleet, point: str, text: str) -> str:
     """The worker died between links; before it is adopted its volume is gone, and a thing of it remains."""
     task_id = _alone(fleet, "finish.committed", text)
@@ -213,8 +233,10 @@ CASES = [
     Case("flush.read", _unsent),
     Case("flush.published", _alone, **AGAIN),
     Case("flush.marked", _alone, **AGAIN),
+    Case("network.taken", _joined),
     Case("claim.rows"),
     Case("claim.committed"),
+    Case("network.made", _joined),
     Case("prepare.volume"),
     Case("prepare.created"),
     Case("confirm.rows"),
@@ -222,6 +244,7 @@ CASES = [
     Case("go.started"),
     Case("go.followed"),
     Case("go.ended"),
+    Case("go.ended", _joined),
     Case("finish.rows"),
     Case("finish.committed"),
     Case("finish.committed", _alone, **AGAIN),
@@ -229,6 +252,7 @@ CASES = [
     Case("next.published", _alone, ALWAYS, FAILED, codes=(3, 0)),
     Case("remove.container"),
     Case("remove.volume"),
+    Case("network.removed", _joined),
     Case("remove.done"),
     Case("lapse.rows", _adopting),
     Case("lapse.committed", _adopting),
@@ -236,6 +260,8 @@ CASES = [
     Case("take_over.committed", _adopting),
     Case("self_take_over.rows", _without_a_thread),
     Case("self_take_over.committed", _without_a_thread),
+    Case("go_plain.rows", _without_its_holder),
+    Case("go_plain.committed", _without_its_holder),
     Case("restart.rows", _restarting),
     Case("restart.committed", _restarting),
     Case("give_back.rows", _without_its_volume),
