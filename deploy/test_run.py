@@ -20,8 +20,11 @@ from setup_screen import Step, Stop, forgive_the_terminal, reader_is_gone, say
 HABITS = (
     ("ruff check", ["ruff", "check", "--quiet", "."]),
     ("ruff format", ["ruff", "format", "--check", "--quiet", "."]),
-    ("mypy", ["mypy", "--no-error-summary"]),
     ("lint-imports", ["lint-imports", "--no-cache"]),
+)
+#: Half a minute each: they run beside pytest, which waits more than it works.
+SLOW_HABITS = (
+    ("mypy", ["mypy", "--no-error-summary"]),
     (
         "branch coverage of jobspec and model",
         [
@@ -99,8 +102,10 @@ def _inside(arguments: Sequence[str], stage: contextlib.ExitStack) -> int:
     _install(_missing())
     stage.enter_context(setup_docker.Daemon())
     stage.enter_context(setup_images.standins(sorted(setup_images.images.RECIPES)))
-    complaints = [name for name, command in HABITS if not _holds(name, command)]
+    complaints = [name for name, command in HABITS if not _Linter(name, command, stage).holds()]
+    beside = [_Linter(name, command, stage) for name, command in SLOW_HABITS]
     code = _pytest(arguments)
+    complaints += [linter.name for linter in beside if not linter.holds()]
     if complaints:
         print(f"{', '.join(complaints)}: see above", file=sys.stderr)
     return code or (1 if complaints else 0)
@@ -120,16 +125,30 @@ def _install(packages: Sequence[str]) -> None:
     step.done()
 
 
-def _holds(name: str, command: Sequence[str]) -> bool:
-    step = Step("lint", name)
-    done = subprocess.run(
-        [os.path.join(setup_python.VENV, "bin", command[0]), *command[1:]],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
-    step.done("" if done.returncode == 0 else ": complains")
-    if done.returncode:
-        print(done.stdout, flush=True)
-    return done.returncode == 0
+class _Linter:
+    """A linter at work; it is gone when the stage is."""
+
+    def __init__(self, name: str, command: Sequence[str], stage: contextlib.ExitStack) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [os.path.join(setup_python.VENV, "bin", command[0]), *command[1:]],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        stage.callback(self._end)
+
+    def holds(self) -> bool:
+        """Wait for it, and say what it complains of."""
+        step = Step("lint", self.name)
+        said, _ = self._process.communicate()
+        holds = self._process.returncode == 0
+        step.done("" if holds else ": complains")
+        if not holds:
+            print(said, flush=True)
+        return holds
+
+    def _end(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
 def _pytest(arguments: Sequence[str]) -> int:
@@ -140,8 +159,8 @@ def _pytest(arguments: Sequence[str]) -> int:
     given = [a for a in arguments if a != "--long"]
     ring = [] if "--long" in arguments or "-m" in given else ["-m", "not long"]
     if not any(a.startswith(("-n", "--numprocesses", "--pdb")) for a in given):
-        # One more than cores: half of a test's time is a wait for a lease, a grace or a container.
-        ring += ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]
+        # Two more than cores: most of a test's time is a wait for a lease, a grace or a container.
+        ring += ["-n", str((os.cpu_count() or 1) + 2), "--dist", "worksteal"]
     # Servers were just installed: a test that finds none has found a fault.
     environment = {**os.environ, "CI": os.environ.get("CI", "true")}
     child = subprocess.Popen([setup_python.PYTHON, "-m", "pytest", *ring, *given], env=environment)
