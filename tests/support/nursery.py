@@ -28,7 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 #: Loaded once. Not engine.celery and engine.worker.boot: they read the environment, and name the process.
 _LOADED = (
-    *("celery.__main__", "celery.bin.celery", "celery.apps.worker", "celery.concurrency.thread"),
+    *("celery.bin.celery", "celery.apps.worker", "celery.concurrency.thread"),
     *(
         "kombu.transport.redis",
         "sqlalchemy.dialects.sqlite.pysqlite",

@@ -142,8 +142,9 @@ def test_no_pool_thread_is_lost_to_what_a_body_raises(sqlite_fleet: Fleet) -> No
 
 
 @pytest.mark.timeout(300)
-def test_a_busy_worker_survives_20_restarts_of_its_redis(
-    sqlite_url: str, tmp_path_factory: pytest.TempPathFactory
+@pytest.mark.parametrize("times", [6, pytest.param(20, marks=pytest.mark.long)])
+def test_a_busy_worker_survives_restarts_of_its_redis(
+    times: int, sqlite_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     directory = tmp_path_factory.mktemp("restarts")
     redis = RedisServer(directory / "redis")
@@ -151,7 +152,7 @@ def test_a_busy_worker_survives_20_restarts_of_its_redis(
         with a_fleet(directory, sqlite_url, redis) as fleet:
             worker = fleet.worker("-c", "3")
             ids: list[str] = []
-            for n in range(20):
+            for n in range(times):
                 ids += fleet.submit("name: busy\nimage: busybox:1.36\ncmd: [sleep, '1']\n", 2)
                 wait_until(lambda mine=ids: any(fleet.task(id).state is TaskState.RUNNING for id in mine), 30)
                 redis.kill() if n % 2 else redis.signal(signal.SIGTERM)

@@ -41,7 +41,7 @@ def test_all_links_of_a_chain_run_on_the_node_that_took_the_first(sqlite_fleet: 
     fleet.worker("-c", "2")
     names = {node.name for node in fleet.nodes()}
     assert len(names) == 2, "two plain workers on one host are two nodes"
-    ids = fleet.submit(CHAIN, 20)
+    ids = fleet.submit(CHAIN, 8)
     ended = fleet.ended(ids, 90)
     assert {task.state for task in ended} == {TaskState.COMPLETED}
     ran_on = {}
@@ -67,13 +67,13 @@ def test_a_queue_keeps_to_itself_and_to_its_slots(sqlite_fleet: Fleet) -> None:
 
 def test_started_chains_go_before_new_ones_whatever_their_priority(sqlite_fleet: Fleet) -> None:
     fleet = sqlite_fleet
-    ids = fleet.submit(CHAIN, 3) + fleet.submit(CHAIN + "priority: 9\n", 3)
+    ids = fleet.submit(CHAIN, 2) + fleet.submit(CHAIN + "priority: 9\n", 2)
     fleet.worker("-c", "1")
     fleet.ended(ids, 60)
     began = sorted((link.started_at or 0, id) for id in ids for link in fleet.links(id))
     order = [id for _, id in began]
-    assert [order[n] for n in range(0, 18, 3)] == [order[n + 2] for n in range(0, 18, 3)], order
-    assert set(order[:9]) == set(ids[3:]), "priority 9 first"
+    assert [order[n] for n in range(0, 12, 3)] == [order[n + 2] for n in range(0, 12, 3)], order
+    assert set(order[:6]) == set(ids[2:]), "priority 9 first"
 
 
 def test_a_duplicate_of_each_message_at_each_moment_starts_nothing(sqlite_fleet: Fleet) -> None:
@@ -106,7 +106,7 @@ post: [{image: "busybox:1.36", run: "echo post >> /data/log; sleep 0.5; cat /dat
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(30, id="30"), pytest.param(500, id="500", marks=pytest.mark.long)]
+    "count", [pytest.param(12, id="12"), pytest.param(500, id="500", marks=pytest.mark.long)]
 )
 @pytest.mark.timeout(600)
 def test_no_claim_is_lost_when_tasks_come_one_after_another(fleet: Fleet, count: int) -> None:
