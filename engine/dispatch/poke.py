@@ -55,8 +55,20 @@ def wait(seconds: float, *, knew: bool = True) -> list[str]:
                 found = []
                 while _due and _due[0][0] <= now:
                     found.append(heapq.heappop(_due)[1])
+                _changed.notify_all()
                 return found
             left = min(end, _due[0][0] if _due else end) - now
             if end <= now or (not knew and _noticed.is_set()):
                 return []
             _changed.wait(max(0.0, left))
+
+
+def wait_for_room(most: int, seconds: float) -> None:
+    """Wait until fewer than `most` tasks wait for the flusher, `seconds` at most."""
+    with _changed:
+        _changed.wait_for(lambda: _due_now() < most, seconds)
+
+
+def _due_now() -> int:
+    now = time.monotonic()
+    return sum(at <= now for at, _ in _due)

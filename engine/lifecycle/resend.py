@@ -8,11 +8,11 @@ from engine.dispatch import poke
 from engine.lifecycle.site import Site
 from engine.model.records import Task
 from engine.model.states import TaskState
-from engine.store import events, tasks
+from engine.store import events, outbox, tasks
 from engine.telemetry import crash
 
 #: Rows a transaction: a long backlog costs few commits, and nobody waits long for a row.
-_AT_ONCE = 200
+AT_ONCE = 200
 
 
 def resend(site: Site, found: Sequence[Task], why: str) -> int:
@@ -21,28 +21,20 @@ def resend(site: Site, found: Sequence[Task], why: str) -> int:
     Due from now on, so that other processes leave them to this one's flusher at first. Returns how many changed.
     """
     changed = 0
-    for start in range(0, len(found), _AT_ONCE):
-        # Locked in one order everywhere, so that two reconcilers do not wait for each other.
-        changed += _resend(site, sorted(found[start : start + _AT_ONCE], key=lambda task: task.id), why)
+    for start in range(0, len(found), AT_ONCE):
+        changed += _resend(site, found[start : start + AT_ONCE], why)
     return changed
 
 
 def _resend(site: Site, group: Sequence[Task], why: str) -> int:
-    changed = []
     with site.db.begin() as c:
-        now = tasks.now(c)
-        for task in group:
-            if tasks.resend(c, task.token, now):
-                changed.append(task.id)
-                events.add(
-                    c,
-                    "repair",
-                    task,
-                    from_state=TaskState.SCHEDULED,
-                    to_state=TaskState.PENDING,
-                    reason=f"sent again: {why}",
-                )
-                crash.point("resend.rows")
+        changed = outbox.resend(c, group, tasks.now(c))
+        reason = f"sent again: {why}"
+        events.add_all(
+            c, "repair", changed, from_state=TaskState.SCHEDULED, to_state=TaskState.PENDING, reason=reason
+        )
+        if changed:
+            crash.point("resend.rows")
     crash.point("resend.committed")
-    poke.poke(*changed)
+    poke.poke(*(task.id for task in changed))
     return len(changed)

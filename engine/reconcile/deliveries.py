@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from engine.dispatch import poke
 from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable
 from engine.lifecycle.resend import resend
@@ -14,6 +15,10 @@ from engine.store import nodes, outbox, tasks
 log = logging.getLogger("ferryman.reconcile")
 
 _BATCH = 1000
+#: What is sent again waits here for this process's flusher, as little as keeps it busy: what waits for longer
+#: than a second is sent by the other processes too.
+_AHEAD = 200
+_AHEAD_SECONDS = 2.0
 _LONGEST_MS = 600_000
 
 
@@ -56,7 +61,9 @@ class Deliveries:
             if not found:
                 self._emptied_at = None
                 return done
-            done += resend(self._site, found, "the broker was emptied")
+            for start in range(0, len(found), _AHEAD):
+                done += resend(self._site, found[start : start + _AHEAD], "the broker was emptied")
+                poke.wait_for_room(_AHEAD, _AHEAD_SECONDS)
 
     def _overdue(self) -> int:
         """Overdue: its own wait is over, and a later one was claimed or the queue is empty with a node there."""

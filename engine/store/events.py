@@ -8,6 +8,7 @@ A long transaction elsewhere on that server makes events late, never lost. SQLit
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -52,20 +53,36 @@ def add(  # noqa: PLR0913 - the event's own fields, named at every call
 
     `task` gives job, task, attempt and delivery; `job_id` is for events of a job alone. `reason` is in words.
     """
-    c.execute(
-        _INSERT[c.dialect.name],
-        {
-            "job_id": task.job_id if task else job_id,
-            "task_id": task.id if task else None,
-            "attempt": task.attempt if task else None,
-            "delivery": task.delivery if task else None,
-            "kind": kind,
-            "from_state": from_state,
-            "to_state": to_state,
-            "node": node,
-            "reason": reason,
-        },
-    )
+    whose = _of(task) if task else {**_NOBODY, "job_id": job_id}
+    what = {"kind": kind, "from_state": from_state, "to_state": to_state, "node": node, "reason": reason}
+    c.execute(_INSERT[c.dialect.name], whose | what)
+
+
+def add_all(
+    c: sa.Connection,
+    kind: str,
+    tasks: Sequence[Task],
+    *,
+    to_state: str,
+    from_state: str,
+    reason: str | None = None,
+) -> None:
+    """Write that the same happened to each of these tasks, in one go."""
+    if tasks:
+        what = {"kind": kind, "from_state": from_state, "to_state": to_state, "node": None, "reason": reason}
+        c.execute(_INSERT[c.dialect.name], [_of(task) | what for task in tasks])
+
+
+_NOBODY: dict[str, Any] = {"job_id": None, "task_id": None, "attempt": None, "delivery": None}
+
+
+def _of(task: Task) -> dict[str, Any]:
+    return {
+        "job_id": task.job_id,
+        "task_id": task.id,
+        "attempt": task.attempt,
+        "delivery": task.delivery,
+    }
 
 
 def after(

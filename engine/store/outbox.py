@@ -22,6 +22,24 @@ _OF_IDS = (
     )
     .order_by(tasks.c.priority.desc(), tasks.c.not_before, tasks.c.created_at)
 )
+_THESE = tasks.c.id.in_(sa.bindparam("the_tasks", expanding=True))
+# Locked in one order everywhere, so that two processes do not wait for each other.
+_STILL = (
+    sa.select(tasks.c.id, tasks.c.attempt, tasks.c.delivery)
+    .where(_THESE, tasks.c.state == sa.bindparam("the_state"))
+    .order_by(tasks.c.id)
+    .with_for_update()
+)
+_MARK_SENT = (
+    tasks.update()
+    .where(_THESE, tasks.c.state == TaskState.PENDING)
+    .values(state=TaskState.SCHEDULED, sent_at=now_ms(), sends=tasks.c.sends + 1)
+)
+_RESEND = (
+    tasks.update()
+    .where(_THESE, tasks.c.state == TaskState.SCHEDULED)
+    .values(state=TaskState.PENDING, not_before=sa.bindparam("the_now"))
+)
 _IN_ORDER = _OF_IDS.with_only_columns(tasks.c.id)
 
 
@@ -44,6 +62,36 @@ def of_ids(c: sa.Connection, task_ids: Sequence[str]) -> list[Task]:
 def in_order(c: sa.Connection, task_ids: Sequence[str]) -> list[str]:
     """The ids of those of these tasks that are PENDING and due, in the order in which they are sent."""
     return list(c.scalars(_IN_ORDER, {"the_tasks": list(task_ids)}))
+
+
+def mark_sent(c: sa.Connection, sent: Sequence[Task]) -> list[Task]:
+    """flush: SCHEDULED where still PENDING under its token; the messages are out already. Says which those are."""
+    return _change(c, sent, TaskState.PENDING, _MARK_SENT)
+
+
+def resend(c: sa.Connection, found: Sequence[Task], now: int) -> list[Task]:
+    """SCHEDULED -> PENDING, due `now`, under its token: its message seems lost. Says which those are.
+
+    The numbers stay, since nobody claimed it.
+    """
+    return _change(c, found, TaskState.SCHEDULED, _RESEND, the_now=now)
+
+
+def _change(
+    c: sa.Connection, given: Sequence[Task], state: TaskState, change: sa.Update, **values: int
+) -> list[Task]:
+    still = standing(c, given, state)
+    if still:
+        c.execute(change, {"the_tasks": [task.id for task in still], **values})
+    return still
+
+
+def standing(c: sa.Connection, given: Sequence[Task], state: TaskState) -> list[Task]:
+    """Those of these tasks that are in this state under the token they had, by id; their rows are locked."""
+    rows = c.execute(_STILL, {"the_tasks": [task.id for task in given], "the_state": state})
+    tokens = {(row.id, row.attempt, row.delivery) for row in rows}
+    still = [task for task in given if (task.id, task.attempt, task.delivery) in tokens]
+    return sorted(still, key=lambda task: task.id)
 
 
 def scheduled(c: sa.Connection, limit: int, sent_before: int | None = None) -> list[Task]:

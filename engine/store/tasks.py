@@ -114,30 +114,6 @@ def now(c: sa.Connection) -> int:
     return int(c.scalar(_NOW) or 0)
 
 
-_MARK_SENT = (
-    tasks.update()
-    .where(_AT, tasks.c.state == TaskState.PENDING)
-    .values(state=TaskState.SCHEDULED, sent_at=now_ms(), sends=tasks.c.sends + 1)
-)
-
-
-def mark_sent(c: sa.Connection, token: Token) -> bool:
-    """flush: SCHEDULED where still PENDING under this token; the message is out already."""
-    return _changed(c, _MARK_SENT, _by(token))
-
-
-_RESEND = (
-    tasks.update()
-    .where(_AT, tasks.c.state == TaskState.SCHEDULED)
-    .values(state=TaskState.PENDING, not_before=sa.bindparam("the_now"))
-)
-
-
-def resend(c: sa.Connection, token: Token, now: int) -> bool:
-    """SCHEDULED -> PENDING, due now: its message seems lost. The number stays, since nobody claimed it."""
-    return _changed(c, _RESEND, _by(token, the_now=now))
-
-
 _CLAIM = (
     tasks.update()
     .where(_AT, tasks.c.state.in_(_WAITING), _node_in([NodeState.LIVE]))

@@ -9,7 +9,7 @@ from engine.lifecycle.resend import resend
 from engine.lifecycle.restart import restart
 from engine.model.records import Task, Token
 from engine.model.states import TaskState
-from engine.store import events, tasks
+from engine.store import events, outbox
 from tests.simulator.around import Around
 
 #: Looks at a beat that stands still, at lost work, at a message that nobody claims, before something is done.
@@ -52,7 +52,7 @@ class Keeper:
     def marks(self, task: Task) -> None:
         before = self.rows.task(task.id)
         with self.rows.world.db.begin() as c:
-            done = tasks.mark_sent(c, task.token)
+            done = bool(outbox.mark_sent(c, [task]))
             if done:
                 events.add(c, "task", task, from_state=task.state, to_state=TaskState.SCHEDULED)
         if done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -17,9 +18,9 @@ import engine.lifecycle.finish as finish_module
 import engine.lifecycle.take_over as take_over_module
 from engine.lifecycle import nodes as node_verbs
 from engine.model import advance, names
-from engine.model.records import Node, Token
+from engine.model.records import Node, Task, Token
 from engine.model.states import LinkState, NodeState, TaskState
-from engine.store import events, links, nodes, tables, tasks
+from engine.store import events, links, nodes, outbox, tables, tasks
 from tests.simulator import carrier, disasters, keeper, worker
 from tests.simulator.worker import Worker
 
@@ -52,32 +53,38 @@ def _present(site: Any, token: Token) -> dict[str, int]:
 
 def mark_state(patch: Patch) -> type[Worker]:
     """Marked as sent, whatever became of it since."""
-    marked = tables.tasks.update().where(tasks._AT).values(state=TaskState.SCHEDULED)
-    patch.setattr(tasks, "_MARK_SENT", marked)
+    _stands(patch, TaskState.PENDING, lambda now, task: now.token == task.token)
+    patch.setattr(outbox, "_MARK_SENT", _of_these(state=TaskState.SCHEDULED))
     return Worker
 
 
 def mark_token(patch: Patch) -> type[Worker]:
     """A message that was sent for an older delivery marks the newer one."""
-
-    def mark_sent(c: sa.Connection, token: Token) -> bool:
-        at = tables.tasks.c
-        pending = tables.tasks.update().where(at.id == token.task_id, at.state == TaskState.PENDING)
-        return c.execute(pending.values(state=TaskState.SCHEDULED)).rowcount == 1
-
-    patch.setattr(tasks, "mark_sent", mark_sent)
+    _stands(patch, TaskState.PENDING, lambda now, task: now.state is TaskState.PENDING)
     return Worker
 
 
 def resend_state(patch: Patch) -> type[Worker]:
     """What was claimed since is PENDING again."""
-
-    def resend(c: sa.Connection, token: Token, now: int) -> bool:
-        anew = tables.tasks.update().where(tasks._AT).values(state=TaskState.PENDING)
-        return tasks._changed(c, anew, tasks._by(token))
-
-    patch.setattr(tasks, "resend", resend)
+    _stands(patch, TaskState.SCHEDULED, lambda now, task: now.token == task.token)
+    patch.setattr(outbox, "_RESEND", _of_these(state=TaskState.PENDING, not_before=sa.bindparam("the_now")))
     return Worker
+
+
+def _stands(patch: Patch, state: TaskState, does: Callable[[Task, Task], bool]) -> None:
+    """Of rows that are to be in `state`, those go on which `does` lets: the row as it is, the task as it was."""
+    real = outbox.standing
+
+    def standing(c: Any, given: Sequence[Task], wanted: TaskState) -> list[Task]:
+        if wanted is not state:
+            return real(c, given, wanted)
+        return [task for task in given if (now := tasks.get(c, task.id)) is not None and does(now, task)]
+
+    patch.setattr(outbox, "standing", standing)
+
+
+def _of_these(**values: Any) -> sa.Update:
+    return tables.tasks.update().where(outbox._THESE).values(**values)
 
 
 def cancel_state(patch: Patch) -> type[Worker]:

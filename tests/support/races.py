@@ -35,19 +35,23 @@ class Held:
         self, monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor, verb: Callable[[], Any]
     ) -> None:
         self._go, inside = threading.Event(), threading.Event()
-        add, whose = events.add, []
+        whose: list[threading.Thread] = []
 
-        def held(*args: Any, **kwargs: Any) -> None:
-            if threading.current_thread() in whose:
-                inside.set()
-                assert self._go.wait(SECONDS)
-            add(*args, **kwargs)
+        def holding(add: Callable[..., None]) -> Callable[..., None]:
+            def held(*args: Any, **kwargs: Any) -> None:
+                if threading.current_thread() in whose:
+                    inside.set()
+                    assert self._go.wait(SECONDS)
+                add(*args, **kwargs)
+
+            return held
 
         def run() -> Any:
             whose.append(threading.current_thread())
             return verb()
 
-        monkeypatch.setattr(events, "add", held)
+        for name in ("add", "add_all"):
+            monkeypatch.setattr(events, name, holding(getattr(events, name)))
         self._done: Future[Any] = pool.submit(run)
         assert inside.wait(SECONDS)
 

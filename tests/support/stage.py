@@ -29,7 +29,7 @@ from engine.model.records import LogPosition, Node, Task, Token
 from engine.model.states import NodeState
 from engine.runtime.base import Cause, Outcome
 from engine.settings import Settings
-from engine.store import logs, nodes, tasks
+from engine.store import logs, nodes, outbox, tasks
 from engine.store.database import Database
 from tests.support.databases import free_port
 from tests.support.waiting import wait_until
@@ -150,7 +150,7 @@ class Stage:
     def send(self, task: Task) -> None:
         """Its message is out."""
         with self.db.begin() as c:
-            assert tasks.mark_sent(c, task.token)
+            assert outbox.mark_sent(c, [task])
 
     def claim(self, task: Task, node: str) -> Assignment:
         """A node takes it; returns its first link."""

@@ -21,7 +21,7 @@ from engine.model.records import Event, Job, Link, Node, Task, Token
 from engine.model.states import NodeState
 from engine.runtime.base import Cause, Outcome
 from engine.settings import Settings
-from engine.store import attempts, events, jobs, links, nodes, tables, tasks
+from engine.store import attempts, events, jobs, links, nodes, outbox, tables, tasks
 from engine.store.database import Database
 
 _ROWS = ("jobs", "tasks", "attempts", "links", "nodes")
@@ -101,7 +101,7 @@ class World:
         """A task whose message is out."""
         task = self.submitted(**fields)
         with self.db.begin() as c:
-            assert tasks.mark_sent(c, task.token)
+            assert outbox.mark_sent(c, [task])
         return self.task(task.id)
 
     def claimed(self, node: str = "n1", **fields: Any) -> Assignment:

@@ -23,7 +23,7 @@ from engine.lifecycle.timeout import timeout
 from engine.model.records import Token
 from engine.model.states import JobState, LinkState, TaskState
 from engine.settings import Settings
-from engine.store import tasks
+from engine.store import outbox
 from engine.store.database import Database
 from tests.support.databases import Postgres
 from tests.support.races import SECONDS, Held, at_once, waits_for_a_lock
@@ -62,7 +62,7 @@ def _mark(world: World) -> Race:
 
     def mark() -> bool:
         with world.db.begin() as c:
-            return tasks.mark_sent(c, task.token)
+            return bool(outbox.mark_sent(c, [task]))
 
     return Race(task.id, mark)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ from engine.lifecycle.timeout import timeout
 from engine.model.records import Job, Link, Task, Token
 from engine.model.states import TRANSITIONS, JobState, LinkState, NodeState, TaskState
 from engine.runtime.base import Cause, Outcome
-from engine.store import events, jobs, links, tasks
+from engine.store import events, jobs, links, outbox, tasks
 from tests.support.world import World
 
 NODES = 3
@@ -75,7 +75,8 @@ class Play:
         token = self.token(task, n)
         marked = self.world.task(token.task_id)
         with self.world.db.begin() as c:
-            if tasks.mark_sent(c, token):
+            aimed = replace(marked, attempt=token.attempt, delivery=token.delivery)
+            if outbox.mark_sent(c, [aimed]):
                 events.add(c, "task", marked, from_state=marked.state, to_state=TaskState.SCHEDULED)
 
     def do_claim(self, task: Task, node: str, where: int, n: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from engine.errors import NotFound
@@ -14,7 +16,7 @@ from engine.lifecycle.take_over import take_over
 from engine.lifecycle.timeout import timeout
 from engine.model.records import Task, Token
 from engine.model.states import JobState, NodeState, TaskState
-from engine.store import tasks
+from engine.store import outbox, tasks
 from tests.support.world import World, wrong_tokens
 
 TOKENS = sorted(wrong_tokens(Token("", 1, 1)))
@@ -72,14 +74,42 @@ def test_only_scheduled_rows_are_sent_again(world: World, state: TaskState) -> N
 def test_only_pending_rows_are_marked_as_sent(world: World, state: TaskState) -> None:
     task = _somewhere_else(world, state)
     with world.unchanged(), world.db.begin() as c:
-        assert not tasks.mark_sent(c, task.token)
+        assert not outbox.mark_sent(c, [task])
 
 
 @pytest.mark.parametrize("wrong", TOKENS)
 def test_nothing_is_marked_as_sent_under_a_wrong_token(world: World, wrong: str) -> None:
-    token = wrong_tokens(world.submitted().token)[wrong]
+    task = world.submitted()
+    token = wrong_tokens(task.token)[wrong]
+    other = replace(task, id=token.task_id, attempt=token.attempt, delivery=token.delivery)
     with world.unchanged(), world.db.begin() as c:
-        assert not tasks.mark_sent(c, token)
+        assert not outbox.mark_sent(c, [other])
+
+
+@pytest.mark.parametrize("wrong", TOKENS)
+def test_nothing_is_sent_again_under_a_wrong_token(world: World, wrong: str) -> None:
+    task = world.scheduled()
+    token = wrong_tokens(task.token)[wrong]
+    other = replace(task, id=token.task_id, attempt=token.attempt, delivery=token.delivery)
+    with world.unchanged():
+        assert resend(world.site, [other], "test") == 0
+
+
+def test_of_a_batch_only_what_still_stands_as_it_was_read_is_marked_and_sent_again(world: World) -> None:
+    waits, gone, moved = world.submitted(), world.submitted(), world.submitted()
+    cancel(world.db, gone.id)
+    world.set(moved.id, delivery=2)
+    with world.db.begin() as c:
+        assert [task.id for task in outbox.mark_sent(c, [moved, gone, waits])] == [waits.id]
+    before = world.task(moved.id)
+    assert (before.state, before.sends) == (TaskState.PENDING, 0)
+    sent, later = world.task(waits.id), world.scheduled()
+    claimed = world.claimed("n1")
+    with world.db.begin() as c:
+        assert {task.id for task in outbox.mark_sent(c, [moved, sent, later])} == set()
+    assert resend(world.site, [later, world.task(claimed.token.task_id), moved, sent], "test") == 2
+    assert {world.task(task.id).state for task in (sent, later)} == {TaskState.PENDING}
+    assert [e.kind for e in world.events(later.id)][-1] == "repair"
 
 
 # cancel

@@ -6,11 +6,12 @@ import base64
 import json
 from typing import Any
 
-from celery import Celery
+import pytest
+from celery import Celery, chain
 from kombu import Connection
 
 from engine.dispatch.app import RUN_LINK, build_app
-from engine.dispatch.chain import later_way
+from engine.dispatch.chain import Way, later_way
 from engine.dispatch.outbox import Flusher, Publisher, link_names
 from engine.dispatch.queues import Broker
 from engine.jobspec.task import LinkSpec, TaskSpec
@@ -78,6 +79,49 @@ def test_a_message_carries_ids_and_names_for_people_and_nothing_else(world: Worl
         kind = broker.type(key)
         found = broker.smembers(key) if kind == "set" else broker.lrange(key, 0, -1)
         assert all("s3cr3t" not in text for text in found)
+
+
+def _celerys_own(app: Celery, task: Task, names: list[str], queue: str, priority: int) -> Any:
+    """The chain as Celery itself builds it."""
+    links = []
+    for index, name in enumerate(names):
+        link = app.signature(RUN_LINK, args=(task.id, task.attempt, task.delivery, index), immutable=True)
+        shown = f"({task.name}, {name}, {task.id[:8]})"
+        links.append(
+            link.set(queue=queue, priority=0 if index else priority, argsrepr=shown, kwargsrepr="{}")
+        )
+    return chain(*links, app=app) if len(links) > 1 else links[0]
+
+
+@pytest.mark.parametrize("names", [["only"], ["fetch", "cook", "serve"]], ids=["one link", "three links"])
+def test_a_message_is_word_for_word_what_celerys_own_chain_would_send(
+    world: World, broker: Any, names: list[str]
+) -> None:
+    task = world.submitted(queue="gpu")
+    app = build_app(world.site.settings)
+    publisher = Publisher(world.site.settings, app)
+    for _ in range(2):  # the second goes where the queue is declared already
+        publisher.send(task, Way("gpu", 4, names))
+    with publisher._producing() as producer:
+        _celerys_own(app, task, names, "gpu", 4).apply_async(producer=producer, retry=False)
+    publisher.close()
+    *ours, theirs = [_without_ids(message) for message in _sent(broker, f"t:gpu{SEP}4")]
+    assert ours == [theirs, theirs]
+    assert len(theirs["body"][2]["chain"] or ()) == len(names) - 1
+
+
+def _without_ids(message: dict[str, Any]) -> dict[str, Any]:
+    """With its body read, and without what is new in every message."""
+    args, kwargs, embed = _body(message)
+    for link in embed["chain"] or ():
+        assert link["options"].pop("task_id")
+    headers, properties = message["headers"], message["properties"]
+    assert headers.pop("id") == headers.pop("root_id") == properties.pop("correlation_id")
+    del properties["delivery_tag"]
+    # Celery leaves its own options among AMQP's properties, where nobody reads them.
+    for name in ("argsrepr", "kwargsrepr"):
+        properties.pop(name, None)
+    return message | {"body": [args, kwargs, embed]}
 
 
 def test_names_for_people_are_short_and_printable(world: World, broker: Any) -> None:
