@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from engine.settings import Settings
 from tests.support.databases import free_port
+from tests.support.nursery import Born, nursery
 from tests.support.waiting import wait_until
+
+#: What gunicorn is told, everywhere.
+SERVE = ("--config", "python:engine.standalone.serving")
 
 
 @dataclass
@@ -24,7 +27,7 @@ class ApiServer:
     """A running API. `stop` ends it in order and gives its exit code."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: Born
     said: IO[bytes]
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 15) -> int:
@@ -44,9 +47,8 @@ def running_api(settings: Settings) -> Iterator[ApiServer]:
     """The real server over these settings; ended at the end, whatever happens."""
     port = free_port()
     environment = {**os.environ, **settings.environment(), "FERRYMAN_BIND": f"127.0.0.1:{port}"}
-    words = [sys.executable, "-m", "gunicorn", "--config", "python:engine.standalone.serving"]
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(words, env=environment, stdout=said, stderr=said)
+    with tempfile.NamedTemporaryFile() as said:
+        process = nursery().start("gunicorn", SERVE, environment, Path(said.name))
         server = ApiServer(f"http://127.0.0.1:{port}", process, said)
         try:
             wait_until(lambda: _answers(server), 30)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,16 +94,17 @@ class Fleet:
 
     def celery(self, *words: str) -> str:
         """`celery -A engine WORDS`; what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "celery", "-A", "engine", *words],
-            cwd=ROOT,
-            env={**os.environ, **self.settings.environment()},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return done.stdout + ("" if done.returncode == 0 else done.stderr)
+        out, err = (self.directory / f"celery.{stream}" for stream in ("out", "err"))
+        environment = {**os.environ, **self.settings.environment()}
+        process = nursery().start("celery", ["-A", "engine", *words], environment, out, err)
+        try:
+            status = process.wait(60)
+        finally:
+            process.kill()
+        said, complaints = out.read_text(), err.read_text()
+        out.unlink()
+        err.unlink()
+        return said + ("" if status == 0 else complaints)
 
     def submit(self, text: str, count: int = 1) -> list[str]:
         """Submit a task `count` times; the tasks' ids."""

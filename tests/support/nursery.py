@@ -1,4 +1,4 @@
-"""Worker processes born with their modules loaded: a fleet starts hundreds in a run of all tests.
+"""Workers and APIs born with their modules loaded: the tests start hundreds.
 
 Most of what `python -m celery -A engine worker` costs before its first line of work is imports, each time the
 same. Here one process has done them, and forks when asked. The child gets arguments, environment, output and
@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Loaded once. Not engine.celery and engine.worker.boot: they read the environment, and name the process.
+#: Loaded once. Not what reads the environment or names the process: engine.celery, engine.worker.boot and
+#: engine.standalone.serving.
 _LOADED = (
     *("celery.bin.celery", "celery.apps.worker", "celery.concurrency.thread"),
     *(
@@ -37,6 +38,7 @@ _LOADED = (
     *("engine.dispatch.inspect", "engine.reconcile.loop", "engine.runtime.docker.runtime"),
     *("engine.worker.consumer", "engine.worker.drain", "engine.worker.link", "engine.worker.node"),
     *("engine.worker.sweep", "engine.worker.watchdog"),
+    *("gunicorn.app.wsgiapp", "engine.standalone.heads", "api"),
 )
 _MOST_BYTES = 1 << 17
 
@@ -97,10 +99,20 @@ class Nursery:
                 start_new_session=True,
             )
 
-    def start(self, module: str, words: Sequence[str], environment: Mapping[str, str], log: Path) -> Born:
-        """`python -m MODULE WORDS` from the project's root, in a session of its own, its output in `log`."""
-        wish = {"module": module, "words": list(words), "environment": dict(environment), "log": str(log)}
-        return Born(self, self.ask(**wish))
+    def start(
+        self,
+        module: str,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        out: Path,
+        err: Path | None = None,
+    ) -> Born:
+        """`python -m MODULE WORDS` from the project's root, in a session of its own.
+
+        What it says is appended to `out`, what it complains of to `err` when that is another file.
+        """
+        what = {"module": module, "words": list(words), "environment": dict(environment)}
+        return Born(self, self.ask(**what, out=str(out), err=str(err or out)))
 
     def ask(self, **wish: Any) -> int:
         """One question, one number."""
@@ -135,10 +147,10 @@ def _serve(asked: socket.socket) -> dict[str, Any] | None:
 
 
 def _become(what: Mapping[str, Any]) -> None:
-    out = os.open(what["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    os.close(out)
+    for descriptor, name in ((1, what["out"]), (2, what["err"])):
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(file, descriptor)
+        os.close(file)
     os.environ.clear()
     os.environ.update(what["environment"])
     # The one module among the loaded that reads the environment.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO
 
 from engine.jobspec import schema
@@ -31,7 +30,9 @@ from engine.runtime.base import Cause, Outcome
 from engine.settings import Settings
 from engine.store import logs, nodes, outbox, tasks
 from engine.store.database import Database
+from tests.support.api_server import SERVE
 from tests.support.databases import free_port
+from tests.support.nursery import Born, nursery
 from tests.support.waiting import wait_until
 
 HELLO = "name: say hello\nimage: ubuntu:mantic\ncmd: [echo, -n, hello world]\n"
@@ -49,7 +50,7 @@ class Stage:
         self.db = Database(settings)
         self.site = Site(self.db, settings, self.db.open())
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Born | None = None
         self._said: IO[bytes] = open(f"{settings.data_dir}/api.log", "w+b")  # noqa: SIM115 - closed in `close`
         self._containers = itertools.count(0x3FA91C70D2E8)
 
@@ -60,19 +61,13 @@ class Stage:
 
     def serve(self) -> None:
         """Start the API, always on the same port. It sends and repairs nothing: the test plays both."""
-        words = [sys.executable, "-m", "gunicorn", "--config", "python:engine.standalone.serving"]
+        words = [*SERVE, "api:create_app(background=False)"]
         environment = {
             **os.environ,
             **self.settings.environment(),
             "FERRYMAN_BIND": f"127.0.0.1:{self.port}",
         }
-        self._process = subprocess.Popen(
-            [*words, "api:create_app(background=False)"],
-            env=environment,
-            stdout=self._said,
-            stderr=self._said,
-            start_new_session=True,
-        )
+        self._process = nursery().start("gunicorn", words, environment, Path(self._said.name))
         wait_until(self._answers, 30)
 
     def stop(self) -> None:

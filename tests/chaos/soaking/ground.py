@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,8 +15,10 @@ from pathlib import Path
 from engine.errors import StoreUnavailable
 from engine.model.states import NodeState, TaskState
 from engine.store import tasks
+from tests.support.api_server import SERVE
 from tests.support.databases import Postgres, free_port, migrate, running_postgres
-from tests.support.fleet import ROOT, Fleet, a_fleet
+from tests.support.fleet import Fleet, a_fleet
+from tests.support.nursery import Born, nursery
 from tests.support.redis_server import RedisServer
 
 #: A process that left by itself comes back after this, as a supervisor would have it.
@@ -35,8 +36,8 @@ class Part:
     """A process that is started again and again, in a process group of its own."""
 
     name: str
-    launch: Callable[[], subprocess.Popen[bytes]]
-    process: subprocess.Popen[bytes] | None = None
+    launch: Callable[[], Born | subprocess.Popen[bytes]]
+    process: Born | subprocess.Popen[bytes] | None = None
     #: A fault has it: nobody else touches it.
     in_fault: bool = False
     #: Exit codes with which it left by itself, each with the moment (time.time()).
@@ -161,16 +162,8 @@ def _end(ground: Ground) -> None:
 def _api(fleet: Fleet, port: int) -> Part:
     environment = {**os.environ, **fleet.settings.environment(), "FERRYMAN_BIND": f"127.0.0.1:{port}"}
 
-    def launch() -> subprocess.Popen[bytes]:
-        with open(fleet.directory / "api.log", "ab") as out:
-            return subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "--config", "python:engine.standalone.serving"],
-                cwd=ROOT,
-                env=environment,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+    def launch() -> Born:
+        return nursery().start("gunicorn", SERVE, environment, fleet.directory / "api.log")
 
     return Part("api", launch)
 
