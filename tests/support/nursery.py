@@ -111,6 +111,7 @@ class Nursery:
 
         What it says is appended to `out`, what it complains of to `err` when that is another file.
         """
+        out.touch()  # a caller may read it before the child has come so far
         what = {"module": module, "words": list(words), "environment": dict(environment)}
         return Born(self, self.ask(**what, out=str(out), err=str(err or out)))
 
