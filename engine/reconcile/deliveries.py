@@ -10,6 +10,7 @@ from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable
 from engine.lifecycle.resend import resend
 from engine.lifecycle.site import Site
+from engine.model.records import Task
 from engine.store import nodes, outbox, tasks
 
 log = logging.getLogger("ferryman.reconcile")
@@ -69,19 +70,21 @@ class Deliveries:
         """Overdue: its own wait is over, and a later one was claimed or the queue is empty with a node there."""
         wait_ms = round(self._site.settings.resend_seconds * 1000)
         with self._site.db.read() as c:
-            late = outbox.overdue(c, wait_ms, _LONGEST_MS, _BATCH)
-            if not late:
+            since = outbox.overdue_since(c, wait_ms, _LONGEST_MS)
+            if not since:
                 self._empty_since.clear()
                 return 0
             claimed = outbox.last_claimed(c, 600_000)
             served = {queue for node in nodes.beating(c) for queue in node.queues}
-        empty = self._empty({task.queue for task in late} & served)
-        lost = [
-            task
-            for task in late
-            if task.queue in empty
-            or claimed.get((task.queue, task.priority), 0) >= (task.sent_at or 0) + wait_ms
-        ]
+        empty = self._empty({queue for queue, _ in since} & served)
+        lost: list[Task] = []
+        with self._site.db.read() as c:
+            for kind, oldest in since.items():
+                overtaken = claimed.get(kind, 0) - wait_ms
+                # A long backlog is nearly always only waiting: its rows are read when some of them are lost.
+                if kind[0] in empty or oldest <= overtaken:
+                    last = None if kind[0] in empty else overtaken
+                    lost += outbox.overdue(c, kind, wait_ms, _LONGEST_MS, _BATCH, last)
         return resend(self._site, lost, "its message seems lost") if lost else 0
 
     def _empty(self, queues: set[str]) -> set[str]:

@@ -40,6 +40,40 @@ _RESEND = (
     .where(_THESE, tasks.c.state == TaskState.SCHEDULED)
     .values(state=TaskState.PENDING, not_before=sa.bindparam("the_now"))
 )
+_FOR_EVER = (1 << 62) - 1
+
+
+def _number(name: str) -> sa.BindParameter[int]:
+    return sa.bindparam(name, type_=sa.BigInteger())
+
+
+def _is_overdue(doubled: sa.ColumnElement[int], least: Any) -> sa.ColumnElement[bool]:
+    bound = least(_number("the_wait") * doubled, _number("the_longest"))
+    return sa.and_(tasks.c.state == TaskState.SCHEDULED, tasks.c.sent_at < now_ms() - bound)
+
+
+_LATE = {
+    "sqlite": _is_overdue(sa.literal(1).op("<<")(sa.func.min(tasks.c.sends - 1, 10)), sa.func.min),
+    "postgresql": _is_overdue(sa.func.power(2, sa.func.least(tasks.c.sends - 1, 10)), sa.func.least),
+}
+_OVERDUE_SINCE = {
+    name: sa.select(tasks.c.queue, tasks.c.priority, sa.func.min(tasks.c.sent_at).label("at"))
+    .where(late)
+    .group_by(tasks.c.queue, tasks.c.priority)
+    for name, late in _LATE.items()
+}
+_OVERDUE = {
+    name: sa.select(tasks)
+    .where(
+        late,
+        tasks.c.queue == sa.bindparam("the_queue"),
+        tasks.c.priority == _number("the_priority"),
+        tasks.c.sent_at <= _number("the_last"),
+    )
+    .order_by(tasks.c.sent_at)
+    .limit(sa.bindparam("the_limit"))
+    for name, late in _LATE.items()
+}
 _IN_ORDER = _OF_IDS.with_only_columns(tasks.c.id)
 
 
@@ -113,21 +147,27 @@ def last_claimed(c: sa.Connection, since_ms: int) -> dict[tuple[str, int], int]:
     return {(row.queue, row.priority): int(row.at) for row in rows}
 
 
-def overdue(c: sa.Connection, wait_ms: int, longest_ms: int, limit: int) -> list[Task]:
-    """SCHEDULED rows older than their own wait: wait_ms doubled with each send, longest_ms at most."""
-    doubled = wait_ms * sa.func.power(2, sa.func.least(tasks.c.sends - 1, 10))
-    if c.dialect.name == "sqlite":
-        doubled = wait_ms * (sa.literal(1).op("<<")(sa.func.min(tasks.c.sends - 1, 10)))
-        bound: Any = sa.func.min(doubled, longest_ms)
-    else:
-        bound = sa.func.least(doubled, longest_ms)
-    rows = c.execute(
-        sa.select(tasks)
-        .where(tasks.c.state == TaskState.SCHEDULED, tasks.c.sent_at < now_ms() - bound)
-        .order_by(tasks.c.sent_at)
-        .limit(limit)
-    )
-    return [record(row) for row in rows]
+def overdue_since(c: sa.Connection, wait_ms: int, longest_ms: int) -> dict[tuple[str, int], int]:
+    """(queue, priority) -> when the longest overdue of its SCHEDULED rows was sent.
+
+    Overdue: older than its own wait, which is wait_ms doubled with each send, longest_ms at most.
+    """
+    rows = c.execute(_OVERDUE_SINCE[c.dialect.name], {"the_wait": wait_ms, "the_longest": longest_ms})
+    return {(row.queue, row.priority): int(row.at) for row in rows}
+
+
+def overdue(
+    c: sa.Connection,
+    kind: tuple[str, int],
+    wait_ms: int,
+    longest_ms: int,
+    limit: int,
+    sent_by: int | None = None,
+) -> list[Task]:
+    """The overdue rows of a queue and priority, the longest sent first; with `sent_by` those sent till then only."""
+    given = {"the_wait": wait_ms, "the_longest": longest_ms, "the_queue": kind[0], "the_priority": kind[1]}
+    given |= {"the_limit": limit, "the_last": sent_by if sent_by is not None else _FOR_EVER}
+    return [record(row) for row in c.execute(_OVERDUE[c.dialect.name], given)]
 
 
 def depth(c: sa.Connection) -> dict[str, dict[str, int]]:

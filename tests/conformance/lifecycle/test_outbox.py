@@ -37,10 +37,17 @@ def test_the_wait_for_a_lost_message_doubles_up_to_its_bound(world: World) -> No
     third_early, third = _sent(world, 30_000, sends=3), _sent(world, 42_000, sends=3)
     bound_early, bound = _sent(world, 500_000, sends=50), _sent(world, 610_000, sends=50)
     with world.db.read() as c:
-        found = {task.id for task in outbox.overdue(c, 10_000, 600_000, 100)}
+        found = {task.id for task in outbox.overdue(c, ("default", 0), 10_000, 600_000, 100)}
         assert found == {first.id, third.id, bound.id}
         assert not found & {early.id, third_early.id, bound_early.id}
-        assert [task.id for task in outbox.overdue(c, 10_000, 600_000, 1)] == [bound.id]
+        assert [task.id for task in outbox.overdue(c, ("default", 0), 10_000, 600_000, 1)] == [bound.id]
+        till = third.sent_at
+        assert {t.id for t in outbox.overdue(c, ("default", 0), 10_000, 600_000, 9, till)} == {
+            bound.id,
+            third.id,
+        }
+        assert outbox.overdue(c, ("default", 5), 10_000, 600_000, 9) == []
+        assert outbox.overdue_since(c, 10_000, 600_000) == {("default", 0): bound.sent_at}
 
 
 def test_the_last_message_that_was_claimed_is_known_by_queue_and_priority(world: World) -> None:
