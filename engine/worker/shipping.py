@@ -19,9 +19,9 @@ log = logging.getLogger("ferryman.logs")
 #: A chunk is written at the latest after this, or when it holds this much.
 _EVERY_SECONDS = 0.1
 _CHUNK_BYTES = 64 << 10
-#: A writer waits while this much is not stored: memory stays flat when the database is slow.
+#: A writer waits while this much waits for its turn, beside what is being stored: memory stays flat when the
+#: database is slow.
 _MOST_BYTES = 1 << 20
-#: Text kept for the chunk's row, and stored beside a frame's own bytes (quotes, stamp).
 _NOTE = 0
 
 
@@ -108,13 +108,12 @@ class Shipping:
                     return
                 if not self._frames:
                     continue
-                frames, size, position = self._frames, self._bytes, self._position
-                self._frames = []
+                frames, position = self._frames, self._position
+                # The next ones are read while these are stored.
+                self._frames, self._bytes = [], 0
+                self._changed.notify_all()
             if not self._store(frames, position):
                 return
-            with self._changed:
-                self._bytes -= size
-                self._changed.notify_all()
 
     def _store(self, frames: list[tuple[int, str, str]], position: LogPosition) -> bool:
         """Write one chunk, however long the store is away; False when the token is refused or we are done."""
