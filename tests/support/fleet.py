@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 #: Short leases and graces, so that a test takes seconds; the long ring repeats with the defaults.
 QUICK = {"lease_seconds": 1.0, "grace_min": 3.0, "restart_grace": 3.0, "resend_seconds": 1.0}
+#: How the containers of a fleet's workers get their networks: the quickest to begin, unless a run asks for another.
+NETWORK = os.environ.get("FERRYMAN_TEST_NETWORK", "plain")
 #: The same as they are where nobody sets them.
 DEFAULTS: dict[str, float] = {name: Settings.__dataclass_fields__[name].default for name in QUICK}
 
@@ -189,7 +191,7 @@ class Fleet:
 @contextmanager
 def a_fleet(directory: Path, database_url: str, redis: RedisServer, **options: object) -> Iterator[Fleet]:
     """A fleet with quick leases, a key prefix of its own, and nothing left behind."""
-    given = {"network": "plain", **QUICK, **options}
+    given = {"network": NETWORK, **QUICK, **options}
     settings = Settings.from_env(
         {},
         data_dir=str(directory / "data"),

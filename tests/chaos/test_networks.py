@@ -1,0 +1,166 @@
+"""The network of an attempt under faults: the holder dies, the worker dies, both; nothing is lost, nothing is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from engine.model.states import LinkState, TaskState
+from engine.runtime.base import Thing
+from engine.runtime.docker.client import Client
+from engine.store import attempts
+from tests.support.counting import repairs
+from tests.support.docker_daemon import BUSYBOX, require_docker
+from tests.support.fleet import Fleet, Worker
+from tests.support.held import held, let_go
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+WHERE = "readlink /proc/self/ns/net"
+HOLD = f"{WHERE}; until [ -e /go ]; do sleep 0.1; done"
+CHAIN = f"""
+name: chain
+image: busybox:1.36
+run: "{WHERE}; sleep 1"
+pre:
+  - {{name: before, image: "busybox:1.36", run: "{WHERE}; sleep 1"}}
+post:
+  - {{name: after, image: "busybox:1.36", run: "{WHERE}; sleep 1"}}
+retry: {{limit: 0}}
+"""
+
+
+@pytest.fixture
+def docker() -> Client:
+    """The daemon."""
+    return require_docker(BUSYBOX)
+
+
+def joining(fleet: Fleet, *words: str, warm: int = 1, module: str = "") -> Worker:
+    """A worker that keeps so many holders ready, once they are."""
+    environment = {"NETWORK": "pod", "WARM_NETWORKS": str(warm), "GRACE_MIN": "2"}
+    worker = fleet.worker(
+        *words, module=module, **{f"FERRYMAN_{key}": value for key, value in environment.items()}
+    )
+    deadline = time.monotonic() + 60
+    while "can be joined here" not in worker.said() or len(holders(fleet)) < warm:
+        assert time.monotonic() < deadline, worker.said()
+        time.sleep(0.05)
+    return worker
+
+
+def holders(fleet: Fleet) -> Sequence[Thing]:
+    """All that are here, ready, used or dead."""
+    return [thing for thing in fleet.runtime().list() if thing.kind == "network"]
+
+
+def running(fleet: Fleet, task_id: str, index: int = 0, *, other_than: str = "") -> str:
+    """Wait until the link of the present run has said where it is; its container's id."""
+
+    def container() -> str | None:
+        now = fleet.task(task_id)
+        run = [one for one in fleet.links(task_id) if (one.attempt, one.origin) == (now.attempt, now.origin)]
+        begun = len(run) > index and run[index].state is LinkState.CONFIRMED
+        said = len(fleet.log(task_id).split()) > index
+        return run[index].container_id if begun and said and run[index].container_id != other_than else None
+
+    return wait_until(container, 60)
+
+
+def networks(fleet: Fleet, ids: Sequence[str]) -> set[str | None]:
+    """The holders that the rows of their attempts name. (The number of a namespace that has gone comes again.)"""
+    with fleet.db.read() as c:
+        return {one.network for one in attempts.of_tasks(c, ids)}
+
+
+def holder_of(fleet: Fleet) -> str:
+    """The one holder in use."""
+    (name,) = fleet.networks_in_use()
+    return name
+
+
+def nothing_left(fleet: Fleet) -> None:
+    """Used holders go at once after the end."""
+    wait_until(lambda: not fleet.left_over(), 15)
+
+
+def test_an_attempts_links_share_one_network_and_no_two_attempts_do(fleet: Fleet) -> None:
+    joining(fleet, "-c", "2", warm=2)
+    ids = fleet.submit(CHAIN, 3)
+    assert [task.state for task in fleet.ended(ids, 90)] == [TaskState.COMPLETED] * 3
+    said = [fleet.log(id).split() for id in ids]
+    assert [len(set(one)) for one in said] == [1, 1, 1], said
+    assert len(networks(fleet, ids) - {None}) == 3
+    nothing_left(fleet)
+    wait_until(lambda: len(holders(fleet)) == 2, 20)
+    fleet.workers[0].process.terminate()
+    fleet.workers[0].process.wait(20)
+    assert not holders(fleet), "it leaves with what it kept ready"
+
+
+def test_a_holder_that_is_gone_before_the_start_costs_the_task_nothing(sqlite_fleet: Fleet) -> None:
+    fleet = sqlite_fleet
+    joining(fleet, "-c", "1", module="tests.support.holderless_worker", warm=0)
+    (task_id,) = fleet.submit(CHAIN.replace("sleep 1", "true"))
+    (task,) = fleet.ended([task_id], 60)
+    assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 0), fleet.story(task_id)
+    (told,) = repairs(fleet, task_id, "goes on with networks of its own")
+    assert "does not run" in (told.reason or "")
+    assert networks(fleet, [task_id]) == {None}
+    nothing_left(fleet)
+
+
+def _only_the_holder(fleet: Fleet, worker: Worker) -> None:
+    """Nothing else dies."""
+
+
+def _and_the_worker(fleet: Fleet, worker: Worker) -> None:
+    worker.kill()
+    joining(fleet, "-c", "1", "-Q", "other")
+
+
+@pytest.mark.parametrize("dies", [_only_the_holder, _and_the_worker])
+def test_a_holder_that_dies_under_a_link_starts_the_chain_again(
+    sqlite_fleet: Fleet, docker: Client, dies: Callable[[Fleet, Worker], None]
+) -> None:
+    fleet = sqlite_fleet
+    worker = joining(fleet, "-c", "1")
+    (task_id,) = fleet.submit(held())
+    first = running(fleet, task_id)
+    docker.api.kill(holder_of(fleet))
+    dies(fleet, worker)
+    wait_until(lambda: repairs(fleet, task_id, "given back: the holder of its network died"), 60)
+    if worker.process.poll() is not None:
+        joining(fleet, "-c", "1")
+    let_go(running(fleet, task_id, other_than=first))
+    (task,) = fleet.ended([task_id], 60)
+    assert (task.state, task.attempt) == (TaskState.COMPLETED, 1), fleet.story(task_id)
+    nothing_left(fleet)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2], ids=["pre", "main", "post"])
+def test_a_killed_workers_chain_goes_on_in_the_same_network(sqlite_fleet: Fleet, index: int) -> None:
+    fleet = sqlite_fleet
+    worker = joining(fleet, "-c", "1")
+    (task_id,) = fleet.submit(CHAIN.replace("sleep 1", "sleep 3"))
+    container = running(fleet, task_id, index)
+    worker.kill()
+    joining(fleet, "-c", "1", "-Q", "other")
+    (task,) = fleet.ended([task_id], 90)
+    assert (task.state, task.attempt) == (TaskState.COMPLETED, 1), fleet.story(task_id)
+    assert fleet.links(task_id)[index].container_id == container, "adopted"
+    said = fleet.log(task_id).split()
+    assert len(said) == 3 and len(set(said)) == 1, said
+    nothing_left(fleet)
+
+
+def test_what_dead_nodes_kept_ready_is_removed(sqlite_fleet: Fleet) -> None:
+    fleet = sqlite_fleet
+    worker = joining(fleet, "-c", "2", warm=2)
+    dead = {thing.name for thing in holders(fleet)}
+    worker.kill()
+    fleet.worker("-c", "1")
+    wait_until(lambda: not dead & {thing.name for thing in holders(fleet)}, 40)
