@@ -74,7 +74,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
     parser.add_argument("seeds", type=_seeds, metavar="SEED", help="one, told step by step, or FIRST-LAST")
     parser.add_argument(
-        "--mutants", nargs="*", metavar="NAME", help="leave these guards out; no name: each in turn"
+        "--mutants",
+        nargs="*",
+        metavar="NAME",
+        help="leave these guards out, A+B both at once; no name: each in turn",
     )
     parser.add_argument(
         "--database",
@@ -85,7 +88,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     names = list(MUTANTS) if asked.mutants == [] else asked.mutants or []
-    if unknown := [name for name in names if name not in MUTANTS]:
+    if unknown := [one for name in names for one in name.split("+") if one not in MUTANTS]:
         parser.error(f"no mutant {unknown[0]!r}: there are {', '.join(MUTANTS)}")
     if len(asked.seeds) == 1 and len(names) < 2:
         return _tell(asked.database, asked.seeds[0], "".join(names))

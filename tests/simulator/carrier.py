@@ -6,6 +6,7 @@ Each step that a rule of the protocol is about is a method of its own, so that a
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import Gone, NotOurs, RuntimeUnavailable
@@ -16,13 +17,23 @@ from engine.lifecycle.finish import Finished, finish_link
 from engine.lifecycle.restart import give_back
 from engine.model.names import node_queue
 from engine.model.records import Token
-from engine.runtime.base import Cause, Control, Order, Outcome, Thing
+from engine.runtime.base import Cause, Control, Detached, Order, Outcome, Thing
+from engine.worker.carry import _made_nothing
 from engine.worker.hands import Hand, Hands
 from engine.worker.sweep import run_things
 from tests.simulator.around import Around
 from tests.simulator.daemon import Container
 
 Steps = Generator[None, None, Any]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The bound of a link in hand: what was left when it was taken, and whether its time was over then."""
+
+    control: Control
+    seconds_left: float
+    was_late: bool
 
 
 class Carrier:
@@ -33,6 +44,10 @@ class Carrier:
         self.daemon, self.broker = around.daemon, around.broker
         self.checker, self.story = around.checker, around.story
         self.hands = Hands()
+        #: The clocks of what is in hand and has a bound.
+        self._clocks: dict[Token, Clock] = {}
+        #: SIGTERM came.
+        self.leaving = False
 
     def tell(self, what: str, token: Token | None = None) -> None:
         """One line of the story."""
@@ -41,6 +56,7 @@ class Carrier:
     def removes(self, things: Iterable[Thing]) -> None:
         gone = list(things)
         if gone:
+            self.checker.removed(self.rows, gone)
             self.tell(f"removes {[one.id for one in gone]} from {self.daemon.name}")
             self.daemon.remove(gone)
 
@@ -75,13 +91,19 @@ class Carrier:
         hand = Hand(work.token, Control())
         if not self.hands.take(hand):
             return
+        if self.leaving:
+            hand.control.detach()  # it was claimed just before
+        if work.seconds_left is not None:
+            attempt = (work.token.task_id, work.token.attempt)
+            self._clocks[work.token] = Clock(hand.control, work.seconds_left, attempt in self.rows.late)
         try:
             yield
             finished = yield from self.one_link(work, me, hand.control)
-        except (NotOurs, Gone, RuntimeUnavailable) as exc:
-            self.tell(f"lets go of link {work.index}: {exc}", work.token)
+        except (NotOurs, Gone, RuntimeUnavailable, Detached) as exc:
+            self.tell(f"lets go of link {work.index}: {exc or 'told to'}", work.token)
             return
         finally:
+            self._clocks.pop(work.token, None)
             self.hands.drop(hand)
         yield
         if finished is not None and finished.next_index is not None:
@@ -91,30 +113,49 @@ class Carrier:
 
     def one_link(self, work: Assignment, me: str, control: Control) -> Generator[None, None, Finished | None]:
         try:
-            container, mine = yield from self.prepares(work)
+            container, mine = yield from self.prepares(work, control)
         except Gone as exc:
+            yield
             self.gives_back(work.token, me, str(exc))
             return None
+        except Detached:
+            yield
+            if self.gives_up(work, control):
+                before = self.rows.task(work.token.task_id)
+                if self.gives_back(work.token, me, "its worker leaves, and has made nothing"):
+                    self.checker.restarted(self.rows, before, [self.daemon])
+            if control.kill_for is not Cause.TIMEOUT:
+                raise
+            return self.finishes(work, me, None, Outcome(137, Cause.TIMEOUT, "while it was pulled"))
         yield
-        if control.detached:
-            return None
         if not self.confirms(work, me, container):
             yield
             if mine:
                 self.daemon.remove_plainly(container.id)
             return None
         yield
-        self.goes(container, mine)
-        if not (yield from self.waits(container, control)):
-            return None
+        outcome = self.goes(container, mine, control) or (yield from self.waits(container, control))
         yield
-        return self.finishes(work, me, container)
+        return self.finishes(work, me, container, outcome)
 
-    def gives_back(self, token: Token, me: str, why: str) -> None:
+    def gives_up(self, work: Assignment, control: Control) -> bool:
+        """It leaves, and nobody could find anything of this run."""
+        return self.leaving and control.detached and _made_nothing(work)
+
+    def clocks_tick(self) -> None:
+        """Kill what has come to its time."""
+        for token, clock in self._clocks.items():
+            is_late = (token.task_id, token.attempt) in self.rows.late
+            if clock.seconds_left <= 0 or (is_late and not clock.was_late):
+                clock.control.kill(Cause.TIMEOUT)
+
+    def gives_back(self, token: Token, me: str, why: str) -> bool:
         before = self.rows.task(token.task_id)
-        if give_back(self.site, token, "its volume is gone"):
+        done = give_back(self.site, token, why)
+        if done:
             self.checker.wrote("give_back", token, before, me)
             self.tell(f"gives it back: {why}", token)
+        return done
 
     def confirms(self, work: Assignment, me: str, container: Container) -> bool:
         before = self.rows.task(work.token.task_id)
@@ -125,40 +166,53 @@ class Carrier:
         self.tell(f"confirms {container.id} for link {work.index}", work.token)
         return True
 
-    def goes(self, container: Container, mine: bool) -> None:
-        """Only its creator starts it."""
+    def goes(self, container: Container, mine: bool, control: Control) -> Outcome | None:
+        """Only its creator starts it, if nobody has told him otherwise."""
+        if mine and control.detached:
+            raise Detached
+        if mine and control.kill_for is not None:
+            return Outcome(137, control.kill_for, "killed before it started")
         if mine:
             self.tell(f"starts {container.id}")
             self.daemon.start(container.id)
+        return None
 
-    def finishes(self, work: Assignment, me: str, container: Container) -> Finished | None:
+    def finishes(
+        self, work: Assignment, me: str, container: Container | None, outcome: Outcome
+    ) -> Finished | None:
         before = self.rows.task(work.token.task_id)
-        said = Outcome(container.code, Cause.EXITED, None, f"by {container.id}")
-        finished = finish_link(self.site, work, container.id, said)
+        finished = finish_link(self.site, work, container and container.id, outcome)
         if finished is not None:
             self.checker.wrote("finish_link", work.token, before, me)
+        if finished is not None and outcome.cause is Cause.TIMEOUT:
+            self.checker.timed_out(self.rows, work.token)
         how = "records" if finished is not None else "is refused to record"
-        self.tell(f"{how} the end of link {work.index} in {container.id}, exit {container.code}", work.token)
+        where = container.id if container else "no container"
+        said = f"exit {outcome.exit_code} ({outcome.cause})"
+        self.tell(f"{how} the end of link {work.index} in {where}, {said}", work.token)
         return finished
 
-    def waits(self, container: Container, control: Control) -> Generator[None, None, bool]:
-        """Until it ended (True), or this thread was told to let go."""
+    def waits(self, container: Container, control: Control) -> Generator[None, None, Outcome]:
+        """Until it ended; raises Detached when this thread is told to let go."""
         while True:
             yield
             self.daemon.answer()
             if container.id not in self.daemon.containers:
                 raise Gone(container.id)
             if container.state == "exited":
-                return True
+                cause = control.kill_for if container.code == 137 else None
+                return Outcome(container.code, cause or Cause.EXITED, None, f"by {container.id}")
             if control.detached:
-                return False
+                raise Detached
             if control.kill_for is not None:
                 self.daemon.kill(container)
 
-    def prepares(self, work: Assignment) -> Generator[None, None, tuple[Container, bool]]:
+    def prepares(self, work: Assignment, control: Control) -> Generator[None, None, tuple[Container, bool]]:
         """The promise of `Runtime.prepare`: what is there is looked at first, and only what is absent is made."""
         order = work.order
         while True:
+            if control.detached:
+                raise Detached
             yield from self.clears(order)
             yield
             found = self.daemon.named(order.name)
@@ -166,16 +220,26 @@ class Carrier:
                 if (yield from self.meets(order, found)):
                     return found, False
                 continue
+            if control.changed.is_set():
+                raise Detached
             if not order.needs_volumes:
                 self.daemon.make_volumes(order)
                 yield
-            made = self.daemon.create(order, _fails(work))
+            yield from self.pulls(control)
+            made = self.daemon.create(order, fails=_fails(work), hangs=_hangs(work))
             if made is not None:
                 self.tell(f"creates {made.id} for link {order.index}", work.token)
                 yield
                 self.completes(order, made)
                 return made, True
             yield
+
+    def pulls(self, control: Control) -> Steps:
+        """The image may be missing; a pull ends when this thread is told anything."""
+        for _ in range(self.daemon.pull()):
+            yield
+            if control.changed.is_set():
+                raise Detached
 
     def meets(self, order: Order, found: Container) -> Generator[None, None, bool]:
         """True: it is to be followed, or collected."""
@@ -219,3 +283,8 @@ class Carrier:
 def _fails(work: Assignment) -> bool:
     """The first attempt of a task named so fails at its main link."""
     return work.task_name == "fails once" and work.order.kind == "main" and work.order.attempt == 1
+
+
+def _hangs(work: Assignment) -> bool:
+    """The first attempt of a task named so never ends by itself."""
+    return work.task_name == "hangs once" and work.order.kind == "main" and work.order.attempt == 1

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from engine.model.records import Event, Link, Node, Task, Token
 from engine.model.states import TRANSITIONS, LinkState, NodeState, TaskState
+from engine.runtime.base import Thing
 from tests.simulator.daemon import Container, Daemon
 from tests.simulator.rows import Rows
 from tests.simulator.story import Story
@@ -72,12 +73,18 @@ class Checker:
 
     def two_runs(self, rows: Rows, daemons: Sequence[Daemon]) -> None:
         """I3 between daemons: an old run beside a newer one, only where no LIVE node could remove it (R1)."""
+        here = [
+            (daemon, one)
+            for daemon in daemons
+            for one in daemon.containers.values()
+            if one.state == "running"
+        ]
+        if len(here) < 2:
+            return
         running: dict[str, list[tuple[tuple[int, int], Daemon, Container]]] = {}
-        for daemon in daemons:
-            for one in daemon.containers.values():
-                if one.state == "running":
-                    run = (one.order.attempt, one.order.origin)
-                    running.setdefault(one.order.task_id, []).append((run, daemon, one))
+        for daemon, one in here:
+            run = (one.order.attempt, one.order.origin)
+            running.setdefault(one.order.task_id, []).append((run, daemon, one))
         for several in running.values():
             newest = max(run for run, _, _ in several) if len(several) > 1 else None
             for run, daemon, one in several:
@@ -104,6 +111,39 @@ class Checker:
             kept += [name for name, volume in daemon.volumes.items() if volume.serial in filled]
             words = f"{before.name} starts again, but {daemon.name} has {kept} and a node that serves"
             self._hold("P5", words, not kept)
+
+    def timed_out(self, rows: Rows, token: Token) -> None:
+        """I6: a time-out ends an attempt, and uses its retry, only when its time is over."""
+        words = f"attempt {token.attempt} is timed out before its time"
+        self._hold("I6", words, (token.task_id, token.attempt) in rows.late)
+
+    def given_up(self, rows: Rows, before: Task, daemons: Sequence[Daemon]) -> None:
+        """I3: whoever ends an attempt from afar leaves none of its containers running where a node serves."""
+        living = before.node is not None and rows.node(before.node).state not in (
+            NodeState.LAPSED,
+            NodeState.LEFT,
+        )
+        self._hold("I3", f"{before.name} is timed out under {before.node}, which lives", not living)
+        run = (before.id, before.attempt, before.origin)
+        for daemon in (daemon for daemon in daemons if rows.serves(daemon.name, NodeState.JOINING)):
+            on = [
+                one.id
+                for one in daemon.containers.values()
+                if one.state == "running" and (one.order.task_id, one.order.attempt, one.order.origin) == run
+            ]
+            self._hold(
+                "I3", f"{before.name} is timed out, but {on} runs on {daemon.name}, which serves", not on
+            )
+
+    def removed(self, rows: Rows, things: Iterable[Thing]) -> None:
+        """I5: what is about to be removed by force belongs to no run that goes on."""
+        for thing in things:
+            task = rows.task(thing.task_id)
+            lives = task.state is TaskState.RUNNING and (thing.attempt, thing.origin) == (
+                task.attempt,
+                task.origin,
+            )
+            self._hold("I5", f"{thing.name} is removed under {task.token}, which runs", not lives)
 
     def took(self, verb: str, node: Node) -> None:
         """I2: a node got work; a fenced one gets none, and a JOINING one only takes over."""
@@ -162,7 +202,7 @@ class Checker:
         retries = [
             e for e in told if (e.kind, e.from_state, e.to_state) == ("task", "RUNNING", TaskState.PENDING)
         ]
-        due = 1 if task.name == "fails once" else 0
+        due = 1 if task.name in ("fails once", "hangs once") else 0
         words = f"{task.name} is at attempt {task.attempt} after {len(retries)} failures"
         self._hold("I6", words, task.attempt == 1 + len(retries) and len(retries) <= due)
         lapses = [e for e in told if e.attempt == task.attempt and _LAPSED.match(e.reason or "")]

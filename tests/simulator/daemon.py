@@ -15,6 +15,8 @@ from engine.errors import Gone, RuntimeUnavailable
 from engine.model.records import Token
 from engine.runtime.base import Order, Thing
 
+_FOR_EVER = 1_000_000
+
 
 @dataclass
 class Volume:
@@ -82,7 +84,7 @@ class Daemon:
         for name, _ in order.volumes:
             self.volumes.setdefault(name, Volume(next(self._ids), order))
 
-    def create(self, order: Order, fails: bool) -> Container | None:
+    def create(self, order: Order, *, fails: bool, hangs: bool) -> Container | None:
         """None: the name is taken (409)."""
         if self.named(order.name) is not None:
             return None
@@ -90,12 +92,15 @@ class Daemon:
             self.volumes.setdefault(name, Volume(next(self._ids), None)) for name, _ in order.volumes
         )
         id = f"{self.name}-{next(self._ids)}"
-        made = Container(
-            id, order, self._chance.randint(1, self._chance.choice((10, 25, 80))), int(fails), used
-        )
+        ticks = self._chance.randint(1, self._chance.choice((10, 25, 80)))
+        made = Container(id, order, _FOR_EVER if hangs else ticks, int(fails), used)
         self.containers[made.id] = made
         self.past.append(made)
         return made
+
+    def pull(self) -> int:
+        """How many turns the next image takes; mostly it is there."""
+        return self._chance.choice((0, 0, 0, 2, 6))
 
     def start(self, id: str) -> None:
         """Without a precondition: an exited container runs again."""
@@ -110,9 +115,13 @@ class Daemon:
         self._started(self, one)
 
     def kill(self, one: Container) -> None:
-        """It ends at once."""
+        """It ends at once, by SIGKILL."""
         if one.state == "running":
-            one.state, one.ended = "exited", next(self._moments)
+            one.code = 137
+            self._end(one)
+
+    def _end(self, one: Container) -> None:
+        one.state, one.ended = "exited", next(self._moments)
 
     def remove(self, things: Iterable[Thing]) -> None:
         """By force, containers by id or name, and volumes that nothing uses any more."""
@@ -143,7 +152,7 @@ class Daemon:
             if one.state == "running":
                 one.left -= 1
                 if one.left <= 0:
-                    self.kill(one)
+                    self._end(one)
 
 
 def _thing(one: Container) -> Thing:

@@ -31,6 +31,7 @@ from tests.support.world import World
 #: The processes have begun to work; no more faults; and by then all must have ended.
 FIRST_FAULTS = 80
 FAULTY_STEPS = 500
+HOURS = (150, 450)
 MOST_STEPS = 6_000
 _FAULTS = (
     "kill",
@@ -81,11 +82,15 @@ class Run:
             self.ids = [
                 world.submitted(name="chain", pre=1, post=1, volumes=("/tmp",)).id,
                 world.submitted(name="fails once", retry=Retry(limit=1), post=1, always=True).id,
-                world.submitted(name="single").id,
+                world.submitted(name="hangs once", retry=Retry(limit=1), timeout="1h").id,
             ]
-        self.story.names = dict(zip(self.ids, ("chain", "fails once", "single"), strict=True))
+        self.story.names = dict(zip(self.ids, ("chain", "fails once", "hangs once"), strict=True))
+        #: When the hour of the first attempt of what hangs is over.
+        self._hour = self.chance.randint(*HOURS)
         self.faults: Counter[str] = Counter()
         self._fast: int | None = None
+        #: How often a daemon's containers go on in a step.
+        self._pace = 0.3
 
     def worker(self, daemon: Daemon) -> Worker:
         """A new process on the daemon's host."""
@@ -101,6 +106,8 @@ class Run:
             elif step == FAULTY_STEPS:
                 self.heal()
             self.step()
+            if step >= self._hour and step % 10 == 0 and not self.rows.late:
+                self.rows.hour_passes(self.ids[2])
             if step > FAULTY_STEPS and step % 20 == 0 and self.over():
                 break
         else:
@@ -115,12 +122,15 @@ class Run:
         worker = self.workers[n]
         if worker.sleeps > 0:
             worker.sleeps -= 1
+            # What was at work may go on before the process learns what it has missed.
+            worker.hurries = self.chance.choice((0, 0, 4, 12)) if not worker.sleeps else 0
         else:
-            links = bool(worker.threads) and self.chance.random() < 0.6
-            if links:
-                thread = self.chance.choice(worker.threads)
+            draw = self.chance.random
+            worker.hurries -= 1
+            if worker.threads and (worker.hurries >= 0 or draw() < 0.6):
+                thread = worker.threads[int(draw() * len(worker.threads))]
             else:
-                thread = self.chance.choices(worker.always, SHARES)[0]
+                thread = worker.always[SHARES[int(draw() * len(SHARES))]]
             try:
                 next(thread)
             except StopIteration:
@@ -130,7 +140,7 @@ class Run:
             if worker.gone:
                 self.workers[n] = self.worker(worker.daemon)
         for daemon in self.daemons:
-            if self.chance.random() < 0.3:
+            if self.chance.random() < self._pace:
                 daemon.tick()
         self.checker.two_runs(self.rows, self.daemons)
 
@@ -141,7 +151,7 @@ class Run:
             self._fast = self.chance.choice((None, None, *range(len(self.workers))))
         if faulty and self._fast is not None and self.chance.random() < 0.8:
             return self._fast
-        return self.chance.randrange(len(self.workers))
+        return int(self.chance.random() * len(self.workers))
 
     def fault(self) -> None:
         """One disaster; which one it was is counted, and told."""
@@ -174,12 +184,17 @@ class Run:
 
     def freeze(self, worker: Worker) -> None:
         """One of its threads stands still, while the others, and the node's lapse, go on."""
-        if worker.threads:
-            n, turns = self.chance.randrange(len(worker.threads)), self.chance.randint(5, 40)
+        turns = self.chance.randint(5, 40)
+        if worker.threads and self.chance.random() < 0.7:
+            n = self.chance.randrange(len(worker.threads))
             worker.threads[n] = _Frozen(turns, worker.threads[n])
-            self.story.tell("fault", f"thread {n} of {worker.name} is frozen for {turns} turns")
-            if self.chance.random() < 0.7:
-                self.lapse(worker, 0)
+            frozen = f"thread {n}"
+        else:
+            n, frozen = self.chance.choice(((1, "the node's thread"), (3, "the keeping"), (4, "the sweep")))
+            worker.always[n] = _Frozen(turns, worker.always[n])
+        self.story.tell("fault", f"{frozen} of {worker.name} is frozen for {turns} turns")
+        if self.chance.random() < 0.7:
+            self.lapse(worker, 0)
 
     def lapse(self, worker: Worker, sleeps: int) -> None:
         """Somebody's lease ran out early: a node lapses now, its process lives or is paused in the middle."""
@@ -242,6 +257,7 @@ class Run:
     def heal(self) -> None:
         """The faults stop."""
         self.story.tell("fault", "no more faults")
+        self._pace = 1.0  # nothing is won by waiting for containers
         for daemon in self.daemons:
             daemon.silent = False
 

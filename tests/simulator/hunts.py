@@ -30,9 +30,11 @@ class Lived:
 
 @contextmanager
 def planted(mutant: str) -> Iterator[type[Worker]]:
-    """The worker to run while this mutant ("": none) is in the protocol."""
+    """The worker to run while this mutant ("": none; "a+b": both) is in the protocol."""
     with pytest.MonkeyPatch.context() as patch:
-        yield MUTANTS[mutant](patch) if mutant else Worker
+        kinds = [MUTANTS[name](patch) for name in mutant.split("+") if name]
+        several = tuple(kind for kind in kinds if kind is not Worker)
+        yield type("Weakened", several, {}) if several else Worker
 
 
 def live(url: str, seeds: Iterable[int], mutant: str = "") -> Lived:

@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.lifecycle.resend import resend
 from engine.lifecycle.restart import restart
+from engine.lifecycle.timeout import timeout
 from engine.model.records import Task, Token
 from engine.model.states import TaskState
 from engine.store import events, outbox
@@ -38,6 +39,7 @@ class Keeper:
                 yield from self.flushes(task)
             yield
             self.watches()
+            yield from self.times_out()
             yield from self.restarts()
             yield
             yield from self.resends()
@@ -59,11 +61,23 @@ class Keeper:
             self.checker.wrote("mark_sent", task.token, before)
 
     def watches(self) -> None:
-        for node in self.rows.beating():
-            beat, looks = self._seen.get(node.id, (node.beat, 0))
-            self._seen[node.id] = (node.beat, looks + 1 if beat == node.beat else 0)
-            if self._seen[node.id][1] >= LEASE_LOOKS and self.rows.lapse(node):
-                self.story.tell(self.name, f"sees {node.id} lapse")
+        for id, beat in self.rows.beats():
+            before, looks = self._seen.get(id, (beat, 0))
+            looks = looks + 1 if before == beat else 0
+            self._seen[id] = (beat, looks)
+            if looks >= LEASE_LOOKS and self.rows.lapse(id, beat):
+                self.story.tell(self.name, f"sees {id} lapse")
+
+    def times_out(self) -> Generator[None, None, Any]:
+        """Attempts past their time whose node is gone."""
+        for task in self.rows.overdue():
+            yield
+            before = self.rows.task(task.id)
+            if timeout(self.site, task.token):
+                self.checker.wrote("timeout", task.token, before)
+                self.checker.timed_out(self.rows, task.token)
+                self.checker.given_up(self.rows, before, self.daemons)
+                self.story.tell(self.name, "ends it: its time is over and its node is gone", task.token)
 
     def restarts(self) -> Generator[None, None, Any]:
         _, lost = self.rows.lost()

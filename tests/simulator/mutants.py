@@ -62,6 +62,15 @@ MUTANTS: dict[str, Mutant] = {
     "restart-deaf": rows.restart_deaf,
     "restart-delivery": rows.restart_delivery,
     "restart-uses-retry": rows.restart_uses_retry,
+    "timeout-token": _of("timeout"),
+    "timeout-lapse": rows.timeout_lapse,
+    "timeout-looked": rows.timeout_looked,
+    "timeout-early": rows.timeout_early,
+    "no-timeout": workers.no_timeout,
+    "no-clock": _as(workers.HasNoClock),
+    "resume-anew": rows.resume_anew,
+    "leave-gives-all": _as(workers.GivesBackAll),
+    "leave-gives-nothing": _as(workers.GivesBackNothing),
     "crash-self": rows.crash_self,
     "crash-left": rows.crash_left,
     "lapse-sequence": rows.lapse_sequence,
@@ -103,20 +112,18 @@ SILENT = {
     "finish-state": "cancel ends the links that are confirmed, and an ended link is refused",
     "restart-deaf": "a Docker that is silent answers when the faults have stopped: it only delays",
     "mark-first": "what was marked and never sent is sent again, as what was lost: it only delays",
+    "no-timeout": "who takes over or starts again has the attempt's clock, and ends it: it only delays",
+    "leave-gives-nothing": "a node that LEFT has its row started again after the grace: it only delays",
     "finish-container": "one thread has the token, and it confirmed the container that it ends",
 }
-#: No seed is known that breaks a promise, and no argument says that none could: their guards stay. Hunted in 150 to 250
-#: seeds, but resend-token in 61 only, give-back-token and self-takeover-token in none.
+#: No seed is known that breaks a promise, and no argument says that none could: their guards stay.
 UNSEEN = (
     "resend-token",
     "confirm-ignored",
-    "give-back-token",
     "self-takeover-token",
     "name-origin",
-    "join-no-stale",
     "ok-at-once",
     "unmake-nothing",
     "clear-nothing",
-    "sweep-rows-first",
-    "remove-when-refused",
+    "timeout-token",
 )

@@ -18,9 +18,20 @@ from tests.simulator.database import CountingDatabase
 from tests.support.world import World
 
 T = TypeVar("T")
+R = TypeVar("R", Task, Node)
 
 #: An answer is asked again after so many uses: on PostgreSQL `due` depends on the clock too.
 _MOST_USES = 50
+_SET_BEAT = tables.nodes.update().where(tables.nodes.c.id == sa.bindparam("the_node"))
+_AT_ATTEMPT = sa.and_(
+    tables.attempts.c.task_id == sa.bindparam("the_task"),
+    tables.attempts.c.attempt == sa.bindparam("the_attempt"),
+)
+_AGE = (
+    tables.attempts.update()
+    .where(_AT_ATTEMPT)
+    .values(started_at=tables.attempts.c.started_at - 2 * 3600 * 1000)
+)
 
 
 class Rows:
@@ -30,6 +41,8 @@ class Rows:
         self.world, self._db = world, db
         self._known: dict[str, tuple[int, int, Any]] = {}
         self._beats: Counter[str] = Counter()
+        #: The attempts whose time is over: (task id, attempt).
+        self.late: set[tuple[str, int]] = set()
 
     def lost(self) -> tuple[int, list[tuple[Task, int]]]:
         """The last lapse number, and then the lost work with its node's number."""
@@ -85,19 +98,34 @@ class Rows:
         with self._db.unseen("nodes"):
             return node_verbs.beat(self.world.site, node_id, [token.task_id for token in hands])
 
-    def beating(self) -> list[Node]:
-        """Whose beat is watched."""
-        found = [replace(node, beat=self._beats[node.id]) for node in self._beating()]
-        return sorted(found, key=lambda node: node.id)
+    def beats(self) -> list[tuple[str, int]]:
+        """Whose beat is watched, and where it stands."""
+        return [(id, self._beats[id]) for id in sorted(node.id for node in self._beating())]
 
-    def lapse(self, seen: Node) -> bool:
+    def lapse(self, node_id: str, beat: int) -> bool:
         """End a node whose beat stood still."""
-        at = tables.nodes
         with self._db.unseen("nodes"), self.world.db.begin() as c:
-            c.execute(at.update().where(at.c.id == seen.id).values(beat=self._beats[seen.id]))
-        return node_verbs.lapse(self.world.site, seen)
+            c.execute(_SET_BEAT, {"the_node": node_id, "beat": self._beats[node_id]})
+        with self.world.db.read() as c:
+            seen = nodes.get(c, node_id)
+        assert seen is not None
+        return node_verbs.lapse(self.world.site, replace(seen, beat=beat))
 
-    def _ask(self, what: str, ask: Callable[[sa.Connection], T], *of: str) -> T:
+    # Clocks: that of the database stands still, so an attempt grows old by its own record.
+
+    def hour_passes(self, task_id: str) -> None:
+        """The attempt's time is over; no sooner than it has begun."""
+        task = self.task(task_id)
+        of = {"the_task": task_id, "the_attempt": task.attempt}
+        with self.world.db.begin() as c:
+            if c.execute(_AGE, of).rowcount:
+                self.late.add((task_id, task.attempt))
+
+    def overdue(self) -> list[Task]:
+        """What a reconciler may time out."""
+        return self._ask("overdue", lambda c: _by_name(tasks.overdue(c)), "tasks", "nodes", "attempts")
+
+    def _ask(self, what: str, ask: Callable[[Any], T], *of: str) -> T:
         version = sum(map(self._db.changes, of))
         known, uses, answer = self._known.get(what, (-1, 0, None))
         if known != version or uses >= _MOST_USES:
@@ -140,6 +168,11 @@ class Snapshot(Rows):
         """As the queries say."""
         return [task for task in self._tasks().values() if task.state is TaskState.SCHEDULED]
 
+    def overdue(self) -> list[Task]:
+        """Asked in earnest only when something may be found."""
+        maybe = any((task.id, task.attempt) in self.late for task, _ in self.lost()[1])
+        return super().overdue() if maybe else []
+
     def task(self, task_id: str) -> Task:
         """As the queries say."""
         return self._tasks()[task_id]
@@ -155,15 +188,15 @@ class Snapshot(Rows):
         return [task for task in self._tasks().values() if task.state is TaskState.RUNNING]
 
     def _tasks(self) -> dict[str, Task]:
-        return self._ask(
-            "tasks", lambda c: {row.id: tasks.record(row) for row in c.execute(self._TASKS)}, "tasks"
-        )
+        return self._ask("tasks", lambda c: _by_id(c.records(self._TASKS, tasks.record)), "tasks")
 
     def _nodes(self) -> dict[str, Node]:
-        return self._ask(
-            "nodes", lambda c: {row.id: nodes._record(row) for row in c.execute(self._NODES)}, "nodes"
-        )
+        return self._ask("nodes", lambda c: _by_id(c.records(self._NODES, nodes._record)), "nodes")
 
 
 def _by_name(found: Iterable[Task]) -> list[Task]:
     return sorted(found, key=lambda task: task.name)
+
+
+def _by_id(found: Iterable[R]) -> dict[str, R]:
+    return {one.id: one for one in found}

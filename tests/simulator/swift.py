@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import result_tuple
 
 #: So many statements of late are remembered, to know one that comes again.
 _REMEMBERED = 50
+_MOST_RECORDS = 1000
 
 Values = dict[str, Any]
+T = TypeVar("T")
 
 
 class Answer:
@@ -103,6 +105,7 @@ class Swift:
         #: By a statement's id, which stays its own while the statement is kept here.
         self._plans: dict[int, tuple[Any, dict[tuple[Any, ...], _Plan]]] = {}
         self._late: dict[int, Any] = {}
+        self._records: dict[tuple[int, Any], Any] = {}
 
     def execute(self, statement: Any, given: Values | list[Values] | None = None) -> Any:
         """As a Connection's."""
@@ -137,6 +140,23 @@ class Swift:
     def scalars(self, statement: Any, given: Values | None = None) -> list[Any]:
         """As a Connection's."""
         return [row[0] for row in self.execute(statement, given)]
+
+    def records(self, statement: Any, record: Callable[[Any], T]) -> list[T]:
+        """Its rows as values; a row that was seen before is the same value."""
+        known = self._plans.get(id(statement))
+        if known is None:
+            return [record(row) for row in self.execute(statement)]
+        plan = known[1].get(()) or known[1].setdefault((), _Plan(self.dialect, statement, {}))
+        self._cursor.execute(plan.sql, plan.bound({}))
+        if len(self._records) > _MOST_RECORDS:
+            self._records.clear()
+        found = []
+        for values in self._cursor.fetchall():
+            key = (id(statement), values)
+            if key not in self._records:
+                self._records[key] = record(plan.rows([values])[0])
+            found.append(self._records[key])
+        return found
 
     def close(self) -> None:
         """As a Connection's; the driver's connection stays open."""

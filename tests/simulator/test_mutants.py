@@ -55,6 +55,16 @@ CAUGHT = {
     "takeover-token": 132,
     "same-node-id": 0,
     "live-state": 5,
+    "give-back-token": 26,
+    "join-no-stale": 18,
+    "sweep-rows-first": 2,
+    "remove-when-refused": 9,
+    "timeout-early": 0,
+    "no-clock": 2,
+    "resume-anew": 20,
+    "leave-gives-all": 80,
+    "timeout-lapse": 2,
+    "timeout-looked": 5,
 }
 #: Found within a few seeds, whatever the story.
 SOON = ("claim-state", "restart-uses-retry", "no-restart")

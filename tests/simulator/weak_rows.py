@@ -16,12 +16,14 @@ import engine.lifecycle.claim as claim_module
 import engine.lifecycle.confirm as confirm_module
 import engine.lifecycle.finish as finish_module
 import engine.lifecycle.take_over as take_over_module
+import engine.lifecycle.timeout as timeout_module
 from engine.lifecycle import nodes as node_verbs
 from engine.model import advance, names
 from engine.model.records import Node, Task, Token
 from engine.model.states import LinkState, NodeState, TaskState
-from engine.store import events, links, nodes, outbox, tables, tasks
+from engine.store import attempts, events, links, nodes, outbox, tables, tasks
 from tests.simulator import carrier, disasters, keeper, worker
+from tests.simulator.rows import Snapshot
 from tests.simulator.worker import Worker
 
 Patch = pytest.MonkeyPatch
@@ -312,6 +314,45 @@ def restart_delivery(patch: Patch) -> type[Worker]:
 
 def restart_uses_retry(patch: Patch) -> type[Worker]:
     return _restarts(patch, tasks._FOUND_BY_NOBODY, attempt=tables.tasks.c.attempt + 1, delivery=1)
+
+
+def timeout_lapse(patch: Patch) -> type[Worker]:
+    """A reconciler times out what a living node has."""
+
+    def share(c: sa.Connection, node_id: str) -> Node | None:
+        found = nodes.share(c, node_id)
+        return found and replace(found, lapse_no=found.lapse_no or 0)
+
+    patch.setattr(timeout_module, "nodes", SimpleNamespace(share=share))
+    patch.setattr(tasks, "_END_LAPSED", sa.select(sa.literal(1)).where(tasks._RUNNING, tasks._OVERDUE))
+    patch.setattr(
+        Snapshot,
+        "overdue",
+        lambda self: [task for task in self._running() if (task.id, task.attempt) in self.late],
+    )
+    return Worker
+
+
+def timeout_looked(patch: Patch) -> type[Worker]:
+    """A time-out does not wait until every node has looked since the lapse."""
+    gone = tasks._owner_in(tasks.GONE)
+    ended = sa.select(sa.literal(1)).where(tasks._RUNNING, gone, tasks._OVERDUE)
+    patch.setattr(tasks, "_END_LAPSED", ended)
+    return Worker
+
+
+def timeout_early(patch: Patch) -> type[Worker]:
+    """What is lost is timed out, whatever its time."""
+    patch.setattr(tasks, "_END_LAPSED", tasks._MAY_RESTART)
+    patch.setattr(Snapshot, "overdue", lambda self: [task for task, _ in self.lost()[1]])
+    return Worker
+
+
+def resume_anew(patch: Patch) -> type[Worker]:
+    """Who takes over gives the attempt its whole time again."""
+    anew = SimpleNamespace(**{**vars(attempts), "standing": lambda c, token: (0, None)})
+    patch.setattr(claim_module, "attempts", anew)
+    return Worker
 
 
 def crash_self(patch: Patch) -> type[Worker]:

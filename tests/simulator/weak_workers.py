@@ -10,7 +10,7 @@ import pytest
 from engine.lifecycle import nodes as node_verbs
 from engine.model.records import Task
 from engine.model.states import NodeState
-from engine.runtime.base import Order, Thing
+from engine.runtime.base import Control, Order, Outcome, Thing
 from engine.store import nodes, tables, tasks
 from engine.worker.sweep import Standing, run_things, stale
 from tests.simulator.carrier import Steps
@@ -121,8 +121,8 @@ class SameNodeId(Worker):
 class StartsExited(Worker):
     """An exited container that was found is started, not collected."""
 
-    def goes(self, container: Container, mine: bool) -> None:
-        super().goes(container, mine or container.state == "exited")
+    def goes(self, container: Container, mine: bool, control: Control) -> Outcome | None:
+        return super().goes(container, mine or container.state == "exited", control)
 
 
 class StartsCreated(Worker):
@@ -134,8 +134,8 @@ class StartsCreated(Worker):
             return True
         return (yield from super().meets(order, found))
 
-    def goes(self, container: Container, mine: bool) -> None:
-        super().goes(container, mine or container.state == "created")
+    def goes(self, container: Container, mine: bool, control: Control) -> Outcome | None:
+        return super().goes(container, mine or container.state == "created", control)
 
 
 class UnmakesNothing(Worker):
@@ -177,11 +177,32 @@ class SweepsRowsFirst(Worker):
 class RemovesWhenRefused(Worker):
     """A refused finish removes the run's containers."""
 
-    def finishes(self, work: Any, me: str, container: Container) -> Any:
-        finished = super().finishes(work, me, container)
+    def finishes(self, work: Any, me: str, container: Container | None, outcome: Outcome) -> Any:
+        finished = super().finishes(work, me, container, outcome)
         if finished is None:
             self.removes(run_things(work.order))
         return finished
+
+
+class GivesBackAll(Worker):
+    """Who leaves gives back whatever it has not come to, though an older delivery may have."""
+
+    def gives_up(self, work: Any, control: Control) -> bool:
+        return self.leaving and control.detached
+
+
+class GivesBackNothing(Worker):
+    """Who leaves lets go of what it has not begun."""
+
+    def gives_up(self, work: Any, control: Control) -> bool:
+        return False
+
+
+class HasNoClock(Worker):
+    """No thread knows its time."""
+
+    def clocks_tick(self) -> None:
+        return
 
 
 class TiesNothingUp(Worker):
@@ -215,6 +236,11 @@ def no_restart(patch: Patch) -> type[Worker]:
 
 def no_lapse(patch: Patch) -> type[Worker]:
     patch.setattr(Keeper, "watches", lambda self: None)
+    return Worker
+
+
+def no_timeout(patch: Patch) -> type[Worker]:
+    patch.setattr(Keeper, "times_out", _nothing)
     return Worker
 
 

@@ -22,8 +22,8 @@ from tests.simulator.carrier import Carrier, Steps
 from tests.simulator.keeper import Keeper
 
 LOOSE_LOOKS = 3
-#: How often the beats, the passes, the consumer, the keeping and the sweep come to a turn.
-SHARES = (2, 3, 2, 4, 1)
+#: Whose turn it is of the beats, the passes, the consumer, the keeping and the sweep, drawn evenly.
+SHARES = (0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4)
 
 
 class Worker(Carrier):
@@ -34,8 +34,8 @@ class Worker(Carrier):
         self.slots = 2
         self.node_id = ""
         #: `gone`: it left in order, and the process has ended.
-        self.live = self.deaf = self.leaving = self.gone = False
-        self.sleeps = self.joins_so_far = 0
+        self.live = self.deaf = self.gone = False
+        self.sleeps = self.hurries = self.joins_so_far = 0
         keeper = Keeper(name, around)
         self.always: list[Steps] = [
             self.beats(),
@@ -53,6 +53,7 @@ class Worker(Carrier):
     def beats(self) -> Steps:
         while True:
             yield
+            self.clocks_tick()
             if not self.node_id:
                 continue
             hands = self.hands.all()
