@@ -67,7 +67,7 @@ def follow(house: House, task_id: str, tail: int | None = None) -> Response:
             raise Refused(400, f"Last-Event-ID {last[:40]!r} is no number of a log's piece", "leave it out")
         after = int(last)
     elif tail is not None:
-        first_line = _tail_begins(house, task_id, tail)
+        after, first_line = _tail_begins(house, task_id, tail)
     return sse.stream(house.feed, lambda: _messages(house, task_id, after, first_line))
 
 
@@ -146,11 +146,12 @@ def _messages(house: House, task_id: str, after: int, first_line: int) -> Iterat
         log.warning("a stream of a log ends, the database does not answer: %s", exc)
 
 
-def _tail_begins(house: House, task_id: str, tail: int) -> int:
-    """How many frames come before the last `tail` lines."""
+def _tail_begins(house: House, task_id: str, tail: int) -> tuple[int, int]:
+    """The chunk before the last `tail` lines, and how many frames come before them."""
     with house.db.read() as c:
         found = log_lines.tail(c, task_id, tail)
-        return found[0].number - 1 if found else logs.head(c, task_id).lines
+        first_line = found[0].number - 1 if found else logs.head(c, task_id).lines
+        return max(-1, logs.seq_of(c, task_id, first_line) - 1), first_line
 
 
 def _chunk(chunk: logs.Chunk, first_line: int) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from engine.model.cut import is_cut
-from engine.store.logs import BATCH, Chunk, Frame, as_chunk, chunks, head, note_before
+from engine.store.logs import BATCH, Chunk, Frame, as_chunk, chunks, head, note_before, seq_of
 from engine.store.tables import log_chunks, log_heads
 
 #: Text that a tail holds at most: a line may be as long as the whole log.
@@ -132,13 +132,8 @@ def _range(c: sa.Connection, task_id: str, gap: tuple[int, int], first: int, siz
     """`size` of the lines that can be read, behind the first `first`."""
     before, missing = gap
     number = first if first < before else first + missing
-    start = c.scalar(
-        sa.select(sa.func.max(log_chunks.c.seq)).where(
-            log_chunks.c.task_id == task_id, log_chunks.c.first_line <= number
-        )
-    )
-    # None: the log begins with the note.
-    lines = _all(c, task_id, -1 if start is None else start - 1)
+    # -1: the log begins with the note.
+    lines = _all(c, task_id, max(-1, seq_of(c, task_id, number) - 1))
     return itertools.islice(itertools.dropwhile(lambda line: line.number <= number, lines), size)
 
 

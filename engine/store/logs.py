@@ -157,6 +157,16 @@ def chunks(c: sa.Connection, task_id: str, after_seq: int = -1, limit: int = BAT
     return found
 
 
+def seq_of(c: sa.Connection, task_id: str, line: int) -> int:
+    """The chunk that has the frame behind the first `line` frames, or would have it; -1 when there is none."""
+    found = c.scalar(
+        sa.select(sa.func.max(log_chunks.c.seq)).where(
+            log_chunks.c.task_id == task_id, log_chunks.c.first_line <= line
+        )
+    )
+    return -1 if found is None else int(found)
+
+
 def note_before(c: sa.Connection, task_id: str, chunk: Chunk) -> Chunk:
     """The note of what was cut in front of this chunk: it stands in the last place that was cut."""
     note: Frame = (0, chunk.frames[0][1], cut_note(head(c, task_id).cut_bytes))

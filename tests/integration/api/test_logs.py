@@ -213,6 +213,29 @@ def test_a_log_can_be_followed_from_its_tail(client: FlaskClient, house: House, 
     assert [message.event for message in _follow(client, task, "?follow=true&tail=0")] == ["end"]
 
 
+def test_the_tail_of_a_long_log_is_followed_without_reading_its_beginning(
+    client: FlaskClient, house: House, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):
+        _write(house, task, f"{number}a\n", f"{number}b\n")
+    _end(house, task)
+    read, chunks = [], logs.chunks
+
+    def counted(*asked: Any) -> list[logs.Chunk]:
+        read.extend(found := chunks(*asked))
+        return found
+
+    monkeypatch.setattr(logs, "chunks", counted)
+    found = _follow(client, task, "?follow=true&tail=3")
+    assert [text for message in found[:-1] for _, _, text in message.data["frames"]] == [
+        "98b\n",
+        "99a\n",
+        "99b\n",
+    ]
+    assert [message.data.get("firstLine") for message in found] == [198, 199, None]
+    assert len(read) == 2, "a chunk before the tail was read"
+
+
 @pytest.mark.parametrize("last", ["x", "-1", "1-1", "9" * 20, "1.5"])
 def test_what_is_no_piece_of_a_log_is_refused(client: FlaskClient, task: Task, last: str) -> None:
     answer = client.get(f"/tasks/{task.id}/log?follow=1", headers={"Last-Event-ID": last})
