@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from docker import APIClient
 
 from tests.bench.figures import OURS, Row, take_turns
-from tests.bench.ground import IMAGE, Ground, await_empty, await_ends
+from tests.bench.ground import IMAGE, SLOTS, Ground, await_empty, await_ends
 from tests.support.docker_daemon import require_docker
 from tests.support.fleet import Fleet
 
@@ -18,7 +20,6 @@ CHAIN = (
     f"name: chain\nimage: {IMAGE}\ncmd: ['true']\nvolumes: [/data]\n"
     f"pre: [{{image: {IMAGE}, cmd: ['true']}}]\npost: [{{image: {IMAGE}, cmd: ['true']}}]\n"
 ).encode()
-SLOTS = 8
 #: Rest before a measure of an idle slot: what the one before left is removed by then.
 _REST_SECONDS = 0.4
 _IN_A_ROW = 5
@@ -29,7 +30,8 @@ _numbers = itertools.count()
 
 def one(ground: Ground) -> Row:
     """One warm container on an idle slot."""
-    row = Row("one", "one warm container, POST -> end event, idle slot", "ms", "docker run --rm", 1.0)
+    goal = 1.0 if ground.network == "plain" else 0.6
+    row = Row("one", "one warm container, POST -> end event, idle slot", "ms", "docker run --rm", goal)
     with ground.served("one", SLOTS) as (fleet, caller):
         api = require_docker().api
         ways = {
@@ -37,13 +39,31 @@ def one(ground: Ground) -> Row:
             "docker run --rm": lambda: _rested(fleet, _docker_run),
             "floor: create, start, wait": lambda: _rested(fleet, lambda: _floor(api)),
         }
-        return take_turns(row, ways, ground.n)
+        if ground.network == "plain":
+            return take_turns(row, ways, ground.n)
+        # What is ours and what is the namespace's: the same beside a container that was joined to one as well.
+        with _holder(api) as joined:
+            words = ("docker", "run", "--rm", "--network", joined, IMAGE, "true")
+            ways["docker run --rm --network container:X"] = lambda: _rested(fleet, lambda: _timed(*words))
+            ways["floor: the same, joined"] = lambda: _rested(fleet, lambda: _floor(api, network=joined))
+            return take_turns(row, ways, ground.n)
+
+
+@contextmanager
+def _holder(api: APIClient) -> Iterator[str]:
+    """A container whose network others join."""
+    made = api.create_container_from_config({"Image": IMAGE, "Cmd": ["sleep", "86400"]})["Id"]
+    try:
+        api.start(made)
+        yield f"container:{made}"
+    finally:
+        api.remove_container(made, force=True)
 
 
 def row_of_five(ground: Ground) -> Row:
     """The same back to back."""
     what = f"the same back to back, each of {_IN_A_ROW} in a row"
-    row = Row("back-to-back", what, "ms", "docker run --rm", 1.1)
+    row = Row("back-to-back", what, "ms", "docker run --rm", 1.0)
     with ground.served("row", SLOTS) as (fleet, caller):
         ways = {
             OURS: lambda: _rested(
@@ -58,7 +78,8 @@ def row_of_five(ground: Ground) -> Row:
 
 def chain(ground: Ground) -> Row:
     """Three containers that share a volume."""
-    row = Row("chain", "pre -> main -> post with a shared volume, idle", "ms", "3 x docker run --rm -v", 1.05)
+    goal = 1.0 if ground.network == "plain" else 0.6
+    row = Row("chain", "pre -> main -> post with a shared volume, idle", "ms", "3 x docker run --rm -v", goal)
     with ground.served("chain", SLOTS) as (fleet, caller):
         api = require_docker().api
         ways = {
@@ -72,7 +93,7 @@ def chain(ground: Ground) -> Row:
 def singles(ground: Ground) -> Row:
     """Containers a second, one a task."""
     what = f"containers a second at {SLOTS} slots, {_SINGLES} tasks of one, until all are removed"
-    row = Row("singles", what, "/s", "xargs -P 8 docker run --rm", 0.9)
+    row = Row("singles", what, "/s", "xargs -P 8 docker run --rm", 1.5 if ground.network == "slot" else 0.95)
     script = f"seq {_SINGLES} | xargs -P {SLOTS} -I@ docker run --rm {IMAGE} true"
     return _throughput(ground, row, ONE, (_SINGLES, 1), script)
 
@@ -80,7 +101,8 @@ def singles(ground: Ground) -> Row:
 def chains(ground: Ground) -> Row:
     """Containers a second, three a task."""
     what = f"containers a second at {SLOTS} slots, {_CHAINS} chains of three, until all are removed"
-    row = Row("chains", what, "/s", "xargs -P 8 of 3 x docker run", 0.95)
+    goal = {"pod": 1.3, "slot": 1.5, "plain": 0.95}[ground.network]
+    row = Row("chains", what, "/s", "xargs -P 8 of 3 x docker run", goal)
     run = f"docker run --rm -v bench-$0:/data {IMAGE} true"
     each = f"docker volume create bench-$0 && {run} && {run} && {run} && docker volume rm bench-$0"
     script = f"seq {_CHAINS} | xargs -P {SLOTS} -I@ sh -c '{each}' @"
@@ -134,10 +156,10 @@ def _docker_chain() -> float:
     )
 
 
-def _floor(api: APIClient, volume: str = "") -> float:
+def _floor(api: APIClient, volume: str = "", network: str = "default") -> float:
     """What Docker's API itself takes, without removal: no one can be quicker on this daemon."""
     began = time.perf_counter()
-    host = {"Binds": [f"{volume}:/data"]} if volume else {}
+    host = {"NetworkMode": network, **({"Binds": [f"{volume}:/data"]} if volume else {})}
     made = api.create_container_from_config({"Image": IMAGE, "Cmd": ["true"], "HostConfig": host})["Id"]
     api.start(made)
     assert api.wait(made)["StatusCode"] == 0
