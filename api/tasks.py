@@ -20,7 +20,7 @@ def submit_task() -> Json:
     text, media = body.read()
     spec = schema.check(text, media, house.doors, house.settings.body_bytes)
     submitted = submitting.submit(house.db, spec, house.settings)
-    return read(house, submitted.task_id)
+    return answers.task(submitted.task, [], [])
 
 
 def get_task(id: str) -> Json:
@@ -56,9 +56,6 @@ def read(house: House, task_id: str) -> Json:
         found = tasks.get(c, task_id)
         if found is None:
             raise NotFound("task", task_id)
-        if (found.attempt, found.origin) == (1, 0):
-            # Nobody has claimed it yet: a submission's answer needs no further query.
-            return answers.task(found, [], [])
         return answers.task(found, attempts.of_tasks(c, [task_id]), links.of_tasks(c, [task_id]))
 
 

@@ -14,6 +14,14 @@ _CAMEL = {"initial_delay": "initialDelay", "scaling_factor": "scalingFactor", "m
 _MAIN = ("image", "cmd", "entrypoint", "run", "env", "files", "workdir", "user", "pull")
 _TEXT_LISTS = ("cmd", "entrypoint")
 _TEXT_MAPS = ("env", "files", "opts")
+#: Of each field its name in Python, its name in the task format, and its default.
+_FIELDS = {
+    kind: [
+        (field.name, _CAMEL.get(field.name, field.name), {} if field.name in _TEXT_MAPS else field.default)
+        for field in fields(kind)
+    ]
+    for kind in (TaskSpec, LinkSpec, Mount, Limits, Retry)
+}
 
 
 def dump(spec: TaskSpec) -> Plain:
@@ -37,7 +45,9 @@ def load(plain: Mapping[str, Any]) -> TaskSpec:
     given = dict(plain)
     main = {name: given.pop(name) for name in _MAIN if name in given}
     retry = {
-        python: given["retry"][camel] for python, camel in _names(Retry) if camel in given.get("retry", {})
+        python: given["retry"][camel]
+        for python, camel, _ in _FIELDS[Retry]
+        if camel in given.get("retry", {})
     }
     return TaskSpec(
         name=given["name"],
@@ -75,24 +85,15 @@ def _mount(plain: Mapping[str, Any]) -> Mount:
     return Mount(plain["type"], plain["target"], plain.get("source"), dict(plain.get("opts", {})))
 
 
-def _names(kind: type[Any]) -> list[tuple[str, str]]:
-    return [(field.name, _CAMEL.get(field.name, field.name)) for field in fields(kind)]
-
-
 def _dump(part: Any) -> Plain:
     """The set texts, numbers, lists and maps of texts of one record; records inside are left to the caller."""
     plain: Plain = {}
-    for python, camel in _names(type(part)):
+    for python, camel, default in _FIELDS[type(part)]:
         value = getattr(part, python)
-        if value == _default(type(part), python) or isinstance(value, (Limits, Retry, LinkSpec)):
+        if value == default or isinstance(value, (Limits, Retry, LinkSpec)):
             continue
         if isinstance(value, tuple):
             plain[camel] = list(value)
         else:
             plain[camel] = dict(value) if isinstance(value, Mapping) else value
     return plain
-
-
-def _default(kind: type[Any], name: str) -> Any:
-    found = next(field for field in fields(kind) if field.name == name)
-    return {} if name in _TEXT_MAPS else found.default

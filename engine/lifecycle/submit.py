@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 from engine.dispatch import poke
 from engine.jobspec import plain
 from engine.jobspec.task import TaskSpec
 from engine.model import expand
+from engine.model.records import Task
 from engine.model.states import TaskState
 from engine.settings import Settings
 from engine.store import events, jobs, tasks
@@ -23,6 +23,8 @@ class Submitted:
 
     job_id: str
     task_id: str
+    #: As it was committed.
+    task: Task
 
 
 def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
@@ -40,31 +42,41 @@ def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
     with db.begin() as c:
         now, job = tasks.now(c), rows.job
         jobs.insert(c, job.id, job.name, job.description, job.tags, now)
-        tasks.insert(c, [_columns(row, now) for row in rows.tasks])
-        for task in tasks.of_job(c, job.id):
-            events.add(c, "task", task, to_state=task.state)
+        new = [_task(row, now) for row in rows.tasks]
+        tasks.insert(
+            c,
+            [{**vars(task), "timeout_ms": row.timeout_ms} for task, row in zip(new, rows.tasks, strict=True)],
+        )
+        events.add_all(c, "task", new, to_state=TaskState.PENDING)
         crash.point("submit.rows")
     crash.point("submit.committed")
-    poke.poke(*(row.id for row in rows.tasks))
-    return Submitted(rows.job.id, rows.tasks[0].id)
+    poke.poke(*(task.id for task in new))
+    return Submitted(rows.job.id, new[0].id, new[0])
 
 
-def _columns(row: expand.TaskRow, now: int) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "job_id": row.job_id,
-        "position": row.position,
-        "name": row.name,
-        "queue": row.queue,
-        "priority": row.priority,
-        "state": TaskState.PENDING,
-        "spec": row.spec,
-        "timeout_ms": row.timeout_ms,
-        "not_before": now,
-        "attempt": 1,
-        "delivery": 1,
-        "origin": 0,
-        "crashes": 0,
-        "sends": 0,
-        "created_at": now,
-    }
+def _task(row: expand.TaskRow, now: int) -> Task:
+    return Task(
+        id=row.id,
+        job_id=row.job_id,
+        position=row.position,
+        name=row.name,
+        queue=row.queue,
+        priority=row.priority,
+        state=TaskState.PENDING,
+        spec=row.spec,
+        not_before=now,
+        attempt=1,
+        delivery=1,
+        origin=0,
+        node=None,
+        held_since=None,
+        crashes=0,
+        created_at=now,
+        sent_at=None,
+        sends=0,
+        started_at=None,
+        ended_at=None,
+        exit_code=None,
+        result=None,
+        error=None,
+    )

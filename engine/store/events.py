@@ -64,7 +64,7 @@ def add_all(
     tasks: Sequence[Task],
     *,
     to_state: str,
-    from_state: str,
+    from_state: str | None = None,
     reason: str | None = None,
 ) -> None:
     """Write that the same happened to each of these tasks, in one go."""
