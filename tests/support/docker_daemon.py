@@ -102,12 +102,13 @@ class Daemon:
             subprocess.run(["umount", "-q", str(self._folder / mounted)], check=False, timeout=10)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def start(self) -> None:
-        """Start it, unless it runs, and wait until it answers."""
+    def start(self, within: Sequence[str] = ()) -> None:
+        """Start it, unless it runs, and wait until it answers; `within` is what else its command begins with."""
         if self._process is not None and self._process.poll() is None:
             return
         command = [
             *self._within,
+            *within,
             "dockerd",
             "-H",
             self.host,

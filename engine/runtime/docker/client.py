@@ -17,7 +17,7 @@ from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env, parse_host
 
 from engine.errors import RuntimeUnavailable
-from engine.runtime.docker.stream import Exchange, open_exchange
+from engine.runtime.docker.stream import Exchange, Tether, open_exchange, open_tether
 
 #: Connections kept ready. Waits and logs have sockets of their own, so a call holds one for milliseconds.
 POOL = 32
@@ -60,6 +60,11 @@ class Client:
         return open_exchange(
             self._address, self._tls, (method, f"/v{version}{path}{query}"), headers or {}, self.timeout
         )
+
+    def tether(self) -> Tether:
+        """A connection that tells whether the daemon has ended since. Raises RuntimeUnavailable."""
+        version = self.api.api_version
+        return open_tether(self._address, self._tls, f"/v{version}/_ping", self.timeout)
 
     def close(self) -> None:
         """Drop the connections; the next call opens new ones."""

@@ -47,13 +47,12 @@ class DockerRuntime:
     def __init__(
         self, settings: Settings, installation: str, doors: Doors, *, shares_files: bool | None = None
     ) -> None:
-        """`shares_files` None: tried once, by a nonce; False: files go by archive."""
+        """`shares_files` None: tried by a nonce, once for each start of the daemon; False: files go by archive."""
         self._settings = settings
         self._installation = installation
         self._doors = doors
         self._client = Client(settings.docker_host, settings.docker_timeout)
-        self._shares_files = shares_files
-        self._lock = threading.Lock()
+        self._sharing = sharing.Sharing(self._client, settings.path, installation, told=shares_files)
         self._quiet = Quiet()
 
     def describe(self) -> str:
@@ -68,11 +67,8 @@ class DockerRuntime:
         return f"docker {', '.join(parts)} at {self._client.address}"
 
     def shares_files(self) -> bool:
-        """Whether what this process writes can be bound into containers; tried once."""
-        with self._lock:
-            if self._shares_files is None:
-                self._shares_files = sharing.probe(self._client, self._settings.path, self._installation)
-            return self._shares_files
+        """Whether what this process writes can be bound into containers. Raises RuntimeUnavailable."""
+        return self._sharing.found()
 
     # The doors are asked before each create: an order may come from a host with other settings.
     def prepare(self, order: Order, sink: LogSink, control: Control) -> Prepared:

@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import tarfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from docker.errors import APIError
 from engine.model import names
 from engine.runtime.docker.client import Client, translated
 from engine.runtime.docker.files import Refused, from_archive, make_root
+from engine.runtime.docker.stream import Tether
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,46 @@ _IMAGE = "ferryman/probe"
 _NONCE = f"{names.LABEL}nonce"
 #: Beyond this a probe on this daemon has ended, wherever it was made: it is a few calls, each bounded.
 _OLD_SECONDS = 120
+
+
+class Sharing:
+    """What the probe found, for as long as the daemon that it asked lives. Thread-safe.
+
+    A daemon tells its start nowhere; but a connection to it ends with it.
+    """
+
+    def __init__(self, client: Client, data_dir: Path, installation: str, *, told: bool | None) -> None:
+        """`told`: the answer, known beforehand; None: to be tried."""
+        self._client = client
+        self._data_dir = data_dir
+        self._installation = installation
+        self._told = told
+        self._lock = threading.Lock()
+        self._found = False
+        self._tether: Tether | None = None
+
+    def found(self) -> bool:
+        """Whether files are shared; tried when the daemon has started since. Raises RuntimeUnavailable."""
+        if self._told is not None:
+            return self._told
+        with self._lock:
+            if self._tether is None or self._tether.is_cut():
+                self._try()
+            return self._found
+
+    def _try(self) -> None:
+        if self._tether is not None:
+            self._tether.close()
+            self._tether = None
+            log.info("Docker was started again: probing anew whether files are shared")
+        # Before the probe: of a start between them the next call hears.
+        tether = self._client.tether()
+        try:
+            self._found = probe(self._client, self._data_dir, self._installation)
+        except BaseException:
+            tether.close()
+            raise
+        self._tether = tether
 
 
 def probe(client: Client, data_dir: Path, installation: str) -> bool:

@@ -141,6 +141,45 @@ def open_exchange(
     return Exchange(connection, request.encode("ascii"), timeout)
 
 
+class Tether:
+    """A connection that is kept open, to see when the process at its other end is gone."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        connection.settimeout(0)
+
+    def is_cut(self) -> bool:
+        """Whether the other end closed it. Asks nobody: that takes a microsecond."""
+        try:
+            # What the daemon said is read away.
+            while self._socket.recv(CHUNK_BYTES):
+                continue
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+        return True
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._socket.close()
+
+
+def open_tether(address: str, tls: ssl.SSLContext | None, path: str, timeout: float) -> Tether:
+    """Connect as `open_exchange` does, and keep the connection. Raises RuntimeUnavailable."""
+    try:
+        connection = _connect(address, tls, timeout)
+    except OSError as exc:
+        raise RuntimeUnavailable(f"Docker does not answer at {address}: {exc}") from exc
+    try:
+        # A connection on which nothing was ever asked is closed sooner by newer daemons.
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: docker\r\n\r\n".encode("ascii"))
+    except OSError as exc:
+        connection.close()
+        raise Broken(f"Docker took no request: {exc}") from exc
+    return Tether(connection)
+
+
 def _connect(address: str, tls: ssl.SSLContext | None, timeout: float) -> socket.socket:
     if address.startswith("http+unix://"):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Gone
+from engine.errors import Gone, RuntimeUnavailable
 from engine.jobspec.task import Doors
 from engine.runtime.base import Control, Found
+from engine.runtime.docker import sharing
+from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
 from tests.support.docker_daemon import (
@@ -76,3 +78,28 @@ def test_with_live_restore_a_link_goes_on_and_no_line_is_lost(tmp_path: Path) ->
         daemon.start()
         assert running.end(40).exit_code == 7
         assert running.sink.text(1) == b"".join(b"%d\n" % i for i in range(1, 61))
+
+
+def test_a_daemon_that_was_started_again_is_asked_anew_whether_files_are_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed, probe = [], sharing.probe
+
+    def counted(client: Client, data_dir: Path, installation: str) -> bool:
+        probed.append(probe(client, data_dir, installation))
+        return probed[-1]
+
+    monkeypatch.setattr(sharing, "probe", counted)
+    hide = 'mount -t tmpfs none "$0" && exec "$@"'
+    with Daemon(live_restore=False) as daemon:
+        settings = Settings.from_env({}, data_dir=str(tmp_path / "work"), docker_host=daemon.host)
+        runtime = DockerRuntime(settings, "restarts", Doors())
+        assert [runtime.shares_files() for _ in range(3)] == [True] * 3
+        assert probed == [True]
+        daemon.stop()
+        with pytest.raises(RuntimeUnavailable):
+            runtime.shares_files()
+        # It comes back where it sees other files than this process.
+        daemon.start(("unshare", "--mount", "sh", "-c", hide, str(settings.path)))
+        assert [runtime.shares_files() for _ in range(3)] == [False] * 3
+        assert probed == [True, False]
