@@ -100,8 +100,8 @@ class Standalone:
         return self.process.wait(seconds)
 
     def containers(self, state: str = "") -> list[str]:
-        """Names of this installation's containers here."""
-        return containers(self.installation, state)
+        """Names of its links' containers here, all or those in one state."""
+        return containers(self.installation, state, "container")
 
 
 @contextlib.contextmanager
@@ -132,11 +132,10 @@ def standalone(home: Path, *options: str, ready: bool = True, **more: str) -> It
             remove_containers(found.installation)
 
 
-def containers(installation: str, state: str = "") -> list[str]:
-    """Names of an installation's containers on the daemon, all or those in one state."""
-    listed = require_docker().api.containers(
-        all=True, filters={"label": f"ferryman.installation={installation}"}
-    )
+def containers(installation: str, state: str = "", kind: str = "") -> list[str]:
+    """Names of an installation's containers on the daemon: all, those in one state, those of one kind."""
+    labels = [f"ferryman.installation={installation}", *([f"ferryman.kind={kind}"] if kind else [])]
+    listed = require_docker().api.containers(all=True, filters={"label": labels})
     return [c["Names"][0] for c in listed if not state or c["State"] == state]
 
 

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,16 @@ import pytest
 from engine.client import ApiUnavailable, Json
 from engine.standalone import broker
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.standalone import FERRYMAN, Standalone, alive, environment, ferryman, standalone
+from tests.support.held import held, let_go
+from tests.support.standalone import (
+    FERRYMAN,
+    Standalone,
+    alive,
+    containers,
+    environment,
+    ferryman,
+    standalone,
+)
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.docker
@@ -28,6 +38,14 @@ LONG = f"name: take a while\nimage: {BUSYBOX}\ncmd: [sh, -c, 'echo begun; sleep 
 @pytest.fixture(autouse=True)
 def _docker() -> None:
     require_docker(BUSYBOX)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    """One for all tests that leave it as they found it: a start is five seconds of a processor's time."""
+    require_docker(BUSYBOX)
+    with standalone(tmp_path_factory.mktemp("home")) as server:
+        yield server
 
 
 def submit(server: Standalone, text: str) -> Json:
@@ -51,30 +69,31 @@ def test_hello_completes_and_a_stop_leaves_no_process_and_no_container(tmp_path:
         children = server.children()
         assert server.stop() == 0
         assert wait_until(lambda: not alive(children), 3) and not server.run_file
+        assert not containers(server.installation), "not even a holder"
         assert "Stopped. No container of ours runs." in server.said
         assert "transcoding: 1 slot" in server.said and "\x1b" not in server.said
 
 
-def test_the_data_directory_and_the_password_are_nobody_elses_business(tmp_path: Path) -> None:
-    with standalone(tmp_path) as server:
-        password = re.search(r":([^:@]+)@", str(server.run_file["broker_url"]))
-        assert password and len(password[1]) >= 16
-        assert not any(password[1] in line for line in server.children().values())
-        assert stat.S_IMODE(server.data_dir.stat().st_mode) == 0o700
-        for private in ("run.json", "ferryman.db", "lock"):
-            assert stat.S_IMODE((server.data_dir / private).stat().st_mode) == 0o600, private
-        config = next(server.data_dir.glob("broker/*/server.conf"))
-        assert password[1] in config.read_text() and stat.S_IMODE(config.stat().st_mode) == 0o600
-        assert "127.0.0.1" in str(server.run_file["broker_url"])
+def test_the_data_directory_and_the_password_are_nobody_elses_business(shared: Standalone) -> None:
+    server = shared
+    password = re.search(r":([^:@]+)@", str(server.run_file["broker_url"]))
+    assert password and len(password[1]) >= 16
+    assert not any(password[1] in line for line in server.children().values())
+    assert stat.S_IMODE(server.data_dir.stat().st_mode) == 0o700
+    for private in ("run.json", "ferryman.db", "lock"):
+        assert stat.S_IMODE((server.data_dir / private).stat().st_mode) == 0o600, private
+    config = next(server.data_dir.glob("broker/*/server.conf"))
+    assert password[1] in config.read_text() and stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert "127.0.0.1" in str(server.run_file["broker_url"])
 
 
-def test_a_second_start_on_the_data_directory_says_who_holds_it(tmp_path: Path) -> None:
-    with standalone(tmp_path) as server:
-        second = ferryman("standalone", "--port", "0", env=server.env)
-        holder = rf"process {server.process.pid} \(ferryman standalone, since \d\d:\d\d\)"
-        expected = rf"~/.local/share/ferryman is in use by {holder}"
-        assert second.returncode == 1 and re.search(expected, second.stderr), second.stderr
-        assert server.client.health()["status"] == "UP"
+def test_a_second_start_on_the_data_directory_says_who_holds_it(shared: Standalone) -> None:
+    server = shared
+    second = ferryman("standalone", "--port", "0", env=server.env)
+    holder = rf"process {server.process.pid} \(ferryman standalone, since \d\d:\d\d\)"
+    expected = rf"~/.local/share/ferryman is in use by {holder}"
+    assert second.returncode == 1 and re.search(expected, second.stderr), second.stderr
+    assert server.client.health()["status"] == "UP"
 
 
 def test_a_taken_port_is_named_with_its_process(tmp_path: Path) -> None:
@@ -85,13 +104,12 @@ def test_a_taken_port_is_named_with_its_process(tmp_path: Path) -> None:
     assert f"port {port} is taken by process {os.getpid()} (" in refused.stderr and "--port" in refused.stderr
 
 
-def test_a_port_that_another_stand_alone_has_is_named_so(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    with standalone(tmp_path) as server:
-        port = server.client.url.rpartition(":")[2]
-        refused = ferryman("standalone", "--port", port, env=environment(tmp_path / "other"))
-        words = f"port {port} is taken by process {server.process.pid} (ferryman standalone)"
-        assert refused.returncode == 1 and words in refused.stderr, refused.stderr
+def test_a_port_that_another_stand_alone_has_is_named_so(shared: Standalone, tmp_path: Path) -> None:
+    server = shared
+    port = server.client.url.rpartition(":")[2]
+    refused = ferryman("standalone", "--port", port, env=environment(tmp_path))
+    words = f"port {port} is taken by process {server.process.pid} (ferryman standalone)"
+    assert refused.returncode == 1 and words in refused.stderr, refused.stderr
 
 
 def test_an_address_that_others_reach_is_refused(tmp_path: Path) -> None:
@@ -101,21 +119,22 @@ def test_an_address_that_others_reach_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["gunicorn", "celery", "-server 127.0.0.1"])
-def test_a_child_that_is_killed_is_started_again_and_work_goes_on(tmp_path: Path, word: str) -> None:
-    with standalone(tmp_path) as server:
-        old = server.child(word)
-        os.kill(old, signal.SIGKILL)
-        wait_until(lambda: [p for p, line in server.children().items() if word in line and p != old], 15, 0.1)
-        assert "ended: killed by SIGKILL" in server.said and "starts again in 0.5 s" in server.said
+def test_a_child_that_is_killed_is_started_again_and_work_goes_on(shared: Standalone, word: str) -> None:
+    server = shared
+    old, before = server.child(word), len(server.said)
+    os.kill(old, signal.SIGKILL)
+    wait_until(lambda: [p for p, line in server.children().items() if word in line and p != old], 15, 0.1)
+    said = server.said[before:]
+    assert "ended: killed by SIGKILL" in said and "starts again in 0.5 s" in said
 
-        def served() -> bool:
-            try:
-                return any(q["subscribers"] for q in server.client.queues())
-            except ApiUnavailable:
-                return False
+    def served() -> bool:
+        try:
+            return any(q["subscribers"] for q in server.client.queues())
+        except ApiUnavailable:
+            return False
 
-        wait_until(served, 30, 0.2)
-        assert ended(server, submit(server, HELLO)["id"])["state"] == "COMPLETED"
+    wait_until(served, 30, 0.2)
+    assert ended(server, submit(server, HELLO)["id"])["state"] == "COMPLETED"
 
 
 def test_following_survives_an_api_that_is_killed(tmp_path: Path) -> None:
@@ -138,7 +157,7 @@ def test_following_survives_an_api_that_is_killed(tmp_path: Path) -> None:
 
 def test_sigterm_ends_it_soon_and_the_next_start_takes_its_containers_over(tmp_path: Path) -> None:
     with standalone(tmp_path) as server:
-        id = submit(server, LONG.replace("sleep 60", "sleep 20"))["id"]
+        id = submit(server, held())["id"]
         running(server, id)
         children, began = server.children(), time.monotonic()
         assert server.stop() == 0
@@ -146,9 +165,9 @@ def test_sigterm_ends_it_soon_and_the_next_start_takes_its_containers_over(tmp_p
         assert time.monotonic() - began < 15
         assert "Stopped. 1 container goes on; the next start takes over." in server.said
         assert wait_until(lambda: not alive(children), 3)
-        first = server.containers("running")
-        assert len(first) == 1
+        assert len(server.containers("running")) == 1
         with standalone(tmp_path) as second:
+            let_go(second.client.task(id)["links"][0]["containerId"])
             task = ended(second, id, 60)
             assert task["state"] == "COMPLETED" and task["attempt"] == 1 and task["crashes"] == 0
             assert [link["origin"] for link in task["links"]] == [1], "the same run went on"
@@ -176,25 +195,25 @@ def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
             assert ended(second, submit(second, HELLO)["id"])["state"] == "COMPLETED"
 
 
-def test_a_plain_celery_worker_joins_it_with_no_variable_set(tmp_path: Path) -> None:
-    with standalone(tmp_path) as server:
-        words = [sys.executable, "-m", "celery", "-A", "engine", "worker", "-Q", "extra", "-c", "1"]
-        out = (tmp_path / "worker.out").open("wb")
-        with (
-            out,
-            subprocess.Popen(words, env=server.env, stdout=out, stderr=out, start_new_session=True) as worker,
-        ):
-            try:
-                wait_until(
-                    lambda: any(q["name"] == "extra" and q["subscribers"] for q in server.client.queues()),
-                    30,
-                    0.2,
-                )
-                task = ended(server, submit(server, HELLO + "queue: extra\n")["id"])
-                assert task["state"] == "COMPLETED"
-            finally:
-                worker.terminate()
-                worker.wait(15)
+def test_a_plain_celery_worker_joins_it_with_no_variable_set(shared: Standalone, tmp_path: Path) -> None:
+    server = shared
+    words = [sys.executable, "-m", "celery", "-A", "engine", "worker", "-Q", "extra", "-c", "1"]
+    out = (tmp_path / "worker.out").open("wb")
+    with (
+        out,
+        subprocess.Popen(words, env=server.env, stdout=out, stderr=out, start_new_session=True) as worker,
+    ):
+        try:
+            wait_until(
+                lambda: any(q["name"] == "extra" and q["subscribers"] for q in server.client.queues()),
+                30,
+                0.2,
+            )
+            task = ended(server, submit(server, HELLO + "queue: extra\n")["id"])
+            assert task["state"] == "COMPLETED"
+        finally:
+            worker.terminate()
+            worker.wait(15)
 
 
 def test_a_broker_file_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
