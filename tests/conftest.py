@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,15 @@ import pytest
 from engine.settings import Settings
 from engine.store.database import Database
 from tests.support.databases import KINDS, Postgres, migrate, running_postgres
+from tests.support.order import dealt
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each process of `-n` begin with its share of the long tests."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes > 1:
+        items[:] = dealt(items, processes, lambda item: item.nodeid)
 
 
 @pytest.fixture(scope="session")
