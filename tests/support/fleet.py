@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,13 +165,22 @@ class Fleet:
 
     def left_over(self) -> Sequence[Thing]:
         """Containers, volumes and holders of this installation that nobody will use any more."""
-        ready = {node.id for node in self.nodes() if node.state in (NodeState.JOINING, NodeState.LIVE)}
-        used = self.networks_in_use()
-        return [
-            t
-            for t in self.runtime().list()
-            if t.kind != "network" or (t.node not in ready and t.name not in used)
-        ]
+        things = self.runtime().list()
+        kept = self.kept_ready({thing.name: thing.node for thing in things if thing.kind == "network"})
+        return [thing for thing in things if thing.name not in kept]
+
+    def kept_ready(self, holders: Mapping[str, str]) -> set[str]:
+        """Of these holders, by name with their node's id: those in use, and as many as each LIVE node keeps ready."""
+        live, used = (
+            {node.id for node in self.nodes() if node.state is NodeState.LIVE},
+            self.networks_in_use(),
+        )
+        kept, ready = used & holders.keys(), Counter[str]()
+        for name, node in sorted(holders.items()):
+            if name not in used and node in live and ready[node] < self.settings.warm_networks:
+                ready[node] += 1
+                kept.add(name)
+        return kept
 
     def networks_in_use(self) -> set[str]:
         """The holders that running attempts have joined."""

@@ -15,7 +15,7 @@ from random import Random
 import redis as redis_client
 from docker.errors import APIError, NotFound
 
-from engine.errors import RuntimeUnavailable
+from engine.errors import RuntimeUnavailable, StoreUnavailable
 from tests.chaos.soaking.ground import Ground, Part
 from tests.support.promises import SHORT
 
@@ -215,6 +215,27 @@ class Faults:
     def run_removed(self, chance: Random) -> tuple[float, Undo] | None:
         return self._remove(chance, whole_run=True)
 
+    def holder_killed(self, chance: Random) -> tuple[float, Undo] | None:
+        """A network's holder, ready or in use, is killed or removed."""
+        runtime, is_removed = self.ground.fleet.runtime(), chance.random() < 0.5
+        try:
+            holders = sorted(one.name for one in runtime.list() if one.kind == "network")
+            if not holders:
+                return None
+            chosen = chance.choice(holders)
+            users = self.ground.joined_to(chosen)
+            self.ground.bereft |= set(users)
+            self._hit("holder killed", users)
+            client = runtime._client.api
+            client.remove_container(chosen, force=True) if is_removed else client.kill(chosen)
+        except StoreUnavailable:
+            return None
+        except NotFound:
+            pass  # the product was faster, as it may be
+        except (APIError, RuntimeUnavailable) as exc:
+            print(f"not killed: {exc}")
+        return 0.0, _nothing
+
     def _remove(self, chance: Random, *, whole_run: bool) -> tuple[float, Undo] | None:
         """`docker rm -f` of one container, or of all containers and volumes of its task."""
         runtime = self.ground.fleet.runtime()
@@ -260,4 +281,5 @@ KINDS: dict[str, tuple[int, Callable[[Faults, Random], tuple[float, Undo] | None
     "store away": (5, Faults.store_away),
     "container removed": (8, Faults.container_removed),
     "run removed": (4, Faults.run_removed),
+    "holder killed": (6, Faults.holder_killed),
 }

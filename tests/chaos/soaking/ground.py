@@ -12,9 +12,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from engine.errors import StoreUnavailable
 from engine.model.states import NodeState, TaskState
 from engine.store import tasks
+from engine.store.tables import attempts
 from tests.support.api_server import SERVE
 from tests.support.databases import Postgres, free_port, migrate, running_postgres
 from tests.support.fleet import Fleet, a_fleet
@@ -120,6 +123,11 @@ class Ground:
         except StoreUnavailable:
             return []
 
+    def joined_to(self, holder: str) -> list[str]:
+        """The tasks whose attempts joined this network. Raises StoreUnavailable."""
+        with self.fleet.db.read() as c:
+            return list(c.scalars(sa.select(attempts.c.task_id).where(attempts.c.network == holder)))
+
 
 @contextmanager
 def laid_out(home: Path, database: str) -> Iterator[Ground]:
@@ -138,7 +146,7 @@ def laid_out(home: Path, database: str) -> Iterator[Ground]:
             url = f"sqlite:///{home / 'ferryman.db'}"
             migrate(url)
         # Every crash is one of ours: how many in a row fail a task is tried elsewhere.
-        options = {"bind_sources": f"{notes}:rw", "max_crashes": 1000}
+        options = {"bind_sources": f"{notes}:rw", "max_crashes": 1000, "network": "pod"}
         fleet = stack.enter_context(a_fleet(home, url, redis, **options))
         # The API's and the workers' own must send everything: this process is not there to be killed.
         fleet.flusher.stop()

@@ -41,7 +41,7 @@ def draw(seed: int, number: int, notes: Path) -> Plan:
     posts = chance.choice([0, 0, 1, 2]) or int(kind == "post fails")
     limit = chance.choice([1, 2]) if kind == "fails once" else chance.choice([0, 0, 1, 2])
     always = bool(posts) and kind != "post fails" and chance.random() < 0.5
-    scripts = [_script(f"pre{n}", chance, 1.0) + f"hostname > /data/pre{n}\n" for n in range(pres)]
+    scripts = [_script(f"pre{n}", chance, 1.0) + f"echo $me > /data/pre{n}\n" for n in range(pres)]
     scripts.append(_script("main", chance, 4.0) + _result(pres))
     scripts += [_script(f"post{n}", chance, 1.0) for n in range(posts)]
     scripts[_culprit(kind, pres)] += _ending(kind, name)
@@ -62,13 +62,19 @@ def draw(seed: int, number: int, notes: Path) -> Plan:
     return Plan(name, kind, body, expected, cancel_after)
 
 
+#: The container's own short id. (Its host name is that of the network that it joined.)
+_ME = (
+    r"sed -n 's|.*\([0-9a-f]\{12\}\)[0-9a-f]\{52\}.*|\1|p' /proc/self/cgroup | head -n 1 | grep . || hostname"
+)
+
+
 def _script(name: str, chance: Random, seconds: float) -> str:
     """Says numbered lines for about so long; its first words tell how many."""
     if chance.random() < 0.15:
         seconds *= 3
     lines = chance.randint(1, max(2, round(seconds * 4)))
     loop = 'while [ $i -lt $lines ]; do i=$((i+1)); echo "$me $name $i"; sleep 0.25; done'
-    return f"name={name} lines={lines} i=0 me=$(hostname)\n{loop}\n"
+    return f"name={name} lines={lines} i=0 me=$({_ME})\n{loop}\n"
 
 
 def _result(pres: int) -> str:

@@ -23,6 +23,7 @@ REPAIRS = {
     "starts again": "started again",
     "taken up again": "taken up again",
     "given back": "given back",
+    "goes on with networks": "gone on the plain way",
 }
 #: Processes that a lost store or broker sends away, or the watchdog: a supervisor starts them again.
 _MAY_LEAVE = (0, 70, 75, 78)
