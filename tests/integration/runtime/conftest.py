@@ -45,13 +45,21 @@ def docker_settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def make_runtime(docker_settings: Settings, installation: str) -> Callable[..., DockerRuntime]:
-    """Build a runtime: another worker of the same installation."""
+def shares_files() -> bool | None:
+    """How the files of a runtime go that is made without a word: True, by bound directories. Tests parametrise it."""
+    return True
 
-    def make(doors: Doors = Doors(), shares_files: bool | None = True, **values: Any) -> DockerRuntime:
-        return DockerRuntime(
-            replace(docker_settings, **values), installation, doors, shares_files=shares_files
-        )
+
+@pytest.fixture
+def make_runtime(
+    docker_settings: Settings, installation: str, shares_files: bool | None
+) -> Callable[..., DockerRuntime]:
+    """Build a runtime: another worker of the same installation."""
+    usual = {"shares_files": shares_files}
+
+    def make(doors: Doors = Doors(), **values: Any) -> DockerRuntime:
+        shared = values.pop("shares_files", usual["shares_files"])
+        return DockerRuntime(replace(docker_settings, **values), installation, doors, shares_files=shared)
 
     return make
 
