@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import containers, idle, logs, machine, noops, posts
+from tests.bench import containers, files, idle, logs, machine, noops, posts
 from tests.bench.figures import Row, told
 from tests.bench.ground import IMAGE, Ground
 from tests.support.databases import running_postgres
@@ -31,6 +31,7 @@ ROWS: dict[str, Callable[[Ground], Row]] = {
     "long-logs": logs.long_logs,
     "log-cpu": logs.log_cpu,
     "chatty": logs.chatty,
+    "files": files.files,
 }
 #: Beyond this share that others take, figures are not worth keeping.
 _QUIET = 0.2
