@@ -26,8 +26,18 @@ def is_inside():
     return os.path.realpath(sys.prefix) == os.path.realpath(VENV)
 
 
+def keep_bytecode():
+    """Let what is started from here on keep what Python compiled, whatever the surroundings say.
+
+    Nothing is compiled at the installation. Where nothing may be kept either (containers often say so), each start of
+    a worker compiles a thousand modules: it takes three times the processor time.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 def enter(script, arguments, extras):
     """Make the environment ready, then become the same script in it. Does not return."""
+    keep_bytecode()
     prepare(extras)
     # An interrupt while the new interpreter starts waits until `listen_for_interrupts`.
     signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)

@@ -96,6 +96,7 @@ def _inside(arguments: Sequence[str], stage: contextlib.ExitStack) -> int:
     import setup_images
 
     os.chdir(setup_python.ROOT)
+    setup_python.keep_bytecode()
     os.environ["PATH"] = (
         os.path.join(setup_python.VENV, "bin") + os.pathsep + os.environ.get("PATH", os.defpath)
     )

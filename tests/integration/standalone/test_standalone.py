@@ -137,22 +137,22 @@ def test_a_child_that_is_killed_is_started_again_and_work_goes_on(shared: Standa
     assert ended(server, submit(server, HELLO)["id"])["state"] == "COMPLETED"
 
 
-def test_following_survives_an_api_that_is_killed(tmp_path: Path) -> None:
+def test_following_survives_an_api_that_is_killed(shared: Standalone) -> None:
     text = f"name: counts\nimage: {BUSYBOX}\nrun: |\n  for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 1; done\n"
-    with standalone(tmp_path) as server:
-        words = [*FERRYMAN, "submit", "-", "--follow"]
-        with subprocess.Popen(words, env=server.env, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
-            assert process.stdin and process.stdout and process.stderr
-            process.stdin.write(text)
-            process.stdin.close()
-            said = []
-            for line in process.stdout:
-                said.append(line.strip())
-                if said[-1] == "line 2":
-                    os.killpg(server.child("gunicorn"), signal.SIGKILL)
-            assert process.wait(30) == 0, process.stderr.read()
-        followed = said[: next(i for i, line in enumerate(said) if line.startswith("COMPLETED"))]
-        assert [line for line in followed if line.startswith("line ")] == [f"line {i}" for i in range(1, 9)]
+    server = shared
+    words = [*FERRYMAN, "submit", "-", "--follow"]
+    with subprocess.Popen(words, env=server.env, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(text)
+        process.stdin.close()
+        said = []
+        for line in process.stdout:
+            said.append(line.strip())
+            if said[-1] == "line 2":
+                os.killpg(server.child("gunicorn"), signal.SIGKILL)
+        assert process.wait(30) == 0, process.stderr.read()
+    followed = said[: next(i for i, line in enumerate(said) if line.startswith("COMPLETED"))]
+    assert [line for line in followed if line.startswith("line ")] == [f"line {i}" for i in range(1, 9)]
 
 
 def test_sigterm_ends_it_soon_and_the_next_start_takes_its_containers_over(tmp_path: Path) -> None:
