@@ -131,19 +131,26 @@ def nursery() -> Nursery:
 
 
 def _serve(asked: socket.socket) -> dict[str, Any] | None:
-    """Answer until the other side has ended; in a child: what it is to be."""
+    """Answer until the other side has ended, and let none outlive it; in a child: what it is to be."""
+    children: set[int] = set()
     while wish := asked.recv(_MOST_BYTES):
         what = json.loads(wish)
         if "reap" in what:
-            _, status = os.waitpid(what["reap"], 0)
+            pid, status = os.waitpid(what["reap"], 0)
+            children.remove(pid)
             asked.send(str(os.waitstatus_to_exitcode(status)).encode())
             continue
-        if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
             # Before it answers: whoever knows its number may signal its group.
             os.setsid()
             asked.send(str(os.getpid()).encode())
             asked.close()
             return dict(what)
+        children.add(child)
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
     return None
 
 
