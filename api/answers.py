@@ -13,6 +13,7 @@ from marshmallow import Schema, fields
 
 from engine.jobspec.schema import RetrySchema, TaskSchema
 from engine.model.records import Attempt, Event, Job, Link, Node, Task
+from engine.runtime.laps import STEPS
 
 Json = dict[str, Any]
 
@@ -43,6 +44,13 @@ class LinkAnswer(Schema):
     containerId = fields.String()
     startedAt = _time("When its container was confirmed")
     endedAt = _time("When its end was stored")
+    laps = fields.Dict(
+        keys=fields.String(metadata={"enum": list(STEPS)}),
+        values=fields.Integer(),
+        metadata={
+            "description": "Milliseconds that each step took; only the last of a container that was adopted"
+        },
+    )
     attempt = fields.Integer()
     origin = fields.Integer(metadata={"description": "Delivery in which this run of the chain was claimed"})
 
@@ -358,6 +366,7 @@ def _link(found: Link) -> Json:
         containerId=found.container_id,
         startedAt=rfc3339(found.started_at),
         endedAt=rfc3339(found.ended_at),
+        laps=dict(found.laps) if found.laps else None,
         attempt=found.attempt,
         origin=found.origin,
     )

@@ -80,5 +80,9 @@ class Unstartable(FerrymanError):
         self.exit_code = exit_code
 
 
+class DoorClosed(Unstartable):
+    """This worker's doors (FERRYMAN_BIND_SOURCES, FERRYMAN_NETWORKS) refuse the link; another worker's may not."""
+
+
 class DataDirInUse(FerrymanError):
     """Another process serves this data directory."""

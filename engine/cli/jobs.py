@@ -95,9 +95,16 @@ def _show_task(task: Json) -> None:
             screen.say(f"  {label:<9} {screen.harmless(value)}")
     for link in links(task):
         screen.say(f"  {'link':<9} {link_line(link)}")
+        if laps := link.get("laps"):
+            said = " · ".join(f"{step} {_milliseconds(ms)}" for step, ms in laps.items())
+            screen.say(f"{'':<14}{said}", "faint")
     for label in ("result", "error"):
         if task.get(label):
             screen.say_text(f"  {label:<9}", task[label])
+
+
+def _milliseconds(ms: int) -> str:
+    return f"{ms} ms" if ms < 1000 else screen.duration(ms / 1000)
 
 
 def _attempt_words(task: Json) -> str:

@@ -9,7 +9,7 @@ from engine.jobspec import plain, quantities
 from engine.jobspec.task import LinkSpec, TaskSpec
 from engine.lifecycle.site import Site
 from engine.model import names
-from engine.model.records import Link, Task, Token
+from engine.model.records import Link, Standing, Task, Token
 from engine.model.states import LinkState
 from engine.runtime.base import Order
 from engine.settings import Settings
@@ -28,6 +28,8 @@ class Assignment:
     seconds_left: float | None
     #: Its bound as the user wrote it, for the message.
     bound: str | None
+    #: From when the link was due until it was taken; None: it had begun already.
+    waited_ms: int | None = None
 
     @property
     def index(self) -> int:
@@ -35,17 +37,22 @@ class Assignment:
         return self.order.index
 
 
-def assign(
-    site: Site, task: Task, links: Sequence[Link], index: int, standing: tuple[int, str | None]
-) -> Assignment:
-    """Build the assignment of one link of the task's present run; `standing` is the attempt's age in ms, and holder."""
-    age_ms, network = standing
+def assign(site: Site, task: Task, links: Sequence[Link], index: int, standing: Standing) -> Assignment:
+    """Build the assignment of one link of the task's present run."""
     spec = plain.load(task.spec)
     kind, wanted = spec.links[index]
-    seconds, bound = _time_left(spec, wanted, links, age_ms)
-    order = replace(_order(site, task, spec, index), network=network)
+    seconds, bound = _time_left(spec, wanted, links, standing.age_ms)
+    order = replace(_order(site, task, spec, index), network=standing.network)
     named = f"{kind} {wanted.name}" if wanted.name and kind != "main" else kind
-    return Assignment(task.token, order, task.name, named, seconds, bound)
+    waited_ms = _waited_ms(task, links, index, standing.now)
+    return Assignment(task.token, order, task.name, named, seconds, bound, waited_ms)
+
+
+def _waited_ms(task: Task, links: Sequence[Link], index: int, now: int) -> int | None:
+    if links[index].state is not LinkState.WAITING:
+        return None
+    since = max(task.created_at, task.not_before) if index == 0 else links[index - 1].ended_at
+    return max(0, now - since) if since is not None else None
 
 
 def _time_left(

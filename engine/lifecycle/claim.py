@@ -9,7 +9,7 @@ from engine.lifecycle.assignment import Assignment, assign
 from engine.lifecycle.network import NOTHING, Offered, chosen
 from engine.lifecycle.site import Site
 from engine.model import advance
-from engine.model.records import Link, Task, Token
+from engine.model.records import Link, Standing, Task, Token
 from engine.model.states import JobState, LinkState, NodeState, TaskState
 from engine.store import attempts, events, jobs, links, nodes, tasks
 from engine.telemetry import crash
@@ -51,7 +51,7 @@ def claim(site: Site, token: Token, node_id: str, offered: Offered = NOTHING) ->
         )
         crash.point("claim.rows")
     crash.point("claim.committed")
-    return assign(site, task, run, 0, (age, network))
+    return assign(site, task, run, 0, Standing(age, network, task.held_since or 0))
 
 
 def begin_link(site: Site, token: Token, index: int, node_id: str) -> Assignment | None:

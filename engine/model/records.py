@@ -109,6 +109,20 @@ class Link:
     error: str | None
     started_at: int | None
     ended_at: int | None
+    #: Step -> milliseconds (engine.runtime.laps); None before its end, and where nobody saw it.
+    laps: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How an attempt stands at this moment."""
+
+    #: Milliseconds since its start.
+    age_ms: int = 0
+    #: The holder of its network, None: the plain way.
+    network: str | None = None
+    #: The database's clock, in milliseconds since 1970.
+    now: int = 0
 
 
 @dataclass(frozen=True)

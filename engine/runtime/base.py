@@ -10,6 +10,7 @@ from typing import Protocol
 
 from engine.jobspec.task import Mount
 from engine.model.records import LogFrame, LogPosition
+from engine.runtime.laps import Laps
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class Outcome:
     message: str | None = None
     #: The output file, else the last bytes of standard output, untrimmed; for the main link only.
     result: str | None = None
+    #: Step -> milliseconds, for people.
+    laps: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -114,6 +117,8 @@ class Control:
         self.kill_for: Cause | None = None
         #: Let the container run on and return (raise Detached).
         self.detached = False
+        #: How long each step takes: the runtime tells, and whoever carries the link.
+        self.laps = Laps()
         self._lock = threading.Lock()
 
     def kill(self, why: Cause) -> None:
@@ -177,13 +182,20 @@ class Runtime(Protocol):
     def describe(self) -> str:
         """The daemon in a few words, for people. Raises RuntimeUnavailable."""
 
+    def refuses(self, order: Order) -> str:
+        """Why this worker's doors let it create no container for the order, in words; "" when they do.
+
+        Raises RuntimeUnavailable.
+        """
+
     def prepare(self, order: Order, sink: LogSink, control: Control) -> Prepared:
         """Look, pull, make volumes, create; start nothing.
 
         Of an older attempt or origin: removed by force. My own name: absent -> created; running -> followed;
         exited -> collected; created by an older delivery -> made unstartable, looked at again, removed, created.
         Raises NotOurs (a newer delivery made it, or another thread with my token), Gone (a needed volume is
-        missing), NetworkGone (as `go`), Unstartable (in words for the owner), RuntimeUnavailable, Detached.
+        missing), NetworkGone (as `go`), Unstartable (in words for the owner; DoorClosed when this worker's settings
+        are why), RuntimeUnavailable, Detached.
         """
 
     def go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from engine.model.records import Attempt, Token
+from engine.model.records import Attempt, Standing, Token
 from engine.model.states import TaskState
 from engine.store.database import now_ms
 from engine.store.tables import attempts, tasks
@@ -34,7 +34,7 @@ def _begin(insert: Any) -> Any:
 _BEGIN = {kind.dialect.name: _begin(kind.insert) for kind in (sqlite, postgresql)}
 _SET = attempts.update().where(_THIS)
 _END = _SET.values(ended_at=now_ms())
-_STANDING = sa.select((now_ms() - attempts.c.started_at).label("age"), attempts.c.network).where(_THIS)
+_STANDING = sa.select(attempts.c.started_at, attempts.c.network, now_ms().label("now")).where(_THIS)
 _NETWORKS = (
     sa.select(attempts.c.network)
     .join(tasks, sa.and_(tasks.c.id == attempts.c.task_id, tasks.c.attempt == attempts.c.attempt))
@@ -72,10 +72,12 @@ def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Attempt]:
     return [Attempt(**{**row._mapping, "state": TaskState(row.state)}) for row in rows]
 
 
-def standing(c: sa.Connection, token: Token) -> tuple[int, str | None]:
-    """Milliseconds since the attempt's start, by the database's clock, and its holder; (0, None) when unknown."""
+def standing(c: sa.Connection, token: Token) -> Standing:
+    """How the attempt stands, by the database's clock; all 0 when it is unknown."""
     row = c.execute(_STANDING, _by(token)).one_or_none()
-    return (max(0, int(row.age)), row.network) if row else (0, None)
+    if row is None:
+        return Standing()
+    return Standing(max(0, int(row.now) - row.started_at), row.network, int(row.now))
 
 
 def set_network(c: sa.Connection, token: Token, network: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -120,14 +120,19 @@ def confirm(c: sa.Connection, token: Token, origin: int, index: int, container_i
 
 
 def end(
-    c: sa.Connection, at: tuple[Token, int, int], container_id: str | None, exit_code: int, error: str | None
+    c: sa.Connection,
+    at: tuple[Token, int, int],
+    container_id: str | None,
+    exit_code: int,
+    error: str | None,
+    laps: Mapping[str, int] | None = None,
 ) -> bool:
     """CONFIRMED -> ENDED for this container.
 
     None: no container could be made under this token; the link ends from WAITING, or from CONFIRMED by an
     older delivery whose container is gone. What this very delivery confirmed is another thread's to end.
     """
-    values = _by(*at) | {"exit_code": exit_code, "error": error}
+    values = _by(*at) | {"exit_code": exit_code, "error": error, "laps": dict(laps) if laps else None}
     if container_id:
         return c.execute(_END, values | {"the_container": container_id}).rowcount == 1
     return c.execute(_END_WITHOUT, values | {"the_delivery": at[0].delivery}).rowcount == 1

@@ -9,7 +9,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from engine.errors import Gone, NetworkGone, NotOurs, RuntimeUnavailable, StoreUnavailable, Unstartable
+from engine.errors import (
+    DoorClosed,
+    Gone,
+    NetworkGone,
+    NotOurs,
+    RuntimeUnavailable,
+    StoreUnavailable,
+    Unstartable,
+)
 from engine.lifecycle import confirm, finish, restart
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import resume
@@ -39,7 +47,8 @@ def carry(here: Here, assignment: Assignment) -> Finished | None:
         control.detach()  # it was claimed just before, and came after all others were told
     clock = _limit(assignment, control)
     try:
-        return _carry(here, assignment, control)
+        with control.laps.of("ending"):
+            return _carry(here, assignment, control)
     except NetworkGone as exc:
         again = _plainly(here, assignment, control, str(exc))
     except (NotOurs, Gone, RuntimeUnavailable, StoreUnavailable, Detached) as exc:
@@ -82,7 +91,11 @@ def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | N
         prepared = _prepare(here, assignment, sink, control)
         if prepared is None:
             return None
-        if not _patiently(control, lambda: confirm.confirm(here.site, assignment, prepared.container_id)):
+        with control.laps.of("creating"):
+            is_mine = _patiently(
+                control, lambda: confirm.confirm(here.site, assignment, prepared.container_id)
+            )
+        if not is_mine:
             if prepared.found is Found.CREATED:
                 here.runtime.discard(prepared)
             return None
@@ -105,16 +118,34 @@ def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | N
     if sink.is_behind:
         # Not finished yet: whoever takes the row up collects the rest of the log, then records the end.
         raise StoreUnavailable("the container's log is not stored yet")
-    return _finish(here, assignment, prepared, outcome)
+    laps = _laps(assignment, prepared, control)
+    return _finish(here, assignment, prepared, replace(outcome, laps=laps))
+
+
+def _laps(assignment: Assignment, prepared: Prepared | None, control: Control) -> dict[str, int]:
+    """What this thread saw of the link's steps; of a container that it found, only the end."""
+    laps = dict(control.laps.in_ms())
+    if prepared is not None and prepared.found is not Found.CREATED:
+        laps = {"ending": laps.get("ending", 0)}
+    if assignment.order.network is None:
+        laps.pop("network", None)
+    return laps if assignment.waited_ms is None else {"waiting": assignment.waited_ms, **laps}
 
 
 def _prepare(here: Here, assignment: Assignment, sink: Shipping, control: Control) -> Prepared | None:
     try:
-        here.networks.make_owed(assignment.order)
-        prepared = here.runtime.prepare(assignment.order, sink, control)
+        with control.laps.of("network"):
+            here.networks.make_owed(assignment.order)
+        with control.laps.of("creating"):
+            prepared = here.runtime.prepare(assignment.order, sink, control)
     except Gone as exc:
-        why = str(exc)
-        _patiently(control, lambda: restart.give_back(here.site, assignment.token, why))
+        _give_back(here, assignment, control, str(exc))
+        return None
+    except DoorClosed as exc:
+        if assignment.order.origin == assignment.token.delivery:
+            # It claimed the run itself: a claim anew would end no better.
+            raise
+        _give_back(here, assignment, control, f"this worker may not go on with it: {exc}")
         return None
     except Detached:
         if here.leaving.is_set() and control.detached and _made_nothing(assignment):
@@ -122,6 +153,12 @@ def _prepare(here: Here, assignment: Assignment, sink: Shipping, control: Contro
         raise
     crash.point("prepare.created")
     return prepared
+
+
+def _give_back(here: Here, assignment: Assignment, control: Control, why: str) -> None:
+    _patiently(control, lambda: restart.give_back(here.site, assignment.token, why))
+    # What the run leaves here is nobody's now.
+    here.sweeper.soon()
 
 
 def _made_nothing(assignment: Assignment) -> bool:
@@ -137,13 +174,11 @@ def _finish(
 ) -> Finished | None:
     if outcome.cause is Cause.NETWORK_LOST:
         here.networks.mistrust()
-        why = "the holder of its network died"
-        _patiently(Control(), lambda: restart.give_back(here.site, assignment.token, why))
-        here.sweeper.soon()
+        _give_back(here, assignment, Control(), "the holder of its network died")
         return None
     if outcome.cause is Cause.TIMEOUT:
         words = f"timed out after {assignment.bound}"
-        outcome = Outcome(outcome.exit_code or 137, Cause.TIMEOUT, words, outcome.result)
+        outcome = replace(outcome, exit_code=outcome.exit_code or 137, message=words)
     container_id = prepared.container_id if prepared else None
     finished = _patiently(
         # Detaching does not stop a finish: the end is known, and the row wants it.

@@ -94,6 +94,8 @@ def test_an_attempts_links_share_one_network_and_no_two_attempts_do(fleet: Fleet
     said = [fleet.log(id).split() for id in ids]
     assert [len(set(one)) for one in said] == [1, 1, 1], said
     assert len(networks(fleet, ids) - {None}) == 3
+    steps = [set(link.laps or ()) for link in fleet.links(ids[0])]
+    assert all(one >= {"waiting", "network", "creating", "starting", "running", "ending"} for one in steps), steps
     nothing_left(fleet)
     wait_until(lambda: len(holders(fleet)) == 2, 20)
     fleet.workers[0].process.terminate()

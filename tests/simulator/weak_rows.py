@@ -19,7 +19,7 @@ import engine.lifecycle.take_over as take_over_module
 import engine.lifecycle.timeout as timeout_module
 from engine.lifecycle import nodes as node_verbs
 from engine.model import advance, names
-from engine.model.records import Node, Task, Token
+from engine.model.records import Node, Standing, Task, Token
 from engine.model.states import LinkState, NodeState, TaskState
 from engine.store import attempts, events, links, nodes, outbox, tables, tasks
 from tests.simulator import carrier, disasters, keeper, worker
@@ -350,7 +350,7 @@ def timeout_early(patch: Patch) -> type[Worker]:
 
 def resume_anew(patch: Patch) -> type[Worker]:
     """Who takes over gives the attempt its whole time again."""
-    anew = SimpleNamespace(**{**vars(attempts), "standing": lambda c, token: (0, None)})
+    anew = SimpleNamespace(**{**vars(attempts), "standing": lambda c, token: Standing()})
     patch.setattr(claim_module, "attempts", anew)
     return Worker
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from docker.errors import APIError
 
-from engine.errors import Gone, NetworkGone, NotOurs, RuntimeUnavailable, Unstartable
+from engine.errors import DoorClosed, Gone, NetworkGone, NotOurs, RuntimeUnavailable, Unstartable
 from engine.jobspec.task import Doors
 from engine.runtime.base import Cause, Control, Detached, Found, LogSink, Order, Outcome, Prepared, Thing
 from engine.runtime.docker import (
@@ -70,6 +70,17 @@ class DockerRuntime:
         """Whether what this process writes can be bound into containers. Raises RuntimeUnavailable."""
         return self._sharing.found()
 
+    def refuses(self, order: Order) -> str:
+        """See engine.runtime.base."""
+        try:
+            self._mounts(order)
+        except DoorClosed as exc:
+            return str(exc)
+        except Unstartable:
+            # Wrong by itself: `prepare` says so to its owner.
+            return ""
+        return ""
+
     # The doors are asked before each create: an order may come from a host with other settings.
     def prepare(self, order: Order, sink: LogSink, control: Control) -> Prepared:
         """See engine.runtime.base. Nothing older than a first delivery can exist: then create is tried at once."""
@@ -77,7 +88,8 @@ class DockerRuntime:
         deadline = time.monotonic() + _TAKEN_SECONDS
         if order.pull == "always" and not (must_look and self._look(order)):
             self._mounts(order)
-            images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
+            with control.laps.of("pulling"):
+                images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
         while True:
             if control.detached:
                 raise Detached
@@ -166,7 +178,8 @@ class DockerRuntime:
         try:
             return container.create(self._client, order, body)
         except container.ImageMissing:
-            images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
+            with control.laps.of("pulling"):
+                images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
         if control.changed.is_set():
             raise Detached
         try:
@@ -202,7 +215,7 @@ class DockerRuntime:
     def _go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
         order, container_id = prepared.order, prepared.container_id
         if prepared.found is Found.CREATED:
-            with self._quiet.disturbed():
+            with self._quiet.disturbed(), control.laps.of("starting"):
                 refused = self._start(order, container_id, control)
             if refused is not None:
                 return refused
@@ -214,7 +227,8 @@ class DockerRuntime:
             if prepared.found is Found.EXITED:
                 end, control = ending.collect(self._client, container_id, control), Control()
             else:
-                end = ending.await_end(self._client, container_id, control, self._settings.kill_grace)
+                with control.laps.of("running"):
+                    end = ending.await_end(self._client, container_id, control, self._settings.kill_grace)
             self._quiet.touch()
             follower.finish(DRAIN_SECONDS, _only_detach(control, end))
             verdict = ending.judge(self._client, order, container_id, end, follower.last_error)
