@@ -10,12 +10,14 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from engine.errors import FerrymanError
 from engine.lifecycle import nodes as verbs
 from engine.lifecycle.claim import resume
 from engine.lifecycle.take_over import self_take_over, take_over
 from engine.model.records import Task, Token
+from engine.model.states import NodeState
 from engine.runtime.base import Thing
 from engine.store import nodes, tasks
 from engine.telemetry import crash
@@ -23,6 +25,7 @@ from engine.worker.carry import carry
 from engine.worker.here import Here
 from engine.worker.link import send_next
 from engine.worker.sweep import read_standing, stale
+from engine.worker.yielding import Yielding
 
 log = logging.getLogger("ferryman.adopt")
 
@@ -31,11 +34,30 @@ _LOOSE_SECONDS = 3.0
 _LONGEST_BACKOFF_SECONDS = 60.0
 
 
+#: RUNNING tasks whose node is gone, each with the node's lapse number and state.
+Lost = Sequence[tuple[Task, int, NodeState]]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of the lost tasks of which something is here."""
+
+    #: None was refused.
+    all: bool
+    #: Lapse numbers of those that are left to others for now.
+    left: tuple[int, ...]
+
+    def looked(self, number: int) -> int:
+        """How far this node has looked that read this lapse number before: what it left it has not looked for."""
+        return min([number, *(one - 1 for one in self.left)])
+
+
 class Adopter:
     """Passes and joins of one worker process; called by the node's thread only."""
 
     def __init__(self, here: Here) -> None:
         self._here = here
+        self._yielding = Yielding(here.site, here.runtime)
         #: task id -> (since when it is loose, how long it must be so before it is taken up).
         self._loose: dict[str, tuple[float, float]] = {}
 
@@ -47,7 +69,7 @@ class Adopter:
         here = self._here
         number, lost = self._read()
         if lost:
-            self._take(here.runtime.list(), lost)
+            number = self._take(here.runtime.list(), lost).looked(number)
         with here.site.db.read() as c:
             me = nodes.get(c, here.node_id)
         if me is not None and me.looked < number:
@@ -61,25 +83,29 @@ class Adopter:
         # Rows are read after the list: what was claimed in between is not stale.
         here.runtime.remove(stale(things, read_standing(here.site, things), here.networks.kept()))
         with here.site.db.read() as c:
-            lost = [task for task, _, _ in tasks.lost(c)]
-        if not self._take(things, lost):
+            lost = tasks.lost(c)
+        taken = self._take(things, lost)
+        if not taken.all:
             return False
-        return verbs.become_live(here.site, here.node_id, number)
+        return verbs.become_live(here.site, here.node_id, taken.looked(number))
 
-    def _read(self) -> tuple[int, list[Task]]:
+    def _read(self) -> tuple[int, Lost]:
         with self._here.site.db.read() as c:
-            number = nodes.last_lapse(c)
-            return number, [task for task, _, _ in tasks.lost(c)]
+            return nodes.last_lapse(c), tasks.lost(c)
 
-    def _take(self, things: Iterable[Thing], lost: Sequence[Task]) -> bool:
-        """Take over the lost tasks of which something is here; False when one was refused."""
+    def _take(self, things: Iterable[Thing], lost: Lost) -> Taken:
+        """Take over the lost tasks of which something is here, but for those that are left to others for now."""
         found: dict[tuple[str, int, int], list[Thing]] = {}
         for thing in things:
             found.setdefault((thing.task_id, thing.attempt, thing.origin), []).append(thing)
-        all_taken = True
-        for task in lost:
+        all_taken, left = True, []
+        self._yielding.keep([task.token for task, _, _ in lost])
+        for task, number, former in lost:
             here = found.get((task.id, task.attempt, task.origin))
             if here is None:
+                continue
+            if self._yielding.yields(task, former, here):
+                left.append(number)
                 continue
             token = take_over(self._here.site, task.token, self._here.node_id, _in_words(here))
             if token is None:
@@ -87,7 +113,7 @@ class Adopter:
             else:
                 crash.point("take_over.committed")
                 self._go_on(token)
-        return all_taken
+        return Taken(all_taken, tuple(left))
 
     def tie_up(self) -> None:
         """Take up my own rows that no thread works on: a message or a thread was lost."""

@@ -26,6 +26,10 @@ class NullRuntime:
         """See engine.runtime.base."""
         return "nothing: the bench's null runtime"
 
+    def refuses(self, order: Order) -> str:
+        """See engine.runtime.base."""
+        return ""
+
     def prepare(self, order: Order, sink: LogSink, control: Control) -> Prepared:
         """See engine.runtime.base."""
         return Prepared(order, uuid.uuid4().hex * 2, Found.CREATED)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import Unstartable
+from engine.errors import DoorClosed, Unstartable
 from engine.jobspec import quantities
 from engine.jobspec.doors import bind_allowed
 from engine.jobspec.task import Doors, Mount
@@ -32,14 +32,14 @@ class Shared:
 def check_doors(order: Order, doors: Doors, *, are_files_shared: bool) -> list[dict[str, Any]]:
     """The binds and tmpfs mounts of the order, each bind asked again about its real path on this host.
 
-    Raises Unstartable with what may not be.
+    Raises DoorClosed with what may not be, Unstartable.
     """
     if not order.image:
         # Docker accepts the empty name, and fails later in other words.
         raise Unstartable("the link names no image", 125)
     for name in order.networks:
         if name != "none" and name not in doors.networks:
-            raise Unstartable(
+            raise DoorClosed(
                 f"the network {name!r} may not be joined on this worker: not in FERRYMAN_NETWORKS", 125
             )
     return [
@@ -145,7 +145,7 @@ def _tmpfs(mount: Mount) -> dict[str, Any]:
 def _bind(mount: Mount, doors: Doors, are_files_shared: bool) -> dict[str, Any]:
     source = mount.source or ""
     if not are_files_shared:
-        raise Unstartable(
+        raise DoorClosed(
             f"{source!r} may not be mounted: this worker does not share files with its Docker, "
             "so it cannot tell where the path leads",
             125,
@@ -155,10 +155,10 @@ def _bind(mount: Mount, doors: Doors, are_files_shared: bool) -> dict[str, Any]:
         answer = bind_allowed(path, doors)
         if not answer.allowed:
             led = "" if real == source else f" (it leads to {real})"
-            raise Unstartable(f"{answer.reason}{led}", 125)
+            raise DoorClosed(f"{answer.reason}{led}", 125)
     mode = mount.opts.get("mode")
     if mode == "rw" and not answer.writable:
-        raise Unstartable(f"{source!r} may be mounted read-only: write mode: ro", 125)
+        raise DoorClosed(f"{source!r} may be mounted read-only: write mode: ro", 125)
     # The real path, so that a link changed after this check leads nowhere else.
     return {
         "Type": "bind",

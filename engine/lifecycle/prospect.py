@@ -1,0 +1,33 @@
+"""prospect: what a node would have to do for a lost task, before it takes it over. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.lifecycle.assignment import assign
+from engine.lifecycle.site import Site
+from engine.model import advance
+from engine.model.records import Task
+from engine.runtime.base import Order
+from engine.store import attempts, links
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """Where the run of a task stands."""
+
+    #: The first link that has not ended.
+    order: Order
+    #: No link comes after it.
+    is_last: bool
+
+
+def prospect(site: Site, task: Task) -> Prospect | None:
+    """Where the task's present run stands; None when all its links have ended, or it has none."""
+    with site.db.read() as c:
+        run = links.of_run(c, task.id, task.attempt, task.origin)
+        standing = attempts.standing(c, task.token)
+    index = advance.first_open(run)
+    if index is None:
+        return None
+    return Prospect(assign(site, task, run, index, standing).order, index == run[-1].index)

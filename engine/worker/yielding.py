@@ -1,0 +1,55 @@
+"""Whether a lost task is left to others for a while: this worker's doors are closed for its further links."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+
+from engine.lifecycle.prospect import prospect
+from engine.lifecycle.site import Site
+from engine.model.records import Task, Token
+from engine.model.retry import grace_ms
+from engine.model.states import NodeState
+from engine.runtime.base import Runtime, Thing
+
+log = logging.getLogger("ferryman.adopt")
+
+#: A container in one of these states is followed or collected: nothing is created for its link.
+_BEGUN = ("running", "paused", "restarting", "exited", "dead")
+
+
+class Yielding:
+    """Remembers since when it leaves each task to others. Used by the node's thread only."""
+
+    def __init__(self, site: Site, runtime: Runtime) -> None:
+        self._site = site
+        self._runtime = runtime
+        self._since: dict[Token, float] = {}
+
+    def keep(self, tokens: Iterable[Token]) -> None:
+        """Forget all but these."""
+        kept = set(tokens)
+        self._since = {token: since for token, since in self._since.items() if token in kept}
+
+    def yields(self, task: Task, former: NodeState, things: Sequence[Thing]) -> bool:
+        """Leave it to a worker of this daemon that may create its further links, for the least grace of a restart.
+
+        After that this one takes it: the running link is not lost, and the rest is given back.
+        """
+        found = prospect(self._site, task)
+        if found is None:
+            return False
+        is_begun = any(thing.index == found.order.index and thing.state in _BEGUN for thing in things)
+        if is_begun and found.is_last:
+            return False
+        why = self._runtime.refuses(found.order)
+        if not why:
+            return False
+        now = time.monotonic()
+        if task.token not in self._since:
+            log.info("task %s is left to another worker for now: %s", task.id, why)
+        since = self._since.setdefault(task.token, now)
+        settings = self._site.settings
+        bounds = (settings.grace_min, settings.grace_max, settings.restart_grace)
+        return (now - since) * 1000 < grace_ms(former, 0, bounds)

@@ -1,0 +1,108 @@
+"""A worker dies whose tasks use doors that its neighbour has closed: nothing fails for that, and no door opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.jobspec import schema
+from engine.jobspec.doors import doors_from
+from engine.lifecycle.submit import submit
+from engine.model.states import NodeState, TaskState
+from tests.support.counting import repairs
+from tests.support.docker_daemon import BUSYBOX, require_docker
+from tests.support.fleet import Fleet, a_fleet
+from tests.support.held import let_go
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.long]
+
+CHAIN = """
+name: through a door
+image: busybox:1.36
+run: "echo begun; until [ -e /go ]; do sleep 0.1; done; echo main >> /shared/said"
+post: [{{name: after, image: "busybox:1.36", run: "echo post >> /shared/said"}}]
+mounts: [{{type: bind, source: {door}, target: /shared}}]
+retry: {{limit: 0}}
+"""
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Path:
+    """A directory of the host that only some workers may bind."""
+    made = tmp_path / "door"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def patient(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
+    """Whose grace is long enough for a neighbour to come first on a busy machine."""
+    require_docker(BUSYBOX)
+    with a_fleet(tmp_path, sqlite_url, redis_server, grace_min=40) as made:
+        yield made
+
+
+def _submitted(fleet: Fleet, door: Path) -> str:
+    text = CHAIN.format(door=door).encode()
+    spec = schema.check(text, "yaml", doors_from(f"{door}:rw", "", fleet.settings.data_dir))
+    return submit(fleet.db, spec, fleet.settings).task_id
+
+
+def _begun(fleet: Fleet, task_id: str) -> str:
+    wait_until(lambda: "begun\n" in fleet.log(task_id), 40)
+    return fleet.links(task_id)[0].container_id or ""
+
+
+def test_the_neighbour_that_may_go_on_comes_first_and_no_link_runs_twice(patient: Fleet, door: Path) -> None:
+    open_door = {"FERRYMAN_BIND_SOURCES": f"{door}:rw"}
+    doomed = patient.worker("-c", "1", **open_door)
+    patient.worker("-Q", "narrow", "-c", "1")
+    task_id = _submitted(patient, door)
+    container = _begun(patient, task_id)
+    doomed.kill()
+    # The other looks first, for as long as it takes this one to start.
+    may = patient.worker("-Q", "another", "-c", "1", **open_door)
+    (adopted,) = wait_until(lambda: repairs(patient, task_id), 60)
+    (taker,) = [node.id for node in patient.nodes() if node.queues == may.queues]
+    assert adopted.node == taker
+    let_go(container)
+    (task,) = patient.ended([task_id], 60)
+    assert (task.state, task.origin, task.attempt) == (TaskState.COMPLETED, 1, 1), task.error
+    assert (door / "said").read_text() == "main\npost\n"
+
+
+def test_alone_the_one_with_closed_doors_brings_the_link_to_its_end_and_gives_back_the_rest(
+    sqlite_fleet: Fleet, door: Path
+) -> None:
+    fleet, open_door = sqlite_fleet, {"FERRYMAN_BIND_SOURCES": f"{door}:rw"}
+    doomed = fleet.worker("-c", "1", **open_door)
+    fleet.worker("-Q", "narrow", "-c", "1")
+    task_id = _submitted(fleet, door)
+    container = _begun(fleet, task_id)
+    doomed.kill()
+    wait_until(lambda: repairs(fleet, task_id), 60)
+    let_go(container)
+    (given,) = wait_until(lambda: repairs(fleet, task_id, "given back"), 60)
+    assert "this worker may not go on with it" in (given.reason or "")
+    assert (door / "said").read_text() == "main\n", (
+        "the link that ran was brought to its end, the next not begun"
+    )
+    fleet.worker("-c", "1", **open_door)
+    wait_until(lambda: fleet.task(task_id).state is TaskState.RUNNING, 60)
+    let_go(wait_until(lambda: _container_of(fleet, task_id, after=container), 60))
+    (task,) = fleet.ended([task_id], 60)
+    assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 1), task.error
+    assert (door / "said").read_text() == "main\nmain\npost\n"
+    assert [node.state for node in fleet.nodes()].count(NodeState.LIVE) == 2
+    wait_until(lambda: not fleet.left_over(), 30)
+
+
+def _container_of(fleet: Fleet, task_id: str, after: str) -> str:
+    """The container of the main link's newer run, once it has begun."""
+    found = [link.container_id for link in fleet.links(task_id) if link.index == 0]
+    fresh = [one for one in found if one and one != after]
+    return fresh[0] if fresh and fleet.log(task_id).count("begun\n") == 2 else ""

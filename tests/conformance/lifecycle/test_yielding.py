@@ -1,0 +1,90 @@
+"""Who may not create a lost task's further links leaves it to others, for the least grace of a restart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from engine.model.states import NodeState
+from engine.runtime.base import Order, Thing
+from engine.worker import yielding
+from engine.worker.yielding import Yielding
+from tests.support.world import World
+
+
+class Doors:
+    """A runtime of which only the doors are asked."""
+
+    def __init__(self, why: str) -> None:
+        self.why, self.asked = why, 0
+
+    def refuses(self, order: Order) -> str:
+        """As told."""
+        self.asked += 1
+        return self.why
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A monotonic clock that the test moves."""
+    found = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(yielding, "time", SimpleNamespace(monotonic=lambda: found.now))
+    return found
+
+
+def _thing(world: World, task_id: str, index: int | None = 0, state: str = "running") -> Thing:
+    task = world.task(task_id)
+    kind = "volume" if index is None else "container"
+    return Thing(kind, "c0", "c0", task.id, task.attempt, task.origin, index, state)
+
+
+def _yields(found: Yielding, world: World, task_id: str, former: NodeState, thing: Thing) -> bool:
+    return found.yields(world.task(task_id), former, [thing])
+
+
+@pytest.mark.parametrize(
+    ("former", "seconds"), [(NodeState.LAPSED, "grace_min"), (NodeState.LEFT, "restart_grace")]
+)
+def test_a_task_is_left_to_others_for_the_least_grace_and_no_longer(
+    world: World, clock: SimpleNamespace, former: NodeState, seconds: str
+) -> None:
+    task_id = world.confirmed(post=1).token.task_id
+    found: Any = Yielding(world.site, Doors("closed"))  # type: ignore[arg-type]
+    bound = getattr(world.site.settings, seconds)
+    assert _yields(found, world, task_id, former, _thing(world, task_id))
+    clock.now += bound - 0.1
+    assert _yields(found, world, task_id, former, _thing(world, task_id))
+    clock.now += 0.2
+    assert not _yields(found, world, task_id, former, _thing(world, task_id))
+
+
+def test_open_doors_wait_for_nobody(world: World) -> None:
+    task_id = world.confirmed(post=1).token.task_id
+    found = Yielding(world.site, Doors(""))  # type: ignore[arg-type]
+    assert not _yields(found, world, task_id, NodeState.LAPSED, _thing(world, task_id))
+
+
+@pytest.mark.parametrize(("state", "yields"), [("running", False), ("exited", False), ("created", True)])
+def test_the_last_link_is_followed_by_whoever_finds_it_begun(world: World, state: str, yields: bool) -> None:
+    task_id, doors = world.confirmed().token.task_id, Doors("closed")
+    found = Yielding(world.site, doors)  # type: ignore[arg-type]
+    assert _yields(found, world, task_id, NodeState.LAPSED, _thing(world, task_id, 0, state)) is yields
+    assert doors.asked == yields, "no door is needed for what runs already"
+
+
+def test_a_volume_alone_wants_a_door_for_its_next_link(world: World) -> None:
+    task_id = world.confirmed().token.task_id
+    found = Yielding(world.site, Doors("closed"))  # type: ignore[arg-type]
+    assert _yields(found, world, task_id, NodeState.LAPSED, _thing(world, task_id, None, ""))
+
+
+def test_another_token_is_waited_for_anew(world: World, clock: SimpleNamespace) -> None:
+    task_id = world.confirmed(post=1).token.task_id
+    found, task = Yielding(world.site, Doors("closed")), world.task(task_id)  # type: ignore[arg-type]
+    assert found.yields(task, NodeState.LAPSED, [_thing(world, task_id)])
+    clock.now += world.site.settings.grace_min + 1
+    found.keep([])
+    assert found.yields(replace(task), NodeState.LAPSED, [_thing(world, task_id)])
