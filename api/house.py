@@ -14,6 +14,7 @@ from typing import Any, cast
 from flask import current_app
 
 from api.feed import Feed
+from api.metrics import Metrics
 from engine.errors import BrokerUnavailable, WrongInstallation
 from engine.jobspec import doors
 from engine.jobspec.task import Doors
@@ -37,6 +38,7 @@ class House:
     installation: str
     doors: Doors
     feed: Feed
+    metrics: Metrics
 
 
 def here() -> House:
@@ -52,7 +54,7 @@ def build(settings: Settings) -> House:
     allowed = doors.doors_from(
         settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host
     )
-    return House(settings, db, installation, allowed, Feed(db, settings.sse_clients))
+    return House(settings, db, installation, allowed, Feed(db, settings.sse_clients), Metrics(db))
 
 
 def start_background(house: House) -> None:

@@ -10,7 +10,7 @@ from flask import Flask
 from flask_smorest import Api, Blueprint
 from marshmallow import Schema
 
-from api import answers, asked, events, health, jobs, logs, nodes, queues, tasks
+from api import answers, asked, events, health, jobs, logs, metrics, nodes, queues, tasks
 from engine import __version__
 from engine.jobspec.schema import TaskSchema
 
@@ -22,9 +22,10 @@ class Route:
     methods: str
     paths: tuple[str, ...]
     view: Callable[..., Any]
-    #: What the answer is; None: a stream.
+    #: What the answer is; None: a text of the kind `media`.
     answer: Schema | None
     status: int = 200
+    media: str = "text/event-stream"
     #: What may stand behind the question mark.
     query: type[Schema] | None = None
     #: What the body is.
@@ -47,6 +48,7 @@ ROUTES = (
     Route("GET", ("/health",), health.health, answers.Status()),
     Route("GET", ("/status",), health.status, answers.Status()),
     Route("GET", ("/ready",), health.ready, answers.Ready()),
+    Route("GET", ("/metrics",), metrics.get_metrics, None, media="text/plain"),
 )
 
 _BODIES = ("text/yaml", "application/yaml", "application/x-yaml", "application/json")
@@ -86,7 +88,7 @@ def _documented(surface: Blueprint, route: Route) -> Callable[..., Any]:
     if route.body is not None:
         view = surface.doc(requestBody=_body(route.body, _BODIES))(view)
     if route.answer is None:
-        return surface.response(route.status, content_type="text/event-stream")(view)
+        return surface.response(route.status, content_type=route.media)(view)
     return surface.response(route.status, route.answer)(view)
 
 
