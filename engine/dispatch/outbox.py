@@ -36,7 +36,7 @@ log = logging.getLogger("ferryman.flush")
 #: Rows of other processes are looked for when they have been due for this long …
 OTHERS_SECONDS = 1.0
 #: … and somebody noticed them (engine/reconcile/loop.py); unasked, so often.
-_UNASKED_SECONDS = 5.0
+_UNASKED_SECONDS = 30.0
 _LONGEST_BACKOFF_SECONDS = 2.0
 #: Rows published in one exchange with the broker, then marked in one transaction.
 _AT_ONCE = 100
@@ -135,6 +135,7 @@ class Flusher:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
         self._backoff = 0.0
+        self._failed = float("-inf")
 
     def start(self) -> Flusher:
         """Begin; returns itself."""
@@ -155,11 +156,10 @@ class Flusher:
         while not self._stop.is_set():
             try:
                 knew = poke.noticed()
-                pause = pace if knew else _UNASKED_SECONDS
-                mine = poke.wait(max(0.05, looked + pause - time.monotonic()), knew=knew)
+                mine = poke.wait(max(0.05, looked + self._pause(pace) - time.monotonic()), knew=knew)
                 if mine:
                     self.flush(mine)
-                if time.monotonic() - looked >= (pace if poke.noticed() else _UNASKED_SECONDS):
+                if time.monotonic() - looked >= self._pause(pace):
                     looked = time.monotonic()
                     poke.forget()
                     self.flush()
@@ -168,12 +168,20 @@ class Flusher:
                 self._backoff = min(_LONGEST_BACKOFF_SECONDS, max(0.25, self._backoff * 2))
                 log.warning("nothing is sent for %.2g s: %s", self._backoff, exc)
                 self._stop.wait(self._backoff)
+                self._failed = time.monotonic()
             except FerrymanError as exc:
                 log.error("%s", exc)
             except Exception:
                 # A defect in one row must not end the thread that sends all the others.
                 log.exception("flush")
                 self._stop.wait(1.0)
+                self._failed = time.monotonic()
+
+    def _pause(self, pace: float) -> float:
+        """Seconds between two looks for rows that were not poked here, or whose sending failed."""
+        # What failed is found among the rows, once it has been due for as long as that of others.
+        is_called = poke.noticed() or time.monotonic() - self._failed < 3 * OTHERS_SECONDS
+        return pace if is_called else _UNASKED_SECONDS
 
     def flush(self, task_ids: Sequence[str] | None = None) -> int:
         """Send the due rows among these, or all that have been due for a second; says how many were sent.

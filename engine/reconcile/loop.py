@@ -1,7 +1,7 @@
 """The passes, in order, each beat. Safety is in each verb's WHERE; the order only saves work.
 
 One short look a beat says whether there is anything to do at all: a pass that nothing calls for rests, and is
-made unasked every ten beats only. Two threads: a broker whose packets are lost makes each look at it wait for
+made unasked every thirty beats only. Two threads: a broker whose packets are lost makes each look at it wait for
 seconds, and whoever watches beats with such gaps would see nobody lapse (engine/reconcile/lapses.py).
 """
 
@@ -28,7 +28,7 @@ from engine.store import glance
 log = logging.getLogger("ferryman.reconcile")
 
 #: Without a call for it, a pass is made every so many beats: a glance may be blind to what nobody thought of.
-_UNASKED_BEATS = 10
+_UNASKED_BEATS = 30
 
 
 class Pass(Protocol):

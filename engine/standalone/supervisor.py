@@ -32,6 +32,8 @@ _READY_SECONDS = 60.0
 _WORKER_SECONDS = 7.0
 _STOP_SECONDS = 5.0
 _TICK_SECONDS = 0.1
+#: The same once all is ready: a child that died waits half a second anyway.
+_REST_SECONDS = 0.25
 #: A child that dies this often before all is ready will not get better.
 _MOST_STARTS = 3
 _LABEL_COLUMNS = 19
@@ -96,7 +98,7 @@ class Supervisor:
             self._say_plan()
             self._wait_ready(began)
             while not self._signals:
-                self._mind()
+                self._mind(_REST_SECONDS)
             return 0
         finally:
             self._stop()
@@ -212,10 +214,10 @@ class Supervisor:
         more = {"pid": os.getpid(), "ready": ready, "broker": self._broker_words}
         datadir.write_run_file(s.path, found | more)
 
-    def _mind(self) -> None:
+    def _mind(self, seconds: float = _TICK_SECONDS) -> None:
         for child in self.children:
             child.mind()
-        self._woken.wait(_TICK_SECONDS)
+        self._woken.wait(seconds)
 
     def _stop(self) -> None:
         """Workers, then API, then broker: nobody loses what it still needs to end in order."""

@@ -74,18 +74,18 @@ _OVERDUE = {
     .limit(sa.bindparam("the_limit"))
     for name, late in _LATE.items()
 }
+_DUE = (
+    sa.select(tasks)
+    .where(tasks.c.state == TaskState.PENDING, tasks.c.not_before <= now_ms() - _number("the_age"))
+    .order_by(tasks.c.priority.desc(), tasks.c.not_before, tasks.c.created_at)
+    .limit(sa.bindparam("the_limit"))
+)
 _IN_ORDER = _OF_IDS.with_only_columns(tasks.c.id)
 
 
 def due(c: sa.Connection, limit: int, older_than_ms: int = 0) -> list[Task]:
     """PENDING rows whose time has come, oldest first within a priority (9 first)."""
-    rows = c.execute(
-        sa.select(tasks)
-        .where(tasks.c.state == TaskState.PENDING, tasks.c.not_before <= now_ms() - older_than_ms)
-        .order_by(tasks.c.priority.desc(), tasks.c.not_before, tasks.c.created_at)
-        .limit(limit)
-    )
-    return [record(row) for row in rows]
+    return [record(row) for row in c.execute(_DUE, {"the_limit": limit, "the_age": older_than_ms})]
 
 
 def of_ids(c: sa.Connection, task_ids: Sequence[str]) -> list[Task]:

@@ -25,7 +25,7 @@ from engine.worker.here import Here
 log = logging.getLogger("ferryman.node")
 
 #: While no beat calls for a pass, one is made every so many beats.
-_UNASKED_BEATS = 10
+_UNASKED_BEATS = 30
 
 
 def new_id() -> str:
@@ -84,6 +84,8 @@ class NodeThreads:
             self._drained.end_if_begun()
             here.hands.detach_all()
             return
+        if answer.calls:
+            here.sweeper.stir()
         if answer.calls or here.doubt.is_set():
             self._called.set()
         if answer.leaving and not here.leaving.is_set():

@@ -22,6 +22,10 @@ log = logging.getLogger("ferryman.sweep")
 #: Runs that wait for their removal; beyond this the sweep finds them.
 _MOST_WAITING = 1000
 _EVERY_SECONDS = 5.0
+#: Between two sweeps that find nothing while nothing runs anywhere: a daemon's lists cost two processes 6 ms.
+_AT_REST_SECONDS = 15.0
+#: So many sweeps in a row that removed nothing are a rest.
+_CALM_SWEEPS = 2
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class Sweeper:
         self._site = site
         self._runtime = runtime
         self._runs: queue.Queue[Order | None] = queue.Queue(_MOST_WAITING)
+        self._calm = 0
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
     def start(self) -> None:
@@ -87,6 +92,12 @@ class Sweeper:
     def soon(self) -> None:
         """Sweep at once: something was cancelled or refused."""
         self._put(None)
+
+    def stir(self) -> None:
+        """Something runs somewhere, or a node ended: the sweep rests no more."""
+        if self._calm >= _CALM_SWEEPS:
+            self._put(None)
+        self._calm = 0
 
     def remove_run(self, order: Order) -> None:
         """The run of this order has ended, and its end is committed: its containers and volumes may go."""
@@ -120,7 +131,8 @@ class Sweeper:
             order = None
             asked = False
             try:
-                order = self._runs.get(timeout=max(0.05, swept + _EVERY_SECONDS - time.monotonic()))
+                pause = _AT_REST_SECONDS if self._calm >= _CALM_SWEEPS else _EVERY_SECONDS
+                order = self._runs.get(timeout=max(0.05, swept + pause - time.monotonic()))
                 asked = order is None
             except queue.Empty:
                 asked = True
@@ -130,7 +142,7 @@ class Sweeper:
                     crash.point("remove.done")
                 if asked:
                     swept = time.monotonic()
-                    self.sweep()
+                    self._calm = 0 if self.sweep() else self._calm + 1
             except (RuntimeUnavailable, StoreUnavailable) as exc:
                 if isinstance(exc, RuntimeUnavailable):
                     self._doubt.set()

@@ -24,8 +24,8 @@ log = logging.getLogger("ferryman.watchdog")
 
 #: Nothing was received for this long although messages wait: deaf.
 _QUIET_SECONDS = 5.0
-#: The hub's own pulse is late by this: it is blocked in a call.
-_BLOCKED_SECONDS = 4.0
+#: After this long the hub is asked for its pulse, once: where it has not come at the end, it is blocked in a call.
+_PULSE_SECONDS = 1.0
 _EVERY_SECONDS = 1.0
 #: The third strike is the supervisor's turn.
 _STRIKES = 3
@@ -45,7 +45,7 @@ class Watchdog(threading.Thread):
         self._here = here
         self._broker = Broker(here.site.settings)
         self._heard = self._beat = time.monotonic()
-        self._asked = 0.0
+        self._asked = self._pulse_asked = 0.0
         self._strikes = 0
         signals.task_received.connect(self._on_received)
         # worker_ready fires in the main thread, where a handler may be set.
@@ -64,12 +64,15 @@ class Watchdog(threading.Thread):
         if c.connection is None or not self._here.live:
             self._heard = self._beat = now
             return
-        c.call_soon(self._pulse)
         window = self._here.window
         if window is None or not window.size or c.pool.num_processes <= len(state.reserved_requests):
             self._heard, self._strikes = now, 0
             return
-        if now - self._heard < _QUIET_SECONDS or now - self._asked < _QUIET_SECONDS:
+        quiet_since = max(self._heard, self._asked)
+        if now - quiet_since >= _PULSE_SECONDS and self._pulse_asked <= quiet_since:
+            self._pulse_asked = now
+            c.call_soon(self._pulse)
+        if now - quiet_since < _QUIET_SECONDS:
             return
         try:
             waiting = sum(self._broker.depth(name) for name in self._here.queues)
@@ -93,7 +96,7 @@ class Watchdog(threading.Thread):
         if self._strikes >= _STRIKES:
             log.critical("still deaf: this process leaves, its containers go on")
             os._exit(EXIT_DEAF)
-        if now - self._beat < _BLOCKED_SECONDS:
+        if self._beat >= self._pulse_asked:
             self._c.call_soon(_rebuild)
         else:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import redis
 
 from tests.bench.figures import Row
 from tests.bench.ground import Ground
@@ -13,29 +17,69 @@ from tests.support.standalone import Standalone, descendants, standalone
 
 _SETTLE_SECONDS = 10.0
 _WINDOW_SECONDS = 5.0
+_COUNT_SECONDS = 20.0
+_COUNTED = Path(__file__).parent / "counted"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def idle(ground: Ground) -> Row:
-    """Memory, shared pages divided among those who share them (PSS), and processor time."""
-    row = Row("idle", "idle stand-alone with two queues: memory of all its processes", "MB")
-    home = ground.directory / "idle"
-    home.mkdir()
-    with standalone(home, "--queue", "transcoding:3", "--queue", "default:10") as alone:
-        time.sleep(_SETTLE_SECONDS)
-        loads = []
+    """Processor time of all its processes; memory and questions beside it."""
+    row = Row("idle", "idle stand-alone with two queues: processor time of all its processes", "% of a core")
+    with _alone(ground, "idle") as alone:
+        before, began = _seconds(alone), time.monotonic()
+        memory = []
         for _ in range(ground.n):
-            before, began = _seconds(alone), time.monotonic()
+            then, since = sum(_seconds(alone).values()), time.monotonic()
             time.sleep(_WINDOW_SECONDS)
-            loads.append(100 * (_seconds(alone) - before) / (time.monotonic() - began))
-            row.add("PSS of all processes", sum(map(_pss_mb, _processes(alone))))
-        loads.sort()
+            spent = sum(_seconds(alone).values()) - then
+            row.add("all processes", 100 * spent / (time.monotonic() - since))
+            memory.append(sum(map(_pss_mb, _processes(alone))))
+        took, after = time.monotonic() - began, _seconds(alone)
         row.notes.append(
-            f"processor: {loads[len(loads) // 2]:.1f} % of a core ({loads[0]:.1f} … {loads[-1]:.1f})"
+            f"memory, shared pages divided among those who share them (PSS): {max(memory):.0f} MB"
         )
         for pid, line in sorted(_processes(alone).items()):
-            row.notes.append(f"{_pss_mb(pid):5.0f} MB  {line[-60:].strip()}")
+            load = 100 * (after[pid] - before.get(pid, 0.0)) / took
+            row.notes.append(f"{load:5.2f} %  {_pss_mb(pid):4.0f} MB  {line[-60:].strip()}")
+    row.notes.append(_questions(ground))
     return row
+
+
+@contextmanager
+def _alone(ground: Ground, name: str, **more: str) -> Iterator[Standalone]:
+    """A stand-alone that has had its time to settle."""
+    home = ground.directory / name
+    home.mkdir()
+    if ground.new_database:
+        more["FERRYMAN_DATABASE_URL"] = ground.database(name)
+    options = ("--queue", "transcoding:3", "--queue", "default:10")
+    with standalone(home, *options, FERRYMAN_NETWORK=ground.network, **more) as alone:
+        time.sleep(_SETTLE_SECONDS)
+        yield alone
+
+
+def _questions(ground: Ground) -> str:
+    """What is asked of the database and the broker: of one more stand-alone, for counting costs something."""
+    counts = ground.directory / "counts"
+    counts.mkdir()
+
+    def asked() -> int:
+        return sum(int(file.read_text() or 0) for file in counts.iterdir())
+
+    with _alone(ground, "counted", PYTHONPATH=str(_COUNTED), BENCH_COUNTS=str(counts)) as alone:
+        broker = redis.Redis.from_url(str(alone.run_file["broker_url"]))
+
+        def commands() -> int:
+            return int(broker.info("stats")["total_commands_processed"])
+
+        statements, told = asked(), commands()
+        time.sleep(_COUNT_SECONDS)
+        statements, told = asked() - statements, commands() - told
+        broker.close()
+    return (
+        f"statements to the database: {statements / _COUNT_SECONDS:.1f} a second;"
+        f" commands to the broker: {told / _COUNT_SECONDS:.1f}"
+    )
 
 
 def _processes(alone: Standalone) -> dict[int, str]:
@@ -48,10 +92,16 @@ def _pss_mb(pid: int) -> float:
     return int(found[1]) / 1024
 
 
-def _seconds(alone: Standalone) -> float:
-    """Processor time of all of them, and of children that they waited for."""
-    ticks = 0
-    for pid in _processes(alone):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += sum(map(int, fields[11:15]))
-    return ticks / _TICKS
+def _seconds(alone: Standalone) -> dict[int, float]:
+    """Processor time of each of them, and of the children that it waited for."""
+    return {pid: _seconds_of(pid) for pid in _processes(alone)}
+
+
+def _seconds_of(pid: int) -> float:
+    """By the scheduler's own clock where there is one: ticks of 10 ms are coarse for what is nearly nothing."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    waited = sum(map(int, fields[13:15])) / _TICKS
+    threads = [task / "schedstat" for task in Path(f"/proc/{pid}/task").iterdir()]
+    if not all(file.exists() for file in threads):
+        return waited + sum(map(int, fields[11:13])) / _TICKS
+    return waited + sum(int(file.read_text().split()[0]) for file in threads) / 1e9
