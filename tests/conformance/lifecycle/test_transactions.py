@@ -1,0 +1,54 @@
+"""What a link costs the store: its claim and its end are one transaction each, and so is a submission."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from engine.lifecycle.claim import claim
+from engine.lifecycle.confirm import confirm
+from engine.lifecycle.resend import resend
+from engine.lifecycle.submit import submit
+from engine.model.states import TaskState
+from tests.support.rows import spec
+from tests.support.world import World
+
+
+@contextmanager
+def _transactions(world: World) -> Iterator[list[None]]:
+    """Fills with one None for each that begins."""
+    begun: list[None] = []
+
+    def begins(connection: sa.Connection) -> None:
+        begun.append(None)
+
+    engines = {world.db._write, world.db._read}
+    for engine in engines:
+        sa.event.listen(engine, "begin", begins)
+    try:
+        yield begun
+    finally:
+        for engine in engines:
+            sa.event.remove(engine, "begin", begins)
+
+
+def test_a_submission_a_claim_a_confirm_and_an_end_are_one_transaction_each(world: World) -> None:
+    world.live("n1")
+    with _transactions(world) as begun:
+        done = submit(world.db, spec(), world.site.settings)
+        assert len(begun) == 1, "a submission"
+        found = claim(world.site, done.task.token, "n1")
+        assert found is not None and len(begun) == 2, "a claim"
+        assert confirm(world.site, found, "c0") and len(begun) == 3, "a confirm"
+        world.end(found)
+        assert len(begun) == 4, "an end"
+    assert world.task(done.task_id).state is TaskState.COMPLETED
+
+
+def test_a_batch_that_is_sent_again_is_one_transaction(world: World) -> None:
+    sent = [world.scheduled() for _ in range(5)]
+    with _transactions(world) as begun:
+        assert resend(world.site, sent, "test") == 5
+    assert len(begun) == 1
