@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.support.counting import repairs
 from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.fleet import Fleet, Worker
 from tests.support.held import held, let_go
+from tests.support.picky_docker import PickyDocker
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -95,7 +97,9 @@ def test_an_attempts_links_share_one_network_and_no_two_attempts_do(fleet: Fleet
     assert [len(set(one)) for one in said] == [1, 1, 1], said
     assert len(networks(fleet, ids) - {None}) == 3
     steps = [set(link.laps or ()) for link in fleet.links(ids[0])]
-    assert all(one >= {"waiting", "network", "creating", "starting", "running", "ending"} for one in steps), steps
+    assert all(one >= {"waiting", "network", "creating", "starting", "running", "ending"} for one in steps), (
+        steps
+    )
     nothing_left(fleet)
     wait_until(lambda: len(holders(fleet)) == 2, 20)
     fleet.workers[0].process.terminate()
@@ -166,3 +170,19 @@ def test_what_dead_nodes_kept_ready_is_removed(sqlite_fleet: Fleet) -> None:
     worker.kill()
     fleet.worker("-c", "1")
     wait_until(lambda: not dead & {thing.name for thing in holders(fleet)}, 40)
+
+
+def test_where_joining_does_not_work_each_container_has_its_own(sqlite_fleet: Fleet, tmp_path: Path) -> None:
+    fleet = sqlite_fleet
+    daemon = PickyDocker(tmp_path)
+    worker = fleet.worker("-c", "1", FERRYMAN_NETWORK="pod", FERRYMAN_DOCKER_HOST=daemon.url)
+    wait_until(lambda: "cannot be joined here" in worker.said(), 60)
+    assert "not supported" in worker.said() and "FERRYMAN_NETWORK=plain" in worker.said()
+    ids = fleet.submit(CHAIN.replace("sleep 1", "true"), 2)
+    assert [task.state for task in fleet.ended(ids, 60)] == [TaskState.COMPLETED] * 2
+    assert networks(fleet, ids) == {None}
+    assert worker.said().count("cannot be joined here") == 1, "said once"
+    assert daemon.refused == 1, "tried once"
+    wait_until(lambda: not fleet.runtime().list(), 20)
+    worker.kill()
+    daemon.close()
