@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -186,3 +187,19 @@ def test_where_joining_does_not_work_each_container_has_its_own(sqlite_fleet: Fl
     wait_until(lambda: not fleet.runtime().list(), 20)
     worker.kill()
     daemon.close()
+
+
+def test_under_slot_one_attempt_after_another_has_the_same_network(sqlite_fleet: Fleet) -> None:
+    fleet = sqlite_fleet
+    worker = fleet.worker("-c", "2", FERRYMAN_NETWORK="slot")
+    wait_until(lambda: "can be joined here" in worker.said() and len(holders(fleet)) == 2, 60)
+    ids = fleet.submit(CHAIN.replace("sleep 1", "true"), 8)
+    fleet.ended(ids, 90)
+    assert networks(fleet, ids) == {thing.name for thing in holders(fleet)}, "two slots, two networks"
+    with fleet.db.read() as c:
+        spans = sorted(
+            (one.network or "", one.started_at, one.ended_at or 0) for one in attempts.of_tasks(c, ids)
+        )
+    for before, after in pairwise(spans):
+        assert before[0] != after[0] or before[2] <= after[1], "never two attempts at once"
+    wait_until(lambda: [thing.kind for thing in fleet.runtime().list()] == ["network"] * 2, 20)
