@@ -81,7 +81,8 @@ def _gaps(links: list[Link]) -> list[float]:
 def _null_fleet(ground: Ground, stack: ExitStack, name: str) -> Fleet:
     fleet = stack.enter_context(ground.fleet(name))
     words = ("-Q", "default", "-c", str(SLOTS), "-l", "WARNING")
-    fleet.worker(*words, module="tests.bench.null_worker", FERRYMAN_LOG_LEVEL="WARNING")
+    quiet = {"FERRYMAN_LOG_LEVEL": "WARNING", "FERRYMAN_NETWORK": "plain"}
+    fleet.worker(*words, module="tests.bench.null_worker", **quiet)
     return fleet
 
 
