@@ -22,7 +22,7 @@ log = logging.getLogger("ferryman.sweep")
 #: Runs that wait for their removal; beyond this the sweep finds them.
 _MOST_WAITING = 1000
 _EVERY_SECONDS = 5.0
-#: Between two sweeps that find nothing while nothing runs anywhere: a daemon's lists cost two processes 6 ms.
+#: Between two sweeps that find nothing while nothing runs anywhere: to list a daemon's things takes 6 ms of processor.
 _AT_REST_SECONDS = 15.0
 #: So many sweeps in a row that removed nothing are a rest.
 _CALM_SWEEPS = 2
