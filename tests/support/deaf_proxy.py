@@ -11,6 +11,8 @@ import socket
 import threading
 from dataclasses import dataclass
 
+from tests.support.relay import Relay
+
 
 @dataclass
 class _Line:
@@ -35,9 +37,9 @@ class DeafProxy:
         self._behind = port
         self._lines: list[_Line] = []
         self._later_too = False
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
-        threading.Thread(target=self._accept, daemon=True).start()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+        self._relay = Relay(listener, self._serve)
 
     def deafen(self, *, later_too: bool = False) -> int:
         """Withhold every answer from those that consume now, or from later ones too; how many there are."""
@@ -49,22 +51,21 @@ class DeafProxy:
 
     def close(self) -> None:
         """Cut everything."""
-        self._listener.close()
+        self._relay.close()
         for line in self._lines:
             line.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._behind), 5)
-            except OSError:  # closed, or the Redis behind is gone
-                return
-            server.settimeout(None)
-            line = _Line(client, server)
-            self._lines.append(line)
-            threading.Thread(target=self._ask, args=(line,), daemon=True).start()
-            threading.Thread(target=self._answer, args=(line,), daemon=True).start()
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(("127.0.0.1", self._behind), 5)
+        except OSError:  # the Redis behind is gone
+            client.close()
+            return
+        server.settimeout(None)
+        line = _Line(client, server)
+        self._lines.append(line)
+        threading.Thread(target=self._answer, args=(line,), daemon=True).start()
+        self._ask(line)
 
     def _ask(self, line: _Line) -> None:
         with contextlib.suppress(OSError):  # either side may go at any time

@@ -18,6 +18,7 @@ from engine.model.states import TaskState
 from tests.support.databases import Postgres, missing
 from tests.support.fleet import Fleet
 from tests.support.redis_server import RedisServer
+from tests.support.relay import Relay
 from tests.support.waiting import wait_until
 
 #: A task that takes a while and says that it came to its end.
@@ -154,13 +155,13 @@ class Cut:
 
     def __init__(self, port: int) -> None:
         self._server_port = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(listener.getsockname()[1])
         self._lock = threading.Lock()
         self._marker, self._when = b"", ""
         #: How many connections were cut.
         self.cuts = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._relay = Relay(listener, self._carry)
 
     def arm(self, marker: bytes, when: str) -> None:
         """Cut once, at the next COMMIT of a transaction in which these bytes went to the server."""
@@ -169,15 +170,7 @@ class Cut:
 
     def close(self) -> None:
         """Accept no more."""
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return  # closed
-            threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+        self._relay.close()
 
     def _carry(self, client: socket.socket) -> None:
         # Either end may be killed at any moment: that is what these tests do.

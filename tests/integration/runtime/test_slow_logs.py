@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 import time
@@ -16,6 +15,7 @@ from engine.runtime.docker import runtime as runtime_module
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from tests.support.docker_daemon import KeepingSink, run
+from tests.support.relay import Relay, at_socket, pass_on, to_socket
 
 Orders = Callable[..., Order]
 LINES = "".join(f"{n}\n" for n in range(1, 100_001))
@@ -32,32 +32,17 @@ class SlowDocker:
         self.late_seconds = 0.0
         self.held = self.late = 0
         self.closed = threading.Event()
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen(64)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._relay = Relay(at_socket(path), self._serve)
 
     def close(self) -> None:
         """Take no more connections, hold none."""
         self.closed.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:  # closed
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+        self._relay.close()
 
     def _serve(self, client: socket.socket) -> None:
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(self._behind)
-        line = _Line(self)
-        threading.Thread(target=_pass_on, args=(client, server, line.asked), daemon=True).start()
-        _pass_on(server, client, line.answered)
+        server, line = to_socket(self._behind), _Line(self)
+        threading.Thread(target=pass_on, args=(client, server, line.asked), daemon=True).start()
+        pass_on(server, client, line.answered)
 
 
 class _Line:
@@ -81,15 +66,6 @@ class _Line:
         elif self._kind == "plain" and docker.late_seconds:
             docker.late, self._kind = docker.late + 1, ""
             time.sleep(docker.late_seconds)
-
-
-def _pass_on(source: socket.socket, to: socket.socket, look: Callable[[bytes], None]) -> None:
-    with contextlib.suppress(OSError):  # either side may go at any time
-        while piece := source.recv(1 << 16):
-            look(piece)
-            to.sendall(piece)
-    with contextlib.suppress(OSError):
-        to.shutdown(socket.SHUT_RDWR)
 
 
 def socket_of(docker: Client) -> str:
