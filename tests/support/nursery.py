@@ -22,6 +22,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ class Nursery:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._questions = count()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(60)
         with theirs:
@@ -118,10 +120,14 @@ class Nursery:
     def ask(self, **wish: Any) -> int:
         """One question, one number."""
         with self._lock:
-            self._socket.send(json.dumps(wish).encode())
-            answer = self._socket.recv(_MOST_BYTES)
-        assert answer, f"the nursery ended: {self._process.wait(10)}"
-        return int(answer)
+            mine = next(self._questions)
+            self._socket.send(json.dumps({**wish, "question": mine}).encode())
+            while answer := self._socket.recv(_MOST_BYTES):
+                question, number = map(int, answer.split())
+                # An earlier one is of a test whose time ran out while it asked.
+                if question == mine:
+                    return number
+        raise AssertionError(f"the nursery ended: {self._process.wait(10)}")
 
 
 @cache
@@ -138,13 +144,13 @@ def _serve(asked: socket.socket) -> dict[str, Any] | None:
         if "reap" in what:
             pid, status = os.waitpid(what["reap"], 0)
             children.remove(pid)
-            asked.send(str(os.waitstatus_to_exitcode(status)).encode())
+            asked.send(f"{what['question']} {os.waitstatus_to_exitcode(status)}".encode())
             continue
         child = os.fork()
         if child == 0:
             # Before it answers: whoever knows its number may signal its group.
             os.setsid()
-            asked.send(str(os.getpid()).encode())
+            asked.send(f"{what['question']} {os.getpid()}".encode())
             asked.close()
             return dict(what)
         children.add(child)
