@@ -20,6 +20,7 @@ CLEAN = (
     Bound("byhand", links=2, faults=2, kinds=("hand", "wipe", "stray"), **_ALONE),
     Bound("links3", links=3, faults=0, **_THREADS),
     Bound("late1", kinds=("kill", "leave"), timeout=True, **_ALONE),
+    Bound("leaves", kinds=("leave",), cancels=1),
     Bound("late", kinds=_KLD, timeout=True, **_APART),
     Bound("cancel", cancels=1, clean=True),
     Bound("retry", fail=True, clean=True),

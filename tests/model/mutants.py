@@ -11,6 +11,7 @@ LEFT_OUT = {
     "restart": "state delivery lapsed looked",
     "confirm": "state attempt delivery owner prev once",
     "finish": "state attempt delivery cid link_state",
+    "give-back": "state token",
     "cancel": "state",
 }
 CHANGED = {
@@ -29,6 +30,7 @@ CHANGED = {
     "same-node-id": "a fenced or restarted node keeps its id",
     "no-bound": "no max_crashes",
     "name-no-origin": "names without the origin: (task, attempt, link)",
+    "leave-gives-all": "a leaving worker gives back what an older delivery may have begun",
     "crash-left": "a take-over after LEFT counts as a crash",
     "crash-leaving": "a node that lapses while LEAVING becomes LAPSED",
     "crash-no-reset": "a long hold does not start the count again",

@@ -17,6 +17,8 @@ DOCKER = frozenset(
     {"look", "remove", "revoke", "volume", "create", "check", "undo", "start", "wait", "clean"}
     | {"list", "join list", "join remove"}
 )
+#: Of these, before a container of its own exists.
+MAKES = ("look", "volume", "create")
 
 
 class WorkerMoves(AdopterMoves, RowMoves):
@@ -24,6 +26,8 @@ class WorkerMoves(AdopterMoves, RowMoves):
 
     def act(self, act: Act) -> None:
         """The next step of this thread."""
+        if act.step in MAKES and self.me.state in ("LEAVING", "LEFT"):
+            self._lets_go(act)
         if act.step in DOCKER and self.s.away and self.dm == 1:
             return
         if act.step in PASS:
@@ -45,6 +49,12 @@ class WorkerMoves(AdopterMoves, RowMoves):
             "clean": self._clean,
         }
         return steps[act.step](act)
+
+    def _lets_go(self, act: Act) -> None:
+        """It was told to, for its worker leaves; of what it claimed itself nobody could find anything."""
+        made_nothing = act.link == 0 and act.origin == act.delivery
+        if made_nothing or mutants.planted == "leave-gives-all":
+            self.to("leaves: lets go before a container is made", act.at("give back", ("leaves",)))
 
     def _look(self, act: Act) -> None:
         """Everything of this task on this daemon, by label."""
@@ -162,10 +172,14 @@ class WorkerMoves(AdopterMoves, RowMoves):
 
     def _give_back(self, act: Act) -> None:
         """A new delivery, no retry."""
-        if self.row.state != "RUNNING" or act[1:3] != self.row.token:
+        state, token = self.row.state == "RUNNING", act[1:3] == self.row.token
+        if not holds("give-back", state=state, token=token) or self.row.node == 0:
             return self.to("give back refused", ())
+        error = "" if state and token else "I2 a fenced writer changed a row (give back)"
+        if act.known and self._has_work(self.dm):
+            error = error or "I7 a leaving worker threw away work that a node could have adopted"
         row = hand_over(self.bound, self.s, False, state="PENDING", node=0)[0]
-        return self.to(f"GIVES THE CHAIN BACK -> {row.state} {row.token}", (), row=row)
+        return self.to(f"GIVES THE CHAIN BACK -> {row.state} {row.token}", (), error, row=row)
 
     def _start(self, act: Act) -> None:
         """Docker's start takes an id and no precondition: an exited container runs again."""

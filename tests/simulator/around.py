@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.simulator.checker import Checker
 from tests.simulator.daemon import Broker, Daemon
 from tests.simulator.rows import Rows
 from tests.simulator.story import Story
+
+#: By then the faults stop.
+FAULTY_STEPS = 500
 
 
 @dataclass(frozen=True)
@@ -21,3 +25,11 @@ class Around:
     broker: Broker
     checker: Checker
     story: Story
+    chance: random.Random
+
+    def stalls(self) -> Iterator[None]:
+        """Between what was read and what is written by it: mostly a turn, while there are faults now and then many."""
+        yield
+        if self.story.step < FAULTY_STEPS and self.chance.random() < 0.1:
+            for _ in range(self.chance.randint(5, 25)):
+                yield

@@ -42,10 +42,12 @@ class Carrier:
     def __init__(self, name: str, around: Around) -> None:
         self.name, self.rows, self.site = name, around.rows, around.rows.world.site
         self.daemon, self.broker = around.daemon, around.broker
-        self.checker, self.story = around.checker, around.story
+        self.checker, self.story, self.stalls = around.checker, around.story, around.stalls
         self.hands = Hands()
         #: The clocks of what is in hand and has a bound.
         self._clocks: dict[Token, Clock] = {}
+        #: Its threads that are between a claim and a container.
+        self.makes = 0
         #: SIGTERM came.
         self.leaving = False
 
@@ -112,14 +114,15 @@ class Carrier:
             self.removes(run_things(work.order))
 
     def one_link(self, work: Assignment, me: str, control: Control) -> Generator[None, None, Finished | None]:
+        self.makes += 1
         try:
             container, mine = yield from self.prepares(work, control)
         except Gone as exc:
-            yield
+            yield from self.stalls()
             self.gives_back(work.token, me, str(exc))
             return None
         except Detached:
-            yield
+            yield from self.stalls()
             if self.gives_up(work, control):
                 before = self.rows.task(work.token.task_id)
                 if self.gives_back(work.token, me, "its worker leaves, and has made nothing"):
@@ -127,11 +130,13 @@ class Carrier:
             if control.kill_for is not Cause.TIMEOUT:
                 raise
             return self.finishes(work, me, None, Outcome(137, Cause.TIMEOUT, "while it was pulled"))
+        finally:
+            self.makes -= 1
         yield
         if not self.confirms(work, me, container):
             yield
             if mine:
-                self.daemon.remove_plainly(container.id)
+                self.discards(container)
             return None
         yield
         outcome = self.goes(container, mine, control) or (yield from self.waits(container, control))
@@ -250,10 +255,15 @@ class Carrier:
         if found.order.delivery == order.delivery:
             raise NotOurs("another thread has my token")
         self.unmakes(found)
-        yield
-        self.daemon.remove_plainly(found.id)
+        yield from self.stalls()
+        self.discards(found)
         yield
         return False
+
+    def discards(self, one: Container) -> None:
+        """A plain remove: not of what runs."""
+        self.checker.discarded(self.rows, one)
+        self.daemon.remove_plainly(one.id)
 
     def unmakes(self, found: Container) -> None:
         """Its output directory is renamed away: a start is refused from now on."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from engine.model.records import Event, Link, Node, Task, Token
 from engine.model.states import TRANSITIONS, LinkState, NodeState, TaskState
-from engine.runtime.base import Thing
+from engine.runtime.base import Order, Thing
 from tests.simulator.daemon import Container, Daemon
 from tests.simulator.rows import Rows
 from tests.simulator.story import Story
@@ -36,11 +36,21 @@ class Broken(AssertionError):
         self.promise, self.words = promise, words
 
 
+def is_current(one: Thing | Order, task: Task) -> bool:
+    """It belongs to the run that the row is in the middle of."""
+    return task.state is TaskState.RUNNING and (one.attempt, one.origin) == (task.attempt, task.origin)
+
+
 class Checker:
     """Sees each start of a container and each write under a token, and all rows at the end."""
 
+    #: What the rows say; set once they are there.
+    rows: Rows
+
     def __init__(self, story: Story) -> None:
         self._story = story
+        self._starts = 0
+        self._seen: object = None
 
     def _hold(self, promise: str, words: str, holds: bool) -> None:
         if not holds:
@@ -50,7 +60,12 @@ class Checker:
 
     def started(self, daemon: Daemon, one: Container) -> None:
         """I3 and I4, whenever a container begins to run."""
+        self._starts += 1
         self._hold("I3", f"{one.id} ran before and runs again", one.starts == 1)
+        if is_current(one.order, self.rows.task(one.order.task_id)):
+            link = next(link for link in self.rows.run_of(one.order) if link.index == one.order.index)
+            words = f"{one.id} is started, but the row names {link.container_id}"
+            self._hold("I4", words, link.container_id == one.id)
         task, run = one.order.task_id, (one.order.attempt, one.order.origin)
         beside = [
             other.id
@@ -71,26 +86,19 @@ class Checker:
         kept = bool(first) and [v.serial for v in first[-1].volumes] == [v.serial for v in one.volumes]
         self._hold("I4", f"link {one.order.index} in {one.id} runs over a fresh volume", kept)
 
-    def two_runs(self, rows: Rows, daemons: Sequence[Daemon]) -> None:
-        """I3 between daemons: an old run beside a newer one, only where no LIVE node could remove it (R1)."""
-        here = [
-            (daemon, one)
-            for daemon in daemons
-            for one in daemon.containers.values()
-            if one.state == "running"
-        ]
-        if len(here) < 2:
+    def former_runs(self, rows: Rows, daemons: Sequence[Daemon]) -> None:
+        """I3 between daemons: no former run of a task that goes on runs where a LIVE node could remove it (R1)."""
+        now = (rows.as_they_are(), self._starts)
+        if now == self._seen:
             return
-        running: dict[str, list[tuple[tuple[int, int], Daemon, Container]]] = {}
-        for daemon, one in here:
-            run = (one.order.attempt, one.order.origin)
-            running.setdefault(one.order.task_id, []).append((run, daemon, one))
-        for several in running.values():
-            newest = max(run for run, _, _ in several) if len(several) > 1 else None
-            for run, daemon, one in several:
-                if newest is not None and run < newest:
-                    words = f"{one.id} runs beside a newer run, and {daemon.name} has a LIVE node"
-                    self._hold("I3", words, not rows.serves(daemon.name))
+        self._seen = now
+        for daemon in daemons:
+            for one in daemon.containers.values():
+                if one.state == "running":
+                    task = rows.task(one.order.task_id)
+                    current = task.state.ended or is_current(one.order, task)
+                    words = f"{one.id} runs, of a former run, and {daemon.name} has a LIVE node"
+                    self._hold("I3", words, current or not rows.serves(daemon.name))
 
     def wrote(self, verb: str, token: Token, before: Task, by: str | None = None) -> None:
         """I2: a write under a token was accepted; `before` is the row as it was, `by` the thread's node."""
@@ -101,8 +109,7 @@ class Checker:
 
     def restarted(self, rows: Rows, before: Task, daemons: Sequence[Daemon]) -> None:
         """Promise 5: what a node that serves could have adopted was not thrown away."""
-        run = (before.id, before.attempt, before.origin)
-        links = [link for link in rows.world.links(before.id) if (link.attempt, link.origin) == run[1:]]
+        links = rows.run_of(before)
         confirmed = {link.container_id for link in links if link.state is LinkState.CONFIRMED}
         ended = {link.container_id for link in links if link.state is LinkState.ENDED}
         for daemon in (daemon for daemon in daemons if rows.serves(daemon.name, NodeState.JOINING)):
@@ -139,11 +146,15 @@ class Checker:
         """I5: what is about to be removed by force belongs to no run that goes on."""
         for thing in things:
             task = rows.task(thing.task_id)
-            lives = task.state is TaskState.RUNNING and (thing.attempt, thing.origin) == (
-                task.attempt,
-                task.origin,
+            self._hold(
+                "I5", f"{thing.name} is removed under {task.token}, which runs", not is_current(thing, task)
             )
-            self._hold("I5", f"{thing.name} is removed under {task.token}, which runs", not lives)
+
+    def discarded(self, rows: Rows, one: Container) -> None:
+        """I5: what is removed as never started has not run meanwhile."""
+        lives = is_current(one.order, rows.task(one.order.task_id))
+        words = f"{one.id} has run, and its result is removed before it is recorded"
+        self._hold("I5", words, not (lives and one.state == "exited"))
 
     def took(self, verb: str, node: Node) -> None:
         """I2: a node got work; a fenced one gets none, and a JOINING one only takes over."""
@@ -184,12 +195,7 @@ class Checker:
         well = task.state is TaskState.COMPLETED or (task.state is TaskState.CANCELLED and cancels > 0)
         self._hold("I6", f"{task.name} is {task.state}: {task.error}", well)
         if task.state is TaskState.COMPLETED:
-            run = [
-                link
-                for link in rows.world.links(task_id)
-                if (link.attempt, link.origin) == (task.attempt, task.origin)
-            ]
-            self._result(task, run, {one.id: one for daemon in daemons for one in daemon.past})
+            self._result(task, rows.run_of(task), {one.id: one for daemon in daemons for one in daemon.past})
 
     def _one_end(self, task: Task, told: Sequence[Event]) -> None:
         ends = [e for e in told if e.to_state and TaskState(e.to_state).ended]

@@ -6,7 +6,6 @@ import itertools
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
@@ -14,15 +13,12 @@ import sqlalchemy as sa
 
 import engine.lifecycle.submit as submit_module
 from engine.jobspec.task import Retry
-from engine.lifecycle import nodes as node_verbs
-from engine.lifecycle.cancel import AlreadyEnded, cancel
-from engine.model.records import Token
 from engine.settings import Settings
-from engine.store import nodes
-from tests.simulator.around import Around
+from tests.simulator.around import FAULTY_STEPS, Around
 from tests.simulator.checker import Broken, Checker
 from tests.simulator.daemon import Broker, Daemon
 from tests.simulator.database import CountingDatabase
+from tests.simulator.faults import Faults
 from tests.simulator.rows import Rows, Snapshot
 from tests.simulator.story import Story
 from tests.simulator.worker import SHARES, Worker
@@ -30,30 +26,8 @@ from tests.support.world import World
 
 #: The processes have begun to work; no more faults; and by then all must have ended.
 FIRST_FAULTS = 80
-FAULTY_STEPS = 500
 HOURS = (150, 450)
 MOST_STEPS = 6_000
-_FAULTS = (
-    "kill",
-    "kill",
-    "pause",
-    "lapse",
-    "zombie",
-    "zombie",
-    "freeze",
-    "freeze",
-    "freeze",
-    "silent",
-    "cut off",
-    "leave",
-    "double",
-    "lose",
-    "late",
-    "shuffle",
-    "empty",
-    "prune",
-    "cancel",
-)
 
 
 def installation(url: str) -> tuple[World, CountingDatabase]:
@@ -64,7 +38,7 @@ def installation(url: str) -> tuple[World, CountingDatabase]:
     return World(db, settings), db
 
 
-class Run:
+class Run(Faults):
     """Steps drawn from the seed; everything that a step may do follows from it alone."""
 
     def __init__(self, world: World, db: CountingDatabase, seed: int, kind: type[Worker] = Worker) -> None:
@@ -73,6 +47,7 @@ class Run:
         self.story = Story(seed)
         self.checker = Checker(self.story)
         self.rows, self.broker = (Snapshot if db.is_swift else Rows)(world, db), Broker()
+        self.checker.rows = self.rows
         self.daemons = [Daemon(f"d{n}", self.chance, self.checker.started) for n in range(2)]
         self._numbers = itertools.count(1)
         self.workers = [self.worker(self.daemons[n % 2]) for n in range(3)]
@@ -89,12 +64,13 @@ class Run:
         self._hour = self.chance.randint(*HOURS)
         self.faults: Counter[str] = Counter()
         self._fast: int | None = None
+        self.answers: dict[str, int] = {}
         #: How often a daemon's containers go on in a step.
         self._pace = 0.3
 
     def worker(self, daemon: Daemon) -> Worker:
         """A new process on the daemon's host."""
-        around = Around(self.rows, daemon, self.daemons, self.broker, self.checker, self.story)
+        around = Around(self.rows, daemon, self.daemons, self.broker, self.checker, self.story, self.chance)
         return self._kind(f"w{next(self._numbers)}@{daemon.name}", around)
 
     def go(self) -> None:
@@ -140,9 +116,11 @@ class Run:
             if worker.gone:
                 self.workers[n] = self.worker(worker.daemon)
         for daemon in self.daemons:
+            if self.answers.get(daemon.name) == self.story.step and daemon.silent:
+                self.silence(daemon)
             if self.chance.random() < self._pace:
                 daemon.tick()
-        self.checker.two_runs(self.rows, self.daemons)
+        self.checker.former_runs(self.rows, self.daemons)
 
     def _turn(self) -> int:
         """Whose turn it is: while there are faults, one process may be much faster for some steps."""
@@ -152,107 +130,6 @@ class Run:
         if faulty and self._fast is not None and self.chance.random() < 0.8:
             return self._fast
         return int(self.chance.random() * len(self.workers))
-
-    def fault(self) -> None:
-        """One disaster; which one it was is counted, and told."""
-        kind = self.chance.choice(_FAULTS)
-        busy = [n for n, worker in enumerate(self.workers) if worker.threads]
-        n = self.chance.choice(busy if busy and self.chance.random() < 0.7 else range(len(self.workers)))
-        daemon = self.chance.choice(self.daemons)
-        if kind == "kill":
-            self.story.tell("fault", f"kill -9 of {self.workers[n].name}")
-            self.workers[n] = self.worker(self.workers[n].daemon)
-        elif kind == "pause":
-            self.workers[n].sleeps = self.chance.randint(5, 60)
-            self.story.tell("fault", f"{self.workers[n].name} is paused for {self.workers[n].sleeps} turns")
-        elif kind in ("lapse", "zombie"):
-            self.lapse(self.workers[n], self.chance.randint(10, 80) if kind == "zombie" else 0)
-        elif kind == "freeze":
-            self.freeze(self.workers[n])
-        elif kind == "leave":
-            self.workers[n].leaving = True
-            self.story.tell("fault", f"SIGTERM to {self.workers[n].name}")
-        elif kind in ("silent", "cut off"):
-            self.cut_off(daemon, with_workers=kind == "cut off")
-        elif kind == "prune":
-            self.prune(daemon)
-        elif kind == "cancel":
-            kind = self.cancel()
-        else:
-            self.lose(kind)
-        self.faults[kind] += 1
-
-    def freeze(self, worker: Worker) -> None:
-        """One of its threads stands still, while the others, and the node's lapse, go on."""
-        turns = self.chance.randint(5, 40)
-        if worker.threads and self.chance.random() < 0.7:
-            n = self.chance.randrange(len(worker.threads))
-            worker.threads[n] = _Frozen(turns, worker.threads[n])
-            frozen = f"thread {n}"
-        else:
-            n, frozen = self.chance.choice(((1, "the node's thread"), (3, "the keeping"), (4, "the sweep")))
-            worker.always[n] = _Frozen(turns, worker.always[n])
-        self.story.tell("fault", f"{frozen} of {worker.name} is frozen for {turns} turns")
-        if self.chance.random() < 0.7:
-            self.lapse(worker, 0)
-
-    def lapse(self, worker: Worker, sleeps: int) -> None:
-        """Somebody's lease ran out early: a node lapses now, its process lives or is paused in the middle."""
-        with self.rows.world.db.read() as c:
-            node = nodes.get(c, worker.node_id)
-        if node is not None and node_verbs.lapse(worker.site, node):
-            worker.sleeps = max(worker.sleeps, sleeps)
-            self.story.tell("fault", f"{node.id} lapses, {worker.name} is paused for {sleeps} turns")
-
-    def cut_off(self, daemon: Daemon, *, with_workers: bool) -> None:
-        """The daemon falls silent or answers again; its whole host may be away with it."""
-        daemon.silent = not daemon.silent
-        self.story.tell("fault", f"{daemon.name} {'falls silent' if daemon.silent else 'answers again'}")
-        if with_workers and daemon.silent:
-            for worker in self.workers:
-                if worker.daemon is daemon:
-                    worker.sleeps = self.chance.randint(20, 60)
-            self.story.tell("fault", f"the processes on {daemon.name}'s host are away too")
-
-    def prune(self, daemon: Daemon) -> None:
-        """What somebody removes by hand: all that is exited, and then volumes without users."""
-        for one in [one for one in daemon.containers.values() if one.state == "exited"]:
-            del daemon.containers[one.id]
-            self.story.tell("fault", f"somebody removes {one.id} from {daemon.name}")
-        for name in list(daemon.volumes):
-            if self.chance.random() < 0.5 and daemon.remove_volume(name):
-                self.story.tell("fault", f"somebody removes volume {name[-6:]} from {daemon.name}")
-
-    def cancel(self) -> str:
-        """Seldom: what is cancelled is lost to the other faults."""
-        if self.chance.random() < 0.7:
-            return "no cancel"
-        id = self.chance.choice(self.ids)
-        try:
-            cancel(self.rows.world.db, id)
-        except AlreadyEnded:
-            return "cancel too late"
-        self.story.tell("fault", f"somebody cancels {self.story.names[id]}")
-        return "cancel"
-
-    def lose(self, kind: str) -> None:
-        """What a broker does to its messages."""
-        waiting = [queue for queue in self.broker.queues.values() if queue]
-        self.story.tell("fault", f"the broker's messages: {kind}")
-        if kind == "empty":
-            self.broker.queues.clear()
-            self.broker.emptied = True
-        elif waiting:
-            queue = self.chance.choice(waiting)
-            if kind == "double":
-                queue.append(self.chance.choice(queue))
-            elif kind == "lose":
-                queue.pop(self.chance.randrange(len(queue)))
-            elif kind == "shuffle":
-                self.chance.shuffle(queue)
-            else:
-                message = queue.pop(0)
-                self.workers[0].threads.append(_later(queue, message, self.chance.randint(5, 30)))
 
     def heal(self) -> None:
         """The faults stop."""
@@ -270,28 +147,6 @@ class Run:
             worker.threads.append(worker.sweeps())
             return False
         return True
-
-
-class _Frozen:
-    """A thread that stands still for some of its turns."""
-
-    def __init__(self, turns: int, thread: Iterator[None]) -> None:
-        self._turns, self._thread = turns, thread
-
-    def __iter__(self) -> Iterator[None]:
-        return self
-
-    def __next__(self) -> None:
-        if self._turns > 0:
-            self._turns -= 1
-        else:
-            next(self._thread)
-
-
-def _later(queue: list[tuple[Token, int]], message: tuple[Token, int], steps: int) -> Iterator[None]:
-    for _ in range(steps):
-        yield
-    queue.append(message)
 
 
 __all__ = ["Broken", "Run", "installation"]

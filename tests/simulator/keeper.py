@@ -25,7 +25,7 @@ class Keeper:
     def __init__(self, name: str, around: Around) -> None:
         self.name, self.rows, self.site = name, around.rows, around.rows.world.site
         self.broker, self.checker, self.story = around.broker, around.checker, around.story
-        self.daemons = around.daemons
+        self.daemons, self.stalls = around.daemons, around.stalls
         self._seen: dict[str, tuple[int, int]] = {}
         self._lost: dict[tuple[Token, int], int] = {}
         self._refused: dict[Token, int] = {}
@@ -71,7 +71,7 @@ class Keeper:
     def times_out(self) -> Generator[None, None, Any]:
         """Attempts past their time whose node is gone."""
         for task in self.rows.overdue():
-            yield
+            yield from self.stalls()
             before = self.rows.task(task.id)
             if timeout(self.site, task.token):
                 self.checker.wrote("timeout", task.token, before)
@@ -85,7 +85,7 @@ class Keeper:
         for (token, number), looks in self._lost.items():
             if looks < GRACE_LOOKS or self._refused.get(token) == self.rows.nodes_as_they_are():
                 continue
-            yield
+            yield from self.stalls()
             before = self.rows.task(token.task_id)
             if restart(self.site, token, number):
                 self.checker.wrote("restart", token, before)
@@ -100,7 +100,7 @@ class Keeper:
         late = [task for task in sent if self._sent[task.token] >= RESEND_LOOKS or self.broker.emptied]
         self.broker.emptied = False
         for task in late:
-            yield
+            yield from self.stalls()
             before = self.rows.task(task.id)
             if resend(self.site, [task], "lost"):
                 self.checker.wrote("resend", task.token, before)

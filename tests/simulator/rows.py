@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from engine.lifecycle import nodes as node_verbs
 from engine.lifecycle.nodes import BeatAnswer
-from engine.model.records import Node, Task, Token
+from engine.model.records import Link, Node, Task, Token
 from engine.model.states import NodeState, TaskState
-from engine.store import nodes, outbox, tables, tasks
+from engine.runtime.base import Order
+from engine.store import links, nodes, outbox, tables, tasks
 from tests.simulator.database import CountingDatabase
 from tests.support.world import World
 
@@ -133,6 +134,16 @@ class Rows:
                 uses, answer = 0, ask(c)
         self._known[what] = (version, uses + 1, answer)
         return answer  # type: ignore[return-value]
+
+    def run_of(self, one: Task | Order) -> list[Link]:
+        """The links of its run."""
+        task_id = one.id if isinstance(one, Task) else one.task_id
+        with self.world.db.read() as c:
+            return links.of_run(c, task_id, one.attempt, one.origin)
+
+    def as_they_are(self) -> tuple[int, int]:
+        """The same for as long as no task and no node changes."""
+        return self._db.changes("tasks"), self._db.changes("nodes")
 
     def nodes_as_they_are(self) -> int:
         """The same number for as long as no node changes."""

@@ -159,7 +159,7 @@ class Worker(Carrier):
         here, all_taken = self.found(things), True
         for task in lost:
             if (task.id, task.attempt, task.origin) in here:
-                yield
+                yield from self.stalls()
                 before = self.rows.task(task.id)
                 token = take_over(self.site, task.token, me, "found")
                 all_taken = all_taken and token is not None
@@ -176,7 +176,7 @@ class Worker(Carrier):
         loose = [task.token for task in mine if not self.hands.holds(task.id)]
         self._loose = {token: self._loose.get(token, 0) + 1 for token in loose}
         for token in [token for token, looks in self._loose.items() if looks >= LOOSE_LOOKS]:
-            yield
+            yield from self.stalls()
             before = self.rows.task(token.task_id)
             new = self_take_over(self.site, token, me, "no thread")
             if new is not None:
