@@ -17,10 +17,11 @@ from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env, parse_host
 
 from engine.errors import RuntimeUnavailable
+from engine.runtime.docker.quick import QuickClient
 from engine.runtime.docker.stream import Exchange, Tether, open_exchange, open_tether
 
-#: Connections kept ready. Waits and logs have sockets of their own, so a call holds one for milliseconds.
-POOL = 32
+#: Connections that the library keeps ready for the calls that are rare.
+POOL = 8
 
 
 class Client:
@@ -81,17 +82,18 @@ class Client:
                     f"{base_url}: Docker over ssh is not spoken; forward its socket (ssh -L /tmp/d.sock:"
                     "/var/run/docker.sock HOST) and set FERRYMAN_DOCKER_HOST=unix:///tmp/d.sock"
                 )
-            api = docker.APIClient(
+            self._address = str(parse_host(base_url, tls=bool(tls)))
+            self._tls = _ssl_context(tls)
+            return QuickClient(
+                self._address,
+                self._tls,
+                self.timeout,
                 base_url=base_url,
                 tls=tls or False,
                 version="auto",
-                timeout=round(self.timeout),
                 num_pools=POOL,
                 max_pool_size=POOL,
             )
-        self._address = str(parse_host(base_url, tls=bool(tls)))
-        self._tls = _ssl_context(tls)
-        return api
 
 
 def _place(docker_host: str) -> tuple[str, Any]:

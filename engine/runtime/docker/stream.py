@@ -127,18 +127,19 @@ def open_exchange(
     line: tuple[str, str],
     headers: Mapping[str, str],
     timeout: float,
+    body: bytes = b"",
 ) -> Exchange:
     """Connect to `address` (`http+unix:///path`, `http://host:port`) and send `line` (method, path).
 
     HTTP/1.0, so that the body comes without chunk marks and ends with the connection. Raises RuntimeUnavailable.
     """
     extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    request = f"{line[0]} {line[1]} HTTP/1.0\r\nHost: docker\r\nContent-Length: 0\r\n{extra}\r\n"
+    request = f"{line[0]} {line[1]} HTTP/1.0\r\nHost: docker\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
     try:
         connection = _connect(address, tls, timeout)
     except OSError as exc:
         raise RuntimeUnavailable(f"Docker does not answer at {address}: {exc}") from exc
-    return Exchange(connection, request.encode("ascii"), timeout)
+    return Exchange(connection, request.encode("ascii") + body, timeout)
 
 
 class Tether:
