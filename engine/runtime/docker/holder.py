@@ -27,8 +27,8 @@ IMAGE = f"{REPOSITORY}:{TAG}"
 _PLACE = "/pause"
 #: nobody, as a number: the image has no /etc/passwd.
 _USER = "65534:65534"
-#: Docker's least.
-_MEMORY = 6 << 20
+#: What it takes is 0.6 MB; but runc, which begins it, is counted too, and of a newer one 13 MB were seen.
+_MEMORY = 32 << 20
 _PIDS = 8
 _START = 0x400000
 #: Machine number of the ELF header, and code that pauses again and again, by Docker's name of the architecture.

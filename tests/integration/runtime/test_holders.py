@@ -126,7 +126,7 @@ def test_a_holder_itself_may_do_nothing(hold: Callable[[], str], docker: Client)
     about = docker.api.inspect_container(hold())
     given = about["HostConfig"]
     assert given["CapDrop"] == ["ALL"] and given["ReadonlyRootfs"] and not given["Privileged"]
-    assert (given["PidsLimit"], given["Memory"], about["Config"]["User"]) == (8, 6 << 20, "65534:65534")
+    assert (given["PidsLimit"], given["Memory"], about["Config"]["User"]) == (8, 32 << 20, "65534:65534")
     assert about["State"]["Running"] and not about["Mounts"]
 
 
