@@ -72,6 +72,9 @@ class DockerRuntime:
 
     def refuses(self, order: Order) -> str:
         """See engine.runtime.base."""
+        if not order.mounts and not order.networks:
+            # Nothing of the host: that files are shared need not be known, which may take a probe.
+            return ""
         try:
             self._mounts(order)
         except DoorClosed as exc:
