@@ -113,17 +113,14 @@ SILENT = {
     "finish-state": "cancel ends the links that are confirmed, and an ended link is refused",
     "restart-deaf": "a Docker that is silent answers when the faults have stopped: it only delays",
     "mark-first": "what was marked and never sent is sent again, as what was lost: it only delays",
+    "timeout-token": "gone, looked for and overdue are asked of the row as it is: its end is due under any token",
+    "clear-nothing": "who joins removes former runs before it claims: with join-no-stale as well, a seed finds it",
     "no-timeout": "who takes over or starts again has the attempt's clock, and ends it: it only delays",
     "leave-gives-nothing": "a node that LEFT has its row started again after the grace: it only delays",
     "finish-container": "one thread has the token, and it confirmed the container that it ends",
 }
-#: No seed is known that breaks a promise, and no argument says that none could: their guards stay.
-UNSEEN = (
-    "resend-token",
-    "self-takeover-token",
-    "name-origin",
-    "ok-at-once",
-    "unmake-nothing",
-    "clear-nothing",
-    "timeout-token",
-)
+#: No seed is known that breaks a promise in 400, and no argument says that none could: their guards stay. The
+#: explicit-state model finds ok-at-once, name-origin (its name-no-origin) and unmake-nothing (its no-revoke).
+UNSEEN = ("self-takeover-token", "name-origin", "ok-at-once", "unmake-nothing")
+#: Each is silent while the other guards: left out together they are found.
+TOGETHER = ("clear-nothing+join-no-stale",)

@@ -11,12 +11,13 @@ from itertools import chain
 import pytest
 
 from tests.simulator.hunts import live
-from tests.simulator.mutants import MUTANTS, SILENT, UNSEEN
+from tests.simulator.mutants import MUTANTS, SILENT, TOGETHER, UNSEEN
 
 CAUGHT = {
     "mark-state": 0,
     "mark-token": 7,
     "resend-state": 0,
+    "resend-token": 67,
     "claim-token": 0,
     "claim-state": 0,
     "claim-own_live": 2,
@@ -67,6 +68,8 @@ CAUGHT = {
     "no-restart": 0,
     "no-lapse": 4,
 }
+#: With two guards left out, of which either would do.
+CAUGHT_TOGETHER = {"clear-nothing+join-no-stale": 93}
 #: Found within a few seeds, whatever the story.
 SOON = ("claim-state", "restart-uses-retry", "no-restart")
 MOST = 400
@@ -90,7 +93,15 @@ def test_each_guard_left_out_is_found(mutant: str) -> None:
     _hunt(mutant, CAUGHT[mutant], MOST)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("mutants", CAUGHT_TOGETHER)
+def test_two_guards_that_do_the_same_are_found_when_both_are_left_out(mutants: str) -> None:
+    _hunt(mutants, CAUGHT_TOGETHER[mutants], MOST)
+
+
 def test_each_mutant_is_caught_or_named_with_what_is_known_of_it() -> None:
     named = [*CAUGHT, *SILENT, *UNSEEN]
     assert sorted(named) == sorted(MUTANTS)
     assert len(set(named)) == len(named)
+    assert set(CAUGHT_TOGETHER) == set(TOGETHER)
