@@ -22,13 +22,13 @@ HABITS = (
     ("ruff format", ["ruff", "format", "--check", "--quiet", "."]),
     ("lint-imports", ["lint-imports", "--no-cache"]),
 )
-#: Half a minute each: they run beside pytest, which waits more than it works.
+#: Half a minute each, and longer beside pytest, which waits more than it works.
 SLOW_HABITS = (
     ("mypy", ["mypy", "--no-error-summary"]),
     (
         "branch coverage of jobspec and model",
         [
-            *("pytest", "-q", "-p", "no:cacheprovider", "tests/unit/jobspec", "tests/unit/model"),
+            *("pytest", "-q", "-p", "no:cacheprovider", "--timeout=600", "tests/unit/jobspec", "tests/unit/model"),
             *("--cov=engine.jobspec", "--cov=engine.model", "--cov-branch", "--cov-fail-under=95"),
         ],
     ),
