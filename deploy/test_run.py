@@ -28,7 +28,8 @@ SLOW_HABITS = (
     (
         "branch coverage of jobspec and model",
         [
-            *("pytest", "-q", "-p", "no:cacheprovider", "--timeout=600", "tests/unit/jobspec", "tests/unit/model"),
+            *("pytest", "-q", "-p", "no:cacheprovider", "--timeout=600"),
+            *("tests/unit/jobspec", "tests/unit/model"),
             *("--cov=engine.jobspec", "--cov=engine.model", "--cov-branch", "--cov-fail-under=95"),
         ],
     ),
