@@ -156,9 +156,11 @@ def test_a_link_whose_holder_never_was_is_not_started(runtime: DockerRuntime, or
 def test_a_link_that_fails_after_its_holder_died_failed_for_that(
     runtime: DockerRuntime, order: Orders, hold: Callable[[], str], docker: Client, code: int, cause: Cause
 ) -> None:
-    mine = order(run=f"trap 'exit {code}' USR1; while :; do sleep 0.1; done", network=hold())
+    script = f"trap 'exit {code}' USR1; echo ready; while :; do sleep 0.1; done"
+    mine = order(cmd=("sh", "-c", script), network=hold())
     prepared = runtime.prepare(mine, KeepingSink(), Control())
     docker.api.start(prepared.container_id)
+    wait_until(lambda: b"ready" in docker.api.logs(prepared.container_id), 20)
     docker.api.kill(mine.network)
     wait_until(lambda: docker.api.inspect_container(mine.network)["State"]["Status"] == "exited", 20)
     # Told by a signal: nothing can be run in it any more (Docker 26).
