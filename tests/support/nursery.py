@@ -172,6 +172,8 @@ def _become(what: Mapping[str, Any]) -> None:
     # The one module among the loaded that reads the environment.
     importlib.reload(importlib.import_module("engine.telemetry.crash"))
     sys.argv = [what["module"], *what["words"]]
+    # What a worker begins anew with, told by SIGHUP.
+    sys.orig_argv = [sys.executable, "-m", *sys.argv]
     runpy.run_module(what["module"], run_name="__main__", alter_sys=True)
 
 
