@@ -115,7 +115,9 @@ class Checker:
         for daemon in (daemon for daemon in daemons if rows.serves(daemon.name, NodeState.JOINING)):
             kept = [one.id for one in daemon.containers.values() if one.id in confirmed]
             filled = {v.serial for one in daemon.past if one.id in ended for v in one.volumes}
-            kept += [name for name, volume in daemon.volumes.items() if volume.serial in filled]
+            # One that Docker made in place of a missing one has no labels: nobody could find it.
+            labelled = {name: volume for name, volume in daemon.volumes.items() if volume.order is not None}
+            kept += [name for name, volume in labelled.items() if volume.serial in filled]
             words = f"{before.name} starts again, but {daemon.name} has {kept} and a node that serves"
             self._hold("P5", words, not kept)
 
