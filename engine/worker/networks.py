@@ -30,6 +30,11 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 _MISTRUST_SECONDS = 60.0
 
 
+def holder_called(name: str, node_id: str = "") -> Thing:
+    """A holder as a thing to be removed."""
+    return Thing("network", name, name, "", 0, 0, None, "", node_id)
+
+
 class Networks:
     """What this node holds and lends. Thread-safe; its thread makes what is missing."""
 
@@ -55,6 +60,8 @@ class Networks:
         #: Of attempts that run here, under `slot`.
         self._used: set[str] = set()
         self._mistrusted_until = 0.0
+        #: Held while one is made ahead.
+        self._making = threading.Lock()
 
     @property
     def node(self) -> str:
@@ -75,14 +82,17 @@ class Networks:
             self._used.clear()
         self._changed.set()
 
-    def shut(self) -> list[Thing]:
-        """The node claims nothing any more: nothing is made or lent. Returns the unused holders, to be removed."""
+    def shut(self, patience: float = 0.0) -> list[Thing]:
+        """The node claims nothing any more: nothing is made or lent. Returns the unused holders, to be removed.
+
+        One that is just being made is waited for, `patience` seconds at most; its maker removes it.
+        """
         with self._lock:
-            idle = [
-                Thing("network", name, name, "", 0, 0, None, "running", self._node) for name in self._warm
-            ]
+            idle = [holder_called(name, self._node) for name in self._warm]
             self._node = ""
             self._warm.clear()
+        if self._making.acquire(timeout=patience):
+            self._making.release()
         return idle
 
     def lend(self) -> Offered:
@@ -190,7 +200,8 @@ class Networks:
                     time.sleep(_LOOK_SECONDS)
                     continue
                 try:
-                    self._make_ahead()
+                    with self._making:
+                        self._make_ahead()
                     backoff = 1.0
                 except Unstartable as exc:
                     self._give_up(str(exc))
@@ -224,8 +235,11 @@ class Networks:
                     "a network made ahead can be joined here (%s): %d kept ready", self._way, self._wanted
                 )
             with self._lock:
-                if self._node == node and len(self._warm) < self._wanted:
+                is_wanted = self._node == node and len(self._warm) < self._wanted
+                if is_wanted:
                     self._warm.append(name)
+            if not is_wanted:
+                self._runtime.remove([holder_called(name, node)])
         finally:
             with self._lock:
                 self._lent.discard(name)

@@ -15,7 +15,7 @@ from engine.model.states import TaskState
 from engine.runtime.base import Order, Runtime, Thing
 from engine.store import attempts, nodes, tasks
 from engine.telemetry import crash
-from engine.worker.networks import Networks
+from engine.worker.networks import Networks, holder_called
 
 log = logging.getLogger("ferryman.sweep")
 
@@ -161,5 +161,5 @@ def run_things(order: Order) -> list[Thing]:
         Thing("container", f"{base}-{n}", f"{base}-{n}", *whose, n, "exited") for n in range(order.index + 1)
     ]
     volumes = [Thing("volume", name, name, *whose, None, "") for name, _ in order.volumes]
-    holders = [Thing("network", order.network, order.network, "", 0, 0, None, "")] if order.network else []
+    holders = [holder_called(order.network)] if order.network else []
     return [*containers, *volumes, *holders]

@@ -183,6 +183,9 @@ class DockerRuntime:
         except container.ImageMissing:
             with control.laps.of("pulling"):
                 images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
+            if not order.needs_volumes:
+                # A pull may have lasted long enough for somebody's `docker volume prune`.
+                volumes.make(self._client, order)
         if control.changed.is_set():
             raise Detached
         try:

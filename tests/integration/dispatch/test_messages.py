@@ -118,6 +118,8 @@ def _without_ids(message: dict[str, Any]) -> dict[str, Any]:
     headers, properties = message["headers"], message["properties"]
     assert headers.pop("id") == headers.pop("root_id") == properties.pop("correlation_id")
     del properties["delivery_tag"]
+    # Celery's own says what the task says, where the process happens to know it. Nobody's results are kept.
+    assert headers.pop("ignore_result") in (None, True)
     # Celery leaves its own options among AMQP's properties, where nobody reads them.
     for name in ("argsrepr", "kwargsrepr"):
         properties.pop(name, None)
