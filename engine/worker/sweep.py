@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
-import time
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from engine.errors import RuntimeUnavailable, StoreUnavailable
@@ -21,6 +21,8 @@ log = logging.getLogger("ferryman.sweep")
 
 #: Runs that wait for their removal; beyond this the sweep finds them.
 _MOST_WAITING = 1000
+#: Beside the sweep: more at a time only wait for one another in Docker.
+_REMOVERS = 3
 _EVERY_SECONDS = 5.0
 #: Between two sweeps that find nothing while nothing runs anywhere: to list a daemon's things takes 6 ms of processor.
 _AT_REST_SECONDS = 15.0
@@ -73,7 +75,7 @@ def read_standing(site: Site, things: Sequence[Thing], me: str = "") -> Standing
 
 
 class Sweeper:
-    """The thread that removes: at once what a finisher names, every few seconds what nobody owns."""
+    """The threads that remove: some at once what a finisher names, one every few seconds what nobody owns."""
 
     def __init__(self, site: Site, runtime: Runtime, networks: Networks, doubt: threading.Event) -> None:
         """`doubt` is set when the daemon did not answer: the node's thread then asks it."""
@@ -81,29 +83,28 @@ class Sweeper:
         self._doubt = doubt
         self._site = site
         self._runtime = runtime
-        self._runs: queue.Queue[Order | None] = queue.Queue(_MOST_WAITING)
+        self._runs: queue.Queue[Order] = queue.Queue(_MOST_WAITING)
+        self._asked = threading.Event()
         self._calm = 0
-        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        threading.Thread(target=self._sweep_on, name="sweep", daemon=True).start()
+        for n in range(_REMOVERS):
+            threading.Thread(target=self._remove_on, name=f"remove-{n}", daemon=True).start()
 
     def soon(self) -> None:
         """Sweep at once: something was cancelled or refused."""
-        self._put(None)
+        self._asked.set()
 
     def stir(self) -> None:
         """Something runs somewhere, or a node ended: the sweep rests no more."""
         if self._calm >= _CALM_SWEEPS:
-            self._put(None)
+            self._asked.set()
         self._calm = 0
 
     def remove_run(self, order: Order) -> None:
         """The run of this order has ended, and its end is committed: its containers and volumes may go."""
-        self._put(order)
-
-    def _put(self, order: Order | None) -> None:
         try:
             self._runs.put_nowait(order)
         except queue.Full:
@@ -125,32 +126,31 @@ class Sweeper:
         self._runtime.tidy()
         return gone
 
-    def _run(self) -> None:
-        swept = time.monotonic()
+    def _remove_on(self) -> None:
         while True:
-            order = None
-            asked = False
-            try:
-                pause = _AT_REST_SECONDS if self._calm >= _CALM_SWEEPS else _EVERY_SECONDS
-                order = self._runs.get(timeout=max(0.05, swept + pause - time.monotonic()))
-                asked = order is None
-            except queue.Empty:
-                asked = True
-            try:
-                if order is not None:
-                    self._runtime.remove(run_things(order))
-                    crash.point("remove.done")
-                if asked:
-                    swept = time.monotonic()
-                    self._calm = 0 if self.sweep() else self._calm + 1
-            except (RuntimeUnavailable, StoreUnavailable) as exc:
-                if isinstance(exc, RuntimeUnavailable):
-                    self._doubt.set()
-                log.debug("not swept: %s", exc)
-                swept = time.monotonic()
-            except Exception:
-                log.exception("sweep")
-                swept = time.monotonic()
+            order = self._runs.get()
+            with self._unharmed("a run is not removed"):
+                self._runtime.remove(run_things(order))
+                crash.point("remove.done")
+
+    def _sweep_on(self) -> None:
+        while True:
+            self._asked.wait(_AT_REST_SECONDS if self._calm >= _CALM_SWEEPS else _EVERY_SECONDS)
+            self._asked.clear()
+            with self._unharmed("not swept"):
+                self._calm = 0 if self.sweep() else self._calm + 1
+
+    @contextlib.contextmanager
+    def _unharmed(self, what: str) -> Iterator[None]:
+        """An error ends no thread: what stays is found by the next sweep."""
+        try:
+            yield
+        except (RuntimeUnavailable, StoreUnavailable) as exc:
+            if isinstance(exc, RuntimeUnavailable):
+                self._doubt.set()
+            log.debug("%s: %s", what, exc)
+        except Exception:
+            log.exception(what)
 
 
 def run_things(order: Order) -> list[Thing]:
