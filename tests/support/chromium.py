@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.databases import missing
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 _QUIET = (
     "--no-sandbox",
@@ -36,6 +36,13 @@ class Visit:
     def has(self, words: str) -> bool:
         """The words are on the page, in sight."""
         return bool(words in self.page.inner_text("body"))
+
+
+def _note(visit: Visit, said: ConsoleMessage) -> None:
+    """An error is a fault of the page, but for a request that Chromium gave up as an interface of this host came or
+    went: each container that another test starts is one."""
+    if said.type == "error" and "ERR_NETWORK_CHANGED" not in said.text:
+        visit.faults.append(said.text)
 
 
 #: Opens an address, with the options of `visiting`.
@@ -70,7 +77,7 @@ def visiting(browser: Browser, width: int = 1200, height: int = 900, **context: 
         visit = Visit(page)
         if context.get("java_script_enabled", True):
             opened.add_init_script(_WATCH)
-        page.on("console", lambda said: visit.faults.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda said: _note(visit, said))
         page.on("pageerror", lambda error: visit.faults.append(str(error)))
         page.on("dialog", lambda dialog: (visit.faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
         yield visit
