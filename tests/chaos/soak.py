@@ -106,7 +106,7 @@ class Soak:
 
     def _look(self) -> None:
         try:
-            self.wrong += doubled(self.ground.fleet.left_over())
+            self.wrong += doubled(self.ground.fleet.runtime().list())
         except RuntimeUnavailable as exc:
             print(f"Docker does not answer: {exc}", flush=True)
 
