@@ -96,7 +96,7 @@ def _show_task(task: Json) -> None:
     for link in links(task):
         screen.say(f"  {'link':<9} {link_line(link)}")
         if laps := link.get("laps"):
-            said = " · ".join(f"{step} {_milliseconds(ms)}" for step, ms in laps.items())
+            said = " · ".join(f"{step} {_milliseconds(ms)}" for step, ms in laps.items() if ms)
             screen.say(f"{'':<14}{said}", "faint")
     for label in ("result", "error"):
         if task.get(label):
