@@ -79,7 +79,8 @@ class Fleet:
 
         `module` is started in place of the plain command.
         """
-        before = {node.id for node in self.nodes()}
+        # Not asked for nothing: the store may be away.
+        before = {node.id for node in self.nodes()} if wait else set()
         log = self.directory / f"worker-{len(self.workers)}.log"
         name, *first = [module] if module else ["celery", "-A", "engine", "worker"]
         process = nursery().start(
