@@ -58,9 +58,9 @@ def _servers() -> None:
 
 @pytest.mark.docker
 @pytest.mark.timeout(420)
-def test_half_a_minute_of_random_faults_breaks_no_promise() -> None:
+def test_a_minute_of_random_faults_breaks_no_promise() -> None:
     _servers()
-    process = _soak("--seed", "4", "--minutes", "0.5", "--every", "2.5", "--open", "6", "--settle", "200")
+    process = _soak("--seed", "4", "--minutes", "1", "--every", "2.5", "--open", "6", "--settle", "200")
     said = _said(process, 380)
     print(said)
     assert process.returncode == 0, said
