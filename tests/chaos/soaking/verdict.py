@@ -26,7 +26,8 @@ REPAIRS = {
     "goes on with networks": "gone on the plain way",
 }
 #: Processes that a lost store or broker sends away, or the watchdog: a supervisor starts them again.
-_MAY_LEAVE = (0, 70, 75, 78)
+#: 3 is gunicorn's own: its worker found no store when it was started.
+_MAY_LEAVE = (0, 3, 70, 75, 78)
 
 
 @dataclass(frozen=True)
