@@ -1,6 +1,9 @@
-"""Is the process up, and will work that is submitted now be done?"""
+"""Is the process up, and will work that is submitted now be done? And the figures for Prometheus."""
 
 from __future__ import annotations
+
+from flask import Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from api import queues
 from api.answers import Json
@@ -29,3 +32,8 @@ def ready() -> Json:
     with house.db.read() as c:
         live = sum(node.state is NodeState.LIVE for node in nodes.beating(c))
     return {"status": "UNSERVED" if unserved else "READY", "unserved": unserved, "nodes": live}
+
+
+def get_metrics() -> Response:
+    """How many tasks wait and run, which nodes beat, and how long each step of a link took."""
+    return Response(here().metrics.told(), content_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""GET /metrics: figures for Prometheus, from the rows. How long steps took counts from the first question on."""
+"""What GET /metrics tells Prometheus, from the rows. How long steps took counts from the first question on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 
-from flask import Response, current_app
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client import Counter as Rising
 
 from engine.model.records import Event, Link
@@ -80,7 +79,7 @@ class Metrics:
     def _take(self, c: Connection, found: Iterable[Event]) -> None:
         """Count the attempts that ended among these events, each with the links of its runs."""
         ended = {(e.task_id, e.attempt): e for e in found if _is_end(e)}
-        for (_, _), event in ended.items():
+        for event in ended.values():
             self._ends.labels("RETRIED" if event.to_state == TaskState.PENDING else event.to_state).inc()
         for link in links.of_tasks(c, sorted({str(task_id) for task_id, _ in ended})):
             if (link.task_id, link.attempt) in ended:
@@ -97,9 +96,3 @@ def _is_end(event: Event) -> bool:
         return False
     retried = (event.from_state, event.to_state) == (TaskState.RUNNING, TaskState.PENDING)
     return retried or TaskState(event.to_state).ended
-
-
-def get_metrics() -> Response:
-    """How many tasks wait and run, which nodes beat, and how long each step of a link took."""
-    house = current_app.extensions["ferryman"]
-    return Response(house.metrics.told(), content_type=CONTENT_TYPE_LATEST)

@@ -10,7 +10,7 @@ from flask import Flask
 from flask_smorest import Api, Blueprint
 from marshmallow import Schema
 
-from api import answers, asked, events, health, jobs, logs, metrics, nodes, queues, tasks
+from api import answers, asked, events, health, jobs, logs, nodes, queues, tasks
 from engine import __version__
 from engine.jobspec.schema import TaskSchema
 
@@ -48,7 +48,7 @@ ROUTES = (
     Route("GET", ("/health",), health.health, answers.Status()),
     Route("GET", ("/status",), health.status, answers.Status()),
     Route("GET", ("/ready",), health.ready, answers.Ready()),
-    Route("GET", ("/metrics",), metrics.get_metrics, None, media="text/plain"),
+    Route("GET", ("/metrics",), health.get_metrics, None, media="text/plain"),
 )
 
 _BODIES = ("text/yaml", "application/yaml", "application/x-yaml", "application/json")

@@ -113,6 +113,11 @@ class Settings:
         return self.lease_seconds / 5
 
     @property
+    def grace_bounds(self) -> tuple[float, float, float]:
+        """What `engine.model.retry.grace_ms` is given: least, most, and after a leave in order, in seconds."""
+        return (self.grace_min, self.grace_max, self.restart_grace)
+
+    @property
     def path(self) -> Path:
         """The data directory as a path."""
         return Path(self.data_dir)

@@ -21,7 +21,7 @@ class Restarts:
     def run(self) -> int:
         """One look; says how many were restarted. Raises StoreUnavailable."""
         settings = self._site.settings
-        bounds = (settings.grace_min, settings.grace_max, settings.restart_grace)
+        bounds = settings.grace_bounds
         with self._site.db.read() as c:
             lost = tasks.lost(c)
             ages = {task.id: attempts.standing(c, task.token).age_ms for task, _, _ in lost}

@@ -51,5 +51,5 @@ class Yielding:
             log.info("task %s is left to another worker for now: %s", task.id, why)
         since = self._since.setdefault(task.token, now)
         settings = self._site.settings
-        bounds = (settings.grace_min, settings.grace_max, settings.restart_grace)
+        bounds = settings.grace_bounds
         return (now - since) * 1000 < grace_ms(former, 0, bounds)

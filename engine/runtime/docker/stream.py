@@ -135,10 +135,7 @@ def open_exchange(
     """
     extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = f"{line[0]} {line[1]} HTTP/1.0\r\nHost: docker\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
-    try:
-        connection = _connect(address, tls, timeout)
-    except OSError as exc:
-        raise RuntimeUnavailable(f"Docker does not answer at {address}: {exc}") from exc
+    connection = _reach(address, tls, timeout)
     return Exchange(connection, request.encode("ascii") + body, timeout)
 
 
@@ -168,10 +165,7 @@ class Tether:
 
 def open_tether(address: str, tls: ssl.SSLContext | None, path: str, timeout: float) -> Tether:
     """Connect as `open_exchange` does, and keep the connection. Raises RuntimeUnavailable."""
-    try:
-        connection = _connect(address, tls, timeout)
-    except OSError as exc:
-        raise RuntimeUnavailable(f"Docker does not answer at {address}: {exc}") from exc
+    connection = _reach(address, tls, timeout)
     try:
         # A connection on which nothing was ever asked is closed sooner by newer daemons.
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: docker\r\n\r\n".encode("ascii"))
@@ -179,6 +173,14 @@ def open_tether(address: str, tls: ssl.SSLContext | None, path: str, timeout: fl
         connection.close()
         raise Broken(f"Docker took no request: {exc}") from exc
     return Tether(connection)
+
+
+def _reach(address: str, tls: ssl.SSLContext | None, timeout: float) -> socket.socket:
+    """A connection to the daemon. Raises RuntimeUnavailable."""
+    try:
+        return _connect(address, tls, timeout)
+    except OSError as exc:
+        raise RuntimeUnavailable(f"Docker does not answer at {address}: {exc}") from exc
 
 
 def _connect(address: str, tls: ssl.SSLContext | None, timeout: float) -> socket.socket:
