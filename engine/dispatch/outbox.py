@@ -22,6 +22,7 @@ from redis import RedisError
 from engine.dispatch import poke
 from engine.dispatch.app import RUN_LINK, build_app, publisher_options
 from engine.dispatch.chain import Message, Way, first_way, message
+from engine.dispatch.channel import keep_client
 from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
 from engine.jobspec import plain
 from engine.model.records import Task
@@ -106,6 +107,8 @@ class Publisher:
             )
             # default_channel heeds these options; channel() would try twice, 2 s apart, whatever they say.
             channel = self._connection.default_channel
+            if self._connection.transport.driver_type == "redis":
+                keep_client(channel)
             self._producer = self.app.amqp.Producer(channel, auto_declare=False)
         return self._producer
 

@@ -32,6 +32,11 @@ class Assignment:
     waited_ms: int | None = None
 
     @property
+    def waits(self) -> bool:
+        """No container of the link was confirmed yet, under whatever delivery."""
+        return self.waited_ms is not None
+
+    @property
     def index(self) -> int:
         """The link's place in the chain."""
         return self.order.index

@@ -6,7 +6,7 @@ from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.site import Site
 from engine.model import advance
 from engine.model.states import LinkState
-from engine.store import events, links, nodes, tasks
+from engine.store import events, links, tasks
 from engine.telemetry import crash
 
 
@@ -20,11 +20,10 @@ def confirm(site: Site, assignment: Assignment, container_id: str) -> bool:
     token, order = assignment.token, assignment.order
     with site.db.begin() as c:
         task = tasks.lock(c, token.task_id)
-        if task is None or task.token != token or task.node is None:
+        if task is None or not tasks.may_confirm(c, token):
             return False
-        nodes.share(c, task.node)
         run = links.of_run(c, task.id, order.attempt, order.origin)
-        if not tasks.may_confirm(c, token) or not advance.may_begin(run, order.index):
+        if not advance.may_begin(run, order.index):
             return False
         if not links.confirm(c, token, order.origin, order.index, container_id):
             return False

@@ -9,7 +9,4 @@ from engine.store.database import Connection
 
 def job_and_task(c: Connection, task_id: str) -> Task | None:
     """The task, with its job's and its own row locked until the end of the transaction; None when unknown."""
-    job_id = tasks.job_of(c, task_id)
-    if job_id is None or jobs.lock(c, job_id) is None:
-        return None
-    return tasks.lock(c, task_id)
+    return tasks.lock(c, task_id) if jobs.lock_of(c, task_id) else None

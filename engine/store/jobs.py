@@ -27,6 +27,14 @@ _OPEN = tuple(state for state in JobState if not state.ended)
 _THIS = jobs.c.id == sa.bindparam("the_job")
 _GET = sa.select(jobs).where(_THIS)
 _LOCK = _GET.with_for_update()
+# The job of a task never changes, so it needs no lock to be looked up.
+_LOCK_OF = (
+    sa.select(jobs.c.id)
+    .where(
+        jobs.c.id == sa.select(tasks.c.job_id).where(tasks.c.id == sa.bindparam("the_task")).scalar_subquery()
+    )
+    .with_for_update()
+)
 _INSERT = jobs.insert()
 _START = (
     jobs.update()
@@ -77,6 +85,11 @@ def lock(c: sa.Connection, job_id: str) -> Job | None:
     """The job with its row locked until the end of the transaction: the first lock of every verb."""
     row = c.execute(_LOCK, {"the_job": job_id}).one_or_none()
     return _record(row) if row else None
+
+
+def lock_of(c: sa.Connection, task_id: str) -> bool:
+    """Lock the row of this task's job until the end of the transaction; False when there is no such task."""
+    return c.scalar(_LOCK_OF, {"the_task": task_id}) is not None
 
 
 def start(c: sa.Connection, job_id: str) -> bool:

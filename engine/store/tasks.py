@@ -135,7 +135,12 @@ def claim(c: sa.Connection, token: Token, node_id: str) -> Task | None:
 
 
 _BEGINS = sa.select(sa.literal(1)).where(_RUNNING, tasks.c.node == sa.bindparam("the_node"))
-_MAY_CONFIRM = sa.select(sa.literal(1)).where(_RUNNING, sa.not_(_owner_in(GONE)))
+_MAY_CONFIRM = (
+    sa.select(sa.literal(1))
+    .select_from(tasks.join(nodes, nodes.c.id == tasks.c.node))
+    .where(_RUNNING, nodes.c.state.not_in(GONE))
+    .with_for_update(read=True, of=nodes)
+)
 
 
 def begins(c: sa.Connection, token: Token, node_id: str) -> bool:
@@ -146,7 +151,8 @@ def begins(c: sa.Connection, token: Token, node_id: str) -> bool:
 def may_confirm(c: sa.Connection, token: Token) -> bool:
     """confirm's share that is the task's: RUNNING under this token, and its node neither LAPSED nor LEFT.
 
-    The node guard makes "looked and found nothing" a proof (protocol 2, confirm).
+    The node's row is kept from changing until the end of the transaction (FOR SHARE): a confirm before a lapse
+    is on every list after it, which makes "looked and found nothing" a proof (protocol 2, confirm).
     """
     return c.scalar(_MAY_CONFIRM, _by(token)) is not None
 

@@ -18,6 +18,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.consumer.tasks import Tasks
 from celery.worker.request import Request
 
+from engine.dispatch.channel import keep_client
 from engine.worker.here import get_here
 
 log = logging.getLogger("ferryman.consumer")
@@ -132,6 +133,7 @@ class Window(bootsteps.StartStopStep):
             # A BRPOP under way must be read: kombu keeps what it popped in no list until then.
             channel.qos.can_consume = lambda: bool(channel._in_poll) or can_consume()
             drop_garbage(channel)
+            keep_client(channel)
 
         def consume(no_ack: Any = None) -> None:
             # Before the node was ever LIVE its own queue is empty; a BRPOP on it alone, once sent, would keep

@@ -39,13 +39,14 @@ class Shipping:
         self._changed = threading.Condition()
         self._frames: list[tuple[int, str, str]] = []
         self._bytes = 0
-        self._position = self._stored_position()
+        # Of a link that waits nothing was stored: no container of it has run.
+        self._position = LogPosition() if assignment.waits else self._stored_position()
         self._refused = False
         self._closing = False
         #: After `close`: the store was away too long, and what came last is in the container's log only.
         self.is_behind = False
-        self._thread = threading.Thread(target=self._run, name="shipping", daemon=True)
-        self._thread.start()
+        #: Begun with the first frames: a link without output needs none.
+        self._thread: threading.Thread | None = None
 
     def _stored_position(self) -> LogPosition:
         order = self._assignment.order
@@ -66,28 +67,35 @@ class Shipping:
             if self._refused:
                 return
             self._position = self._position.after(frames)
-            self._frames += texts
-            self._bytes += size
-            if self._bytes >= _CHUNK_BYTES:
-                self._changed.notify_all()
+            self._take(texts, size)
 
     def note(self, text: str) -> None:
         """Take a line of ours."""
         line = text if text.endswith("\n") else text + "\n"
         with self._changed:
             if not self._refused:
-                self._frames.append((_NOTE, "", line))
-                self._bytes += len(line)
+                self._take([(_NOTE, "", line)], len(line))
+
+    def _take(self, texts: list[tuple[int, str, str]], size: int) -> None:
+        self._frames += texts
+        self._bytes += size
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="shipping", daemon=True)
+            self._thread.start()
+        elif self._bytes >= _CHUNK_BYTES:
+            self._changed.notify_all()
 
     def close(self, seconds: float = 30.0) -> bool:
         """Store what is left; False when it could not be stored in time (its position then tells so)."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(seconds)
+            thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
         with self._changed:
-            self.is_behind = self._thread.is_alive()
-            stored = not (self._refused or self._frames or self._thread.is_alive())
+            self.is_behind = thread is not None and thread.is_alive()
+            stored = not (self._refused or self._frames or self.is_behind)
             self._refused = True
             self._changed.notify_all()
         return stored

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import StoreUnavailable
 from engine.lifecycle.claim import resume
 from engine.lifecycle.take_over import self_take_over
-from engine.model.records import LogFrame, StreamPosition
+from engine.model.records import LogFrame, LogPosition, StreamPosition
 from engine.runtime.base import Control
 from engine.store import logs
 from engine.worker.shipping import Shipping
@@ -35,10 +35,21 @@ def test_what_was_written_is_stored_in_order_with_its_position(world: World) -> 
     sink.write(_frames("bad\n", stream=2))
     assert sink.close(20)
     assert _text(world, found.token.task_id) == "one\ntwo\na word of ours\nbad\n"
-    successor = Shipping(world.site, found, Control())
+    token = self_take_over(world.site, found.token, "n1", "test")
+    again = resume(world.site, token, "n1") if token is not None else None
+    assert again is not None
+    successor = Shipping(world.site, again, Control())
     assert successor.position() == sink.position()
     assert successor.position().stdout == StreamPosition("2026-01-01T00:00:00.000000001Z", 1)
     assert successor.close(20)
+
+
+def test_a_link_without_output_costs_neither_a_thread_nor_a_question(world: World) -> None:
+    before = threading.active_count()
+    sink = Shipping(world.site, world.confirmed(), Control())
+    assert threading.active_count() == before
+    assert sink.position() == LogPosition()
+    assert sink.close(0)
 
 
 def test_a_refused_token_ends_the_shipping_and_keeps_nobody_waiting(world: World) -> None:
