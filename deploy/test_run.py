@@ -56,13 +56,19 @@ NEEDED: dict[str, Callable[[], bool]] = {
 }
 
 
+#: What only the long ring needs besides.
+NEEDED_LONG: dict[str, Callable[[], bool]] = {
+    "libfaketime": lambda: bool(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")),
+}
+
+
 def main(script: str, arguments: list[str]) -> int:
     """Run it all; returns the exit status."""
     forgive_the_terminal()
     setup_python.listen_for_interrupts()
     try:
         if not setup_python.is_inside():
-            _refuse_early()
+            _refuse_early(arguments)
             setup_python.enter(os.path.abspath(script), arguments, setup_python.TEST_EXTRAS)
         with contextlib.ExitStack() as stage:
             try:
@@ -79,9 +85,9 @@ def main(script: str, arguments: list[str]) -> int:
         return 130
 
 
-def _refuse_early() -> None:
+def _refuse_early(arguments: Sequence[str]) -> None:
     setup_docker.refuse_early()
-    missing = _missing()
+    missing = _missing(arguments)
     if missing and not setup_apt.may_install():
         names = " ".join(missing)
         raise Stop(
@@ -89,8 +95,9 @@ def _refuse_early() -> None:
         )
 
 
-def _missing() -> list[str]:
-    return [package for package, is_here in NEEDED.items() if not is_here()]
+def _missing(arguments: Sequence[str]) -> list[str]:
+    needed = NEEDED | NEEDED_LONG if "--long" in arguments else NEEDED
+    return [package for package, is_here in needed.items() if not is_here()]
 
 
 def _inside(arguments: Sequence[str], stage: contextlib.ExitStack) -> int:
@@ -101,7 +108,7 @@ def _inside(arguments: Sequence[str], stage: contextlib.ExitStack) -> int:
     os.environ["PATH"] = (
         os.path.join(setup_python.VENV, "bin") + os.pathsep + os.environ.get("PATH", os.defpath)
     )
-    _install(_missing())
+    _install(_missing(arguments))
     stage.enter_context(setup_docker.Daemon())
     stage.enter_context(setup_images.standins(sorted(setup_images.images.RECIPES)))
     complaints = [name for name, command in HABITS if not _Linter(name, command, stage).holds()]

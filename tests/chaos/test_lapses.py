@@ -128,7 +128,7 @@ def test_a_wall_clock_that_jumps_an_hour_lapses_nobody(
 ) -> None:
     library = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
     if library is None:
-        pytest.skip("libfaketime is not installed: apt-get install libfaketime")
+        pytest.skip("libfaketime is not installed: deploy/test --long installs it")
     require_docker(BUSYBOX)
     clock = tmp_path / "clock"
     clock.write_text("+0\n")
