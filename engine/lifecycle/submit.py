@@ -40,8 +40,8 @@ def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
         queue=settings.queue_default,
     )
     with db.begin() as c:
-        now, job = tasks.now(c), rows.job
-        jobs.insert(c, job.id, job.name, job.description, job.tags, now)
+        job = rows.job
+        now = jobs.insert(c, job.id, job.name, job.description, job.tags)
         new = [_task(row, now) for row in rows.tasks]
         tasks.insert(
             c,

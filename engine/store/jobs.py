@@ -35,7 +35,7 @@ _LOCK_OF = (
     )
     .with_for_update()
 )
-_INSERT = jobs.insert()
+_INSERT = jobs.insert().values(created_at=now_ms()).returning(jobs.c.created_at)
 _START = (
     jobs.update()
     .where(_THIS, jobs.c.state == JobState.PENDING)
@@ -58,21 +58,10 @@ def _record(row: sa.Row[Any]) -> Job:
     return Job(**{**found, "state": JobState(found["state"]), "tags": tuple(found["tags"])})
 
 
-def insert(
-    c: sa.Connection, id: str, name: str, description: str | None, tags: Sequence[str], created_at: int
-) -> None:
-    """A new job, PENDING."""
-    c.execute(
-        _INSERT,
-        {
-            "id": id,
-            "name": name,
-            "description": description,
-            "state": JobState.PENDING,
-            "tags": list(tags),
-            "created_at": created_at,
-        },
-    )
+def insert(c: sa.Connection, id: str, name: str, description: str | None, tags: Sequence[str]) -> int:
+    """A new job, PENDING; when it was created, in milliseconds since 1970 by the database's clock."""
+    values = {"id": id, "name": name, "description": description, "state": JobState.PENDING}
+    return int(c.scalar(_INSERT, values | {"tags": list(tags)}) or 0)
 
 
 def get(c: sa.Connection, job_id: str) -> Job | None:
