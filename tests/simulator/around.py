@@ -27,9 +27,9 @@ class Around:
     story: Story
     chance: random.Random
 
-    def stalls(self) -> Iterator[None]:
-        """Between what was read and what is written by it: mostly a turn, while there are faults now and then many."""
+    def stalls(self, often: float = 0.1) -> Iterator[None]:
+        """Between what was read and what is written by it: mostly a turn, while there are faults so often many."""
         yield
-        if self.story.step < FAULTY_STEPS and self.chance.random() < 0.1:
+        if self.story.step < FAULTY_STEPS and self.chance.random() < often:
             for _ in range(self.chance.randint(5, 25)):
                 yield

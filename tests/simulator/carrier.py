@@ -58,7 +58,7 @@ class Carrier:
     def removes(self, things: Iterable[Thing]) -> None:
         gone = list(things)
         if gone:
-            self.checker.removed(self.rows, gone)
+            self.checker.removed(self.rows, gone, self.daemon)
             self.tell(f"removes {[one.id for one in gone]} from {self.daemon.name}")
             self.daemon.remove(gone)
 
@@ -138,8 +138,13 @@ class Carrier:
             if mine:
                 self.discards(container)
             return None
-        yield
-        outcome = self.goes(container, mine, control) or (yield from self.waits(container, control))
+        self.makes += 1
+        try:
+            yield from self.stalls(0.3)
+            outcome = self.goes(container, mine, control)
+        finally:
+            self.makes -= 1
+        outcome = outcome or (yield from self.waits(container, control))
         yield
         return self.finishes(work, me, container, outcome)
 
@@ -255,7 +260,7 @@ class Carrier:
         if found.order.delivery == order.delivery:
             raise NotOurs("another thread has my token")
         self.unmakes(found)
-        yield from self.stalls()
+        yield from self.stalls(0.5)
         self.discards(found)
         yield
         return False

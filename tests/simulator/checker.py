@@ -144,13 +144,13 @@ class Checker:
                 "I3", f"{before.name} is timed out, but {on} runs on {daemon.name}, which serves", not on
             )
 
-    def removed(self, rows: Rows, things: Iterable[Thing]) -> None:
+    def removed(self, rows: Rows, things: Iterable[Thing], daemon: Daemon) -> None:
         """I5: what is about to be removed by force belongs to no run that goes on."""
         for thing in things:
             task = rows.task(thing.task_id)
-            self._hold(
-                "I5", f"{thing.name} is removed under {task.token}, which runs", not is_current(thing, task)
-            )
+            users = daemon.users(thing.name) if thing.kind == "volume" else []
+            lives = any(is_current(one, task) for one in (thing, *users))
+            self._hold("I5", f"{thing.name} is removed under {task.token}, which runs", not lives)
 
     def discarded(self, rows: Rows, one: Container) -> None:
         """I5: what is removed as never started has not run meanwhile."""

@@ -24,6 +24,8 @@ class Volume:
 
     serial: int
     order: Order | None
+    #: For the checker: who asked for a volume of this name.
+    users: list[Order] = field(default_factory=list)
 
 
 @dataclass
@@ -82,7 +84,7 @@ class Daemon:
         """With labels; what is there stays as it is."""
         self.answer()
         for name, _ in order.volumes:
-            self.volumes.setdefault(name, Volume(next(self._ids), order))
+            self.volumes.setdefault(name, Volume(next(self._ids), order)).users.append(order)
 
     def create(self, order: Order, *, fails: bool, hangs: bool) -> Container | None:
         """None: the name is taken (409)."""
@@ -134,9 +136,16 @@ class Daemon:
             if thing.kind == "volume":
                 self.remove_volume(thing.id)
 
+    def users(self, name: str) -> list[Order]:
+        """Who asked for this volume, as long as no container keeps it from being removed."""
+        return [] if self._is_used(name) or name not in self.volumes else self.volumes[name].users
+
+    def _is_used(self, name: str) -> bool:
+        return any(name in dict(one.order.volumes) for one in self.containers.values())
+
     def remove_volume(self, name: str) -> bool:
         """Refuses what a container uses; True when it is gone now."""
-        if any(name in dict(one.order.volumes) for one in self.containers.values()):
+        if self._is_used(name):
             return False
         return self.volumes.pop(name, None) is not None
 

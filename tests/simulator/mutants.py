@@ -119,9 +119,5 @@ SILENT = {
     "leave-gives-nothing": "a node that LEFT has its row started again after the grace: it only delays",
     "finish-container": "one thread has the token, and it confirmed the container that it ends",
 }
-#: No seed is known that breaks a promise (400 were tried, of name-origin about 100), and no argument says that none
-#: could: their guards stay. The explicit-state model finds ok-at-once, name-origin (its name-no-origin) and
-#: unmake-nothing (its no-revoke).
-UNSEEN = ("self-takeover-token", "name-origin", "ok-at-once", "unmake-nothing")
 #: Each is silent while the other guards: left out together they are found.
 TOGETHER = ("clear-nothing+join-no-stale",)

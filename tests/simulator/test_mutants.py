@@ -11,65 +11,69 @@ from itertools import chain
 import pytest
 
 from tests.simulator.hunts import live
-from tests.simulator.mutants import MUTANTS, SILENT, TOGETHER, UNSEEN
+from tests.simulator.mutants import MUTANTS, SILENT, TOGETHER
 
 CAUGHT = {
     "mark-state": 0,
     "mark-token": 7,
-    "resend-state": 0,
+    "resend-state": 4,
     "resend-token": 67,
-    "claim-token": 0,
+    "claim-token": 2,
     "claim-state": 0,
     "claim-own_live": 2,
-    "begin-link-token": 45,
+    "begin-link-token": 1,
     "confirm-token": 15,
-    "confirm-owner": 64,
-    "confirm-ignored": 4,
-    "finish-token": 8,
-    "give-back-token": 37,
-    "cancel-state": 20,
-    "beat-state": 8,
-    "live-state": 1,
+    "confirm-owner": 680,
+    "confirm-ignored": 6,
+    "finish-token": 35,
+    "give-back-token": 100,
+    "cancel-state": 55,
+    "beat-state": 0,
+    "live-state": 0,
     "takeover-own_live": 2,
-    "takeover-delivery": 23,
+    "takeover-delivery": 8,
     "takeover-token": 161,
-    "takeover-found": 91,
-    "self-takeover-own": 16,
-    "restart-looked": 0,
-    "restart-joining": 2,
+    "takeover-found": 38,
+    "self-takeover-own": 38,
+    "restart-looked": 2,
+    "restart-joining": 6,
     "restart-delivery": 2,
     "restart-uses-retry": 2,
     "timeout-lapse": 1,
-    "timeout-looked": 1,
+    "timeout-looked": 22,
     "timeout-early": 0,
     "no-clock": 0,
-    "resume-anew": 1,
-    "leave-gives-all": 79,
-    "crash-self": 6,
-    "crash-left": 1,
-    "lapse-sequence": 4,
+    "resume-anew": 0,
+    "leave-gives-all": 80,
+    "crash-self": 1,
+    "crash-left": 3,
+    "lapse-sequence": 0,
     "resume-last": 1,
-    "find-no-created": 20,
-    "find-no-exited": 19,
-    "find-no-volume": 10,
-    "join-no-stale": 127,
-    "join-no-adopt": 1,
+    "find-no-created": 1,
+    "find-no-exited": 25,
+    "find-no-volume": 152,
+    "join-no-stale": 75,
+    "join-no-adopt": 22,
     "join-blind": 9,
-    "looked-first": 17,
-    "looked-late": 17,
+    "looked-first": 10,
+    "looked-late": 36,
     "same-node-id": 0,
-    "start-exited": 1,
-    "start-created": 148,
-    "volume-unchecked": 110,
+    "start-exited": 8,
+    "start-created": 107,
+    "volume-unchecked": 19,
     "sweep-rows-first": 0,
-    "remove-when-refused": 8,
-    "no-tie-up": 6,
+    "remove-when-refused": 35,
+    "no-tie-up": 26,
     "no-resend": 1,
     "no-restart": 0,
     "no-lapse": 4,
+    "self-takeover-token": 1435,
+    "name-origin": 311,
+    "ok-at-once": 1258,
+    "unmake-nothing": 89,
 }
 #: With two guards left out, of which either would do.
-CAUGHT_TOGETHER = {"clear-nothing+join-no-stale": 93}
+CAUGHT_TOGETHER = {"clear-nothing+join-no-stale": 74}
 #: Found within a few seeds, whatever the story.
 SOON = ("claim-state", "restart-uses-retry", "no-restart")
 MOST = 400
@@ -101,7 +105,7 @@ def test_two_guards_that_do_the_same_are_found_when_both_are_left_out(mutants: s
 
 
 def test_each_mutant_is_caught_or_named_with_what_is_known_of_it() -> None:
-    named = [*CAUGHT, *SILENT, *UNSEEN]
+    named = [*CAUGHT, *SILENT]
     assert sorted(named) == sorted(MUTANTS)
     assert len(set(named)) == len(named)
     assert set(CAUGHT_TOGETHER) == set(TOGETHER)

@@ -219,11 +219,10 @@ def claim_never_asks_state(patch: Patch) -> type[Worker]:
 
 
 def name_origin(patch: Patch) -> type[Worker]:
-    """A container's name does not tell its run."""
-    real = names.container
+    """The names of containers and volumes do not tell their run."""
     named = SimpleNamespace(
-        container=lambda i, task, attempt, origin, index: real(i, task, attempt, 0, index),
-        volume=names.volume,
+        container=lambda i, task, attempt, origin, index: names.container(i, task, attempt, 0, index),
+        volume=lambda i, task, attempt, origin, n: names.volume(i, task, attempt, 0, n),
     )
     patch.setattr(assignment_module, "names", named)
     return Worker
