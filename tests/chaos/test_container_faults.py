@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from engine.model.states import LinkState, TaskState
 from tests.support.databases import free_port
+from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.faults import completed_once
-from tests.support.fleet import Fleet
+from tests.support.fleet import DEFAULTS, Fleet, a_fleet
+from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
@@ -27,6 +31,16 @@ pre:
 """
 
 
+@pytest.fixture(params=[{}, pytest.param(DEFAULTS, marks=pytest.mark.long)], ids=["quick", "production"])
+def fleet(
+    request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, redis_server: RedisServer
+) -> Iterator[Fleet]:
+    """A fleet on SQLite."""
+    require_docker(BUSYBOX)
+    with a_fleet(tmp_path, sqlite_url, redis_server, **request.param) as made:
+        yield made
+
+
 def _docker(*words: str) -> None:
     subprocess.run(["docker", *words], check=True, capture_output=True, timeout=60)
 
@@ -41,29 +55,26 @@ def _running_container(fleet: Fleet, task_id: str) -> str:
 
 
 @pytest.mark.long
-def test_a_container_killed_from_outside_is_an_end_that_says_so(sqlite_fleet: Fleet) -> None:
-    fleet = sqlite_fleet
+def test_a_container_killed_from_outside_is_an_end_that_says_so(fleet: Fleet) -> None:
     fleet.worker("-c", "1")
     (task_id,) = fleet.submit(SLOW)
     _docker("kill", _running_container(fleet, task_id))
-    (task,) = fleet.ended([task_id], 30)
+    (task,) = fleet.ended([task_id], 60)
     assert (task.state, task.attempt, task.crashes) == (TaskState.FAILED, 1, 0)
     assert "killed from outside by SIGKILL" in (task.error or ""), task.error
     assert len([e for e in fleet.events(task_id) if e.kind == "task" and e.to_state == TaskState.FAILED]) == 1
     wait_until(lambda: not fleet.left_over(), 30)
 
 
-def test_a_container_removed_in_mid_run_runs_again(sqlite_fleet: Fleet) -> None:
-    fleet = sqlite_fleet
+def test_a_container_removed_in_mid_run_runs_again(fleet: Fleet) -> None:
     fleet.worker("-c", "1")
     (task_id,) = fleet.submit(SLOW)
     _docker("rm", "-f", _running_container(fleet, task_id))
-    completed_once(fleet, [task_id], 40, "done")
+    completed_once(fleet, [task_id], 90, "done")
 
 
 @pytest.mark.long
-def test_a_volume_removed_between_two_links_starts_the_chain_again(sqlite_fleet: Fleet) -> None:
-    fleet = sqlite_fleet
+def test_a_volume_removed_between_two_links_starts_the_chain_again(fleet: Fleet) -> None:
     doomed = fleet.worker("-c", "1", FERRYMAN_CRASH_POINT="finish.committed")
     (task_id,) = fleet.submit(TWO_LINKS)
     assert doomed.process.wait(30) == -9
@@ -71,20 +82,19 @@ def test_a_volume_removed_between_two_links_starts_the_chain_again(sqlite_fleet:
     runtime.remove(runtime.list())
     assert not fleet.left_over()
     fleet.worker("-c", "1")
-    completed_once(fleet, [task_id], 60, "kept")
+    completed_once(fleet, [task_id], 90, "kept")
     assert [link.name for link in fleet.links(task_id) if link.state is LinkState.ENDED].count("write") == 2
 
 
 @pytest.mark.long
-def test_an_image_removed_in_mid_run_is_missed_by_nobody_and_then_said(sqlite_fleet: Fleet) -> None:
-    fleet = sqlite_fleet
+def test_an_image_removed_in_mid_run_is_missed_by_nobody_and_then_said(fleet: Fleet) -> None:
     image = f"127.0.0.1:{free_port()}/{uuid.uuid4().hex[:12]}:1"  # a registry that nobody is
     _docker("tag", "busybox:1.36", image)
     fleet.worker("-c", "1")
     (running,) = fleet.submit(SLOW.replace("busybox:1.36", image))
     _running_container(fleet, running)
     _docker("rmi", "-f", image)
-    completed_once(fleet, [running], 40, "done")
+    completed_once(fleet, [running], 90, "done")
     # What starts now must fetch it, and nobody has it: an end in words, not a wait.
     (later,) = fleet.submit(SLOW.replace("busybox:1.36", image))
     (task,) = fleet.ended([later], 60)
@@ -93,8 +103,7 @@ def test_an_image_removed_in_mid_run_is_missed_by_nobody_and_then_said(sqlite_fl
 
 
 @pytest.mark.long
-def test_a_task_that_kills_each_of_its_workers_fails_and_others_go_on(sqlite_fleet: Fleet) -> None:
-    fleet = sqlite_fleet
+def test_a_task_that_kills_each_of_its_workers_fails_and_others_go_on(fleet: Fleet) -> None:
     (poison,) = fleet.submit(QUICK)
     for _ in range(2):
         # At this point each one dies, also one that took over what another had started.

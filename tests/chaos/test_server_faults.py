@@ -87,6 +87,7 @@ def test_work_survives_a_redis_that_comes_back_empty(broken: Fleet) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seconds", [8, 30])
+@QUICK_AND_PRODUCTION
 def test_work_survives_a_redis_that_hangs(broken: Fleet, seconds: float) -> None:
     ids = busy(broken)
     broken.redis.signal(signal.SIGSTOP)
@@ -97,6 +98,7 @@ def test_work_survives_a_redis_that_hangs(broken: Fleet, seconds: float) -> None
 
 
 @pytest.mark.long
+@QUICK_AND_PRODUCTION
 def test_work_survives_a_redis_that_is_full(broken: Fleet) -> None:
     ids = busy(broken)
     client = broken.redis.client
@@ -149,6 +151,7 @@ def _send(fleet: Fleet, queue: str, arguments: list[list[object]]) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2, 3])
+@QUICK_AND_PRODUCTION
 def test_copies_and_messages_out_of_order_start_nothing(broken: Fleet, seed: int) -> None:
     ids = broken.submit(CHAIN, 3)
     broken.worker("-c", "2")

@@ -35,7 +35,7 @@ from tests.support.faults import (
     repeating,
     small_disk,
 )
-from tests.support.fleet import Fleet, a_fleet
+from tests.support.fleet import DEFAULTS, Fleet, a_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -44,11 +44,23 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 HELLO = "name: hello\nimage: busybox:1.36\nrun: 'echo -n done > $FERRYMAN_OUTPUT'\n"
 
 
-@pytest.fixture
-def on_postgres(postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
+@pytest.fixture(params=[{}, DEFAULTS], ids=["quick", "production"])
+def on_postgres(
+    request: pytest.FixtureRequest, postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer
+) -> Iterator[Fleet]:
     """A fleet on PostgreSQL."""
     require_docker(BUSYBOX)
-    with a_fleet(tmp_path, postgres_server.new(), redis_server) as made:
+    with a_fleet(tmp_path, postgres_server.new(), redis_server, **request.param) as made:
+        yield made
+
+
+@pytest.fixture(params=[{}, DEFAULTS], ids=["quick", "production"])
+def on_sqlite(
+    request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, redis_server: RedisServer
+) -> Iterator[Fleet]:
+    """A fleet on SQLite."""
+    require_docker(BUSYBOX)
+    with a_fleet(tmp_path, sqlite_url, redis_server, **request.param) as made:
         yield made
 
 
@@ -231,8 +243,8 @@ def _locked(path: str) -> Iterator[None]:
 
 
 @pytest.mark.long
-def test_work_survives_a_sqlite_that_another_locks(sqlite_fleet: Fleet) -> None:
-    fleet = sqlite_fleet
+def test_work_survives_a_sqlite_that_another_locks(on_sqlite: Fleet) -> None:
+    fleet = on_sqlite
     ids = busy(fleet)
     with running_api(replace(fleet.settings, store_timeout=2.0)) as api:
         with _locked(str(fleet.db.url.database)):
