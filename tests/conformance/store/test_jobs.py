@@ -7,7 +7,7 @@ import pytest
 from engine.errors import Ambiguous, NotFound
 from engine.model.records import Job
 from engine.model.states import JobState
-from engine.store import jobs
+from engine.store import jobs, tables
 from engine.store.database import Database
 from tests.support.rows import submitted
 
@@ -17,8 +17,10 @@ ENDED = [JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED]
 def _insert(
     db: Database, id: str, name: str = "a job", *, at: int = 1, tags: tuple[str, ...] = (), about: str = ""
 ) -> None:
+    """A job that was created at that moment: the store itself takes the database's clock."""
     with db.begin() as c:
-        jobs.insert(c, id, name, about or None, tags, at)
+        assert jobs.insert(c, id, name, about or None, tags) > 1_700_000_000_000
+        c.execute(tables.jobs.update().where(tables.jobs.c.id == id).values(created_at=at))
 
 
 def _get(db: Database, id: str) -> Job:

@@ -137,8 +137,8 @@ def test_an_id_that_fits_two_asks_for_more_of_it(client: FlaskClient, house: Hou
     from engine.store import jobs
 
     with house.db.begin() as c:
-        jobs.insert(c, "abcd0" + "0" * 27, "a", None, (), 1)
-        jobs.insert(c, "abcd1" + "0" * 27, "b", None, (), 1)
+        jobs.insert(c, "abcd0" + "0" * 27, "a", None, ())
+        jobs.insert(c, "abcd1" + "0" * 27, "b", None, ())
     answer = client.get("/jobs/abcd")
     assert answer.status_code == 409
     assert "write more of it" in answer.get_json(force=True)["detail"]
