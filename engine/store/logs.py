@@ -51,6 +51,15 @@ _HOLDS = (
     )
     .with_for_update(read=True)
 )
+_OLDEST = sa.and_(
+    log_chunks.c.task_id == sa.bindparam("the_task"),
+    log_chunks.c.seq >= sa.bindparam("the_first"),
+    log_chunks.c.seq < sa.bindparam("the_newest"),
+)
+_SIZES = (
+    sa.select(log_chunks.c.seq, log_chunks.c.bytes).where(_OLDEST).order_by(log_chunks.c.seq).limit(BATCH)
+)
+_DELETE = log_chunks.delete().where(_OLDEST)
 _TAKE = (
     log_heads.update()
     .where(log_heads.c.task_id == sa.bindparam("the_task"))
@@ -78,6 +87,18 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Frames as they will be stored: made ready outside of the transaction, by another thread than it."""
+
+    #: How many frames.
+    lines: int
+    #: Bytes of their texts.
+    size: int
+    #: The frames as JSON, commas between them: what a chunk has between its brackets.
+    text: str
+
+
+@dataclass(frozen=True)
 class Head:
     """How long a task's log is: frames written, bytes kept, and bytes cut because it is too long."""
 
@@ -86,16 +107,21 @@ class Head:
     cut_bytes: int = 0
 
 
+def piece(frames: Sequence[Frame]) -> Piece:
+    """Make frames, one at least, ready to be stored."""
+    return Piece(len(frames), _size("".join([text for _, _, text in frames])), _dump(frames)[1:-1])
+
+
 def append(  # noqa: PLR0913 - the token, the link, what it wrote, and how far: all of one write
     c: sa.Connection,
     token: Token,
     origin: int,
     link_index: int,
-    frames: Sequence[Frame],
+    pieces: Sequence[Piece],
     position: LogPosition,
     limit_bytes: int,
 ) -> bool:
-    """Add frames to the task's log and move the link's position, together.
+    """Add pieces to the task's log, as one chunk, and move the link's position, together.
 
     Returns False, having written nothing, when the task does not run under this token: a fenced writer
     writes nothing. Beyond `limit_bytes` of the task its first half stays, and as many of the newest frames as
@@ -103,8 +129,8 @@ def append(  # noqa: PLR0913 - the token, the link, what it wrote, and how far: 
     """
     if not _holds(c, token):
         return False
-    if frames:
-        _write(c, (token.task_id, token.attempt, origin, link_index), frames, limit_bytes)
+    if pieces:
+        _write(c, (token.task_id, token.attempt, origin, link_index), _joined(pieces), limit_bytes)
     c.execute(
         _MOVE,
         {
@@ -185,64 +211,73 @@ def _holds(c: sa.Connection, token: Token) -> bool:
     return c.scalar(_HOLDS, values) is not None
 
 
-def _write(c: sa.Connection, at: tuple[str, int, int, int], frames: Sequence[Frame], limit: int) -> None:
-    size = _size_of(frames)
-    seq, line, with_all, tail_seq = _take(c, at[0], len(frames), size)
+def _joined(pieces: Sequence[Piece]) -> Piece:
+    return Piece(
+        sum(piece.lines for piece in pieces),
+        sum(piece.size for piece in pieces),
+        ",".join([piece.text for piece in pieces]),
+    )
+
+
+def _write(c: sa.Connection, at: tuple[str, int, int, int], whole: Piece, limit: int) -> None:
+    seq, line, with_all, tail_seq = _take(c, at[0], whole.lines, whole.size)
     half = limit // 2
     if with_all <= half:
-        _insert(c, at, seq, line, frames)
+        _insert(c, at, seq, line, whole)
         return
     # What still goes to the head.
-    room = half - (with_all - size) if tail_seq is None else 0
+    room = half - (with_all - whole.size) if tail_seq is None else 0
     # Small beside the half that they share: a cut takes whole pieces away.
     most = limit // 8
-    fitting, pieces = (0, [frames]) if room <= 0 and size <= most else _parts(frames, room, most)
-    for number, piece in enumerate(pieces, seq):
-        _insert(c, at, number, line, piece)
-        line += len(piece)
-    newest = seq + len(pieces) - 1
+    fitting, parts = (0, [whole]) if room <= 0 and whole.size <= most else _parts(whole, room, most)
+    for number, part in enumerate(parts, seq):
+        _insert(c, at, number, line, part)
+        line += part.lines
+    newest = seq + len(parts) - 1
     if tail_seq is None:
         _trim(c, at[0], seq + bool(fitting), newest, with_all - limit)
     elif newest > seq or with_all > limit:
         _trim(c, at[0], tail_seq, newest, with_all - limit)
 
 
-def _parts(frames: Sequence[Frame], room: int, most: int) -> tuple[int, list[Sequence[Frame]]]:
-    """How many frames fit into `room`, and all in pieces: these, then the others by at most `most` bytes."""
+def _parts(whole: Piece, room: int, most: int) -> tuple[int, list[Piece]]:
+    """How many frames fit into `room`, and all in parts: these, then the others by at most `most` bytes."""
+    frames = json.loads(f"[{whole.text}]")
     sizes = [_size(text) for _, _, text in frames]
     fitting = sum(1 for total in itertools.accumulate(sizes) if total <= room)
-    pieces = [frames[:fitting]] if fitting else []
-    return fitting, pieces + _pieces(frames[fitting:], sizes[fitting:], most)
+    parts = [piece(frames[:fitting])] if fitting else []
+    return fitting, parts + _split(frames[fitting:], sizes[fitting:], most)
 
 
 def _size(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def _size_of(frames: Sequence[Frame]) -> int:
-    return _size("".join([text for _, _, text in frames]))
-
-
-def _pieces(frames: Sequence[Frame], sizes: Sequence[int], most: int) -> list[Sequence[Frame]]:
-    """The frames in pieces of at most `most` bytes, or of one frame."""
-    pieces, begin, held = [], 0, 0
+def _split(frames: Sequence[Frame], sizes: Sequence[int], most: int) -> list[Piece]:
+    """The frames in parts of at most `most` bytes, or of one frame."""
+    parts, begin, held = [], 0, 0
     for index, size in enumerate(sizes):
         if index > begin and held + size > most:
-            pieces.append(frames[begin:index])
+            parts.append(piece(frames[begin:index]))
             begin, held = index, 0
         held += size
-    return [*pieces, frames[begin:]] if frames else []
+    return [*parts, piece(frames[begin:])] if frames else []
 
 
 def _trim(c: sa.Connection, task_id: str, first: int, newest: int, excess: int) -> None:
     """Delete the oldest chunks from `first` on until `excess` bytes are gone, the newest never; count them."""
-    lost = 0
+    lost, begin = 0, first
     while lost < excess and first < newest:
-        one = sa.and_(log_chunks.c.task_id == task_id, log_chunks.c.seq == first)
-        # Read for its size, which no column holds: one chunk, as large as one write.
-        gone = c.execute(log_chunks.delete().where(one).returning(log_chunks.c.frames)).scalars().all()
-        lost += sum(_size_of(json.loads(frames)) for frames in gone)
-        first += 1
+        oldest = {"the_task": task_id, "the_first": first, "the_newest": newest}
+        rows = c.execute(_SIZES, oldest).all()
+        if not rows:
+            break
+        for seq, size in rows:
+            if lost < excess:
+                lost += _size_of(c, task_id, seq) if size is None else size
+                first = seq + 1
+    if first > begin:
+        c.execute(_DELETE, {"the_task": task_id, "the_first": begin, "the_newest": first})
     c.execute(
         log_heads.update()
         .where(log_heads.c.task_id == task_id)
@@ -255,9 +290,13 @@ def _trim(c: sa.Connection, task_id: str, first: int, newest: int, excess: int) 
     )
 
 
-def _insert(
-    c: sa.Connection, at: tuple[str, int, int, int], seq: int, line: int, frames: Sequence[Frame]
-) -> None:
+def _size_of(c: sa.Connection, task_id: str, seq: int) -> int:
+    """The bytes of a chunk that was stored before a column said it."""
+    frames = sa.select(log_chunks.c.frames).where(log_chunks.c.task_id == task_id, log_chunks.c.seq == seq)
+    return sum(_size(text) for _, _, text in json.loads(c.scalars(frames).one()))
+
+
+def _insert(c: sa.Connection, at: tuple[str, int, int, int], seq: int, line: int, part: Piece) -> None:
     c.execute(
         _INSERT,
         {
@@ -267,7 +306,8 @@ def _insert(
             "origin": at[2],
             "link": at[3],
             "first_line": line,
-            "frames": _dump(frames),
+            "frames": f"[{part.text}]",
+            "bytes": part.size,
         },
     )
 
@@ -291,7 +331,7 @@ def _link(task_id: str, attempt: int, origin: int, index: int) -> dict[str, Any]
 def _dump(frames: Sequence[Frame]) -> str:
     text = json.dumps(frames, ensure_ascii=False, separators=(",", ":"))
     try:
-        text.encode()
+        _ = text.isascii() or text.encode()
     except UnicodeEncodeError:
         # Half of a surrogate pair: escaped it is plain ASCII, and comes back as it was.
         return json.dumps(frames, separators=(",", ":"))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The last migration's number in `engine/store/migrations/versions`.
-NEWEST = "0003"
+NEWEST = "0004"
 
 
 def upgrade(connection: sa.Connection) -> None:

@@ -216,6 +216,8 @@ log_chunks = Table(
     Column("first_line", BigInteger, nullable=False),
     # JSON: [[stream, stamp, text], …]; stream 0 is a line of ours (pull progress).
     Column("frames", Text, nullable=False),
+    # Of the texts in them; NULL: stored before there was this column.
+    Column("bytes", Integer),
 )
 
 #: One row a task: where its next chunk goes, how many bytes are kept and cut, and the chunk that a cut takes

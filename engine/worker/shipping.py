@@ -37,7 +37,7 @@ class Shipping:
         self._assignment = assignment
         self._control = control
         self._changed = threading.Condition()
-        self._frames: list[tuple[int, str, str]] = []
+        self._pieces: list[logs.Piece] = []
         self._bytes = 0
         # Of a link that waits nothing was stored: no container of it has run.
         self._position = LogPosition() if assignment.waits else self._stored_position()
@@ -60,25 +60,27 @@ class Shipping:
 
     def write(self, frames: Sequence[LogFrame]) -> None:
         """Take frames in order; waits while too much is not stored yet."""
-        texts = [(stream, stamp, data.decode("utf-8", "replace")) for stream, stamp, data in frames]
-        size = sum([len(data) for _, _, data in frames])
+        # Made ready here: beside the thread that stores, whose commits need no interpreter.
+        piece = logs.piece(
+            [(stream, stamp, data.decode("utf-8", "replace")) for stream, stamp, data in frames]
+        )
         with self._changed:
             self._changed.wait_for(lambda: self._bytes < _MOST_BYTES or self._refused)
             if self._refused:
                 return
             self._position = self._position.after(frames)
-            self._take(texts, size)
+            self._take(piece)
 
     def note(self, text: str) -> None:
         """Take a line of ours."""
         line = text if text.endswith("\n") else text + "\n"
         with self._changed:
             if not self._refused:
-                self._take([(_NOTE, "", line)], len(line))
+                self._take(logs.piece([(_NOTE, "", line)]))
 
-    def _take(self, texts: list[tuple[int, str, str]], size: int) -> None:
-        self._frames += texts
-        self._bytes += size
+    def _take(self, piece: logs.Piece) -> None:
+        self._pieces.append(piece)
+        self._bytes += piece.size
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="shipping", daemon=True)
             self._thread.start()
@@ -95,7 +97,7 @@ class Shipping:
             thread.join(seconds)
         with self._changed:
             self.is_behind = thread is not None and thread.is_alive()
-            stored = not (self._refused or self._frames or self.is_behind)
+            stored = not (self._refused or self._pieces or self.is_behind)
             self._refused = True
             self._changed.notify_all()
         return stored
@@ -112,25 +114,25 @@ class Shipping:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._bytes >= _CHUNK_BYTES, _EVERY_SECONDS)
-                if self._refused or (self._closing and not self._frames):
+                if self._refused or (self._closing and not self._pieces):
                     return
-                if not self._frames:
+                if not self._pieces:
                     continue
-                frames, position = self._frames, self._position
+                pieces, position = self._pieces, self._position
                 # The next ones are read while these are stored.
-                self._frames, self._bytes = [], 0
+                self._pieces, self._bytes = [], 0
                 self._changed.notify_all()
-            if not self._store(frames, position):
+            if not self._store(pieces, position):
                 return
 
-    def _store(self, frames: list[tuple[int, str, str]], position: LogPosition) -> bool:
+    def _store(self, pieces: list[logs.Piece], position: LogPosition) -> bool:
         """Write one chunk, however long the store is away; False when the token is refused or we are done."""
         order, limit = self._assignment.order, self._site.settings.log_bytes
         while not self._refused:
             try:
                 with self._site.db.begin() as c:
                     token = self._assignment.token
-                    if logs.append(c, token, order.origin, order.index, frames, position, limit):
+                    if logs.append(c, token, order.origin, order.index, pieces, position, limit):
                         return True
                 break
             except StoreUnavailable as exc:
@@ -145,5 +147,5 @@ class Shipping:
     def _refuse(self) -> None:
         with self._changed:
             self._refused = True
-            self._frames = []
+            self._pieces = []
             self._changed.notify_all()

@@ -17,7 +17,9 @@ def _write(stage: Stage, link: Assignment, *texts: str) -> None:
     """Pieces of ten bytes, written at once: four stay at the head, four at the end."""
     frames = [(1, "2026-01-02T03:04:05.123456789Z", text) for text in texts]
     with stage.db.begin() as c:
-        assert logs.append(c, link.token, link.order.origin, link.order.index, frames, LogPosition(), 80)
+        assert logs.append(
+            c, link.token, link.order.origin, link.order.index, [logs.piece(frames)], LogPosition(), 80
+        )
 
 
 def test_the_page_says_where_the_log_is_cut_and_goes_on_behind_it(stage: Stage, visit: Visiting) -> None:

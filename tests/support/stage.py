@@ -194,7 +194,9 @@ class Stage:
         frames = [(stream, stamp, text) for text in texts]
         with self.db.begin() as c:
             order = link.order
-            assert logs.append(c, token, order.origin, order.index, frames, LogPosition(), 1 << 24)
+            assert logs.append(
+                c, token, order.origin, order.index, [logs.piece(frames)], LogPosition(), 1 << 24
+            )
 
     def task(self, task_id: str) -> Task:
         """The task's row."""

@@ -188,8 +188,8 @@ def judge(client: Client, order: Order, container_id: str, end: End, last_error:
         return Verdict(end.code, Cause.KILLED, f"killed from outside by {name} (docker kill or docker stop)")
     if end.code == 128 + signal.SIGKILL and order.memory_bytes is not None:
         # On a busy machine Docker misses some of the kernel's kills (one in ten of six at once, cgroup v1).
-        said = f"{exit_words(end.code)}, perhaps since it ran out of memory: it had {order.memory_bytes >> 20} MB"
-        return Verdict(end.code, Cause.EXITED, said)
+        guess = f"perhaps since it ran out of memory: it had {order.memory_bytes >> 20} MB"
+        return Verdict(end.code, Cause.EXITED, f"{exit_words(end.code)}, {guess}")
     return Verdict(end.code, Cause.EXITED, exit_words(end.code))
 
 

@@ -104,7 +104,7 @@ def test_a_log_that_was_cut_before_the_tail_was_kept_can_be_read_and_goes_on(emp
         assert [line.frame[2] for line in log_lines.page(c, id, 1, 9)[0]] == ["abc\n", note]
         # A writer of the newest release goes on with it.
         for number in range(5):
-            logs._write(c, (id, 1, 1, 0), [(1, "s", f"d{number}\n")], 8)
+            logs._write(c, (id, 1, 1, 0), logs.piece([(1, "s", f"d{number}\n")]), 8)
         texts = [line.frame[2] for line in log_lines.page(c, id, 1, 9)[0]]
         assert texts[:2] == ["abc\n", note] and texts[3:] == ["d4\n"]
         assert "of it 21 bytes in all" in texts[2]

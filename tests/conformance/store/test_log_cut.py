@@ -12,6 +12,7 @@ from engine.store import log_lines, logs
 from engine.store.database import Database
 from engine.store.log_lines import Line
 from engine.store.logs import Chunk
+from engine.store.tables import log_chunks
 from tests.support.rows import running
 
 STAMP = "2026-01-02T03:04:05.123456789Z"
@@ -29,7 +30,8 @@ def _append(
 ) -> bool:
     frames = [(1, STAMP, text) for text in texts]
     with db.begin() as c:
-        return logs.append(c, task.token, task.origin, link, frames, position or LogPosition(), limit)
+        pieces = [logs.piece(frames)]
+        return logs.append(c, task.token, task.origin, link, pieces, position or LogPosition(), limit)
 
 
 def _line(number: int) -> str:
@@ -155,18 +157,31 @@ def test_the_position_moves_whatever_is_cut(db: Database) -> None:
         assert logs.position(c, task.id, task.attempt, task.origin, 0) == position
 
 
+def test_chunks_that_do_not_tell_their_bytes_are_counted_by_their_text(db: Database) -> None:
+    task = _long(db, 30)
+    with db.begin() as c:
+        # As an older release stored them.
+        c.execute(log_chunks.update().values(bytes=None))
+    _append(db, task, _line(31))
+    assert _texts(db, task) == [text for _, text in _readable(31)]
+    with db.read() as c:
+        assert logs.head(c, task.id) == logs.Head(31, 80, 230)
+
+
 def test_a_writer_with_another_token_cuts_nothing(db: Database) -> None:
     task = _long(db, 30)
     with db.begin() as c:
         late = Token(task.id, task.attempt, task.delivery + 1)
-        assert not logs.append(c, late, task.origin, 0, [(1, STAMP, "x" * 70)], LogPosition(), LIMIT)
+        assert not logs.append(
+            c, late, task.origin, 0, [logs.piece([(1, STAMP, "x" * 70)])], LogPosition(), LIMIT
+        )
     assert _texts(db, task) == [text for _, text in _readable(30)]
 
 
 def test_a_cut_that_is_rolled_back_leaves_the_log_as_it_was(db: Database) -> None:
     task = _long(db, 30)
     with pytest.raises(ZeroDivisionError), db.begin() as c:
-        logs.append(c, task.token, task.origin, 0, [(1, STAMP, "x" * 30)], LogPosition(), LIMIT)
+        logs.append(c, task.token, task.origin, 0, [logs.piece([(1, STAMP, "x" * 30)])], LogPosition(), LIMIT)
         raise ZeroDivisionError
     assert _texts(db, task) == [text for _, text in _readable(30)]
     _append(db, task, _line(31))

@@ -27,9 +27,10 @@ def _append(
     position: LogPosition | None = None,
 ) -> bool:
     frames = [text if isinstance(text, tuple) else (1, STAMP, text) for text in texts]
+    pieces = [logs.piece(frames)] if frames else []
     with db.begin() as c:
         return logs.append(
-            c, token or task.token, task.origin, link, frames, position or LogPosition(), limit
+            c, token or task.token, task.origin, link, pieces, position or LogPosition(), limit
         )
 
 
@@ -104,7 +105,7 @@ def test_the_position_may_move_without_frames(db: Database) -> None:
 def test_a_write_that_is_rolled_back_leaves_no_gap(db: Database) -> None:
     task = running(db)
     with pytest.raises(ZeroDivisionError), db.begin() as c:
-        logs.append(c, task.token, task.origin, 0, [(1, STAMP, "lost")], LogPosition(), LIMIT)
+        logs.append(c, task.token, task.origin, 0, [logs.piece([(1, STAMP, "lost")])], LogPosition(), LIMIT)
         raise ZeroDivisionError
     _append(db, task, "kept")
     with db.read() as c:

@@ -22,7 +22,7 @@ STAMP = "2026-01-02T03:04:05.123456789Z"
 def _write(house: House, task: Task, *frames: str | logs.Frame, link: int = 0, limit: int = 1 << 20) -> None:
     whole = [(1, STAMP, frame) if isinstance(frame, str) else frame for frame in frames]
     with house.db.begin() as c:
-        assert logs.append(c, task.token, task.origin, link, whole, LogPosition(), limit)
+        assert logs.append(c, task.token, task.origin, link, [logs.piece(whole)], LogPosition(), limit)
 
 
 def _end(house: House, task: Task) -> None:

@@ -22,7 +22,9 @@ def test_logs_say_where_they_are_cut(tmp_path: Path) -> None:
         for text in ["ten bytes\n", "begun at a", *(["ten bytes\n"] * 6)]:
             with stage.db.begin() as c:
                 frames, order = [(1, "2026-01-02T03:04:05.123456789Z", text)], link.order
-                assert logs.append(c, link.token, order.origin, order.index, frames, LogPosition(), 40)
+                assert logs.append(
+                    c, link.token, order.origin, order.index, [logs.piece(frames)], LogPosition(), 40
+                )
         stage.end(link, container)
         env = environment(tmp_path, FERRYMAN_API_URL=stage.url, PYTHONPATH=os.environ.get("PYTHONPATH", ""))
         words = ["logs", link.token.task_id]
