@@ -39,6 +39,8 @@ OTHERS_SECONDS = 1.0
 #: … and somebody noticed them (engine/reconcile/loop.py); unasked, so often.
 _UNASKED_SECONDS = 30.0
 _LONGEST_BACKOFF_SECONDS = 2.0
+#: After a flush: what is submitted meanwhile goes in one exchange. The first of a burst never waits.
+_REST_SECONDS = 0.01
 #: Rows published in one exchange with the broker, then marked in one transaction.
 _AT_ONCE = 100
 #: Ids in one question: both databases bound a statement's parameters.
@@ -162,6 +164,7 @@ class Flusher:
                 mine = poke.wait(max(0.05, looked + self._pause(pace) - time.monotonic()), knew=knew)
                 if mine:
                     self.flush(mine)
+                    self._stop.wait(_REST_SECONDS)
                 if time.monotonic() - looked >= self._pause(pace):
                     looked = time.monotonic()
                     poke.forget()
