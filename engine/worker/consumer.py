@@ -23,6 +23,11 @@ from engine.worker.here import get_here
 
 log = logging.getLogger("ferryman.consumer")
 
+#: Seconds that one BRPOP waits. On all queues it may be long: whatever comes ends it. On the node's own alone it
+#: holds up what was submitted since a slot became free.
+_WAIT_SECONDS = 3
+_OWN_WAIT_SECONDS = 1
+
 
 class SturdyConsumer(Consumer):
     """Survives a broker that dies while messages are in hand, and comes back within about a second."""
@@ -174,6 +179,8 @@ class Window(bootsteps.StartStopStep):
         c = self.c
         self.size = self.free()
         count = max(self.size, 1)  # 0 would mean no limit
+        if self.redis:
+            consumer.channel.brpop_timeout = _WAIT_SECONDS if self.size else _OWN_WAIT_SECONDS
         for name in [q for q in consumer._active_tags if self.each or (not self.size and q != self.own)]:
             consumer._active_queue_no_ack.pop(name, None)
             consumer.channel.basic_cancel(consumer._active_tags.pop(name))
