@@ -62,6 +62,20 @@ def test_revoke_does_no_harm(sqlite_fleet: Fleet) -> None:
     assert (task.state, task.result) == (TaskState.COMPLETED, "hello")
 
 
+def test_a_queue_can_be_added_to_a_running_worker_and_taken_away(sqlite_fleet: Fleet) -> None:
+    fleet, extra = sqlite_fleet, HELLO + "queue: extra\n"
+    fleet.worker("-c", "1")
+    assert "OK" in fleet.celery("control", "add_consumer", "extra")
+    (done,) = fleet.ended(fleet.submit(extra), 20)
+    assert done.state is TaskState.COMPLETED
+    assert "OK" in fleet.celery("control", "cancel_consumer", "extra")
+    # What ends the question that still names the queue; the next one does not.
+    fleet.ended(fleet.submit(HELLO), 20)
+    (waiting,) = fleet.submit(extra)
+    fleet.ended(fleet.submit(HELLO), 20)
+    assert fleet.task(waiting).state is TaskState.SCHEDULED
+
+
 def test_flower_shows_the_worker_and_readable_arguments(sqlite_fleet: Fleet) -> None:
     fleet = sqlite_fleet
     worker = fleet.worker("-c", "1")
