@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from engine.model.states import LinkState, TaskState
 from tests.support.databases import free_port
-from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.faults import completed_once
-from tests.support.fleet import DEFAULTS, Fleet, a_fleet
-from tests.support.redis_server import RedisServer
+from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
@@ -31,16 +27,6 @@ pre:
 """
 
 
-@pytest.fixture(params=[{}, pytest.param(DEFAULTS, marks=pytest.mark.long)], ids=["quick", "production"])
-def fleet(
-    request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, redis_server: RedisServer
-) -> Iterator[Fleet]:
-    """A fleet on SQLite."""
-    require_docker(BUSYBOX)
-    with a_fleet(tmp_path, sqlite_url, redis_server, **request.param) as made:
-        yield made
-
-
 def _docker(*words: str) -> None:
     subprocess.run(["docker", *words], check=True, capture_output=True, timeout=60)
 
@@ -55,7 +41,8 @@ def _running_container(fleet: Fleet, task_id: str) -> str:
 
 
 @pytest.mark.long
-def test_a_container_killed_from_outside_is_an_end_that_says_so(fleet: Fleet) -> None:
+def test_a_container_killed_from_outside_is_an_end_that_says_so(on_sqlite: Fleet) -> None:
+    fleet = on_sqlite
     fleet.worker("-c", "1")
     (task_id,) = fleet.submit(SLOW)
     _docker("kill", _running_container(fleet, task_id))
@@ -66,7 +53,8 @@ def test_a_container_killed_from_outside_is_an_end_that_says_so(fleet: Fleet) ->
     wait_until(lambda: not fleet.left_over(), 30)
 
 
-def test_a_container_removed_in_mid_run_runs_again(fleet: Fleet) -> None:
+def test_a_container_removed_in_mid_run_runs_again(on_sqlite: Fleet) -> None:
+    fleet = on_sqlite
     fleet.worker("-c", "1")
     (task_id,) = fleet.submit(SLOW)
     _docker("rm", "-f", _running_container(fleet, task_id))
@@ -74,7 +62,8 @@ def test_a_container_removed_in_mid_run_runs_again(fleet: Fleet) -> None:
 
 
 @pytest.mark.long
-def test_a_volume_removed_between_two_links_starts_the_chain_again(fleet: Fleet) -> None:
+def test_a_volume_removed_between_two_links_starts_the_chain_again(on_sqlite: Fleet) -> None:
+    fleet = on_sqlite
     doomed = fleet.worker("-c", "1", FERRYMAN_CRASH_POINT="finish.committed")
     (task_id,) = fleet.submit(TWO_LINKS)
     assert doomed.process.wait(30) == -9
@@ -87,7 +76,8 @@ def test_a_volume_removed_between_two_links_starts_the_chain_again(fleet: Fleet)
 
 
 @pytest.mark.long
-def test_an_image_removed_in_mid_run_is_missed_by_nobody_and_then_said(fleet: Fleet) -> None:
+def test_an_image_removed_in_mid_run_is_missed_by_nobody_and_then_said(on_sqlite: Fleet) -> None:
+    fleet = on_sqlite
     image = f"127.0.0.1:{free_port()}/{uuid.uuid4().hex[:12]}:1"  # a registry that nobody is
     _docker("tag", "busybox:1.36", image)
     fleet.worker("-c", "1")
@@ -103,7 +93,8 @@ def test_an_image_removed_in_mid_run_is_missed_by_nobody_and_then_said(fleet: Fl
 
 
 @pytest.mark.long
-def test_a_task_that_kills_each_of_its_workers_fails_and_others_go_on(fleet: Fleet) -> None:
+def test_a_task_that_kills_each_of_its_workers_fails_and_others_go_on(on_sqlite: Fleet) -> None:
+    fleet = on_sqlite
     (poison,) = fleet.submit(QUICK)
     for _ in range(2):
         # At this point each one dies, also one that took over what another had started.

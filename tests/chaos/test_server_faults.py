@@ -55,16 +55,6 @@ def broken(
         yield made
 
 
-@pytest.fixture(params=[{}, DEFAULTS], ids=["quick", "production"])
-def on_postgres(
-    request: pytest.FixtureRequest, postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer
-) -> Iterator[Fleet]:
-    """A fleet on PostgreSQL."""
-    require_docker(BUSYBOX)
-    with a_fleet(tmp_path, postgres_server.new(), redis_server, **request.param) as made:
-        yield made
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("seconds", [5, 30])
 @QUICK_AND_PRODUCTION

@@ -35,33 +35,13 @@ from tests.support.faults import (
     repeating,
     small_disk,
 )
-from tests.support.fleet import DEFAULTS, Fleet, a_fleet
+from tests.support.fleet import Fleet, a_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 HELLO = "name: hello\nimage: busybox:1.36\nrun: 'echo -n done > $FERRYMAN_OUTPUT'\n"
-
-
-@pytest.fixture(params=[{}, DEFAULTS], ids=["quick", "production"])
-def on_postgres(
-    request: pytest.FixtureRequest, postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer
-) -> Iterator[Fleet]:
-    """A fleet on PostgreSQL."""
-    require_docker(BUSYBOX)
-    with a_fleet(tmp_path, postgres_server.new(), redis_server, **request.param) as made:
-        yield made
-
-
-@pytest.fixture(params=[{}, DEFAULTS], ids=["quick", "production"])
-def on_sqlite(
-    request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, redis_server: RedisServer
-) -> Iterator[Fleet]:
-    """A fleet on SQLite."""
-    require_docker(BUSYBOX)
-    with a_fleet(tmp_path, sqlite_url, redis_server, **request.param) as made:
-        yield made
 
 
 # Answers that are lost

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.databases import KINDS
+from tests.support.databases import KINDS, Postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.fleet import Fleet, a_fleet
+from tests.support.fleet import DEFAULTS, Fleet, a_fleet
 from tests.support.redis_server import RedisServer
 
 
@@ -41,4 +41,24 @@ def sqlite_fleet(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> 
     """An installation without workers, on SQLite: for what no store makes different."""
     require_docker(BUSYBOX)
     with a_fleet(tmp_path, sqlite_url, redis_server) as made:
+        yield made
+
+
+@pytest.fixture(params=[{}, DEFAULTS], ids=["quick", "production"])
+def on_postgres(
+    request: pytest.FixtureRequest, postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer
+) -> Iterator[Fleet]:
+    """A fleet on PostgreSQL, with short waits and with those that people run with."""
+    require_docker(BUSYBOX)
+    with a_fleet(tmp_path, postgres_server.new(), redis_server, **request.param) as made:
+        yield made
+
+
+@pytest.fixture(params=[{}, pytest.param(DEFAULTS, marks=pytest.mark.long)], ids=["quick", "production"])
+def on_sqlite(
+    request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, redis_server: RedisServer
+) -> Iterator[Fleet]:
+    """A fleet on SQLite, with short waits; in the long ring also with those that people run with."""
+    require_docker(BUSYBOX)
+    with a_fleet(tmp_path, sqlite_url, redis_server, **request.param) as made:
         yield made
