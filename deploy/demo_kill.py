@@ -47,7 +47,7 @@ retry: {{limit: 1}}
 _READY_SECONDS, _WHOLE_SECONDS, _END_SECONDS = 40.0, 150.0, 7.0
 _TETHER = os.path.join(setup_python.ROOT, "engine", "standalone", "tether.py")
 #: The new worker finds broker and rows by the stand-alone's data directory, not by what this shell has set.
-_FOREIGN = ("FERRYMAN_BROKER_URL", "FERRYMAN_DATABASE_URL", "FERRYMAN_API_URL", "FERRYMAN_CRASH_POINT")
+_FOREIGN = ("FERRYMAN_BROKER_URL", "FERRYMAN_DATABASE_URL", "FERRYMAN_API_URL", "FERRYMAN_FAILPOINT")
 
 
 def play(running: Running, stage: contextlib.ExitStack) -> bool:

@@ -104,7 +104,7 @@ class Settings:
     )
     store_timeout: float = option(30.0, "seconds a statement waits for the database", low=1, high=600)
     flush_batch: int = option(200, "rows the flusher takes at once", low=1, high=10000)
-    crash_point: str = option("", "for tests: the process dies by SIGKILL at this point")
+    failpoint: str = option("", "for tests: the process dies by SIGKILL at this point")
     log_level: str = option("INFO", "DEBUG, INFO, WARNING or ERROR")
 
     @property

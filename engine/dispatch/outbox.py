@@ -19,6 +19,7 @@ from kombu.exceptions import KombuError, OperationalError
 from kombu.messaging import Producer
 from redis import RedisError
 
+from engine import failpoints
 from engine.dispatch import poke
 from engine.dispatch.app import RUN_LINK, build_app, publisher_options
 from engine.dispatch.chain import Message, Way, first_way, message
@@ -30,7 +31,6 @@ from engine.model.states import TaskState
 from engine.settings import Settings
 from engine.store import events, outbox
 from engine.store.database import Database
-from engine.telemetry import crash
 
 log = logging.getLogger("ferryman.flush")
 
@@ -198,7 +198,7 @@ class Flusher:
         for due in self._due(task_ids):
             if self._stop.is_set():
                 break
-            crash.point("flush.read")
+            failpoints.hit("flush.read")
             for start in range(0, len(due), _AT_ONCE):
                 group = due[start : start + _AT_ONCE]
                 marked = self._send(group)
@@ -235,9 +235,9 @@ class Flusher:
             self.publisher.send(*ways[0])
         else:
             self.publisher.send_all(ways)
-        crash.point("flush.published")
+        failpoints.hit("flush.published")
         marked = self._mark(group)
-        crash.point("flush.marked")
+        failpoints.hit("flush.marked")
         return marked
 
     def _mark(self, sent: Sequence[Task]) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from engine import failpoints
 from engine.errors import FerrymanError, NotFound
 from engine.lifecycle import ending
 from engine.model.records import Job, Task
 from engine.model.states import JobState, TaskState
 from engine.store import attempts, events, jobs, tasks
 from engine.store.database import Connection, Database
-from engine.telemetry import crash
 
 
 class AlreadyEnded(FerrymanError):
@@ -40,8 +40,8 @@ def cancel(db: Database, task_id: str) -> tuple[str, ...]:
         _end(c, task)
         if all(other.state.ended for other in tasks.of_job(c, job.id)):
             _end_job(c, job)
-        crash.point("cancel.rows")
-    crash.point("cancel.committed")
+        failpoints.hit("cancel.rows")
+    failpoints.hit("cancel.committed")
     return (task_id,)
 
 
@@ -63,8 +63,8 @@ def cancel_job(db: Database, job_id: str) -> tuple[str, ...]:
         for task in changed:
             _end(c, task)
         _end_job(c, job)
-        crash.point("cancel_job.rows")
-    crash.point("cancel_job.committed")
+        failpoints.hit("cancel_job.rows")
+    failpoints.hit("cancel_job.committed")
     return tuple(task.id for task in changed)
 
 

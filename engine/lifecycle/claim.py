@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine import failpoints
 from engine.jobspec import plain
 from engine.jobspec.task import TaskSpec
 from engine.lifecycle import locks
@@ -12,7 +13,6 @@ from engine.model import advance
 from engine.model.records import Link, Standing, Task, Token
 from engine.model.states import JobState, LinkState, NodeState, TaskState
 from engine.store import attempts, events, jobs, links, nodes, tasks
-from engine.telemetry import crash
 
 
 def claim(site: Site, token: Token, node_id: str, offered: Offered = NOTHING) -> Assignment | None:
@@ -49,8 +49,8 @@ def claim(site: Site, token: Token, node_id: str, offered: Offered = NOTHING) ->
             node=node_id,
             reason="claimed",
         )
-        crash.point("claim.rows")
-    crash.point("claim.committed")
+        failpoints.hit("claim.rows")
+    failpoints.hit("claim.committed")
     return assign(site, task, run, 0, Standing(age, network, task.held_since or 0))
 
 

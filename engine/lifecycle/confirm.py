@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from engine import failpoints
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.site import Site
 from engine.model import advance
 from engine.model.states import LinkState
 from engine.store import events, links, tasks
-from engine.telemetry import crash
 
 
 def confirm(site: Site, assignment: Assignment, container_id: str) -> bool:
@@ -37,6 +37,6 @@ def confirm(site: Site, assignment: Assignment, container_id: str) -> bool:
             node=task.node,
             reason=f"{assignment.link_name} in container {container_id[:12]}",
         )
-        crash.point("confirm.rows")
-    crash.point("confirm.committed")
+        failpoints.hit("confirm.rows")
+    failpoints.hit("confirm.committed")
     return True

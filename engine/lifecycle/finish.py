@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from engine import failpoints
 from engine.dispatch import poke
 from engine.lifecycle import ending, locks
 from engine.lifecycle.assignment import Assignment
@@ -15,7 +16,6 @@ from engine.model.states import LinkState, TaskState
 from engine.runtime.base import Outcome
 from engine.store import events, links, tasks
 from engine.store.database import Connection
-from engine.telemetry import crash
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def finish_link(
         _say_ended(c, task, run[order.index].state, (assignment, outcome))
         run[order.index] = _ended(run[order.index], outcome)
         finished = _follow(c, task, run, (assignment, outcome))
-        crash.point("finish.rows")
-    crash.point("finish.committed")
+        failpoints.hit("finish.rows")
+    failpoints.hit("finish.committed")
     if finished.retry_seconds is not None:
         poke.poke(token.task_id, delay_seconds=finished.retry_seconds)
     return finished

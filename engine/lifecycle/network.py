@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine import failpoints
 from engine.jobspec.task import TaskSpec
 from engine.lifecycle import repair
 from engine.lifecycle.site import Site
 from engine.model.records import Token
 from engine.model.states import TaskState
 from engine.store import attempts, nodes, tasks
-from engine.telemetry import crash
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,6 @@ def go_plain(site: Site, token: Token, node_id: str, why: str) -> Token | None:
         attempts.set_network(c, token, None)
         reason = f"goes on with networks of its own: {why}"
         after = repair.tell(c, token.task_id, TaskState.RUNNING, reason, node_id).token
-        crash.point("go_plain.rows")
-    crash.point("go_plain.committed")
+        failpoints.hit("go_plain.rows")
+    failpoints.hit("go_plain.committed")
     return after

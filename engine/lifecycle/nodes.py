@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine import failpoints
 from engine.lifecycle.site import Site
 from engine.model.records import Node
 from engine.model.states import NodeState, TaskState
 from engine.store import events, glance, nodes, tasks
 from engine.store.database import Connection
-from engine.telemetry import crash
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def lapse(site: Site, seen: Node) -> bool:
             to_state=to,
             reason=f"{node.name}: {site.settings.lease_seconds:g} s without a beat",
         )
-        crash.point("lapse.rows")
-    crash.point("lapse.committed")
+        failpoints.hit("lapse.rows")
+    failpoints.hit("lapse.committed")
     return True
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine import failpoints
 from engine.dispatch import poke
 from engine.lifecycle.site import Site
 from engine.model.records import Task
 from engine.model.states import TaskState
 from engine.store import events, outbox, tasks
-from engine.telemetry import crash
 
 #: Rows a transaction: a long backlog costs few commits, and nobody waits long for a row.
 AT_ONCE = 200
@@ -34,7 +34,7 @@ def _resend(site: Site, group: Sequence[Task], why: str) -> int:
             c, "repair", changed, from_state=TaskState.SCHEDULED, to_state=TaskState.PENDING, reason=reason
         )
         if changed:
-            crash.point("resend.rows")
-    crash.point("resend.committed")
+            failpoints.hit("resend.rows")
+    failpoints.hit("resend.committed")
     poke.poke(*(task.id for task in changed))
     return len(changed)

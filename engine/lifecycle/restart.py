@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine import failpoints
 from engine.dispatch import poke
 from engine.lifecycle import locks, repair
 from engine.lifecycle.site import Site
@@ -9,7 +10,6 @@ from engine.lifecycle.take_over import count_crashes, poisoned
 from engine.model.records import Token
 from engine.model.states import TaskState
 from engine.store import nodes, tasks
-from engine.telemetry import crash
 
 
 def restart(site: Site, token: Token, lapse_no: int) -> bool:
@@ -33,8 +33,8 @@ def restart(site: Site, token: Token, lapse_no: int) -> bool:
             return False
         reason = f"starts again: node {former.id[:8]} {former.state} and no node found its containers"
         repair.tell(c, token.task_id, TaskState.PENDING, reason)
-        crash.point("restart.rows")
-    crash.point("restart.committed")
+        failpoints.hit("restart.rows")
+    failpoints.hit("restart.committed")
     poke.poke(token.task_id)
     return True
 
@@ -49,7 +49,7 @@ def give_back(site: Site, token: Token, why: str) -> bool:
         if task is None or not tasks.give_back(c, token):
             return False
         repair.tell(c, token.task_id, TaskState.PENDING, f"given back: {why}", task.node)
-        crash.point("give_back.rows")
-    crash.point("give_back.committed")
+        failpoints.hit("give_back.rows")
+    failpoints.hit("give_back.committed")
     poke.poke(token.task_id)
     return True

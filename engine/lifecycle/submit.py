@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import uuid4
 
+from engine import failpoints
 from engine.dispatch import poke
 from engine.jobspec import plain
 from engine.jobspec.task import TaskSpec
@@ -14,7 +15,6 @@ from engine.model.states import TaskState
 from engine.settings import Settings
 from engine.store import events, jobs, tasks
 from engine.store.database import Database
-from engine.telemetry import crash
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
             [{**vars(task), "timeout_ms": row.timeout_ms} for task, row in zip(new, rows.tasks, strict=True)],
         )
         events.add_all(c, "task", new, to_state=TaskState.PENDING)
-        crash.point("submit.rows")
-    crash.point("submit.committed")
+        failpoints.hit("submit.rows")
+    failpoints.hit("submit.committed")
     poke.poke(*(task.id for task in new))
     return Submitted(rows.job.id, new[0].id, new[0])
 

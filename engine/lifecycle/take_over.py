@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine import failpoints
 from engine.lifecycle import ending, locks, repair
 from engine.lifecycle.site import Site
 from engine.model import retry
@@ -9,7 +10,6 @@ from engine.model.records import Task, Token
 from engine.model.states import NodeState, TaskState
 from engine.store import attempts, nodes, tasks
 from engine.store.database import Connection
-from engine.telemetry import crash
 
 
 def take_over(site: Site, token: Token, node_id: str, found: str) -> Token | None:
@@ -34,7 +34,7 @@ def take_over(site: Site, token: Token, node_id: str, found: str) -> Token | Non
         if not tasks.take_over(c, token, node_id, crashes):
             return None
         attempts.move(c, token, node_id)
-        crash.point("take_over.rows")
+        failpoints.hit("take_over.rows")
         reason = f"adopted from node {former.id[:8]} ({former.state}): {found}"
         return repair.tell(c, token.task_id, TaskState.RUNNING, reason, node_id).token
 
@@ -46,7 +46,7 @@ def self_take_over(site: Site, token: Token, node_id: str, why: str) -> Token | 
         nodes.share(c, node_id)
         if task is None or not tasks.self_take_over(c, token, node_id):
             return None
-        crash.point("self_take_over.rows")
+        failpoints.hit("self_take_over.rows")
         return repair.tell(c, token.task_id, TaskState.RUNNING, f"taken up again: {why}", node_id).token
 
 

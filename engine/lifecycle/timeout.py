@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from engine import failpoints
 from engine.dispatch import poke
 from engine.jobspec import plain
 from engine.lifecycle import ending, locks
 from engine.lifecycle.site import Site
 from engine.model.records import Token
 from engine.store import nodes, tasks
-from engine.telemetry import crash
 
 
 def timeout(site: Site, token: Token) -> bool:
@@ -30,8 +30,8 @@ def timeout(site: Site, token: Token) -> bool:
         decision = ending.fail(c, task, f"timed out after {bound}, while its node was away", None)
         if decision is None:
             return False
-        crash.point("timeout.rows")
-    crash.point("timeout.committed")
+        failpoints.hit("timeout.rows")
+    failpoints.hit("timeout.committed")
     if decision.again:
         poke.poke(token.task_id, delay_seconds=decision.delay_ms / 1000)
     return True

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from engine import failpoints
 from engine.errors import FerrymanError
 from engine.lifecycle import nodes as verbs
 from engine.lifecycle.claim import resume
@@ -20,7 +21,6 @@ from engine.model.records import Task, Token
 from engine.model.states import NodeState
 from engine.runtime.base import Thing
 from engine.store import nodes, tasks
-from engine.telemetry import crash
 from engine.worker.carry import carry
 from engine.worker.here import Here
 from engine.worker.link import send_next
@@ -111,7 +111,7 @@ class Adopter:
             if token is None:
                 all_taken = False
             else:
-                crash.point("take_over.committed")
+                failpoints.hit("take_over.committed")
                 self._go_on(token)
         return Taken(all_taken, tuple(left))
 
@@ -129,7 +129,7 @@ class Adopter:
             token = self_take_over(here.site, task.token, here.node_id, "it had no thread here")
             self._loose[id] = (now, min(_LONGEST_BACKOFF_SECONDS, wait * 2))
             if token is not None:
-                crash.point("self_take_over.committed")
+                failpoints.hit("self_take_over.committed")
                 self._go_on(token)
         for id in [id for id in self._loose if id not in loose]:
             since, wait = self._loose[id]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from engine import failpoints
 from engine.errors import (
     DoorClosed,
     Gone,
@@ -24,7 +25,6 @@ from engine.lifecycle.claim import resume
 from engine.lifecycle.finish import Finished
 from engine.lifecycle.network import go_plain
 from engine.runtime.base import Cause, Control, Detached, Found, Outcome, Prepared
-from engine.telemetry import crash
 from engine.worker.hands import Hand
 from engine.worker.here import Here
 from engine.worker.shipping import Shipping
@@ -105,7 +105,7 @@ def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | N
             # Never started, though it is the link's: the next delivery makes another of this name.
             here.runtime.discard(prepared)
             raise
-        crash.point("go.ended")
+        failpoints.hit("go.ended")
     except Unstartable as exc:
         # Refused before or at its start: an end of the link, in words for its owner.
         outcome = Outcome(exc.exit_code or 125, Cause.NOT_STARTED, str(exc))
@@ -151,7 +151,7 @@ def _prepare(here: Here, assignment: Assignment, sink: Shipping, control: Contro
         if here.leaving.is_set() and control.detached and _made_nothing(assignment):
             restart.give_back(here.site, assignment.token, "its worker left before a container was made")
         raise
-    crash.point("prepare.created")
+    failpoints.hit("prepare.created")
     return prepared
 
 

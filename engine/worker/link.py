@@ -13,6 +13,7 @@ import celery
 from celery import shared_task
 from celery.exceptions import Ignore, Reject
 
+from engine import failpoints
 from engine.dispatch.app import RUN_LINK
 from engine.dispatch.chain import later_way
 from engine.dispatch.outbox import link_names
@@ -23,7 +24,6 @@ from engine.lifecycle.finish import Finished
 from engine.model.records import Token
 from engine.model.states import NodeState
 from engine.store import nodes, tasks
-from engine.telemetry import crash
 from engine.worker.carry import carry
 from engine.worker.here import Here, get_here
 
@@ -129,6 +129,6 @@ def send_next(here: Here, finished: Finished, *, chain_sends: bool) -> None:
     way = later_way(here.own_queue, link_names(task), alone=not finished.chain_goes_on)
     try:
         here.flusher.publisher.send(task, way, finished.next_index)
-        crash.point("next.published")
+        failpoints.hit("next.published")
     except BrokerUnavailable as exc:
         log.warning("the next link is not sent: %s", exc)

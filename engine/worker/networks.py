@@ -12,12 +12,12 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
+from engine import failpoints
 from engine.errors import RuntimeUnavailable, Unstartable
 from engine.lifecycle.network import Offered
 from engine.model import names
 from engine.runtime.base import Cause, Order, Runtime, Thing
 from engine.settings import Settings
-from engine.telemetry import crash
 from engine.worker.hands import Hands
 
 log = logging.getLogger("ferryman.network")
@@ -105,7 +105,7 @@ class Networks:
             warm = self._warm.popleft() if self._warm else None
             if warm is not None:
                 self._lent.add(warm)
-        crash.point("network.taken")
+        failpoints.hit("network.taken")
         return Offered(warm, fresh)
 
     def settle(self, offered: Offered, network: str | None, *, is_known: bool = True) -> None:
@@ -136,7 +136,7 @@ class Networks:
             node = self._node
         try:
             self._runtime.hold(name, node)
-            crash.point("network.made")
+            failpoints.hit("network.made")
         except Unstartable as exc:
             log.warning("%s", exc)
         finally:

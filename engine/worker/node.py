@@ -12,12 +12,12 @@ import socket
 import threading
 import time
 
+from engine import failpoints
 from engine.errors import RuntimeUnavailable, StoreUnavailable
 from engine.lifecycle import nodes as verbs
 from engine.model.records import Node
 from engine.model.states import NodeState, TaskState
 from engine.runtime.base import Cause
-from engine.telemetry import crash
 from engine.worker.adopt import Adopter
 from engine.worker.drained import Drained
 from engine.worker.here import Here
@@ -93,7 +93,7 @@ class NodeThreads:
         for hand in hands:
             state, attempt, delivery = answer.hands.get(hand.token.task_id, (None, 0, 0))
             if state is TaskState.CANCELLED:
-                crash.point("cancel.seen")
+                failpoints.hit("cancel.seen")
                 hand.control.kill(Cause.CANCELLED)
             elif state is not TaskState.RUNNING or (attempt, delivery) != (
                 hand.token.attempt,

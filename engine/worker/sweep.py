@@ -9,12 +9,12 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+from engine import failpoints
 from engine.errors import RuntimeUnavailable, StoreUnavailable
 from engine.lifecycle.site import Site
 from engine.model.states import TaskState
 from engine.runtime.base import Order, Runtime, Thing
 from engine.store import attempts, nodes, tasks
-from engine.telemetry import crash
 from engine.worker.networks import Networks, holder_called
 
 log = logging.getLogger("ferryman.sweep")
@@ -122,7 +122,7 @@ class Sweeper:
             self._runtime.remove(stale(things, read_standing(self._site, things, me), kept)) if things else 0
         )
         if gone:
-            crash.point("remove.done")
+            failpoints.hit("remove.done")
         self._runtime.tidy()
         return gone
 
@@ -131,7 +131,7 @@ class Sweeper:
             order = self._runs.get()
             with self._unharmed("a run is not removed"):
                 self._runtime.remove(run_things(order))
-                crash.point("remove.done")
+                failpoints.hit("remove.done")
 
     def _sweep_on(self) -> None:
         while True:

@@ -94,7 +94,7 @@ def test_a_worker_that_is_started_again_goes_on_in_pre_main_and_post(fleet: Flee
 
 @pytest.mark.long
 def test_a_crash_between_two_links_repeats_neither(fleet: Fleet) -> None:
-    doomed = fleet.worker("-c", "1", FERRYMAN_CRASH_POINT="finish.committed")
+    doomed = fleet.worker("-c", "1", FERRYMAN_FAILPOINT="finish.committed")
     fleet.worker("-Q", "other", "-c", "1")
     (task_id,) = fleet.submit(CHAIN)
     assert doomed.process.wait(40) == -9

@@ -64,7 +64,7 @@ def test_a_container_removed_in_mid_run_runs_again(on_sqlite: Fleet) -> None:
 @pytest.mark.long
 def test_a_volume_removed_between_two_links_starts_the_chain_again(on_sqlite: Fleet) -> None:
     fleet = on_sqlite
-    doomed = fleet.worker("-c", "1", FERRYMAN_CRASH_POINT="finish.committed")
+    doomed = fleet.worker("-c", "1", FERRYMAN_FAILPOINT="finish.committed")
     (task_id,) = fleet.submit(TWO_LINKS)
     assert doomed.process.wait(30) == -9
     runtime = fleet.runtime()
@@ -98,9 +98,7 @@ def test_a_task_that_kills_each_of_its_workers_fails_and_others_go_on(on_sqlite:
     (poison,) = fleet.submit(QUICK)
     for _ in range(2):
         # At this point each one dies, also one that took over what another had started.
-        doomed = fleet.worker(
-            "-c", "1", wait=False, FERRYMAN_CRASH_POINT="go.ended", FERRYMAN_MAX_CRASHES="2"
-        )
+        doomed = fleet.worker("-c", "1", wait=False, FERRYMAN_FAILPOINT="go.ended", FERRYMAN_MAX_CRASHES="2")
         assert doomed.process.wait(60) == -9, doomed.said()
     fleet.worker("-c", "1", FERRYMAN_MAX_CRASHES="2")
     others = fleet.submit(QUICK, 3)

@@ -64,7 +64,7 @@ def _workers(fleet: Fleet, *wanted: tuple[str, str], **environment: str) -> list
     """A worker of each queue that dies at its point, begun together: most of a start is waiting for its turn."""
     before = {node.id for node in fleet.nodes()}
     begun = [
-        fleet.worker("-c", "1", "-Q", queue, wait=False, FERRYMAN_CRASH_POINT=point, **environment)
+        fleet.worker("-c", "1", "-Q", queue, wait=False, FERRYMAN_FAILPOINT=point, **environment)
         for queue, point in wanted
     ]
     wait_until(lambda: len(_live(fleet) - before) == len(wanted), 90)
@@ -76,7 +76,7 @@ def _live(fleet: Fleet) -> set[str]:
 
 
 def _alone(fleet: Fleet, point: str, text: str) -> str:
-    doomed = fleet.worker("-c", "1", FERRYMAN_CRASH_POINT=point)
+    doomed = fleet.worker("-c", "1", FERRYMAN_FAILPOINT=point)
     (task_id,) = fleet.submit(text)
     _died(doomed)
     return task_id
@@ -106,7 +106,7 @@ def _timing_out(fleet: Fleet, point: str, text: str) -> str:
 def _without_a_thread(fleet: Fleet, point: str, text: str) -> str:
     """The body raised: the row names the node, and no thread of it works there."""
     planted = "tests.support.planted_worker"
-    doomed = fleet.worker("-c", "1", module=planted, FERRYMAN_CRASH_POINT=point)
+    doomed = fleet.worker("-c", "1", module=planted, FERRYMAN_FAILPOINT=point)
     (task_id,) = fleet.submit(text.replace("survive", "exit"))
     _died(doomed)
     return task_id
@@ -120,7 +120,7 @@ def _joined(fleet: Fleet, point: str, text: str, module: str = "", warm: str = "
         module=module,
         FERRYMAN_NETWORK="pod",
         FERRYMAN_WARM_NETWORKS=warm,
-        FERRYMAN_CRASH_POINT=point,
+        FERRYMAN_FAILPOINT=point,
     )
     wait_until(lambda: "can be joined here" in doomed.said(), 40)
     (task_id,) = fleet.submit(text)
@@ -145,7 +145,7 @@ def _without_its_volume(fleet: Fleet, point: str, text: str) -> str:
             client.volumes.get(thing.name).remove()
     client.containers.create("busybox:1.36", ["true"], name=kept.name, labels=labels)
     client.close()
-    _died(fleet.worker("-c", "1", wait=False, FERRYMAN_CRASH_POINT=point))
+    _died(fleet.worker("-c", "1", wait=False, FERRYMAN_FAILPOINT=point))
     return task_id
 
 
@@ -154,7 +154,7 @@ def _without_its_message(fleet: Fleet, point: str, text: str) -> str:
     wait_until(lambda: fleet.task(task_id).state is TaskState.SCHEDULED, 20)
     for key in fleet.redis.client.keys(f"{fleet.settings.broker_prefix}default*"):
         fleet.redis.client.delete(key)
-    _died(fleet.worker("-c", "1", wait=False, FERRYMAN_CRASH_POINT=point))
+    _died(fleet.worker("-c", "1", wait=False, FERRYMAN_FAILPOINT=point))
     return task_id
 
 
@@ -162,13 +162,13 @@ def _unsent(fleet: Fleet, point: str, text: str) -> str:
     """Only workers send: what is due waits for the first of them."""
     fleet.flusher.stop()
     (task_id,) = fleet.submit(text)
-    _died(fleet.worker("-c", "1", wait=False, FERRYMAN_CRASH_POINT=point))
+    _died(fleet.worker("-c", "1", wait=False, FERRYMAN_FAILPOINT=point))
     return task_id
 
 
 def _submitting(fleet: Fleet, point: str, text: str) -> str:
     """The API died over a submission. What is not there, its client submits again."""
-    with running_api(replace(fleet.settings, crash_point=point)) as server:
+    with running_api(replace(fleet.settings, failpoint=point)) as server:
         asked = urllib.request.Request(f"{server.url}/task", text.encode(), {"Content-Type": "text/yaml"})
         with pytest.raises((http.client.HTTPException, ConnectionError, urllib.error.URLError)):
             urllib.request.urlopen(asked, timeout=30)
@@ -189,14 +189,14 @@ def _cancelling(fleet: Fleet, point: str, text: str) -> str:
     wait_until(lambda: _runs(fleet, task_id), 20)
     verb = point.partition(".")[0]
     words = [sys.executable, "-c", CANCEL, verb, task_id if verb == "cancel" else fleet.task(task_id).job_id]
-    env = os.environ | fleet.settings.environment() | {"FERRYMAN_CRASH_POINT": point}
+    env = os.environ | fleet.settings.environment() | {"FERRYMAN_FAILPOINT": point}
     done = subprocess.run(words, env=env, cwd=ROOT, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
     return task_id
 
 
 def _cancelled(fleet: Fleet, point: str, text: str) -> str:
-    doomed = fleet.worker("-c", "1", FERRYMAN_CRASH_POINT=point)
+    doomed = fleet.worker("-c", "1", FERRYMAN_FAILPOINT=point)
     (task_id,) = fleet.submit(text)
     _cancel_running(fleet, task_id)
     _died(doomed)

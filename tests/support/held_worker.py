@@ -1,6 +1,6 @@
 """The plain worker that a test holds at named steps: one thread stops at each, all its others go on.
 
-A step is a crash point (engine.telemetry.crash); in place of dying there, the first thread that comes waits.
+A step is a failpoint (engine.failpoints); in place of dying there, the first thread that comes waits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from celery.__main__ import main
 
-from engine.telemetry import crash
+from engine import failpoints
 from tests.support.waiting import wait_until
 
 MODULE = "tests.support.held_worker"
@@ -65,6 +65,6 @@ def held(name: str) -> None:
 
 
 if __name__ == "__main__":
-    crash.point = held
+    failpoints.hit = held
     sys.argv = ["celery", "-A", "engine", "worker", *sys.argv[1:]]
     main()

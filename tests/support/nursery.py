@@ -170,7 +170,7 @@ def _become(what: Mapping[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(what["environment"])
     # The one module among the loaded that reads the environment.
-    importlib.reload(importlib.import_module("engine.telemetry.crash"))
+    importlib.reload(importlib.import_module("engine.failpoints"))
     sys.argv = [what["module"], *what["words"]]
     # What a worker begins anew with, told by SIGHUP.
     sys.orig_argv = [sys.executable, "-m", *sys.argv]

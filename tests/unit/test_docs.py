@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from engine.cli.main import COMMANDS
+from engine.failpoints import POINTS
 from engine.jobspec.parts import LimitsSchema, MountSchema, RetrySchema
 from engine.jobspec.schema import PostSchema, TaskSchema, check
 from engine.jobspec.task import Doors
 from engine.model.states import TRANSITIONS, JobState, LinkState, NodeState, TaskState
 from engine.settings import Settings, variable
-from engine.telemetry.crash import POINTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.rst", ROOT / "CHANGELOG.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
@@ -139,7 +139,7 @@ def test_every_state_and_transition_is_in_its_page() -> None:
     assert rows == {(str(before), str(after), why) for (before, after), why in TRANSITIONS.items()}
 
 
-def test_every_crash_point_is_in_the_page_of_promises() -> None:
+def test_every_failpoint_is_in_the_page_of_promises() -> None:
     page = (ROOT / "docs/guarantees.rst").read_text()
     assert re.findall(r"^   \* - ``(\w+\.\w+)``", page, re.MULTILINE) == list(POINTS)
 

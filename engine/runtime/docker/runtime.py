@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from docker.errors import APIError
 
+from engine import failpoints
 from engine.errors import DoorClosed, Gone, NetworkGone, NotOurs, RuntimeUnavailable, Unstartable
 from engine.jobspec.task import Doors
 from engine.runtime.base import Cause, Control, Detached, Found, LogSink, Order, Outcome, Prepared, Thing
@@ -29,7 +30,6 @@ from engine.runtime.docker.labels import Seen
 from engine.runtime.docker.logs import Follower
 from engine.runtime.docker.quiet import Quiet
 from engine.settings import Settings
-from engine.telemetry import crash
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class DockerRuntime:
             shared = options.Shared(path / "out", files.make(path, order))
         if not order.needs_volumes:
             volumes.make(self._client, order)
-            crash.point("prepare.volume")
+            failpoints.hit("prepare.volume")
         body = options.create_body(order, self._settings, mounts, shared)
         try:
             container_id = self._created_or_pulled(order, body, sink, control)
@@ -228,7 +228,7 @@ class DockerRuntime:
         wants_tail = results.TAIL_BYTES if order.kind == "main" else 0
         follower = Follower(self._client, container_id, sink, min(wants_tail, self._settings.result_bytes))
         follower.start()
-        crash.point("go.followed")
+        failpoints.hit("go.followed")
         try:
             if prepared.found is Found.EXITED:
                 end, control = ending.collect(self._client, container_id, control), Control()
@@ -252,7 +252,7 @@ class DockerRuntime:
             return Outcome(137, control.kill_for, "killed before it started")
         state = container.start(self._client, container_id)
         if state is None:
-            crash.point("go.started")
+            failpoints.hit("go.started")
             return None
         self._unless_network_gone(order, state.error)
         return Outcome(
@@ -329,7 +329,7 @@ class DockerRuntime:
     def _remove_one(self, thing: Thing) -> bool:
         if thing.kind == "network":
             is_gone = container.remove(self._client, thing.id, force=True)
-            crash.point("network.removed")
+            failpoints.hit("network.removed")
             return is_gone
         if thing.kind == "volume":
             return self._remove_volume(thing.id)
@@ -340,7 +340,7 @@ class DockerRuntime:
     def _remove_container(self, thing: Thing) -> bool:
         if not container.remove(self._client, thing.id, force=True):
             return False
-        crash.point("remove.container")
+        failpoints.hit("remove.container")
         if not files.remove(self._settings.path, thing.name):
             log.warning(
                 "files of %s stay: its user made them so that this one may not remove them", thing.name
@@ -356,7 +356,7 @@ class DockerRuntime:
                 return True
             log.warning("volume %s stays: %s", name, words(exc))
             return False
-        crash.point("remove.volume")
+        failpoints.hit("remove.volume")
         return True
 
     def kill(self, task_id: str) -> None:

@@ -137,7 +137,7 @@ def _drained(stream: Iterator[bytes]) -> None:
 def test_a_crash_around_the_commit_keeps_all_or_nothing(
     lonely: Settings, db: Database, point: str, kept: int
 ) -> None:
-    with running_api(replace(lonely, crash_point=point)) as server:
+    with running_api(replace(lonely, failpoint=point)) as server:
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             _post(server.url)
         assert [count(db, table) for table in ("jobs", "tasks", "events")] == [kept] * 3

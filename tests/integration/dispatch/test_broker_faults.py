@@ -47,8 +47,8 @@ def hung(server: RedisServer) -> Iterator[RedisServer]:
     server.signal(signal.SIGCONT)
 
 
-def _flush_elsewhere(world: World, crash_point: str, *task_ids: str) -> int:
-    env = os.environ | world.site.settings.environment() | {"FERRYMAN_CRASH_POINT": crash_point}
+def _flush_elsewhere(world: World, failpoint: str, *task_ids: str) -> int:
+    env = os.environ | world.site.settings.environment() | {"FERRYMAN_FAILPOINT": failpoint}
     done = subprocess.run(
         [sys.executable, "-c", FLUSH, *task_ids], env=env, cwd=ROOT, timeout=60, check=False
     )

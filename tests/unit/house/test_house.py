@@ -1,4 +1,4 @@
-"""The house's own rules: sizes, names, who may import whom, crash points."""
+"""The house's own rules: sizes, names, who may import whom, failpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.telemetry.crash import POINTS
+from engine.failpoints import POINTS
 
 ROOT = Path(__file__).resolve().parents[3]
 CODE = sorted(path for room in ("engine", "api") for path in (ROOT / room).rglob("*.py"))
@@ -91,13 +91,13 @@ def _called_points() -> list[str]:
     found = []
     for path in CODE:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "crash.point":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "failpoints.hit":
                 assert len(node.args) == 1 and isinstance(node.args[0], ast.Constant), _named(path)
                 found.append(str(node.args[0].value))
     return found
 
 
-def test_every_crash_point_is_somewhere_in_the_code_and_no_other() -> None:
+def test_every_failpoint_is_somewhere_in_the_code_and_no_other() -> None:
     assert set(_called_points()) == set(POINTS)
     assert len(set(POINTS)) == len(POINTS)
 

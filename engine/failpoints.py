@@ -1,6 +1,6 @@
 """Named points between two effects, at which a test lets the process die as kill -9 would.
 
-`FERRYMAN_CRASH_POINT=claim.committed` arms one. docs/guarantees.rst lists them; a test kills at each.
+`FERRYMAN_FAILPOINT=claim.committed` arms one. docs/guarantees.rst lists them; a test kills at each.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
-#: Every point in the code, in the order of a task's way; a test asserts that each is called somewhere.
+#: Every point in the code, in the order of a task's way; a test asserts that each is hit somewhere.
 POINTS = (
     "submit.rows",
     "submit.committed",
@@ -56,10 +56,10 @@ POINTS = (
     "cancel.seen",
 )
 
-_armed = os.environ.get("FERRYMAN_CRASH_POINT", "")
+_armed = os.environ.get("FERRYMAN_FAILPOINT", "")
 
 
-def point(name: str) -> None:
+def hit(name: str) -> None:
     """Die here if this point is armed; else nothing."""
     if _armed and name == _armed:
         os.kill(os.getpid(), signal.SIGKILL)
