@@ -16,8 +16,8 @@ from flask import current_app
 from api.feed import Feed
 from api.metrics import Metrics
 from engine.errors import BrokerUnavailable, WrongInstallation
-from engine.jobspec import doors
-from engine.jobspec.task import Doors
+from engine.jobspec import host_access
+from engine.jobspec.task import HostAccess
 from engine.lifecycle.site import Site
 from engine.settings import Settings
 from engine.store.database import Database
@@ -36,7 +36,7 @@ class House:
     db: Database
     #: The installation that this database is.
     installation: str
-    doors: Doors
+    host_access: HostAccess
     feed: Feed
     metrics: Metrics
 
@@ -51,7 +51,7 @@ def build(settings: Settings) -> House:
     # A request holds a connection for milliseconds; more at once than this wait for one another.
     db = Database(settings, pool=8)
     installation = db.open()
-    allowed = doors.doors_from(
+    allowed = host_access.host_access_from(
         settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host
     )
     return House(settings, db, installation, allowed, Feed(db, settings.sse_clients), Metrics(db))

@@ -14,7 +14,7 @@ from api import answers, sse, tasks
 from api.house import House, here
 from api.problem import Refused
 from engine.errors import StoreUnavailable
-from engine.model.cut import is_cut, set_off
+from engine.model.log_gap import is_gap, set_off
 from engine.store import log_lines, logs
 from engine.store import tasks as task_rows
 from engine.store.database import Database
@@ -87,7 +87,7 @@ class Written:
         """The bytes of these frames; another link begins a line of its own."""
         parts: list[str] = []
         for stream, stamp, written in frames:
-            if is_cut(stream, written):
+            if is_gap(stream, written):
                 parts.append(set_off(written, inside_line=bool(self._inside)))
                 self._inside = set()
             if stream == 0:

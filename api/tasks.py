@@ -18,7 +18,7 @@ def submit_task() -> Json:
     """Take a task. With the answer 201 it is promised that it will end."""
     house = here()
     text, media = body.read()
-    spec = schema.check(text, media, house.doors, house.settings.body_bytes)
+    spec = schema.check(text, media, house.host_access, house.settings.body_bytes)
     submitted = submitting.submit(house.db, spec, house.settings)
     return answers.task(submitted.task, [], [])
 

@@ -80,7 +80,7 @@ class Unstartable(FerrymanError):
         self.exit_code = exit_code
 
 
-class DoorClosed(Unstartable):
+class HostAccessDenied(Unstartable):
     """This worker's doors (FERRYMAN_BIND_SOURCES, FERRYMAN_NETWORKS) refuse the link; another worker's may not."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from api.dashboard.formats import line_text
-from engine.model.cut import is_cut
+from engine.model.log_gap import is_gap
 from engine.model.records import Link, Task
 from engine.model.states import LinkState
 from engine.store.log_lines import Line
@@ -58,7 +58,7 @@ def log_rows(lines: Sequence[Line], names: Sequence[str]) -> list[LogRow]:
         if run != (line.attempt, line.origin, line.link):
             run, unfinished = (line.attempt, line.origin, line.link), {}
             rows.append(LogRow(line.number, "", None, heading(line.link, line.attempt, names)))
-        if is_cut(stream, text):
+        if is_gap(stream, text):
             for at, _ in unfinished.values():
                 rows[at] = replace(rows[at], open=False)
             unfinished = {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from engine.client import ApiError, ApiUnavailable, Client, Json, LogPiece
 from engine.errors import FerrymanError
-from engine.model.cut import is_cut
+from engine.model.log_gap import is_gap
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
 #: After the end its log may still be on its way for so long.
@@ -59,7 +59,7 @@ class _Lines:
 
     def add(self, piece: LogPiece) -> Iterator[Line]:
         for stream, _, text in piece.frames:
-            if is_cut(stream, text):
+            if is_gap(stream, text):
                 yield from self.rest()
             key = (piece.attempt, piece.origin, piece.link, stream)
             *whole, rest = (self._begun.pop(key, "") + text).split("\n")

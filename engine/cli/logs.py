@@ -9,7 +9,7 @@ import click
 from engine.cli import screen
 from engine.cli.submit import connected
 from engine.client import Client
-from engine.model.cut import is_cut, set_off
+from engine.model.log_gap import is_gap, set_off
 
 
 @click.command("logs", short_help="Show the log of a task.")
@@ -55,7 +55,7 @@ def _follow(client: Client, id: str) -> None:
     rest: dict[int, str] = {}
     for piece in client.log(id):
         for stream, _, text in piece.frames:
-            if is_cut(stream, text):
+            if is_gap(stream, text):
                 _end_lines(rest)
             *whole, rest[stream] = (rest.get(stream, "") + text).split("\n")
             for line in whole:
@@ -77,7 +77,7 @@ def _follow_raw(client: Client, id: str) -> None:
     inside = False
     for piece in client.log(id):
         for stream, _, text in piece.frames:
-            if is_cut(stream, text):
+            if is_gap(stream, text):
                 text = set_off(text, inside_line=inside)
             elif stream == 0:
                 continue

@@ -7,7 +7,7 @@ import sys
 import click
 
 from engine.cli import faults, files, screen
-from engine.jobspec import doors, schema
+from engine.jobspec import host_access, schema
 from engine.jobspec.document import Media
 from engine.jobspec.problems import Invalid
 from engine.jobspec.task import TaskSpec
@@ -44,7 +44,7 @@ def validate_command(file: tuple[str, ...], as_json: bool) -> None:
 
 def checked(name: str, text: bytes, settings: Settings) -> TaskSpec:
     """The task of a file's text. Raises Invalid with every problem."""
-    allowed = doors.doors_from(
+    allowed = host_access.host_access_from(
         settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host
     )
     media: Media = "json" if files.media(name).endswith("json") else "yaml"

@@ -25,7 +25,7 @@ from engine.dispatch.app import RUN_LINK, build_app, publisher_options
 from engine.dispatch.chain import Message, Way, first_way, message
 from engine.dispatch.channel import keep_client
 from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
-from engine.jobspec import plain
+from engine.jobspec import stored
 from engine.model.records import Task
 from engine.model.states import TaskState
 from engine.settings import Settings
@@ -49,7 +49,7 @@ _MOST_IDS = 5000
 
 def link_names(task: Task) -> list[str]:
     """The links' names for people, in order."""
-    return [link.name or kind for kind, link in plain.load(task.spec).links]
+    return [link.name or kind for kind, link in stored.load(task.spec).links]
 
 
 class Publisher:

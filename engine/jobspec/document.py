@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from engine.jobspec import json_text, yaml_text
+from engine.jobspec.builder import Scalar, refused
 from engine.jobspec.problems import Path, Place, Problem
-from engine.jobspec.tree import Scalar, refused
 
 __all__ = ["MOST_BYTES", "Document", "Media", "Scalar", "load"]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
-from engine.jobspec.problems import Said, quoted
+from engine.jobspec.builder import Scalar
+from engine.jobspec.problems import Fault, quoted
 from engine.jobspec.quantities import BadQuantity
-from engine.jobspec.tree import Scalar
 
-Rule = Callable[[str], Said | None]
-PairRule = Callable[[str, str], Said | None]
+Rule = Callable[[str], Fault | None]
+PairRule = Callable[[str, str], Fault | None]
 
 
 class _Hinted:
@@ -27,10 +27,10 @@ class _Hinted:
     def make_error(self, key: str, **_: Any) -> ValidationError:
         """The error for marshmallow's own checks."""
         if key == "required":
-            return ValidationError([Said("it is missing", f"write {self.example}")])
+            return ValidationError([Fault("it is missing", f"write {self.example}")])
         if key == "null":
-            return ValidationError([Said("it has no value", f"write {self.example}, or remove it")])
-        return ValidationError([Said("it has the wrong form", f"write {self.example}")])
+            return ValidationError([Fault("it has no value", f"write {self.example}, or remove it")])
+        return ValidationError([Fault("it has the wrong form", f"write {self.example}")])
 
 
 class Text(_Hinted, fields.String):
@@ -45,7 +45,7 @@ class Text(_Hinted, fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = text_of(value, self.example, self.loose)
         if len(text) > self.most:
-            said = Said(f"it has {len(text)} characters, at most {self.most} may be", "make it shorter")
+            said = Fault(f"it has {len(text)} characters, at most {self.most} may be", "make it shorter")
             raise ValidationError([said])
         raise_fault(self.rule(text) if self.rule else None)
         return text
@@ -68,10 +68,10 @@ class Choice(Text):
         self.metadata = {**self.metadata, "enum": list(words)}
         self.words = words
 
-    def _fault(self, text: str) -> Said | None:
+    def _fault(self, text: str) -> Fault | None:
         if text in self.words:
             return None
-        return Said(f"{quoted(text)} is none of {', '.join(self.words)}", f"write {self.example}")
+        return Fault(f"{quoted(text)} is none of {', '.join(self.words)}", f"write {self.example}")
 
 
 class Whole(_Hinted, fields.Integer):
@@ -86,7 +86,7 @@ class Whole(_Hinted, fields.Integer):
         if isinstance(found, int) and not isinstance(found, bool) and self.low <= found <= self.high:
             return found
         said = f"{_shown(value)} is no whole number from {self.low} to {self.high}"
-        raise ValidationError([Said(said, f"write {self.example}")])
+        raise ValidationError([Fault(said, f"write {self.example}")])
 
 
 class Real(_Hinted, fields.Float):
@@ -101,7 +101,7 @@ class Real(_Hinted, fields.Float):
         if isinstance(found, (int, float)) and not isinstance(found, bool) and self.low <= found <= self.high:
             return float(found)
         said = f"{_shown(value)} is no number from {self.low:g} to {self.high:g}"
-        raise ValidationError([Said(said, f"write {self.example}")])
+        raise ValidationError([Fault(said, f"write {self.example}")])
 
 
 class Flag(_Hinted, fields.Boolean):
@@ -115,7 +115,7 @@ class Flag(_Hinted, fields.Boolean):
         found = value.value if isinstance(value, Scalar) else value
         if isinstance(found, bool):
             return found
-        raise ValidationError([Said(f"{_shown(value)} is not true or false", f"write {self.example}")])
+        raise ValidationError([Fault(f"{_shown(value)} is not true or false", f"write {self.example}")])
 
 
 class Texts(_Hinted, fields.List[str]):
@@ -153,9 +153,9 @@ class TextMap(_Hinted, fields.Dict):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:
         if not isinstance(value, Mapping):
-            raise ValidationError([Said(f"expected a map, found {_kind(value)}", f"write {self.example}")])
+            raise ValidationError([Fault(f"expected a map, found {_kind(value)}", f"write {self.example}")])
         if len(value) > self.most:
-            said = Said(f"it has {len(value)} entries, at most {self.most} may be", "make fewer")
+            said = Fault(f"it has {len(value)} entries, at most {self.most} may be", "make fewer")
             raise ValidationError([said])
         texts: dict[str, str] = {}
         faults: dict[str, Any] = {}
@@ -186,7 +186,7 @@ class Group(_Hinted, fields.Nested):
         self, value: Any, attr: str | None, data: Any, partial: Any = None, **kwargs: Any
     ) -> Any:
         if not isinstance(value, Mapping):
-            raise ValidationError([Said(f"expected a map, found {_kind(value)}", f"write {self.example}")])
+            raise ValidationError([Fault(f"expected a map, found {_kind(value)}", f"write {self.example}")])
         return super()._deserialize(value, attr, data, partial, **kwargs)
 
 
@@ -207,18 +207,18 @@ def text_of(value: Any, example: str, loose: bool) -> str:
     if isinstance(value, str):
         text = value
     elif value is None:
-        raise ValidationError([Said("it has no value", 'write "" for an empty text')])
+        raise ValidationError([Fault("it has no value", 'write "" for an empty text')])
     elif not isinstance(value, (Scalar, bool, int, float)):
-        raise ValidationError([Said(f"expected a text, found {_kind(value)}", f"write {example}")])
+        raise ValidationError([Fault(f"expected a text, found {_kind(value)}", f"write {example}")])
     else:
         text = _source(value)
         if not loose:
-            raise ValidationError([Said(f"expected a text, found {_kind(value)}", f'write "{text[:40]}"')])
+            raise ValidationError([Fault(f"expected a text, found {_kind(value)}", f'write "{text[:40]}"')])
     _refuse_expression(text)
     return text
 
 
-def raise_fault(said: Said | None) -> None:
+def raise_fault(said: Fault | None) -> None:
     """Raise what a rule said, if it said anything."""
     if said is not None:
         raise ValidationError([said])
@@ -226,25 +226,25 @@ def raise_fault(said: Said | None) -> None:
 
 def _refuse_expression(text: str) -> None:
     if "{{" in text:
-        said = Said(
+        said = Fault(
             "{{ begins an expression: not yet, expressions come with workflows", "write the value itself"
         )
         raise ValidationError([said])
 
 
-def _quantity_fault(text: str, parse: Callable[[str], float]) -> Said | None:
+def _quantity_fault(text: str, parse: Callable[[str], float]) -> Fault | None:
     try:
         parse(text)
     except BadQuantity as exc:
-        return Said(exc.what, exc.hint)
+        return Fault(exc.what, exc.hint)
     return None
 
 
 def _list_of(value: Any, example: str, most: int) -> list[Any] | tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
-        raise ValidationError([Said(f"expected a list, found {_kind(value)}", f"write {example}")])
+        raise ValidationError([Fault(f"expected a list, found {_kind(value)}", f"write {example}")])
     if len(value) > most:
-        raise ValidationError([Said(f"it has {len(value)} entries, at most {most} may be", "make fewer")])
+        raise ValidationError([Fault(f"it has {len(value)} entries, at most {most} may be", "make fewer")])
     return value
 
 

@@ -11,8 +11,8 @@ import json
 import re
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public by its name, not in the stubs
 
+from engine.jobspec.builder import NUMBER, Builder, Scalar, number, refused
 from engine.jobspec.problems import Invalid, Place
-from engine.jobspec.tree import NUMBER, Builder, Scalar, number, refused
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _WORDS: dict[str, Scalar | None] = {

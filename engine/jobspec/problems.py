@@ -19,14 +19,14 @@ _SHOWN_CHARACTERS = 60
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 
-class Said(str):
+class Fault(str):
     """A message that carries its remedy: an ordinary text for marshmallow, with `hint` for us."""
 
     __slots__ = ("hint",)
 
     hint: str
 
-    def __new__(cls, message: str, hint: str) -> Said:
+    def __new__(cls, message: str, hint: str) -> Fault:
         """Make the message; `hint` says what to write instead."""
         said = super().__new__(cls, message)
         said.hint = hint
@@ -127,7 +127,7 @@ def place(path: Path, places: Mapping[Path, Place]) -> Place:
 
 
 def locate(path: Path, said: str, places: Mapping[Path, Place]) -> Problem:
-    """A problem at its place; `said` carries its hint when it is a `Said`."""
+    """A problem at its place; `said` carries its hint when it is a `Fault`."""
     line, column = place(path, places)
     hint = getattr(said, "hint", "") or "see the task format in the documentation"
     return Problem(path_text(path), str(said), line, column, hint)

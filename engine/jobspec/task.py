@@ -115,7 +115,7 @@ class TaskSpec:
 
 
 @dataclass(frozen=True)
-class Doors:
+class HostAccess:
     """What tasks of this installation may name of the host. Frozen, made from the settings by the caller."""
 
     #: (normalised path, writable): binds at or below one of them are allowed.
@@ -127,4 +127,4 @@ class Doors:
 
 
 #: What the API or the command line hands over as JSON: {"name": …, "image": …}, camelCase.
-Plain = dict[str, Any]
+StoredSpec = dict[str, Any]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engine.jobspec import plain, quantities
+from engine.jobspec import quantities, stored
 from engine.jobspec.task import LinkSpec, TaskSpec
 from engine.lifecycle.site import Site
 from engine.model import names
-from engine.model.records import Link, Standing, Task, Token
+from engine.model.records import AttemptStatus, Link, Task, Token
 from engine.model.states import LinkState
 from engine.runtime.base import Order
 from engine.settings import Settings
@@ -42,14 +42,14 @@ class Assignment:
         return self.order.index
 
 
-def assign(site: Site, task: Task, links: Sequence[Link], index: int, standing: Standing) -> Assignment:
+def assign(site: Site, task: Task, links: Sequence[Link], index: int, status: AttemptStatus) -> Assignment:
     """Build the assignment of one link of the task's present run."""
-    spec = plain.load(task.spec)
+    spec = stored.load(task.spec)
     kind, wanted = spec.links[index]
-    seconds, bound = _time_left(spec, wanted, links, standing.age_ms)
-    order = replace(_order(site, task, spec, index), network=standing.network)
+    seconds, bound = _time_left(spec, wanted, links, status.age_ms)
+    order = replace(_order(site, task, spec, index), network=status.network)
     named = f"{kind} {wanted.name}" if wanted.name and kind != "main" else kind
-    waited_ms = _waited_ms(task, links, index, standing.now)
+    waited_ms = _waited_ms(task, links, index, status.now)
     return Assignment(task.token, order, task.name, named, seconds, bound, waited_ms)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from engine import failpoints
-from engine.jobspec import plain
+from engine.jobspec import stored
 from engine.jobspec.task import TaskSpec
 from engine.lifecycle import locks
 from engine.lifecycle.assignment import Assignment, assign
 from engine.lifecycle.network import NOTHING, Offered, chosen
 from engine.lifecycle.site import Site
-from engine.model import advance
-from engine.model.records import Link, Standing, Task, Token
+from engine.model import chain
+from engine.model.records import AttemptStatus, Link, Task, Token
 from engine.model.states import JobState, LinkState, NodeState, TaskState
 from engine.store import attempts, events, jobs, links, nodes, tasks
 
@@ -34,7 +34,7 @@ def claim(site: Site, token: Token, node_id: str, offered: Offered = NOTHING) ->
         task = tasks.claim(c, token, node_id)
         if task is None:
             return None
-        spec = plain.load(task.spec)
+        spec = stored.load(task.spec)
         run, network = _links(task, spec), chosen(spec, offered)
         links.insert(c, run)
         age = attempts.begin(c, token, node_id, network)
@@ -51,7 +51,7 @@ def claim(site: Site, token: Token, node_id: str, offered: Offered = NOTHING) ->
         )
         failpoints.hit("claim.rows")
     failpoints.hit("claim.committed")
-    return assign(site, task, run, 0, Standing(age, network, task.held_since or 0))
+    return assign(site, task, run, 0, AttemptStatus(age, network, task.held_since or 0))
 
 
 def begin_link(site: Site, token: Token, index: int, node_id: str) -> Assignment | None:
@@ -69,9 +69,9 @@ def begin_link(site: Site, token: Token, index: int, node_id: str) -> Assignment
         run = links.of_run(c, task.id, task.attempt, task.origin)
         mine = next((link for link in run if link.index == index), None)
         # A CONFIRMED link has its thread, or will be taken over: a doubled message starts nothing.
-        if mine is None or mine.state is not LinkState.WAITING or not advance.may_begin(run, index):
+        if mine is None or mine.state is not LinkState.WAITING or not chain.may_begin(run, index):
             return None
-        return assign(site, task, run, index, attempts.standing(c, token))
+        return assign(site, task, run, index, attempts.status(c, token))
 
 
 def resume(site: Site, token: Token, node_id: str) -> Assignment | None:
@@ -81,10 +81,10 @@ def resume(site: Site, token: Token, node_id: str) -> Assignment | None:
         if task is None or task.token != token or task.node != node_id or task.state is not TaskState.RUNNING:
             return None
         run = links.of_run(c, task.id, task.attempt, task.origin)
-        index = advance.first_open(run)
+        index = chain.first_open(run)
         if index is None:
             return None
-        return assign(site, task, run, index, attempts.standing(c, token))
+        return assign(site, task, run, index, attempts.status(c, token))
 
 
 def _links(task: Task, spec: TaskSpec) -> list[Link]:

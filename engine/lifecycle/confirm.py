@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine import failpoints
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.site import Site
-from engine.model import advance
+from engine.model import chain
 from engine.model.states import LinkState
 from engine.store import events, links, tasks
 
@@ -23,7 +23,7 @@ def confirm(site: Site, assignment: Assignment, container_id: str) -> bool:
         if task is None or not tasks.may_confirm(c, token):
             return False
         run = links.of_run(c, task.id, order.attempt, order.origin)
-        if not advance.may_begin(run, order.index):
+        if not chain.may_begin(run, order.index):
             return False
         if not links.confirm(c, token, order.origin, order.index, container_id):
             return False

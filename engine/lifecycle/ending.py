@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from engine.jobspec import plain
-from engine.model import advance, retry
+from engine.jobspec import stored
+from engine.model import chain, retry
 from engine.model.records import Link, Task
 from engine.model.states import JobState, LinkState, TaskState
 from engine.store import attempts, events, jobs, links, tasks
@@ -32,7 +32,7 @@ def fail(
     Returns what was decided, None when the token no longer counts.
     """
     token = task.token
-    policy = plain.load(task.spec).retry
+    policy = stored.load(task.spec).retry
     decision = retry.decide(policy, task.attempt, random.random())
     if not again:
         decision = retry.RetryDecision(False, 0, error)
@@ -91,7 +91,7 @@ def named(link: Link) -> str:
 
 
 def _advance(c: Connection, job_id: str) -> None:
-    after = advance.after_task(tasks.of_job(c, job_id))
+    after = chain.after_task(tasks.of_job(c, job_id))
     if after.state is not JobState.RUNNING and jobs.end(c, job_id, after.state, after.result, after.error):
         events.add(
             c, "job", job_id=job_id, from_state=JobState.RUNNING, to_state=after.state, reason=after.error

@@ -10,7 +10,7 @@ from engine.dispatch import poke
 from engine.lifecycle import ending, locks
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.site import Site
-from engine.model import advance
+from engine.model import chain
 from engine.model.records import Link, Task, Token
 from engine.model.states import LinkState, TaskState
 from engine.runtime.base import Outcome
@@ -73,7 +73,7 @@ def _ended(link: Link, outcome: Outcome) -> Link:
 
 
 def _follow(c: Connection, task: Task, run: Sequence[Link], how: tuple[Assignment, Outcome]) -> Finished:
-    (assignment, outcome), after = how, advance.after_link(run)
+    (assignment, outcome), after = how, chain.after_link(run)
     order = assignment.order
     ending.skip(c, task, [link for link in run if link.index in after.skipped])
     if after.next_index is not None:

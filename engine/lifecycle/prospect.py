@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from engine.lifecycle.assignment import assign
 from engine.lifecycle.site import Site
-from engine.model import advance
+from engine.model import chain
 from engine.model.records import Task
 from engine.runtime.base import Order
 from engine.store import attempts, links
@@ -26,8 +26,8 @@ def prospect(site: Site, task: Task) -> Prospect | None:
     """Where the task's present run stands; None when all its links have ended, or it has none."""
     with site.db.read() as c:
         run = links.of_run(c, task.id, task.attempt, task.origin)
-        standing = attempts.standing(c, task.token)
-    index = advance.first_open(run)
+        status = attempts.status(c, task.token)
+    index = chain.first_open(run)
     if index is None:
         return None
-    return Prospect(assign(site, task, run, index, standing).order, index == run[-1].index)
+    return Prospect(assign(site, task, run, index, status).order, index == run[-1].index)

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 from engine import failpoints
 from engine.dispatch import poke
-from engine.jobspec import plain
+from engine.jobspec import stored
 from engine.jobspec.task import TaskSpec
-from engine.model import expand
+from engine.model import submission
 from engine.model.records import Task
 from engine.model.states import TaskState
 from engine.settings import Settings
@@ -32,9 +32,9 @@ def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
 
     Raises StoreUnavailable: then nothing is promised, although it may have been stored.
     """
-    rows = expand.first(
+    rows = submission.first(
         spec,
-        plain.dump(spec),
+        stored.dump(spec),
         job_id=uuid4().hex,
         task_id=uuid4().hex,
         queue=settings.queue_default,
@@ -54,7 +54,7 @@ def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
     return Submitted(rows.job.id, new[0].id, new[0])
 
 
-def _task(row: expand.TaskRow, now: int) -> Task:
+def _task(row: submission.TaskRow, now: int) -> Task:
     return Task(
         id=row.id,
         job_id=row.job_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine import failpoints
 from engine.dispatch import poke
-from engine.jobspec import plain
+from engine.jobspec import stored
 from engine.lifecycle import ending, locks
 from engine.lifecycle.site import Site
 from engine.model.records import Token
@@ -26,7 +26,7 @@ def timeout(site: Site, token: Token) -> bool:
             return False
         if not tasks.end_lapsed(c, token, former.lapse_no):
             return False
-        bound = plain.load(task.spec).timeout
+        bound = stored.load(task.spec).timeout
         decision = ending.fail(c, task, f"timed out after {bound}, while its node was away", None)
         if decision is None:
             return False

@@ -114,7 +114,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Standing:
+class AttemptStatus:
     """How an attempt stands at this moment."""
 
     #: Milliseconds since its start.

@@ -24,7 +24,7 @@ class Restarts:
         bounds = settings.grace_bounds
         with self._site.db.read() as c:
             lost = tasks.lost(c)
-            ages = {task.id: attempts.standing(c, task.token).age_ms for task, _, _ in lost}
+            ages = {task.id: attempts.status(c, task.token).age_ms for task, _, _ in lost}
         now = time.monotonic()
         self._seen = {
             (task.token, number): self._seen.get((task.token, number), now) for task, number, _ in lost

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from engine.errors import FerrymanError
-from engine.jobspec.doors import doors_from
+from engine.jobspec.host_access import host_access_from
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
 from engine.store.database import Database
@@ -23,8 +23,8 @@ def main() -> int:
         installation = database.open()
     finally:
         database.close()
-    doors = doors_from(settings.bind_sources, settings.networks, settings.data_dir)
-    runtime = DockerRuntime(settings, installation, doors)
+    host_access = host_access_from(settings.bind_sources, settings.networks, settings.data_dir)
+    runtime = DockerRuntime(settings, installation, host_access)
     verb = sys.stdin.readline().strip()
     things = runtime.list()
     running = [thing for thing in things if thing.kind == "container" and thing.state == "running"]

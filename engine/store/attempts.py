@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from engine.model.records import Attempt, Standing, Token
+from engine.model.records import Attempt, AttemptStatus, Token
 from engine.model.states import TaskState
 from engine.store.database import now_ms
 from engine.store.tables import attempts, tasks
@@ -72,12 +72,12 @@ def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Attempt]:
     return [Attempt(**{**row._mapping, "state": TaskState(row.state)}) for row in rows]
 
 
-def standing(c: sa.Connection, token: Token) -> Standing:
+def status(c: sa.Connection, token: Token) -> AttemptStatus:
     """How the attempt stands, by the database's clock; all 0 when it is unknown."""
     row = c.execute(_STANDING, _by(token)).one_or_none()
     if row is None:
-        return Standing()
-    return Standing(max(0, int(row.now) - row.started_at), row.network, int(row.now))
+        return AttemptStatus()
+    return AttemptStatus(max(0, int(row.now) - row.started_at), row.network, int(row.now))
 
 
 def set_network(c: sa.Connection, token: Token, network: str | None) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from engine.model.cut import is_cut
+from engine.model.log_gap import is_gap
 from engine.store.logs import BATCH, Chunk, Frame, as_chunk, chunks, head, note_before, seq_of
 from engine.store.tables import log_chunks, log_heads
 
@@ -67,7 +67,7 @@ def tail(c: sa.Connection, task_id: str, n: int) -> list[Line]:
     ends = length = 0
     for line in _backwards(c, task_id):
         stream, _, text = line.frame
-        if is_cut(stream, text):
+        if is_gap(stream, text):
             kept.append(line)
             # What comes before it ends there, whole or not.
             seen.clear()
@@ -84,7 +84,7 @@ def tail(c: sa.Connection, task_id: str, n: int) -> list[Line]:
         if length > MOST_TAIL_CHARACTERS:
             break
         kept.append(line)
-    if ends >= n and kept and is_cut(kept[-1].frame[0], kept[-1].frame[2]):
+    if ends >= n and kept and is_gap(kept[-1].frame[0], kept[-1].frame[2]):
         # Nothing that was asked for is missing before the first line.
         kept.pop()
     return kept[::-1]

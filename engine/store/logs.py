@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from engine.model.cut import cut_note
+from engine.model.log_gap import gap_note
 from engine.model.records import LogPosition, StreamPosition, Token
 from engine.model.states import TaskState
 from engine.store.database import now_ms
@@ -199,7 +199,7 @@ def seq_of(c: sa.Connection, task_id: str, line: int) -> int:
 
 def note_before(c: sa.Connection, task_id: str, chunk: Chunk) -> Chunk:
     """The note of what was cut in front of this chunk: it stands in the last place that was cut."""
-    note: Frame = (0, chunk.frames[0][1], cut_note(head(c, task_id).cut_bytes))
+    note: Frame = (0, chunk.frames[0][1], gap_note(head(c, task_id).cut_bytes))
     return replace(chunk, seq=chunk.seq - 1, first_line=chunk.first_line - 1, frames=(note,))
 
 

@@ -114,13 +114,13 @@ def resend(c: sa.Connection, found: Sequence[Task], now: int) -> list[Task]:
 def _change(
     c: sa.Connection, given: Sequence[Task], state: TaskState, change: sa.Update, **values: int
 ) -> list[Task]:
-    still = standing(c, given, state)
+    still = lock_unchanged(c, given, state)
     if still:
         c.execute(change, {"the_tasks": [task.id for task in still], **values})
     return still
 
 
-def standing(c: sa.Connection, given: Sequence[Task], state: TaskState) -> list[Task]:
+def lock_unchanged(c: sa.Connection, given: Sequence[Task], state: TaskState) -> list[Task]:
     """Those of these tasks that are in this state under the token they had, by id; their rows are locked."""
     rows = c.execute(_STILL, {"the_tasks": [task.id for task in given], "the_state": state})
     tokens = {(row.id, row.attempt, row.delivery) for row in rows}

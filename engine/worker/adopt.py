@@ -24,7 +24,7 @@ from engine.store import nodes, tasks
 from engine.worker.carry import carry
 from engine.worker.here import Here
 from engine.worker.link import send_next
-from engine.worker.sweep import read_standing, stale
+from engine.worker.sweep import read_owners, stale
 from engine.worker.yielding import Yielding
 
 log = logging.getLogger("ferryman.adopt")
@@ -81,7 +81,7 @@ class Adopter:
         number, _ = self._read()
         things = here.runtime.list()
         # Rows are read after the list: what was claimed in between is not stale.
-        here.runtime.remove(stale(things, read_standing(here.site, things), here.networks.kept()))
+        here.runtime.remove(stale(things, read_owners(here.site, things), here.networks.kept()))
         with here.site.db.read() as c:
             lost = tasks.lost(c)
         taken = self._take(things, lost)

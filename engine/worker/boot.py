@@ -21,7 +21,7 @@ from engine.dispatch import inspect
 from engine.dispatch.outbox import Flusher
 from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable, FerrymanError, WrongInstallation
-from engine.jobspec.doors import doors_from
+from engine.jobspec.host_access import host_access_from
 from engine.lifecycle.site import Site
 from engine.reconcile import loop
 from engine.runtime.docker.runtime import DockerRuntime
@@ -73,8 +73,10 @@ def _open(sender: Any, **_: Any) -> None:
         db = Database(settings, pool=instance.concurrency + 8)
         site = Site(db, settings, db.open())
         _match_broker(settings, site.installation)
-        doors = doors_from(settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host)
-        runtime = DockerRuntime(settings, site.installation, doors)
+        host_access = host_access_from(
+            settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host
+        )
+        runtime = DockerRuntime(settings, site.installation, host_access)
     except FerrymanError as exc:
         _end(str(exc))
     queues = tuple(sorted(instance.app.amqp.queues.consume_from))

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from engine import failpoints
 from engine.errors import (
-    DoorClosed,
     Gone,
+    HostAccessDenied,
     NetworkGone,
     NotOurs,
     RuntimeUnavailable,
@@ -141,7 +141,7 @@ def _prepare(here: Here, assignment: Assignment, sink: Shipping, control: Contro
     except Gone as exc:
         _give_back(here, assignment, control, str(exc))
         return None
-    except DoorClosed as exc:
+    except HostAccessDenied as exc:
         if assignment.order.origin == assignment.token.delivery:
             # It claimed the run itself: a claim anew would end no better.
             raise

@@ -162,19 +162,19 @@ class Networks:
         with self._lock:
             return frozenset((*self._warm, *self._lent))
 
-    def standing(self) -> frozenset[str]:
+    def existing(self) -> frozenset[str]:
         """The holders that must run: unused ones, and those that links in hand joined. Ask, list, then `lose`."""
         with self._lock:
             owed, warm = set(self._owed), set(self._warm)
         joined = {hand.network for hand in self._hands.all() if hand.network is not None}
         return frozenset(warm | joined - owed)
 
-    def lose(self, standing: Iterable[str], things: Iterable[Thing]) -> None:
+    def lose(self, existing: Iterable[str], things: Iterable[Thing]) -> None:
         """Those that did not run when the daemon was listed: links that joined one are killed, it has no network.
 
         Such a task starts again, at no retry's cost.
         """
-        dead = set(standing) - {t.name for t in things if t.kind == "network" and t.state == "running"}
+        dead = set(existing) - {t.name for t in things if t.kind == "network" and t.state == "running"}
         if not dead:
             return
         with self._lock:

@@ -31,7 +31,7 @@ _CALM_SWEEPS = 2
 
 
 @dataclass(frozen=True)
-class Standing:
+class Owners:
     """How the owners of some things stand, read after the things were listed."""
 
     #: Task id -> (state, attempt, delivery, origin).
@@ -42,7 +42,7 @@ class Standing:
     nodes: Set[str] = frozenset()
 
 
-def stale(things: Iterable[Thing], standing: Standing, kept: Set[str] = frozenset()) -> list[Thing]:
+def stale(things: Iterable[Thing], owners: Owners, kept: Set[str] = frozenset()) -> list[Thing]:
     """Those that nobody owns. `kept` names the holders that this node has ready.
 
     A run's: its task is unknown, not RUNNING, or its row names another attempt or origin; a lapse makes no run dead.
@@ -51,16 +51,16 @@ def stale(things: Iterable[Thing], standing: Standing, kept: Set[str] = frozense
     found = []
     for thing in things:
         if thing.kind == "network":
-            is_owned = thing.name in kept or thing.name in standing.networks or thing.node in standing.nodes
+            is_owned = thing.name in kept or thing.name in owners.networks or thing.node in owners.nodes
         else:
-            state, attempt, _, origin = standing.tasks.get(thing.task_id, (None, 0, 0, 0))
+            state, attempt, _, origin = owners.tasks.get(thing.task_id, (None, 0, 0, 0))
             is_owned = state is TaskState.RUNNING and (thing.attempt, thing.origin) == (attempt, origin)
         if not is_owned:
             found.append(thing)
     return found
 
 
-def read_standing(site: Site, things: Sequence[Thing], me: str = "") -> Standing:
+def read_owners(site: Site, things: Sequence[Thing], me: str = "") -> Owners:
     """How the owners of these things stand now. `me` is this node, whose holders its own memory tells."""
     ids = sorted({thing.task_id for thing in things if thing.task_id})
     makers = {thing.node for thing in things if thing.kind == "network"}
@@ -69,9 +69,9 @@ def read_standing(site: Site, things: Sequence[Thing], me: str = "") -> Standing
         for start in range(0, len(ids), 500):
             found |= tasks.states(c, ids[start : start + 500])
         if not makers:
-            return Standing(found)
+            return Owners(found)
         living = {node.id for node in nodes.beating(c)} - {me}
-        return Standing(found, attempts.networks(c), living & makers)
+        return Owners(found, attempts.networks(c), living & makers)
 
 
 class Sweeper:
@@ -112,15 +112,13 @@ class Sweeper:
 
     def sweep(self) -> int:
         """Remove what no live run owns; says how many things. Raises RuntimeUnavailable, StoreUnavailable."""
-        standing = self._networks.standing()
+        existing = self._networks.existing()
         # A directory outlives a container that was removed by hand, or whose remover died.
         things = [*self._runtime.list(), *self._runtime.directories()]
-        self._networks.lose(standing, things)
+        self._networks.lose(existing, things)
         # Before the rows: one that a claim takes meanwhile is named by a row that is read after.
         kept, me = self._networks.kept(), self._networks.node
-        gone = (
-            self._runtime.remove(stale(things, read_standing(self._site, things, me), kept)) if things else 0
-        )
+        gone = self._runtime.remove(stale(things, read_owners(self._site, things, me), kept)) if things else 0
         if gone:
             failpoints.hit("remove.done")
         self._runtime.tidy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 
-from engine.jobspec.task import Doors
+from engine.jobspec.task import HostAccess
 from engine.runtime.base import Control
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
@@ -33,6 +33,6 @@ def files(ground: Ground) -> Row:
         return took
 
     bound, packed = (
-        DockerRuntime(settings, installation, Doors(), shares_files=way) for way in (True, False)
+        DockerRuntime(settings, installation, HostAccess(), shares_files=way) for way in (True, False)
     )
     return take_turns(row, {OURS: lambda: link(bound), row.anchor: lambda: link(packed)}, ground.n)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from engine.model.records import Link
 from tests.bench.figures import OURS, Row, take_turns
 from tests.bench.ground import Ground, await_ends
-from tests.bench.plain_celery import SLOTS, Plain, plain_worker
+from tests.bench.plain_celery import SLOTS, StoredSpec, plain_worker
 from tests.support.fleet import Fleet
 
 _NOOP = "name: noop\nimage: none\ncmd: ['true']\n"
@@ -86,7 +86,7 @@ def _null_fleet(ground: Ground, stack: ExitStack, name: str) -> Fleet:
     return fleet
 
 
-def _plain(ground: Ground, stack: ExitStack, name: str) -> tuple[Plain, Plain]:
+def _plain(ground: Ground, stack: ExitStack, name: str) -> tuple[StoredSpec, StoredSpec]:
     home, url = ground.directory / name, ground.redis.url
     in_redis = stack.enter_context(plain_worker(url, url, home / "plain-redis.log"))
     in_sql = stack.enter_context(plain_worker(url, f"db+sqlite:///{home}/results.db", home / "plain-sql.log"))

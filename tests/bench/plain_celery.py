@@ -34,7 +34,7 @@ def noop() -> None:
     """Nothing."""
 
 
-class Plain:
+class StoredSpec:
     """One plain worker and who asks it."""
 
     def __init__(self, broker: str, results: str) -> None:
@@ -58,7 +58,7 @@ class Plain:
 
 
 @contextmanager
-def plain_worker(broker: str, results: str, log: Path) -> Iterator[Plain]:
+def plain_worker(broker: str, results: str, log: Path) -> Iterator[StoredSpec]:
     """A worker as `celery worker -P threads -c 8` starts it: the pool and the slots of ours."""
     words = [sys.executable, "-m", "celery", "-A", "tests.bench.plain_celery", "worker"]
     environment = {**os.environ, "BENCH_BROKER": broker, "BENCH_RESULTS": results}
@@ -70,7 +70,7 @@ def plain_worker(broker: str, results: str, log: Path) -> Iterator[Plain]:
             stderr=out,
         )
     try:
-        found = Plain(broker, results)
+        found = StoredSpec(broker, results)
         found.many(1)
         yield found
     finally:

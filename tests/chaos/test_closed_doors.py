@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.jobspec import schema
-from engine.jobspec.doors import doors_from
+from engine.jobspec.host_access import host_access_from
 from engine.lifecycle.submit import submit
 from engine.model.states import NodeState, TaskState
 from tests.support.counting import repairs
@@ -48,7 +48,7 @@ def patient(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Itera
 
 def _submitted(fleet: Fleet, door: Path) -> str:
     text = CHAIN.format(door=door).encode()
-    spec = schema.check(text, "yaml", doors_from(f"{door}:rw", "", fleet.settings.data_dir))
+    spec = schema.check(text, "yaml", host_access_from(f"{door}:rw", "", fleet.settings.data_dir))
     return submit(fleet.db, spec, fleet.settings).task_id
 
 

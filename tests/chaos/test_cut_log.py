@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from engine.model.cut import is_cut
+from engine.model.log_gap import is_gap
 from engine.model.states import TaskState
 from engine.store import logs
 from tests.support.counting import repairs
@@ -70,7 +70,7 @@ def _check_lines(fleet: Fleet, task_id: str) -> None:
     """Before the cut each stream counts from its first line, behind it on to its last."""
     with fleet.db.read() as c:
         frames = [frame for chunk in logs.chunks(c, task_id, limit=10_000) for frame in chunk.frames]
-    (at,) = [n for n, (stream, _, text) in enumerate(frames) if is_cut(stream, text)]
+    (at,) = [n for n, (stream, _, text) in enumerate(frames) if is_gap(stream, text)]
     for stream, name, count in ((1, "out", BATCHES * LINES), (2, "err", BATCHES * ERRORS)):
         numbers = [
             [

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 import engine.lifecycle.claim as claim_module
 import engine.lifecycle.take_over as take_over_module
 import engine.lifecycle.timeout as timeout_module
-from engine.model import advance
-from engine.model.records import Node, Standing
+from engine.model import chain
+from engine.model.records import AttemptStatus, Node
 from engine.model.states import NodeState
 from engine.store import attempts, nodes, tables, tasks
 from tests.simulator.rows import Snapshot
@@ -154,7 +154,7 @@ def timeout_early(patch: Patch) -> type[Worker]:
 
 def resume_anew(patch: Patch) -> type[Worker]:
     """Who takes over gives the attempt its whole time again."""
-    anew = SimpleNamespace(**{**vars(attempts), "standing": lambda c, token: Standing()})
+    anew = SimpleNamespace(**{**vars(attempts), "status": lambda c, token: AttemptStatus()})
     patch.setattr(claim_module, "attempts", anew)
     return Worker
 
@@ -180,6 +180,6 @@ def lapse_sequence(patch: Patch) -> type[Worker]:
 
 def skip_order(patch: Patch) -> type[Worker]:
     """The first open link of a taken-over chain is the last one."""
-    last = SimpleNamespace(may_begin=advance.may_begin, first_open=lambda run: len(run) - 1)
+    last = SimpleNamespace(may_begin=chain.may_begin, first_open=lambda run: len(run) - 1)
     patch.setattr(claim_module, "advance", last)
     return Worker

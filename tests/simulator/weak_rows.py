@@ -72,14 +72,14 @@ def resend_state(patch: Patch) -> type[Worker]:
 
 def _stands(patch: Patch, state: TaskState, does: Callable[[Task, Task], bool]) -> None:
     """Of rows that are to be in `state`, those go on which `does` lets: the row as it is, the task as it was."""
-    real = outbox.standing
+    real = outbox.lock_unchanged
 
-    def standing(c: Any, given: Sequence[Task], wanted: TaskState) -> list[Task]:
+    def lock_unchanged(c: Any, given: Sequence[Task], wanted: TaskState) -> list[Task]:
         if wanted is not state:
             return real(c, given, wanted)
         return [task for task in given if (now := tasks.get(c, task.id)) is not None and does(now, task)]
 
-    patch.setattr(outbox, "standing", standing)
+    patch.setattr(outbox, "lock_unchanged", lock_unchanged)
 
 
 def _of_these(**values: Any) -> sa.Update:

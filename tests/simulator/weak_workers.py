@@ -12,7 +12,7 @@ from engine.model.records import Task
 from engine.model.states import NodeState
 from engine.runtime.base import Control, Order, Outcome, Thing
 from engine.store import nodes, tables, tasks
-from engine.worker.sweep import Standing, run_things, stale
+from engine.worker.sweep import Owners, run_things, stale
 from tests.simulator.carrier import Steps
 from tests.simulator.daemon import Container
 from tests.simulator.keeper import Keeper
@@ -171,7 +171,7 @@ class SweepsRowsFirst(Worker):
         things = self.daemon.list()
         yield
         if not self.daemon.silent:
-            self.removes(stale(things, Standing(states)))
+            self.removes(stale(things, Owners(states)))
 
 
 class RemovesWhenRefused(Worker):

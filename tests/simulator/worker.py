@@ -16,7 +16,7 @@ from engine.model.names import node_queue
 from engine.model.records import Task, Token
 from engine.model.states import TaskState
 from engine.runtime.base import Cause, Thing
-from engine.worker.sweep import Standing, read_standing, stale
+from engine.worker.sweep import Owners, read_owners, stale
 from tests.simulator.around import Around
 from tests.simulator.carrier import Carrier, Steps
 from tests.simulator.keeper import Keeper
@@ -134,7 +134,7 @@ class Worker(Carrier):
             self.tell(f"{me} is LIVE, looked {number}")
 
     def removes_stale(self, things: Sequence[Thing]) -> None:
-        self.removes(stale(things, read_standing(self.site, things)))
+        self.removes(stale(things, read_owners(self.site, things)))
 
     def looks(self, me: str) -> Steps:
         number, lost = self.rows.lost()
@@ -205,10 +205,10 @@ class Worker(Carrier):
         """List first, then read the rows."""
         things = self.daemon.list()
         yield
-        standing = read_standing(self.site, things) if things else Standing()
+        owners = read_owners(self.site, things) if things else Owners()
         yield
         if not self.daemon.silent:
-            self.removes(stale(things, standing))
+            self.removes(stale(things, owners))
 
 
 def _numbers(token: Token) -> tuple[int, int]:

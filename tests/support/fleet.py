@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.dispatch.outbox import Flusher
 from engine.jobspec import schema
-from engine.jobspec.task import Doors
+from engine.jobspec.task import HostAccess
 from engine.lifecycle.site import Site
 from engine.lifecycle.submit import submit
 from engine.model.records import Event, Link, Node, Task
@@ -112,7 +112,7 @@ class Fleet:
 
     def submit(self, text: str, count: int = 1) -> list[str]:
         """Submit a task `count` times; the tasks' ids."""
-        spec = schema.check(text.encode(), "yaml", Doors())
+        spec = schema.check(text.encode(), "yaml", HostAccess())
         return [submit(self.db, spec, self.settings).task_id for _ in range(count)]
 
     def task(self, task_id: str) -> Task:
@@ -162,7 +162,7 @@ class Fleet:
 
     def runtime(self) -> DockerRuntime:
         """This installation's things on the daemon."""
-        return DockerRuntime(self.settings, self.site.installation, Doors())
+        return DockerRuntime(self.settings, self.site.installation, HostAccess())
 
     def left_over(self) -> Sequence[Thing]:
         """Containers, volumes and holders of this installation that nobody will use any more."""

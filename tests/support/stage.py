@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from engine.jobspec import schema
-from engine.jobspec.doors import doors_from
+from engine.jobspec.host_access import host_access_from
 from engine.lifecycle import nodes as node_verbs
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import begin_link, claim
@@ -137,8 +137,8 @@ class Stage:
 
     def submit(self, text: str = HELLO, **fields: str) -> Task:
         """A task of this YAML; `fields` replace some of its texts, unchecked, as hostile rows would."""
-        doors = doors_from("", "", self.settings.data_dir, "")
-        spec = schema.check(text.encode(), "yaml", doors, self.settings.body_bytes)
+        host_access = host_access_from("", "", self.settings.data_dir, "")
+        spec = schema.check(text.encode(), "yaml", host_access, self.settings.body_bytes)
         done = submit(self.db, replace(spec, **fields) if fields else spec, self.settings)
         return self.task(done.task_id)
 

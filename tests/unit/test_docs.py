@@ -13,9 +13,9 @@ import pytest
 
 from engine.cli.main import COMMANDS
 from engine.failpoints import POINTS
-from engine.jobspec.parts import LimitsSchema, MountSchema, RetrySchema
+from engine.jobspec.nested import LimitsSchema, MountSchema, RetrySchema
 from engine.jobspec.schema import PostSchema, TaskSchema, check
-from engine.jobspec.task import Doors
+from engine.jobspec.task import HostAccess
 from engine.model.states import TRANSITIONS, JobState, LinkState, NodeState, TaskState
 from engine.settings import Settings, variable
 
@@ -49,7 +49,7 @@ def samples() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("where", "sample"), samples())
 def test_a_sample_is_a_task_as_the_api_takes_it(where: str, sample: str) -> None:
-    assert check(sample.encode(), "yaml", Doors()).name
+    assert check(sample.encode(), "yaml", HostAccess()).name
 
 
 def test_the_samples_are_found() -> None:

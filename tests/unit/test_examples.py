@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.jobspec.schema import check
-from engine.jobspec.task import Doors, TaskSpec
+from engine.jobspec.task import HostAccess, TaskSpec
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.yaml"))
@@ -30,7 +30,7 @@ SHOWS: dict[str, Callable[[TaskSpec], object]] = {
 
 
 def read(path: Path) -> TaskSpec:
-    return check(path.read_bytes(), "yaml", Doors())
+    return check(path.read_bytes(), "yaml", HostAccess())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

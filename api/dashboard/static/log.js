@@ -4,7 +4,7 @@ import { Connection } from "./live.js";
 const MOST_ROWS = 400;
 const MOST_LINE = 4000;
 const MOST_RAW = 65536;
-/** How the note begins that stands where a log was cut (engine/model/cut.py). */
+/** How the note begins that stands where a log was cut (engine/model/log_gap.py). */
 const CUT = "The log is cut here: ";
 const STEERING = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])/g;

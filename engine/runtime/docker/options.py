@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import DoorClosed, Unstartable
+from engine.errors import HostAccessDenied, Unstartable
 from engine.jobspec import quantities
-from engine.jobspec.doors import bind_allowed
-from engine.jobspec.task import Doors, Mount
+from engine.jobspec.host_access import bind_allowed
+from engine.jobspec.task import HostAccess, Mount
 from engine.runtime.base import Order
 from engine.runtime.docker import files, labels
 from engine.settings import Settings
@@ -29,7 +29,9 @@ class Shared:
     inputs: Mapping[str, Path]
 
 
-def check_doors(order: Order, doors: Doors, *, are_files_shared: bool) -> list[dict[str, Any]]:
+def check_host_access_of(
+    order: Order, host_access: HostAccess, *, are_files_shared: bool
+) -> list[dict[str, Any]]:
     """The binds and tmpfs mounts of the order, each bind asked again about its real path on this host.
 
     Raises DoorClosed with what may not be, Unstartable.
@@ -38,12 +40,12 @@ def check_doors(order: Order, doors: Doors, *, are_files_shared: bool) -> list[d
         # Docker accepts the empty name, and fails later in other words.
         raise Unstartable("the link names no image", 125)
     for name in order.networks:
-        if name != "none" and name not in doors.networks:
-            raise DoorClosed(
+        if name != "none" and name not in host_access.networks:
+            raise HostAccessDenied(
                 f"the network {name!r} may not be joined on this worker: not in FERRYMAN_NETWORKS", 125
             )
     return [
-        _tmpfs(mount) if mount.type == "tmpfs" else _bind(mount, doors, are_files_shared)
+        _tmpfs(mount) if mount.type == "tmpfs" else _bind(mount, host_access, are_files_shared)
         for mount in order.mounts
     ]
 
@@ -142,23 +144,23 @@ def _tmpfs(mount: Mount) -> dict[str, Any]:
     return {"Type": "tmpfs", "Target": mount.target, **({"TmpfsOptions": chosen} if chosen else {})}
 
 
-def _bind(mount: Mount, doors: Doors, are_files_shared: bool) -> dict[str, Any]:
+def _bind(mount: Mount, host_access: HostAccess, are_files_shared: bool) -> dict[str, Any]:
     source = mount.source or ""
     if not are_files_shared:
-        raise DoorClosed(
+        raise HostAccessDenied(
             f"{source!r} may not be mounted: this worker does not share files with its Docker, "
             "so it cannot tell where the path leads",
             125,
         )
     real = os.path.realpath(source)
     for path in (source, real):
-        answer = bind_allowed(path, doors)
+        answer = bind_allowed(path, host_access)
         if not answer.allowed:
             led = "" if real == source else f" (it leads to {real})"
-            raise DoorClosed(f"{answer.reason}{led}", 125)
+            raise HostAccessDenied(f"{answer.reason}{led}", 125)
     mode = mount.opts.get("mode")
     if mode == "rw" and not answer.writable:
-        raise DoorClosed(f"{source!r} may be mounted read-only: write mode: ro", 125)
+        raise HostAccessDenied(f"{source!r} may be mounted read-only: write mode: ro", 125)
     # The real path, so that a link changed after this check leads nowhere else.
     return {
         "Type": "bind",

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from docker.errors import APIError
 
 from engine import failpoints
-from engine.errors import DoorClosed, Gone, NetworkGone, NotOurs, RuntimeUnavailable, Unstartable
-from engine.jobspec.task import Doors
+from engine.errors import Gone, HostAccessDenied, NetworkGone, NotOurs, RuntimeUnavailable, Unstartable
+from engine.jobspec.task import HostAccess
 from engine.runtime.base import Cause, Control, Detached, Found, LogSink, Order, Outcome, Prepared, Thing
 from engine.runtime.docker import (
     container,
@@ -45,12 +45,17 @@ class DockerRuntime:
     """`engine.runtime.base.Runtime` by one Docker daemon. Thread-safe; connects when first asked."""
 
     def __init__(
-        self, settings: Settings, installation: str, doors: Doors, *, shares_files: bool | None = None
+        self,
+        settings: Settings,
+        installation: str,
+        host_access: HostAccess,
+        *,
+        shares_files: bool | None = None,
     ) -> None:
         """`shares_files` None: tried by a nonce, once for each start of the daemon; False: files go by archive."""
         self._settings = settings
         self._installation = installation
-        self._doors = doors
+        self._doors = host_access
         self._client = Client(settings.docker_host, settings.docker_timeout)
         self._sharing = sharing.Sharing(self._client, settings.path, installation, told=shares_files)
         self._quiet = Quiet()
@@ -77,7 +82,7 @@ class DockerRuntime:
             return ""
         try:
             self._mounts(order)
-        except DoorClosed as exc:
+        except HostAccessDenied as exc:
             return str(exc)
         except Unstartable:
             # Wrong by itself: `prepare` says so to its owner.
@@ -114,7 +119,7 @@ class DockerRuntime:
                     ) from None
 
     def _mounts(self, order: Order) -> list[dict[str, object]]:
-        return options.check_doors(order, self._doors, are_files_shared=self.shares_files())
+        return options.check_host_access_of(order, self._doors, are_files_shared=self.shares_files())
 
     def _look(self, order: Order) -> Seen | None:
         return container.look(self._client, order, lambda name: files.remove(self._settings.path, name))

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from engine.model.cut import is_cut
+from engine.model.log_gap import is_gap
 from engine.model.records import LogPosition, StreamPosition, Task, Token
 from engine.store import log_lines, logs
 from engine.store.database import Database
@@ -110,14 +110,14 @@ def _check_both_ends(db: Database, task: Task, written: list[str], limit: int) -
     texts = _texts(db, task)
     with db.read() as c:
         head = logs.head(c, task.id)
-    kept = [text for text in texts if not is_cut(0, text)]
+    kept = [text for text in texts if not is_gap(0, text)]
     size, total = sum(map(len, kept)), sum(map(len, written))
     assert (head.lines, head.bytes, head.cut_bytes) == (len(written), size, total - size)
     assert size <= limit
     if total <= limit:
         assert texts == written
         return
-    (at,) = [n for n, text in enumerate(texts) if is_cut(0, text)]
+    (at,) = [n for n, text in enumerate(texts) if is_gap(0, text)]
     assert texts[:at] == written[:at] and texts[at + 1 :] == written[at + 1 - len(texts) :]
     assert sum(map(len, written[:at])) <= limit // 2 < sum(map(len, written[: at + 1])), (
         "half of it is the head"
@@ -242,7 +242,7 @@ def test_a_reader_who_keeps_pace_meets_no_cut_and_one_who_does_not_meets_it_once
             slow = after
     assert seen == [_line(n) for n in range(1, 61)]
     found = _chunks(db, task, slow)
-    assert [is_cut(0, chunk.frames[0][2]) for chunk in found] == [True, False, False, False, False]
+    assert [is_gap(0, chunk.frames[0][2]) for chunk in found] == [True, False, False, False, False]
     assert _texts(db, task, found[0].seq) == [_line(n) for n in range(57, 61)], "goes on behind the note"
     for number in range(61, 71):
         _append(db, task, _line(number))
@@ -257,7 +257,7 @@ def test_links_share_the_bound_and_the_note_belongs_to_the_one_behind_it(db: Dat
     _append(db, task, *map(_line, range(7, 13)), link=1)
     found = _chunks(db, task)
     assert [text for chunk in found for _, _, text in chunk.frames] == [text for _, text in _readable(12)]
-    (note,) = [chunk for chunk in found if is_cut(chunk.frames[0][0], chunk.frames[0][2])]
+    (note,) = [chunk for chunk in found if is_gap(chunk.frames[0][0], chunk.frames[0][2])]
     assert note.link == 1
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.jobspec.task import Doors
+from engine.jobspec.task import HostAccess
 from engine.runtime.base import Order
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
@@ -57,9 +57,11 @@ def make_runtime(
     """Build a runtime: another worker of the same installation."""
     usual = {"shares_files": shares_files}
 
-    def make(doors: Doors = Doors(), **values: Any) -> DockerRuntime:
+    def make(host_access: HostAccess = HostAccess(), **values: Any) -> DockerRuntime:
         shared = values.pop("shares_files", usual["shares_files"])
-        return DockerRuntime(replace(docker_settings, **values), installation, doors, shares_files=shared)
+        return DockerRuntime(
+            replace(docker_settings, **values), installation, host_access, shares_files=shared
+        )
 
     return make
 

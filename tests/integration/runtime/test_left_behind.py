@@ -17,7 +17,7 @@ from engine.runtime.docker import sharing
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
-from engine.worker.sweep import Standing, stale
+from engine.worker.sweep import Owners, stale
 from tests.support.docker_daemon import ROOT, KeepingSink
 
 Orders = Callable[..., Order]
@@ -87,8 +87,8 @@ def test_a_directory_is_told_with_its_run_though_its_container_is_gone(
     assert (found.kind, found.task_id) == ("directory", mine.order.task_id)
     assert (found.attempt, found.origin, found.index) == (2, 3, 1)
     alive = {mine.order.task_id: (TaskState.RUNNING, 2, 4, 3)}
-    assert stale([found], Standing(alive)) == []
-    assert runtime.remove(stale([found], Standing({mine.order.task_id: (TaskState.RUNNING, 2, 5, 5)}))) == 1
+    assert stale([found], Owners(alive)) == []
+    assert runtime.remove(stale([found], Owners({mine.order.task_id: (TaskState.RUNNING, 2, 5, 5)}))) == 1
     assert not runtime.directories()
     assert another.exists(), "another installation's is not touched"
     another.rmdir()

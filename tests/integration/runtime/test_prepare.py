@@ -10,7 +10,7 @@ import docker.errors as docker_errors
 import pytest
 
 from engine.errors import Gone, NotOurs, Unstartable
-from engine.jobspec.task import Doors, Mount
+from engine.jobspec.task import HostAccess, Mount
 from engine.model import names
 from engine.runtime.base import Control, Found, Order, Prepared
 from engine.runtime.docker.client import Client
@@ -301,7 +301,7 @@ def test_an_allowed_bind_is_read_only_unless_the_list_says_rw(
 ) -> None:
     script = "cat /mnt/it/x; echo changed > /mnt/it/y"
     for writable in (False, True):
-        worker = make_runtime(Doors(bind_sources=((str(host.allowed), writable),)))
+        worker = make_runtime(HostAccess(bind_sources=((str(host.allowed), writable),)))
         outcome = run(worker, order(run=script, mounts=(bind(host.allowed),)))
         assert (outcome.result, outcome.ok) == ("seen\n", writable)
     assert run(worker, order(run=script, mounts=(bind(host.allowed, mode="ro"),))).exit_code != 0
@@ -311,7 +311,7 @@ def test_an_allowed_bind_is_read_only_unless_the_list_says_rw(
 def test_a_bind_that_leads_elsewhere_is_refused_on_the_host(
     make_runtime: Callable[..., DockerRuntime], order: Orders, host: Host, source: str
 ) -> None:
-    worker = make_runtime(Doors(bind_sources=((str(host.allowed), False),)))
+    worker = make_runtime(HostAccess(bind_sources=((str(host.allowed), False),)))
     with pytest.raises(Unstartable):
         prepare(worker, order(run="true", mounts=(bind(host.allowed / source),)))
     assert not worker.list()
@@ -320,7 +320,7 @@ def test_a_bind_that_leads_elsewhere_is_refused_on_the_host(
 def test_a_bind_is_refused_where_worker_and_daemon_share_no_files(
     make_runtime: Callable[..., DockerRuntime], order: Orders, host: Host
 ) -> None:
-    worker = make_runtime(Doors(bind_sources=((str(host.allowed), True),)), shares_files=False)
+    worker = make_runtime(HostAccess(bind_sources=((str(host.allowed), True),)), shares_files=False)
     with pytest.raises(Unstartable, match="does not share files"):
         prepare(worker, order(run="true", mounts=(bind(host.allowed),)))
 
@@ -338,7 +338,7 @@ def test_networks_on_the_list_are_joined(
     made = [f"{installation}-a", f"{installation}-b"]
     for name in made:
         docker.api.create_network(name)
-    worker = make_runtime(Doors(networks=tuple(made)))
+    worker = make_runtime(HostAccess(networks=tuple(made)))
     try:
         prepared = prepare(worker, order(run="true", networks=tuple(made)))
         about = docker.api.inspect_container(prepared.container_id)

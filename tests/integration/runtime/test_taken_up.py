@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Unstartable
-from engine.jobspec.task import Doors, Mount
+from engine.jobspec.task import HostAccess, Mount
 from engine.runtime.base import Cause, Control, Detached, Found, Order
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
@@ -84,7 +84,7 @@ def test_where_nothing_is_there_nothing_is_made_for_a_kill(runtime: DockerRuntim
 def test_a_worker_that_may_not_mount_it_goes_on_with_what_another_worker_began(
     make_runtime: Callable[..., DockerRuntime], order: Orders, tmp_path: Path
 ) -> None:
-    open_door = make_runtime(Doors(bind_sources=((str(tmp_path), False),)))
+    open_door = make_runtime(HostAccess(bind_sources=((str(tmp_path), False),)))
     mount = Mount("bind", "/mnt/it", str(tmp_path), {"mode": "ro"})
     wanted = order(run="echo up; sleep 1; echo done", mounts=(mount,))
     running = begin(open_door, wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.cli import follow
 from engine.client import LogPiece
-from engine.model.cut import cut_note
+from engine.model.log_gap import gap_note
 
 
 def piece(link: int, *frames: tuple[int, str]) -> LogPiece:
@@ -32,8 +32,8 @@ def test_notes_of_ours_are_lines_of_their_own() -> None:
 
 def test_no_line_goes_over_the_place_where_the_log_is_cut() -> None:
     lines = follow._Lines()
-    said = list(lines.add(piece(0, (1, "begun"), (0, cut_note(9)), (1, "rest\n"))))
-    assert [line.text for line in said] == ["begun", cut_note(9)[:-1], "rest"]
+    said = list(lines.add(piece(0, (1, "begun"), (0, gap_note(9)), (1, "rest\n"))))
+    assert [line.text for line in said] == ["begun", gap_note(9)[:-1], "rest"]
     assert list(lines.rest()) == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.dashboard.links import log_rows
-from engine.model.cut import cut_note
+from engine.model.log_gap import gap_note
 from engine.store.log_lines import Line
 
 
@@ -38,9 +38,9 @@ def test_a_row_keeps_the_number_of_its_first_piece_and_says_that_it_is_open() ->
 
 
 def test_no_row_goes_over_the_place_where_the_log_is_cut() -> None:
-    rows = log_rows(_lines((1, 1, "begun"), (1, 0, cut_note(7)), (1, 1, "rest\n")), ("x", "main"))
+    rows = log_rows(_lines((1, 1, "begun"), (1, 0, gap_note(7)), (1, 1, "rest\n")), ("x", "main"))
     assert [(row.text, row.open) for row in rows[1:]] == [
         ("begun", False),
-        (cut_note(7)[:-1], False),
+        (gap_note(7)[:-1], False),
         ("rest", False),
     ]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import SettingsError
-from engine.jobspec.doors import BindAnswer, bind_allowed, doors_from
-from engine.jobspec.task import Doors
+from engine.jobspec.host_access import BindDecision, bind_allowed, host_access_from
+from engine.jobspec.task import HostAccess
 
-DOORS = doors_from(
+DOORS = host_access_from(
     "/srv/media, /srv/out:rw,/srv/out/old:ro,", "backend,", "/srv/media/.ferryman", "unix:///srv/d.sock"
 )
 
@@ -20,21 +20,21 @@ def test_the_settings_say_what_is_open() -> None:
 
 
 def test_nothing_is_open_when_the_settings_are_empty() -> None:
-    doors = doors_from("", "", "")
-    assert (doors.bind_sources, doors.networks) == ((), ())
-    assert not bind_allowed("/srv", doors).allowed
+    host_access = host_access_from("", "", "")
+    assert (host_access.bind_sources, host_access.networks) == ((), ())
+    assert not bind_allowed("/srv", host_access).allowed
 
 
 @pytest.mark.parametrize("sources", ["srv", "/", "/srv/../etc", "/srv:rw:rw:x/..", "//"])
 def test_a_source_that_is_no_path_below_the_root_is_a_wrong_setting(sources: str) -> None:
     with pytest.raises(SettingsError, match="FERRYMAN_BIND_SOURCES"):
-        doors_from(sources, "", "")
+        host_access_from(sources, "", "")
 
 
 @pytest.mark.parametrize("networks", ["host", "bridge", "none", "container:x", "a b", "-x"])
 def test_a_network_that_docker_reads_otherwise_is_a_wrong_setting(networks: str) -> None:
     with pytest.raises(SettingsError, match="FERRYMAN_NETWORKS"):
-        doors_from("", networks, "")
+        host_access_from("", networks, "")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_network_that_docker_reads_otherwise_is_a_wrong_setting(networks: str)
     ],
 )
 def test_the_longest_entry_that_fits_says_whether_one_may_write(path: str, writable: bool) -> None:
-    assert bind_allowed(path, DOORS) == BindAnswer(True, writable)
+    assert bind_allowed(path, DOORS) == BindDecision(True, writable)
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_a_path_that_is_not_open_is_refused_with_the_reason(path: str, reason: s
     ["/var/run/docker.sock", "/run", "/var", "/proc/1/root/etc", "/sys", "/dev/sda", "/run/containerd"],
 )
 def test_the_hosts_own_places_stay_shut_even_when_they_are_on_the_list(path: str) -> None:
-    assert not bind_allowed(path, Doors(bind_sources=((path, True), ("/var", True)))).allowed
+    assert not bind_allowed(path, HostAccess(bind_sources=((path, True), ("/var", True)))).allowed

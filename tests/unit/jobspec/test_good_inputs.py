@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from engine.jobspec import document, schema
-from engine.jobspec.doors import doors_from
-from engine.jobspec.task import Doors, Limits, LinkSpec, Mount, Retry, TaskSpec
+from engine.jobspec.host_access import host_access_from
+from engine.jobspec.task import HostAccess, Limits, LinkSpec, Mount, Retry, TaskSpec
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-DOORS = doors_from("/srv/media,/srv/out:rw", "backend", "/var/lib/ferryman")
+DOORS = host_access_from("/srv/media,/srv/out:rw", "backend", "/var/lib/ferryman")
 EVERYTHING = """\
 name: everything
 description: |
@@ -52,8 +52,8 @@ var: size
 """.format(digest="a" * 64).encode()
 
 
-def check(text: str | bytes, media: document.Media = "yaml", doors: Doors = DOORS) -> TaskSpec:
-    return schema.check(text.encode() if isinstance(text, str) else text, media, doors)
+def check(text: str | bytes, media: document.Media = "yaml", host_access: HostAccess = DOORS) -> TaskSpec:
+    return schema.check(text.encode() if isinstance(text, str) else text, media, host_access)
 
 
 def test_hello_is_read_as_it_is() -> None:

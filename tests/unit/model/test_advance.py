@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model.advance import AfterTask, after_link, after_task, first_open, may_begin
+from engine.model.chain import AfterTask, after_link, after_task, first_open, may_begin
 from engine.model.records import Link, Task
 from engine.model.states import JobState, LinkState, TaskState
 

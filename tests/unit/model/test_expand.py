@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from engine.jobspec.task import LinkSpec, TaskSpec
-from engine.model import expand
+from engine.model import submission
 
 
-def _first(**fields: object) -> expand.JobRows:
+def _first(**fields: object) -> submission.JobRows:
     spec = TaskSpec(name="n", main=LinkSpec(image="i"), **fields)  # type: ignore[arg-type]
-    return expand.first(spec, {"name": "n"}, job_id="j", task_id="t", queue="default")
+    return submission.first(spec, {"name": "n"}, job_id="j", task_id="t", queue="default")
 
 
 def test_a_task_alone_becomes_a_job_of_one_task_with_its_name() -> None:
     rows = _first(description="d", tags=("x",), priority=3)
-    assert rows.job == expand.JobRow("j", "n", "d", ("x",))
-    assert rows.tasks == (expand.TaskRow("t", "j", 1, "n", "default", 3, {"name": "n"}, None),)
+    assert rows.job == submission.JobRow("j", "n", "d", ("x",))
+    assert rows.tasks == (submission.TaskRow("t", "j", 1, "n", "default", 3, {"name": "n"}, None),)
 
 
 def test_the_tasks_own_queue_goes_before_the_default_one() -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from engine.jobspec.task import LinkSpec, TaskSpec
 from engine.model import names
-from engine.model.expand import first
 from engine.model.states import ENDED, TRANSITIONS, JobState, TaskState
+from engine.model.submission import first
 
 small = st.integers(1, 30)
 runs = st.tuples(

@@ -10,7 +10,7 @@ from engine.model.records import LogFrame, LogPosition, StreamPosition, Token
 from engine.model.states import TaskState
 from engine.runtime.base import Cause, Control, Order, Thing
 from engine.worker.hands import Hand, Hands
-from engine.worker.sweep import Standing, run_things, stale
+from engine.worker.sweep import Owners, run_things, stale
 
 
 def hand(attempt: int = 1, delivery: int = 1, task: str = "t") -> Hand:
@@ -89,20 +89,20 @@ def thing(task: str = "t", attempt: int = 1, origin: int = 1) -> Thing:
 def test_only_things_of_a_live_run_stay(
     found: Thing, row: tuple[TaskState, int, int, int], gone: bool
 ) -> None:
-    assert stale([found], Standing({"t": row})) == ([found] if gone else [])
+    assert stale([found], Owners({"t": row})) == ([found] if gone else [])
 
 
 def test_a_thing_of_an_unknown_task_goes() -> None:
-    assert stale([thing("unknown")], Standing()) == [thing("unknown")]
+    assert stale([thing("unknown")], Owners()) == [thing("unknown")]
 
 
 def test_a_holder_stays_while_its_node_an_attempt_or_this_node_wants_it() -> None:
     holder = Thing("network", "id", "h", "", 0, 0, None, "running", "node")
-    assert stale([holder], Standing()) == [holder]
-    assert stale([holder], Standing(networks={"h"})) == []
-    assert stale([holder], Standing(nodes={"node"})) == []
-    assert stale([holder], Standing(), {"h"}) == []
-    assert stale([holder], Standing(networks={"other"}, nodes={"another"}), {"more"}) == [holder]
+    assert stale([holder], Owners()) == [holder]
+    assert stale([holder], Owners(networks={"h"})) == []
+    assert stale([holder], Owners(nodes={"node"})) == []
+    assert stale([holder], Owners(), {"h"}) == []
+    assert stale([holder], Owners(networks={"other"}, nodes={"another"}), {"more"}) == [holder]
 
 
 def test_a_runs_things_are_known_by_their_names() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from engine.jobspec.problems import Said
+from engine.jobspec.problems import Fault
 
 _LATER = {
     "registry": "images from registries with credentials come with secrets",
@@ -91,21 +91,21 @@ _OF_THE_TASK = frozenset(
 )
 
 
-def unknown_field(name: str, known: Iterable[str], what: str) -> Said:
+def unknown_field(name: str, known: Iterable[str], what: str) -> Fault:
     """The message for a field `name` that a `what` (task, pre, post, mount …) has not."""
     if what in ("pre", "post") and name in _OF_THE_TASK:
-        return Said(
+        return Fault(
             f"a {what} has no {name} of its own, it shares the task's", "move it to the task, or remove it"
         )
     if name == "always":
-        return Said("only a post has always", "move the link to post, or remove it")
+        return Fault("only a post has always", "move the link to post, or remove it")
     if name in _LATER and what in ("task", "pre", "post"):
-        return Said(f"not yet: {_LATER[name]}", _LATER_HINTS.get(name, "remove it"))
+        return Fault(f"not yet: {_LATER[name]}", _LATER_HINTS.get(name, "remove it"))
     if name in _ANSWERS and what in ("task", "pre", "post"):
-        return Said("the server fills this in", "remove it")
+        return Fault("the server fills this in", "remove it")
     if name == "task" and what == "task":
-        return Said("unknown field", "write the task's fields at the top, not below task:")
-    return Said("unknown field", _suggestion(name, list(known)))
+        return Fault("unknown field", "write the task's fields at the top, not below task:")
+    return Fault("unknown field", _suggestion(name, list(known)))
 
 
 def _suggestion(name: str, names: list[str]) -> str:

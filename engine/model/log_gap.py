@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 #: How the note begins; no other note of ours does.
-CUT = "The log is cut here: "
+GAP = "The log is cut here: "
 
 
-def cut_note(cut_bytes: int) -> str:
+def gap_note(cut_bytes: int) -> str:
     """The line that tells how much of a log is not kept; all of it, wherever a reader meets the cut."""
-    return f"{CUT}of it {cut_bytes} bytes in all are not kept (FERRYMAN_LOG_BYTES)\n"
+    return f"{GAP}of it {cut_bytes} bytes in all are not kept (FERRYMAN_LOG_BYTES)\n"
 
 
 def set_off(note: str, *, inside_line: bool) -> str:
@@ -16,6 +16,6 @@ def set_off(note: str, *, inside_line: bool) -> str:
     return ("\n" if inside_line else "") + f"[ferryman] {note}"
 
 
-def is_cut(stream: int, text: str) -> bool:
+def is_gap(stream: int, text: str) -> bool:
     """True for that note. What comes before it and what comes behind it are no pieces of one line."""
-    return stream == 0 and text.startswith(CUT)
+    return stream == 0 and text.startswith(GAP)

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, post_load, validates_schema
 
-from engine.jobspec import doors as door
-from engine.jobspec import quantities, references
+from engine.jobspec import host_access as rules
+from engine.jobspec import quantities, text_rules
 from engine.jobspec.fields import Choice, Quantity, Real, Text, TextMap, Whole
-from engine.jobspec.problems import Said, quoted
-from engine.jobspec.unknown import unknown_field
+from engine.jobspec.problems import Fault, quoted
+from engine.jobspec.suggestions import unknown_field
 
 #: Looking for the nearest name is slow: beyond so many in one map, somebody plays.
 MOST_SUGGESTIONS = 10
@@ -51,7 +51,7 @@ class LimitsSchema(Strict):
     @validates_schema(skip_on_field_errors=False)
     def _one_name(self, data: Mapping[str, Any], **_: Any) -> None:
         if "cpu" in data and "cpus" in data:
-            raise ValidationError({"cpu": [Said("cpu and cpus are both given", "keep cpus")]})
+            raise ValidationError({"cpu": [Fault("cpu and cpus are both given", "keep cpus")]})
 
     @post_load
     def _cpus(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -79,11 +79,11 @@ class MountSchema(Strict):
     target = Text(
         "target: /data",
         "Where in the container",
-        door.MOST_PATH_CHARACTERS,
-        rule=door.target_fault,
+        rules.MOST_PATH_CHARACTERS,
+        rule=rules.target_fault,
         required=True,
     )
-    source = Text("source: /srv/media", "Host path of a bind", door.MOST_PATH_CHARACTERS)
+    source = Text("source: /srv/media", "Host path of a bind", rules.MOST_PATH_CHARACTERS)
     opts = TextMap("opts: {size: 64m}", "tmpfs: size and mode; bind: mode, ro or rw", 8)
 
     @validates_schema(skip_on_field_errors=False)
@@ -97,9 +97,9 @@ class MountSchema(Strict):
 def _volume_faults(mount: Mapping[str, Any]) -> dict[str, Any]:
     faults: dict[str, Any] = {}
     if "source" in mount:
-        faults["source"] = [Said("a volume has no source: it is fresh", "remove it, or write type: bind")]
+        faults["source"] = [Fault("a volume has no source: it is fresh", "remove it, or write type: bind")]
     if mount.get("opts"):
-        faults["opts"] = [Said("a volume has no opts: they could mount the host", "remove them")]
+        faults["opts"] = [Fault("a volume has no opts: they could mount the host", "remove them")]
     return faults
 
 
@@ -107,16 +107,16 @@ def _bind_faults(mount: Mapping[str, Any]) -> dict[str, Any]:
     faults = _opts_faults(mount, {"mode": _bind_mode_fault})
     source = mount.get("source")
     if source is None:
-        faults.setdefault("source", [Said("it is missing", "write source: /srv/media")])
-    elif (fault := door.source_fault(source)) is not None:
+        faults.setdefault("source", [Fault("it is missing", "write source: /srv/media")])
+    elif (fault := rules.source_fault(source)) is not None:
         faults["source"] = [fault]
     return faults
 
 
 def _tmpfs_faults(mount: Mapping[str, Any]) -> dict[str, Any]:
-    faults = _opts_faults(mount, {"size": _size_fault, "mode": references.mode_fault})
+    faults = _opts_faults(mount, {"size": _size_fault, "mode": text_rules.mode_fault})
     if "source" in mount:
-        faults["source"] = [Said("a tmpfs has no source", "remove it")]
+        faults["source"] = [Fault("a tmpfs has no source", "remove it")]
     return faults
 
 
@@ -130,13 +130,13 @@ def _opts_faults(mount: Mapping[str, Any], rules: Mapping[str, Any]) -> dict[str
     return {"opts": faults} if faults else {}
 
 
-def _bind_mode_fault(mode: str) -> Said | None:
-    return None if mode in ("ro", "rw") else Said(f"{quoted(mode)} is neither ro nor rw", "write mode: ro")
+def _bind_mode_fault(mode: str) -> Fault | None:
+    return None if mode in ("ro", "rw") else Fault(f"{quoted(mode)} is neither ro nor rw", "write mode: ro")
 
 
-def _size_fault(size: str) -> Said | None:
+def _size_fault(size: str) -> Fault | None:
     try:
         quantities.memory_bytes(size, least=4096)
     except quantities.BadQuantity as exc:
-        return Said(exc.what, exc.hint)
+        return Fault(exc.what, exc.hint)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.jobspec.task import Plain, TaskSpec
+from engine.jobspec.task import StoredSpec, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class TaskRow:
     name: str
     queue: str
     priority: int
-    spec: Plain
+    spec: StoredSpec
     #: Bound of an attempt in milliseconds, None: none.
     timeout_ms: int | None
 
@@ -40,7 +40,7 @@ class JobRows:
     tasks: tuple[TaskRow, ...]
 
 
-def first(spec: TaskSpec, dumped: Plain, *, job_id: str, task_id: str, queue: str) -> JobRows:
+def first(spec: TaskSpec, dumped: StoredSpec, *, job_id: str, task_id: str, queue: str) -> JobRows:
     """The rows of a task that is submitted alone: a job of one task, which bears its name.
 
     `dumped` is the spec as it is stored, `queue` the one for a task that names none.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from engine.jobspec.task import Limits, LinkSpec, Mount, Plain, Retry, TaskSpec
+from engine.jobspec.task import Limits, LinkSpec, Mount, Retry, StoredSpec, TaskSpec
 
 #: Fields whose names differ between Python and the task format.
 _CAMEL = {"initial_delay": "initialDelay", "scaling_factor": "scalingFactor", "max_delay": "maxDelay"}
@@ -24,7 +24,7 @@ _FIELDS = {
 }
 
 
-def dump(spec: TaskSpec) -> Plain:
+def dump(spec: TaskSpec) -> StoredSpec:
     """What the user asked for, camelCase, JSON-ready; only fields that differ from their defaults."""
     plain = _dump(spec)
     plain |= {name: value for name, value in _dump(spec.main).items() if name in _MAIN}
@@ -85,9 +85,9 @@ def _mount(plain: Mapping[str, Any]) -> Mount:
     return Mount(plain["type"], plain["target"], plain.get("source"), dict(plain.get("opts", {})))
 
 
-def _dump(part: Any) -> Plain:
+def _dump(part: Any) -> StoredSpec:
     """The set texts, numbers, lists and maps of texts of one record; records inside are left to the caller."""
-    plain: Plain = {}
+    plain: StoredSpec = {}
     for python, camel, default in _FIELDS[type(part)]:
         value = getattr(part, python)
         if value == default or isinstance(value, (Limits, Retry, LinkSpec)):

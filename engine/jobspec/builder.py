@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from engine.jobspec.problems import Invalid, Path, Place, Problem, Said, locate, path_text, quoted
+from engine.jobspec.problems import Fault, Invalid, Path, Place, Problem, locate, path_text, quoted
 
 MOST_DEPTH = 64
 #: Far more than a task needs, read in a tenth of a second; jobs of many tasks will need more.
@@ -130,20 +130,20 @@ class Builder:
         frame = self._frames[-1]
         if not isinstance(value, str):
             shown = "null" if value is None else value.text
-            said = Said(f"{quoted(shown)} is no text, and keys are texts", "write it in quotes")
+            said = Fault(f"{quoted(shown)} is no text, and keys are texts", "write it in quotes")
             self._refuse_key(frame, shown, said, at)
             return
         path = (*frame.path, value)
         if value in frame.container:
             line = self.places[path][0]
-            said = Said(f"the key {quoted(value)} is here twice, first on line {line}", "remove one of them")
+            said = Fault(f"the key {quoted(value)} is here twice, first on line {line}", "remove one of them")
             self._refuse_key(frame, value, said, at)
             return
         frame.key, frame.next_path = value, path
         self.places[path] = at
         self._check_text(value, path, "the key")
 
-    def _refuse_key(self, frame: _Frame, shown: str, said: Said, at: Place) -> None:
+    def _refuse_key(self, frame: _Frame, shown: str, said: Fault, at: Place) -> None:
         frame.key, frame.next_path = _SKIPPED, (*frame.path, shown)
         self.problems.append(locate(frame.next_path, said, {(): at}))
 
@@ -174,7 +174,7 @@ class Builder:
         found = _UNSTORABLE.search(text)
         if found is not None:
             code = f"U+{ord(found[0]):04X}"
-            said = Said(
+            said = Fault(
                 f"{what} holds the character {code}, which cannot be stored", "remove it, or encode it"
             )
             self.problems.append(locate(path, said, self.places))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import SettingsError
-from engine.jobspec.problems import Path, Said, quoted
-from engine.jobspec.task import Doors
+from engine.jobspec.problems import Fault, Path, quoted
+from engine.jobspec.task import HostAccess
 
 #: Never bound, whatever a setting says: who holds these holds the host.
 ALWAYS_FORBIDDEN = (
@@ -37,7 +37,7 @@ MOST_PATH_CHARACTERS = 1024
 
 
 @dataclass(frozen=True)
-class BindAnswer:
+class BindDecision:
     """Whether a host path may be bound. `reason` says why not, in words for the task's owner, else ""."""
 
     allowed: bool
@@ -46,7 +46,7 @@ class BindAnswer:
     reason: str = ""
 
 
-def doors_from(bind_sources: str, networks: str, data_dir: str, docker_host: str = "") -> Doors:
+def host_access_from(bind_sources: str, networks: str, data_dir: str, docker_host: str = "") -> HostAccess:
     """The doors as the settings' texts say: `/srv/media,/srv/out:rw` and `net1,net2`.
 
     `data_dir`, the socket in `docker_host` (`unix:///…`) and Docker's usual places are never bound.
@@ -55,7 +55,7 @@ def doors_from(bind_sources: str, networks: str, data_dir: str, docker_host: str
     forbidden = [*ALWAYS_FORBIDDEN]
     forbidden += [posixpath.normpath(data_dir)] if data_dir else []
     forbidden += [posixpath.normpath(docker_host[7:])] if docker_host.startswith("unix://") else []
-    return Doors(
+    return HostAccess(
         bind_sources=tuple(_bind_source(entry) for entry in _entries(bind_sources)),
         networks=tuple(_network(entry) for entry in _entries(networks)),
         forbidden=tuple(dict.fromkeys(forbidden)),
@@ -96,67 +96,67 @@ def is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def bind_allowed(path: str, doors: Doors) -> BindAnswer:
+def bind_allowed(path: str, host_access: HostAccess) -> BindDecision:
     """Whether a task may bind this absolute host path, and whether it may write there.
 
-    It must be at or below an entry of `doors.bind_sources` (the longest that fits says ro or rw), and be
+    It must be at or below an entry of `host_access.bind_sources` (the longest that fits says ro or rw), and be
     neither at, below nor above anything forbidden: a folder above the Docker socket holds the socket. At
     submission `path` is what the task says, on the worker it is the real path.
     """
     if not path.startswith("/") or ".." in path.split("/"):
-        return BindAnswer(False, False, f"{quoted(path)} may not be mounted: no absolute path without ..")
+        return BindDecision(False, False, f"{quoted(path)} may not be mounted: no absolute path without ..")
     real = _normal(path)
-    for never in (*ALWAYS_FORBIDDEN, *doors.forbidden):
+    for never in (*ALWAYS_FORBIDDEN, *host_access.forbidden):
         if is_within(real, never):
-            return BindAnswer(False, False, f"{quoted(path)} may not be mounted: {never} is never shared")
+            return BindDecision(False, False, f"{quoted(path)} may not be mounted: {never} is never shared")
         if is_within(never, real):
-            return BindAnswer(False, False, f"{quoted(path)} may not be mounted: {never} lies in it")
-    fitting = [entry for entry in doors.bind_sources if is_within(real, entry[0])]
+            return BindDecision(False, False, f"{quoted(path)} may not be mounted: {never} lies in it")
+    fitting = [entry for entry in host_access.bind_sources if is_within(real, entry[0])]
     if not fitting:
-        return BindAnswer(False, False, f"{quoted(path)} may not be mounted: not in FERRYMAN_BIND_SOURCES")
-    return BindAnswer(True, max(fitting, key=lambda entry: len(entry[0]))[1])
+        return BindDecision(False, False, f"{quoted(path)} may not be mounted: not in FERRYMAN_BIND_SOURCES")
+    return BindDecision(True, max(fitting, key=lambda entry: len(entry[0]))[1])
 
 
-def target_fault(target: str) -> Said | None:
+def target_fault(target: str) -> Fault | None:
     """What is wrong with a mount's place in the container, None when it may be used."""
     shown, hint = quoted(target), "write an absolute path such as /data"
     if not target.startswith("/") or ".." in target.split("/"):
-        return Said(f"{shown} is no absolute path without ..", hint)
+        return Fault(f"{shown} is no absolute path without ..", hint)
     if len(target) > MOST_PATH_CHARACTERS:
-        return Said(f"{shown} is longer than {MOST_PATH_CHARACTERS} characters", hint)
+        return Fault(f"{shown} is longer than {MOST_PATH_CHARACTERS} characters", hint)
     if _PATH_CHARSET.fullmatch(target) is None:
-        return Said(
+        return Fault(
             f"{shown} has a character that paths of mounts may not have",
             "use letters, digits, - / . _ = and spaces",
         )
     normal = _normal(target)
     if normal in ("/", "/dev"):
-        return Said(f"{shown} cannot be mounted over", hint)
+        return Fault(f"{shown} cannot be mounted over", hint)
     for reserved in _RESERVED_TARGETS:
         if is_within(normal, reserved):
-            return Said(f"{shown} is reserved: {reserved} is not for mounts", hint)
+            return Fault(f"{shown} is reserved: {reserved} is not for mounts", hint)
     return None
 
 
-def source_fault(source: str) -> Said | None:
+def source_fault(source: str) -> Fault | None:
     """What is wrong with the form of a bind's source, None when the doors may be asked about it."""
     shown, hint = quoted(source), "write an absolute path of the host such as /srv/media"
     if not source.startswith("/") or ".." in source.split("/"):
-        return Said(f"{shown} is no absolute path without ..", hint)
+        return Fault(f"{shown} is no absolute path without ..", hint)
     if _PATH_CHARSET.fullmatch(source) is None:
-        return Said(
+        return Fault(
             f"{shown} has a character that paths of mounts may not have",
             "use letters, digits, - / . _ = and spaces",
         )
     return None
 
 
-def knock(task: Mapping[str, Any], doors: Doors) -> list[tuple[Path, Said]]:
+def check_host_access(task: Mapping[str, Any], host_access: HostAccess) -> list[tuple[Path, Fault]]:
     """Every problem of a task with the doors, and every place used twice, whatever else is wrong with it.
 
     Takes the plain values as they were read; what has the wrong type is passed over, the schema names it.
     """
-    return [*_mount_faults(task, doors), *_network_faults(task, doors), *_doubled_targets(task)]
+    return [*_mount_faults(task, host_access), *_network_faults(task, host_access), *_doubled_targets(task)]
 
 
 def _items(task: Mapping[str, Any], key: str) -> Iterable[tuple[int, Any]]:
@@ -164,19 +164,19 @@ def _items(task: Mapping[str, Any], key: str) -> Iterable[tuple[int, Any]]:
     return enumerate(found[:1000]) if isinstance(found, list) else ()
 
 
-def _mount_faults(task: Mapping[str, Any], doors: Doors) -> Iterable[tuple[Path, Said]]:
+def _mount_faults(task: Mapping[str, Any], host_access: HostAccess) -> Iterable[tuple[Path, Fault]]:
     for index, mount in _items(task, "mounts"):
         if not isinstance(mount, Mapping) or mount.get("type") != "bind":
             continue
         source = mount.get("source")
         if not isinstance(source, str) or source_fault(source) is not None:
             continue
-        answer = bind_allowed(source, doors)
+        answer = bind_allowed(source, host_access)
         if not answer.allowed:
             hint = "use a volume, or ask who runs this Ferryman to allow the path"
-            yield ("mounts", index, "source"), Said(answer.reason, hint)
+            yield ("mounts", index, "source"), Fault(answer.reason, hint)
         elif not answer.writable and _asked_mode(mount) == "rw":
-            said = Said(
+            said = Fault(
                 f"{quoted(source)} may be mounted read-only",
                 "write mode: ro, or ask for :rw in FERRYMAN_BIND_SOURCES",
             )
@@ -188,18 +188,20 @@ def _asked_mode(mount: Mapping[str, Any]) -> Any:
     return opts.get("mode") if isinstance(opts, Mapping) else None
 
 
-def _network_faults(task: Mapping[str, Any], doors: Doors) -> Iterable[tuple[Path, Said]]:
-    allowed = f"allowed are {', '.join(doors.networks)}" if doors.networks else "none is allowed here"
+def _network_faults(task: Mapping[str, Any], host_access: HostAccess) -> Iterable[tuple[Path, Fault]]:
+    allowed = (
+        f"allowed are {', '.join(host_access.networks)}" if host_access.networks else "none is allowed here"
+    )
     for index, name in _items(task, "networks"):
-        if isinstance(name, str) and name not in doors.networks:
-            said = Said(
+        if isinstance(name, str) and name not in host_access.networks:
+            said = Fault(
                 f"the network {quoted(name)} may not be joined: not in FERRYMAN_NETWORKS",
                 f"remove it; {allowed}",
             )
             yield ("networks", index), said
 
 
-def _doubled_targets(task: Mapping[str, Any]) -> Iterable[tuple[Path, Said]]:
+def _doubled_targets(task: Mapping[str, Any]) -> Iterable[tuple[Path, Fault]]:
     places: list[tuple[Path, Any]] = [(("volumes", index), item) for index, item in _items(task, "volumes")]
     for index, mount in _items(task, "mounts"):
         if isinstance(mount, Mapping):
@@ -210,5 +212,5 @@ def _doubled_targets(task: Mapping[str, Any]) -> Iterable[tuple[Path, Said]]:
             continue
         normal = _normal(target)
         if normal in seen:
-            yield path, Said(f"{quoted(target)} is mounted twice", "remove one of them")
+            yield path, Fault(f"{quoted(target)} is mounted twice", "remove one of them")
         seen.add(normal)
