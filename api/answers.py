@@ -13,7 +13,7 @@ from marshmallow import Schema, fields
 
 from engine.jobspec.schema import RetrySchema, TaskSchema
 from engine.model.records import Attempt, Event, Job, Link, Node, Task
-from engine.runtime.laps import STEPS
+from engine.runtime.timings import SPANS
 
 Json = dict[str, Any]
 
@@ -44,8 +44,8 @@ class LinkAnswer(Schema):
     containerId = fields.String()
     startedAt = _time("When its container was confirmed")
     endedAt = _time("When its end was stored")
-    laps = fields.Dict(
-        keys=fields.String(metadata={"enum": list(STEPS)}),
+    timings = fields.Dict(
+        keys=fields.String(metadata={"enum": list(SPANS)}),
         values=fields.Integer(),
         metadata={
             "description": "Milliseconds that each step took; only the last of a container that was adopted"
@@ -177,7 +177,7 @@ class NodeAnswer(Schema):
     name = fields.String()
     host = fields.String()
     state = fields.String(metadata={"enum": ["JOINING", "LIVE", "LEAVING", "LEFT", "LAPSED"]})
-    dockerOk = fields.Boolean()
+    runtimeOk = fields.Boolean()
     daemon = fields.String()
     queues = fields.List(fields.String())
     slots = fields.Integer()
@@ -325,7 +325,7 @@ def node(found: Node) -> Json:
         name=found.name,
         host=found.host,
         state=found.state,
-        dockerOk=found.docker_ok,
+        runtimeOk=found.runtime_ok,
         daemon=found.daemon,
         queues=list(found.queues),
         slots=found.slots,
@@ -366,7 +366,7 @@ def _link(found: Link) -> Json:
         containerId=found.container_id,
         startedAt=rfc3339(found.started_at),
         endedAt=rfc3339(found.ended_at),
-        laps=dict(found.laps) if found.laps else None,
+        timings=dict(found.timings) if found.timings else None,
         attempt=found.attempt,
         origin=found.origin,
     )

@@ -11,7 +11,7 @@ from prometheus_client import Counter as Rising
 
 from engine.model.records import Event, Link
 from engine.model.states import NodeState, TaskState
-from engine.runtime.laps import STEPS
+from engine.runtime.timings import SPANS
 from engine.store import events, links, nodes, outbox
 from engine.store.database import Connection, Database
 
@@ -46,7 +46,7 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
-        for step in STEPS:
+        for step in SPANS:
             self._steps.labels(step)
 
     def told(self) -> bytes:
@@ -86,7 +86,7 @@ class Metrics:
                 self._observe(link)
 
     def _observe(self, link: Link) -> None:
-        for step, ms in (link.laps or {}).items():
+        for step, ms in (link.timings or {}).items():
             self._steps.labels(step).observe(ms / 1000)
 
 

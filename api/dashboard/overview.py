@@ -205,7 +205,7 @@ def _silent(shown: Sequence[Node]) -> list[Need]:
             command="ferryman doctor",
         )
         for node in shown
-        if node.state is NodeState.LIVE and not node.docker_ok
+        if node.state is NodeState.LIVE and not node.runtime_ok
     ]
 
 

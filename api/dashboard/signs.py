@@ -67,7 +67,7 @@ def of_link(link: Link, task: Task) -> Sign:
 
 def of_node(node: Node) -> Sign:
     """A node; red when its daemon is silent."""
-    if node.state is NodeState.LIVE and not node.docker_ok:
+    if node.state is NodeState.LIVE and not node.runtime_ok:
         return Sign("No Docker", "warning", "failed")
     return _NODES[node.state]
 

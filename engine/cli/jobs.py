@@ -95,8 +95,8 @@ def _show_task(task: Json) -> None:
             screen.say(f"  {label:<9} {screen.harmless(value)}")
     for link in links(task):
         screen.say(f"  {'link':<9} {link_line(link)}")
-        if laps := link.get("laps"):
-            said = " · ".join(f"{step} {_milliseconds(ms)}" for step, ms in laps.items() if ms)
+        if timings := link.get("timings"):
+            said = " · ".join(f"{step} {_milliseconds(ms)}" for step, ms in timings.items() if ms)
             screen.say(f"{'':<14}{said}", "faint")
     for label in ("result", "error"):
         if task.get(label):

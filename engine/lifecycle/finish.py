@@ -54,7 +54,9 @@ def finish_link(
         mine = task.token == token and task.state is TaskState.RUNNING
         at = (token, order.origin, order.index)
         run = links.of_run(c, token.task_id, order.attempt, order.origin)
-        if not mine or not links.end(c, at, container_id, outcome.exit_code, outcome.message, outcome.laps):
+        if not mine or not links.end(
+            c, at, container_id, outcome.exit_code, outcome.message, outcome.timings
+        ):
             _refused(c, task, assignment, outcome)
             return None
         _say_ended(c, task, run[order.index].state, (assignment, outcome))

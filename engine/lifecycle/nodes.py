@@ -9,7 +9,7 @@ from engine import failpoints
 from engine.lifecycle.site import Site
 from engine.model.records import Node
 from engine.model.states import NodeState, TaskState
-from engine.store import events, glance, nodes, tasks
+from engine.store import events, nodes, tasks, workload
 from engine.store.database import Connection
 
 
@@ -41,7 +41,7 @@ def join(site: Site, node: Node) -> None:
 def become_live(site: Site, node_id: str, looked: int) -> bool:
     """JOINING -> LIVE, after a whole join; False when it was fenced meanwhile."""
     with site.db.begin() as c:
-        done = nodes.move(c, node_id, NodeState.LIVE, [NodeState.JOINING], looked=looked, docker_ok=True)
+        done = nodes.move(c, node_id, NodeState.LIVE, [NodeState.JOINING], looked=looked, runtime_ok=True)
         if done:
             events.add(c, "node", node=node_id, from_state=NodeState.JOINING, to_state=NodeState.LIVE)
         return done
@@ -58,7 +58,7 @@ def beat(site: Site, node_id: str, task_ids: Sequence[str]) -> BeatAnswer:
             return BeatAnswer(True, {})
         found = tasks.states(c, task_ids)
         hands = {id: (state, a, d) for id, (state, a, d, _) in found.items()}
-        calls = glance.calls_for_a_pass(c, node_id)
+        calls = workload.calls_for_a_pass(c, node_id)
         return BeatAnswer(False, hands, leaving=state is NodeState.LEAVING, calls=calls)
 
 
@@ -105,17 +105,17 @@ def leave(site: Site, node_id: str) -> bool:
         return done
 
 
-def docker_silent(site: Site, node_id: str) -> None:
+def runtime_silent(site: Site, node_id: str) -> None:
     """Its daemon does not answer: it blocks no restart now, and claims nothing."""
     with site.db.begin() as c:
-        nodes.set_docker(c, node_id, False)
+        nodes.set_runtime_ok(c, node_id, False)
         events.add(c, "node", node=node_id, reason="Docker does not answer")
 
 
-def docker_back(site: Site, node_id: str) -> bool:
-    """LIVE -> JOINING with docker_ok: its daemon answers again, and the whole join follows (one way in)."""
+def runtime_back(site: Site, node_id: str) -> bool:
+    """LIVE -> JOINING with runtime_ok: its daemon answers again, and the whole join follows (one way in)."""
     with site.db.begin() as c:
-        return _move(c, node_id, NodeState.JOINING, "Docker answers again", docker_ok=True)
+        return _move(c, node_id, NodeState.JOINING, "Docker answers again", runtime_ok=True)
 
 
 def looked(site: Site, node_id: str, lapse_no: int) -> None:

@@ -109,8 +109,8 @@ class Link:
     error: str | None
     started_at: int | None
     ended_at: int | None
-    #: Step -> milliseconds (engine.runtime.laps); None before its end, and where nobody saw it.
-    laps: Mapping[str, int] | None = None
+    #: Step -> milliseconds (engine.runtime.timings); None before its end, and where nobody saw it.
+    timings: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Node:
     host: str
     state: NodeState
     beat: int
-    docker_ok: bool
+    runtime_ok: bool
     #: The highest lapse number it had read before it last listed its daemon and took over what it found.
     looked: int
     lapse_no: int | None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from engine.lifecycle import nodes as verbs
 from engine.lifecycle.site import Site
-from engine.store import glance, nodes
+from engine.store import nodes, workload
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Lapses:
     def run(self) -> int:
         """One look; says how many nodes were ended. Raises StoreUnavailable."""
         with self._site.db.read() as c:
-            beats = glance.beats(c)
+            beats = workload.beats(c)
         return self.see(beats)
 
     def see(self, beats: Mapping[str, int]) -> int:

@@ -23,7 +23,7 @@ from engine.reconcile.lapses import Lapses
 from engine.reconcile.remains import Remains
 from engine.reconcile.restarts import Restarts
 from engine.reconcile.timeouts import Timeouts
-from engine.store import glance
+from engine.store import workload
 
 log = logging.getLogger("ferryman.reconcile")
 
@@ -139,7 +139,7 @@ class _Rows(_Looks):
 
     def _look(self) -> int:
         with self._site.db.read() as c:
-            seen = glance.look(c, round(OTHERS_SECONDS * 1000))
+            seen = workload.look(c, round(OTHERS_SECONDS * 1000))
         lost = bool(self.one(lambda: self._lapses.see(seen.beats))) or seen.lost
         if seen.due:
             poke.notice()

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from engine.jobspec.task import Mount
 from engine.model.records import LogFrame, LogPosition
-from engine.runtime.laps import Laps
+from engine.runtime.timings import Timings
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Outcome:
     #: The output file, else the last bytes of standard output, untrimmed; for the main link only.
     result: str | None = None
     #: Step -> milliseconds, for people.
-    laps: Mapping[str, int] = field(default_factory=dict)
+    timings: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -118,7 +118,7 @@ class Control:
         #: Let the container run on and return (raise Detached).
         self.detached = False
         #: How long each step takes: the runtime tells, and whoever carries the link.
-        self.laps = Laps()
+        self.timings = Timings()
         self._lock = threading.Lock()
 
     def kill(self, why: Cause) -> None:
@@ -157,7 +157,7 @@ class LogSink(Protocol):
 
 
 @dataclass(frozen=True)
-class Thing:
+class Resource:
     """A container, volume or holder of ours here, as its labels tell; or a work directory, as its name does."""
 
     #: container, volume, network (a holder: of a node, not of a task) or directory.
@@ -219,16 +219,16 @@ class Runtime(Protocol):
     def is_quiet(self, seconds: float) -> bool:
         """No container of this process has been starting, ending or being removed for so long."""
 
-    def list(self) -> Sequence[Thing]:
+    def list(self) -> Sequence[Resource]:
         """All containers (any state), volumes and holders of this installation here. Raises RuntimeUnavailable."""
 
-    def directories(self) -> Sequence[Thing]:
+    def directories(self) -> Sequence[Resource]:
         """All work directories of this installation on this host, whose container may be gone: they prove nothing."""
 
     def tidy(self) -> None:
         """Remove what dead processes left here that belongs to no task. Raises RuntimeUnavailable."""
 
-    def remove(self, things: Iterable[Thing]) -> int:
+    def remove(self, things: Iterable[Resource]) -> int:
         """Remove by id, by force, with the work files; says how many are gone. What is gone already counts."""
 
     def kill(self, task_id: str) -> None:

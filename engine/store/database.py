@@ -17,7 +17,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from engine.errors import StoreUnavailable
 from engine.settings import Settings, without_password
-from engine.store import schema, tables
+from engine.store import tables, upgrade
 
 #: What `begin` and `read` hand out: the type that a verb passes on to the store's functions.
 Connection = sa.Connection
@@ -98,7 +98,7 @@ class Database:
 
     def _connect_bounded(self, dialect: Any, record: Any, words: list[Any], options: dict[str, Any]) -> Any:
         # psycopg is there only where PostgreSQL is used.
-        from engine.store.bounded import connect
+        from engine.store.pg_deadline import connect
 
         return connect(self._timeout_seconds, *words, **options)
 
@@ -154,7 +154,7 @@ class Database:
         with _translated(), self._write.begin() as connection:
             if not self.is_sqlite:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7309453)")
-            schema.upgrade(connection)
+            upgrade.upgrade(connection)
             return _installation_id(connection)
 
     def after_fork(self) -> None:

@@ -125,14 +125,18 @@ def end(
     container_id: str | None,
     exit_code: int,
     error: str | None,
-    laps: Mapping[str, int] | None = None,
+    timings: Mapping[str, int] | None = None,
 ) -> bool:
     """CONFIRMED -> ENDED for this container.
 
     None: no container could be made under this token; the link ends from WAITING, or from CONFIRMED by an
     older delivery whose container is gone. What this very delivery confirmed is another thread's to end.
     """
-    values = _by(*at) | {"exit_code": exit_code, "error": error, "laps": dict(laps) if laps else None}
+    values = _by(*at) | {
+        "exit_code": exit_code,
+        "error": error,
+        "timings": dict(timings) if timings else None,
+    }
     if container_id:
         return c.execute(_END, values | {"the_container": container_id}).rowcount == 1
     return c.execute(_END_WITHOUT, values | {"the_delivery": at[0].delivery}).rowcount == 1

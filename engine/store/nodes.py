@@ -62,7 +62,7 @@ def insert(c: sa.Connection, node: Node) -> None:
             "id": node.id,
             "name": node.name,
             "host": node.host,
-            "docker_ok": node.docker_ok,
+            "runtime_ok": node.runtime_ok,
             "queues": list(node.queues),
             "slots": node.slots,
             "daemon": node.daemon,
@@ -140,7 +140,7 @@ def end(
 def move(
     c: sa.Connection, node_id: str, to: NodeState, come_from: Sequence[NodeState], **values: Any
 ) -> bool:
-    """A state change of a node that still beats, with further columns (`docker_ok`, `looked`)."""
+    """A state change of a node that still beats, with further columns (`runtime_ok`, `looked`)."""
     given = {"the_node": node_id, "the_states": list(come_from), "state": to, **values}
     return c.execute(_MOVE, given).rowcount == 1
 
@@ -150,9 +150,9 @@ def set_looked(c: sa.Connection, node_id: str, lapse_no: int) -> None:
     c.execute(_LOOKED, {"the_node": node_id, "the_lapse": lapse_no})
 
 
-def set_docker(c: sa.Connection, node_id: str, ok: bool) -> None:
+def set_runtime_ok(c: sa.Connection, node_id: str, ok: bool) -> None:
     """Whether its daemon answers. Back to True is a join (protocol: ok-at-once), see lifecycle.nodes."""
-    c.execute(_SET, {"the_node": node_id, "docker_ok": ok})
+    c.execute(_SET, {"the_node": node_id, "runtime_ok": ok})
 
 
 def ended(c: sa.Connection, limit: int = 1000) -> list[str]:

@@ -142,8 +142,8 @@ links = Table(
     Column("error", Text),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
-    # Milliseconds of each step (engine.runtime.laps), for people; NULL until it ended.
-    Column("laps", JSON(none_as_null=True)),
+    # Milliseconds of each step (engine.runtime.timings), for people; NULL until it ended.
+    Column("timings", JSON(none_as_null=True)),
     # How far the container's log is stored, per stream: stamp of the last frame, frames with that stamp.
     Column("stdout_stamp", String(40), nullable=False, server_default=""),
     Column("stdout_frames", Integer, nullable=False, server_default="0"),
@@ -160,7 +160,7 @@ nodes = Table(
     Column("host", Text, nullable=False),
     Column("state", String(16), nullable=False),
     Column("beat", BigInteger, nullable=False),
-    Column("docker_ok", Boolean, nullable=False),
+    Column("runtime_ok", Boolean, nullable=False),
     Column("looked", BigInteger, nullable=False),
     Column("lapse_no", BigInteger),
     Column("queues", JSON, nullable=False),

@@ -199,7 +199,7 @@ _FOUND_BY_NOBODY = sa.and_(
     sa.not_(
         sa.exists().where(
             nodes.c.state.in_(_LIVING),
-            nodes.c.docker_ok.is_(True),
+            nodes.c.runtime_ok.is_(True),
             nodes.c.looked < sa.bindparam("the_lapse"),
         )
     ),

@@ -19,7 +19,7 @@ from engine.lifecycle.claim import resume
 from engine.lifecycle.take_over import self_take_over, take_over
 from engine.model.records import Task, Token
 from engine.model.states import NodeState
-from engine.runtime.base import Thing
+from engine.runtime.base import Resource
 from engine.store import nodes, tasks
 from engine.worker.carry import carry
 from engine.worker.here import Here
@@ -93,9 +93,9 @@ class Adopter:
         with self._here.site.db.read() as c:
             return nodes.last_lapse(c), tasks.lost(c)
 
-    def _take(self, things: Iterable[Thing], lost: Lost) -> Taken:
+    def _take(self, things: Iterable[Resource], lost: Lost) -> Taken:
         """Take over the lost tasks of which something is here, but for those that are left to others for now."""
-        found: dict[tuple[str, int, int], list[Thing]] = {}
+        found: dict[tuple[str, int, int], list[Resource]] = {}
         for thing in things:
             found.setdefault((thing.task_id, thing.attempt, thing.origin), []).append(thing)
         all_taken, left = True, []
@@ -162,7 +162,7 @@ class Adopter:
                 here.window.adopt(-1)
 
 
-def _in_words(things: Sequence[Thing]) -> str:
+def _in_words(things: Sequence[Resource]) -> str:
     containers = [thing for thing in things if thing.kind == "container"]
     if not containers:
         return "its volume is here"

@@ -47,7 +47,7 @@ def carry(here: Here, assignment: Assignment) -> Finished | None:
         control.detach()  # it was claimed just before, and came after all others were told
     clock = _limit(assignment, control)
     try:
-        with control.laps.of("ending"):
+        with control.timings.span("ending"):
             return _carry(here, assignment, control)
     except NetworkGone as exc:
         again = _plainly(here, assignment, control, str(exc))
@@ -91,7 +91,7 @@ def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | N
         prepared = _prepare(here, assignment, sink, control)
         if prepared is None:
             return None
-        with control.laps.of("creating"):
+        with control.timings.span("creating"):
             is_mine = _patiently(
                 control, lambda: confirm.confirm(here.site, assignment, prepared.container_id)
             )
@@ -118,25 +118,25 @@ def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | N
     if sink.is_behind:
         # Not finished yet: whoever takes the row up collects the rest of the log, then records the end.
         raise StoreUnavailable("the container's log is not stored yet")
-    laps = _laps(assignment, prepared, control)
-    return _finish(here, assignment, prepared, replace(outcome, laps=laps))
+    timings = _timings(assignment, prepared, control)
+    return _finish(here, assignment, prepared, replace(outcome, timings=timings))
 
 
-def _laps(assignment: Assignment, prepared: Prepared | None, control: Control) -> dict[str, int]:
+def _timings(assignment: Assignment, prepared: Prepared | None, control: Control) -> dict[str, int]:
     """What this thread saw of the link's steps; of a container that it found, only the end."""
-    laps = dict(control.laps.in_ms())
+    timings = dict(control.timings.in_ms())
     if prepared is not None and prepared.found is not Found.CREATED:
-        laps = {"ending": laps.get("ending", 0)}
+        timings = {"ending": timings.get("ending", 0)}
     if assignment.order.network is None:
-        laps.pop("network", None)
-    return laps if assignment.waited_ms is None else {"waiting": assignment.waited_ms, **laps}
+        timings.pop("network", None)
+    return timings if assignment.waited_ms is None else {"waiting": assignment.waited_ms, **timings}
 
 
 def _prepare(here: Here, assignment: Assignment, sink: Shipping, control: Control) -> Prepared | None:
     try:
-        with control.laps.of("network"):
+        with control.timings.span("network"):
             here.networks.make_owed(assignment.order)
-        with control.laps.of("creating"):
+        with control.timings.span("creating"):
             prepared = here.runtime.prepare(assignment.order, sink, control)
     except Gone as exc:
         _give_back(here, assignment, control, str(exc))

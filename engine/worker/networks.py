@@ -16,7 +16,7 @@ from engine import failpoints
 from engine.errors import RuntimeUnavailable, Unstartable
 from engine.lifecycle.network import Offered
 from engine.model import names
-from engine.runtime.base import Cause, Order, Runtime, Thing
+from engine.runtime.base import Cause, Order, Resource, Runtime
 from engine.settings import Settings
 from engine.worker.hands import Hands
 
@@ -30,9 +30,9 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 _MISTRUST_SECONDS = 60.0
 
 
-def holder_called(name: str, node_id: str = "") -> Thing:
+def holder_called(name: str, node_id: str = "") -> Resource:
     """A holder as a thing to be removed."""
-    return Thing("network", name, name, "", 0, 0, None, "", node_id)
+    return Resource("network", name, name, "", 0, 0, None, "", node_id)
 
 
 class Networks:
@@ -82,7 +82,7 @@ class Networks:
             self._used.clear()
         self._changed.set()
 
-    def shut(self, patience: float = 0.0) -> list[Thing]:
+    def shut(self, patience: float = 0.0) -> list[Resource]:
         """The node claims nothing any more: nothing is made or lent. Returns the unused holders, to be removed.
 
         One that is just being made is waited for, `patience` seconds at most; its maker removes it.
@@ -169,7 +169,7 @@ class Networks:
         joined = {hand.network for hand in self._hands.all() if hand.network is not None}
         return frozenset(warm | joined - owed)
 
-    def lose(self, existing: Iterable[str], things: Iterable[Thing]) -> None:
+    def lose(self, existing: Iterable[str], things: Iterable[Resource]) -> None:
         """Those that did not run when the daemon was listed: links that joined one are killed, it has no network.
 
         Such a task starts again, at no retry's cost.

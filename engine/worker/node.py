@@ -110,7 +110,7 @@ class NodeThreads:
             try:
                 self._step()
             except RuntimeUnavailable as exc:
-                self._docker_is_silent(exc)
+                self._runtime_is_silent(exc)
             except StoreUnavailable as exc:
                 log.warning("no pass: %s", exc)
             except Exception:
@@ -128,7 +128,7 @@ class NodeThreads:
             self._enter()
         if not self._docker_ok:
             here.runtime.describe()
-            if verbs.docker_back(here.site, here.node_id):
+            if verbs.runtime_back(here.site, here.node_id):
                 self._docker_ok = True
         if not here.live:
             if self._docker_ok and self._adopter.join():
@@ -168,7 +168,7 @@ class NodeThreads:
             host=socket.gethostname(),
             state=NodeState.JOINING,
             beat=0,
-            docker_ok=self._docker_ok,
+            runtime_ok=self._docker_ok,
             looked=0,
             lapse_no=None,
             queues=here.queues,
@@ -193,7 +193,7 @@ class NodeThreads:
             here.site.settings.lease_seconds,
         )
 
-    def _docker_is_silent(self, exc: RuntimeUnavailable) -> None:
+    def _runtime_is_silent(self, exc: RuntimeUnavailable) -> None:
         here = self._here
         if not self._docker_ok:
             return
@@ -203,4 +203,4 @@ class NodeThreads:
         here.networks.shut()
         if here.window is not None:
             here.window.refresh()
-        verbs.docker_silent(here.site, here.node_id)
+        verbs.runtime_silent(here.site, here.node_id)

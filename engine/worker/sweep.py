@@ -13,7 +13,7 @@ from engine import failpoints
 from engine.errors import RuntimeUnavailable, StoreUnavailable
 from engine.lifecycle.site import Site
 from engine.model.states import TaskState
-from engine.runtime.base import Order, Runtime, Thing
+from engine.runtime.base import Order, Resource, Runtime
 from engine.store import attempts, nodes, tasks
 from engine.worker.networks import Networks, holder_called
 
@@ -42,7 +42,7 @@ class Owners:
     nodes: Set[str] = frozenset()
 
 
-def stale(things: Iterable[Thing], owners: Owners, kept: Set[str] = frozenset()) -> list[Thing]:
+def stale(things: Iterable[Resource], owners: Owners, kept: Set[str] = frozenset()) -> list[Resource]:
     """Those that nobody owns. `kept` names the holders that this node has ready.
 
     A run's: its task is unknown, not RUNNING, or its row names another attempt or origin; a lapse makes no run dead.
@@ -60,7 +60,7 @@ def stale(things: Iterable[Thing], owners: Owners, kept: Set[str] = frozenset())
     return found
 
 
-def read_owners(site: Site, things: Sequence[Thing], me: str = "") -> Owners:
+def read_owners(site: Site, things: Sequence[Resource], me: str = "") -> Owners:
     """How the owners of these things stand now. `me` is this node, whose holders its own memory tells."""
     ids = sorted({thing.task_id for thing in things if thing.task_id})
     makers = {thing.node for thing in things if thing.kind == "network"}
@@ -151,13 +151,14 @@ class Sweeper:
             log.exception(what)
 
 
-def run_things(order: Order) -> list[Thing]:
+def run_things(order: Order) -> list[Resource]:
     """The containers (links 0 … this one), volumes and holder of a run; their names are known without a look."""
     whose = (order.task_id, order.attempt, order.origin)
     base = order.name.rsplit("-", 1)[0]
     containers = [
-        Thing("container", f"{base}-{n}", f"{base}-{n}", *whose, n, "exited") for n in range(order.index + 1)
+        Resource("container", f"{base}-{n}", f"{base}-{n}", *whose, n, "exited")
+        for n in range(order.index + 1)
     ]
-    volumes = [Thing("volume", name, name, *whose, None, "") for name, _ in order.volumes]
+    volumes = [Resource("volume", name, name, *whose, None, "") for name, _ in order.volumes]
     holders = [holder_called(order.network)] if order.network else []
     return [*containers, *volumes, *holders]

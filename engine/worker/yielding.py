@@ -11,7 +11,7 @@ from engine.lifecycle.site import Site
 from engine.model.records import Task, Token
 from engine.model.retry import grace_ms
 from engine.model.states import NodeState
-from engine.runtime.base import Runtime, Thing
+from engine.runtime.base import Resource, Runtime
 
 log = logging.getLogger("ferryman.adopt")
 
@@ -32,7 +32,7 @@ class Yielding:
         kept = set(tokens)
         self._since = {token: since for token, since in self._since.items() if token in kept}
 
-    def yields(self, task: Task, former: NodeState, things: Sequence[Thing]) -> bool:
+    def yields(self, task: Task, former: NodeState, things: Sequence[Resource]) -> bool:
         """Leave it to a worker of this daemon that may create its further links, for the least grace of a restart.
 
         After that this one takes it: the running link is not lost, and the rest is given back.

@@ -12,7 +12,7 @@ from typing import Any
 
 from celery.__main__ import main
 
-from engine.runtime.base import Cause, Control, Found, LogSink, Order, Outcome, Prepared, Thing
+from engine.runtime.base import Cause, Control, Found, LogSink, Order, Outcome, Prepared, Resource
 from engine.runtime.docker import runtime
 
 
@@ -41,18 +41,18 @@ class NullRuntime:
     def discard(self, prepared: Prepared) -> None:
         """See engine.runtime.base."""
 
-    def list(self) -> Sequence[Thing]:
+    def list(self) -> Sequence[Resource]:
         """See engine.runtime.base."""
         return ()
 
     def tidy(self) -> None:
         """There is nothing."""
 
-    def directories(self) -> Sequence[Thing]:
+    def directories(self) -> Sequence[Resource]:
         """See engine.runtime.base."""
         return ()
 
-    def remove(self, things: Iterable[Thing]) -> int:
+    def remove(self, things: Iterable[Resource]) -> int:
         """See engine.runtime.base."""
         return 0
 

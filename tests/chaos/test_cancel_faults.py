@@ -20,7 +20,7 @@ both_stores = pytest.mark.parametrize(
     "fleet", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True
 )
 #: Where a cancel finds a link: claimed, created, confirmed, ended, recorded with the next one not begun.
-STEPS = ("claim.committed", "prepare.created", "confirm.committed", "go.ended", "finish.committed")
+SPANS = ("claim.committed", "prepare.created", "confirm.committed", "go.ended", "finish.committed")
 CHAIN = """
 name: chain
 image: busybox:1.36
@@ -53,16 +53,16 @@ def _assert_serves(fleet: Fleet, count: int = 1) -> None:
 
 @both_stores
 def test_a_cancel_at_each_step_of_a_link_ends_it_once_and_leaves_nothing(fleet: Fleet) -> None:
-    holds = Holds(fleet.directory / "holds", *STEPS)
+    holds = Holds(fleet.directory / "holds", *SPANS)
     with witness(fleet.site.installation) as seen:
         fleet.worker("-c", "5", module=MODULE, **holds.environment)
         ids = {}
-        for step in STEPS:
+        for step in SPANS:
             (ids[step],) = fleet.submit(CHAIN)
             holds.wait_for(step)
         for task_id in ids.values():
             assert cancel(fleet.db, task_id) == (task_id,)
-        holds.release(STEPS)
+        holds.release(SPANS)
         # As many at once as there are slots: a thread that were stuck would leave one of them waiting.
         _assert_serves(fleet, 5)
     for task_id in ids.values():

@@ -43,7 +43,7 @@ def test_work_waits_for_a_daemon_that_went_away_and_then_goes_on(away: tuple[Fle
     before = fleet.links(running)[0].container_id
     wait_until(lambda: [t for t in fleet.left_over() if t.state == "running"], 20)
     daemon.stop()
-    wait_until(lambda: [(n.state, n.docker_ok) for n in fleet.nodes()] == [(NodeState.LIVE, False)], 20)
+    wait_until(lambda: [(n.state, n.runtime_ok) for n in fleet.nodes()] == [(NodeState.LIVE, False)], 20)
     (waiting,) = fleet.submit("name: waits\nimage: busybox:1.36\ncmd: ['true']\n")
     wait_until(lambda: fleet.task(waiting).state is TaskState.SCHEDULED, 10)
     daemon.start()
@@ -52,7 +52,7 @@ def test_work_waits_for_a_daemon_that_went_away_and_then_goes_on(away: tuple[Fle
     assert {(task.attempt, task.crashes) for task in ended} == {(1, 0)}
     assert fleet.links(running)[0].container_id == before, "the same container went on"
     assert fleet.log(running) == "done\n"
-    assert [(n.state, n.docker_ok) for n in fleet.nodes()] == [(NodeState.LIVE, True)]
+    assert [(n.state, n.runtime_ok) for n in fleet.nodes()] == [(NodeState.LIVE, True)]
 
 
 def _through_kill_9(away: tuple[Fleet, Daemon], lines: int, is_worker_killed: bool) -> tuple[str, str]:
@@ -120,7 +120,7 @@ def test_of_two_daemons_one_killed_for_good_leaves_its_work_to_the_other(away: t
     near = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST="")
     daemon.kill()
     # Its worker lives and knows: what it has waits for its daemon, what is new goes to the other.
-    wait_until(lambda: [n.docker_ok for n in fleet.nodes() if n.name == doomed.name] == [False], 30)
+    wait_until(lambda: [n.runtime_ok for n in fleet.nodes() if n.name == doomed.name] == [False], 30)
     (other,) = fleet.submit(counting(1))
     (served,) = fleet.ended([other], 40)
     assert served.node in {n.id for n in fleet.nodes() if n.name == near.name}

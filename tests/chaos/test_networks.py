@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.states import LinkState, TaskState
-from engine.runtime.base import Thing
+from engine.runtime.base import Resource
 from engine.runtime.docker.client import Client
 from engine.store import attempts
 from tests.support.counting import repairs
@@ -55,7 +55,7 @@ def joining(fleet: Fleet, *words: str, warm: int = 1, module: str = "") -> Worke
     return worker
 
 
-def holders(fleet: Fleet) -> Sequence[Thing]:
+def holders(fleet: Fleet) -> Sequence[Resource]:
     """All that are here, ready, used or dead."""
     return [thing for thing in fleet.runtime().list() if thing.kind == "network"]
 
@@ -97,7 +97,7 @@ def test_an_attempts_links_share_one_network_and_no_two_attempts_do(fleet: Fleet
     said = [fleet.log(id).split() for id in ids]
     assert [len(set(one)) for one in said] == [1, 1, 1], said
     assert len(networks(fleet, ids) - {None}) == 3
-    steps = [set(link.laps or ()) for link in fleet.links(ids[0])]
+    steps = [set(link.timings or ()) for link in fleet.links(ids[0])]
     assert all(one >= {"waiting", "network", "creating", "starting", "running", "ending"} for one in steps), (
         steps
     )

@@ -8,7 +8,7 @@ from tests.model import mutants
 from tests.model.moves import Moves, hand_over
 from tests.model.mutants import holds
 from tests.model.promises import is_dead
-from tests.model.state import ENDED, LIVING, Act, Box, Thing, Volume, put
+from tests.model.state import ENDED, LIVING, Act, Box, Resource, Volume, put
 
 #: The steps of a pass and of a join.
 PASS = ("list", "scan", "looked", "join list", "join read", "join remove", "join take", "live")
@@ -161,7 +161,7 @@ class AdopterMoves(Moves):
         }
         steps.get(act.step, self.take_over)(act)
 
-    def _things(self) -> tuple[Thing, ...]:
+    def _things(self) -> tuple[Resource, ...]:
         daemon = self.s.daemons[self.dm - 1]
         return (*sorted(daemon.boxes), *sorted(daemon.volumes))
 
@@ -214,7 +214,7 @@ class AdopterMoves(Moves):
 
     def _join_remove(self, act: Act) -> None:
         s, thing = self.s, act.known[0]
-        now: Thing | None
+        now: Resource | None
         if isinstance(thing, Volume):
             now = s.volume(self.dm, *thing[:2])
             if any(box[:2] == thing[:2] for box in s.daemons[self.dm - 1].boxes):
@@ -224,7 +224,7 @@ class AdopterMoves(Moves):
         self.remove(now, _after_removals(act.at("join remove", act.known[1:])))
 
 
-def _found(things: tuple[Thing, ...], run: tuple[int, int]) -> bool:
+def _found(things: tuple[Resource, ...], run: tuple[int, int]) -> bool:
     """Something of this run is among them."""
     skipped = {"find-no-created": ("created", "unstartable"), "find-no-exited": ("0", "1")}
     skip = skipped.get(mutants.planted, ())

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.model import mutants
 from tests.model.promises import removal_error
-from tests.model.state import Act, Bound, Node, Row, State, Thing, put, swap
+from tests.model.state import Act, Bound, Node, Resource, Row, State, put, swap
 
 #: A step: its label, whether it is a fault, the next state, and what promise it broke by itself.
 Step = tuple[str, bool, State, str]
@@ -35,7 +35,7 @@ class Moves:
         slots = put(self.s.slots, self.slot, then)
         self.out.append((f"{self.who} {label}", False, self.s._replace(slots=slots, **changes), error))
 
-    def remove(self, thing: Thing | None, then: Act | tuple[()], by: Act | tuple[()] = ()) -> None:
+    def remove(self, thing: Resource | None, then: Act | tuple[()], by: Act | tuple[()] = ()) -> None:
         """A removal by the current thread; None: refused (409, it runs) or not there (404)."""
         if thing is None:
             return self.to("has nothing to remove: 404 or 409", then)

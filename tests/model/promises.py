@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.model import mutants
-from tests.model.state import DATA, ENDED, Bound, State, Thing, Volume, born
+from tests.model.state import DATA, ENDED, Bound, Resource, State, Volume, born
 
 
-def removal_error(bound: Bound, s: State, dm: int, thing: Thing | None, by: Any = ()) -> str:
+def removal_error(bound: Bound, s: State, dm: int, thing: Resource | None, by: Any = ()) -> str:
     """I5: nobody takes away what the live attempt uses, except its owner by the current token; "" is fine."""
     row = s.row
     if thing is None or row.state != "RUNNING" or bound.daemon_of(row.node) != dm:
@@ -28,7 +28,7 @@ def removal_error(bound: Bound, s: State, dm: int, thing: Thing | None, by: Any 
     return ""
 
 
-def is_dead(s: State, read: tuple[str, int, int], thing: Thing) -> bool:
+def is_dead(s: State, read: tuple[str, int, int], thing: Resource) -> bool:
     """Dead for ever: (attempt, origin) only grow and no name is used twice, so a late removal harms nobody."""
     state, attempt, origin = read
     live = state == "RUNNING" or (state in ("PENDING", "SCHEDULED") and mutants.planted == "sweep-pending")

@@ -46,7 +46,7 @@ class RowMoves(Moves):
         """Each node that may still find something on its daemon has looked since the owner's lapse."""
         states = ("LIVE",) if mutants.planted == "restart-joining" else LIVING
         deaf = mutants.planted == "restart-deaf"
-        return all(n.looked for n in self.s.nodes if n.state in states and (n.docker_ok or deaf))
+        return all(n.looked for n in self.s.nodes if n.state in states and (n.runtime_ok or deaf))
 
     def restart(self, j: int) -> None:
         """The chain starts again elsewhere: look, then compare-and-set; two may both be in the middle."""

@@ -41,7 +41,7 @@ class Node(NamedTuple):
 
     alive: bool = True
     state: str = "LIVE"
-    docker_ok: bool = True
+    runtime_ok: bool = True
     #: looked >= the lapse number of this task's owner. Each new lapse has a higher number: it clears the bits.
     looked: bool = False
 
@@ -90,7 +90,7 @@ class Volume(NamedTuple):
     kind: int
 
 
-Thing = Box | Volume
+Resource = Box | Volume
 
 
 class Daemon(NamedTuple):
@@ -191,7 +191,7 @@ class Bound(NamedTuple):
     def living(self, s: State, dm: int, states: tuple[str, ...] = ("LIVE",)) -> bool:
         """Ghost: a node in one of these states, whose Docker answers, sits on this daemon."""
         return any(
-            d == dm and n.alive and n.state in states and n.docker_ok
+            d == dm and n.alive and n.state in states and n.runtime_ok
             for d, n in zip(self.nodes, s.nodes, strict=True)
         )
 
@@ -207,7 +207,7 @@ def born(by: int) -> int:
 
 
 def swap(
-    daemons: tuple[Daemon, ...], dm: int, old: Thing | None, new: Thing | None = None
+    daemons: tuple[Daemon, ...], dm: int, old: Resource | None, new: Resource | None = None
 ) -> tuple[Daemon, ...]:
     """Replace, add or remove one container or volume of a daemon."""
     which = int(isinstance(old or new, Volume))

@@ -8,7 +8,7 @@ from tests.model import mutants
 from tests.model.adopter import PASS
 from tests.model.moves import Moves
 from tests.model.promises import is_dead, removal_error
-from tests.model.state import BEATING, DATA, ENDED, Node, Thing, Volume, put, swap
+from tests.model.state import BEATING, DATA, ENDED, Node, Resource, Volume, put, swap
 
 
 def lapsed_from(state: str) -> str:
@@ -25,7 +25,7 @@ class WorldMoves(Moves):
     def sweep(self, dm: int) -> None:
         """What no live run owns is removed: list first, then read the rows."""
         s, row, now, daemon = self.s, self.row, self.s.sweeps[dm - 1], self.s.daemons[dm - 1]
-        things: list[Thing] = [*sorted(daemon.boxes), *sorted(daemon.volumes)]
+        things: list[Resource] = [*sorted(daemon.boxes), *sorted(daemon.volumes)]
         if not now:
             return self._begin_sweep(dm, things)
         if now[0] == "rows":
@@ -40,7 +40,7 @@ class WorldMoves(Moves):
             self._swept(dm, f"cannot remove {tuple(now[1])}", ())
         return None
 
-    def _begin_sweep(self, dm: int, things: list[Thing]) -> None:
+    def _begin_sweep(self, dm: int, things: list[Resource]) -> None:
         row = self.row
         if mutants.planted == "sweep-order":
             if row.state != "NONE":
@@ -56,9 +56,9 @@ class WorldMoves(Moves):
     def _swept(self, dm: int, label: str, then: tuple[Any, ...], error: str = "", **changes: Any) -> None:
         self.add(f"sweep on D{dm} {label}", error, sweeps=put(self.s.sweeps, dm - 1, then), **changes)
 
-    def _sweep_away(self, dm: int, thing: Thing) -> bool:
+    def _sweep_away(self, dm: int, thing: Resource) -> bool:
         s = self.s
-        now: Thing | None
+        now: Resource | None
         if isinstance(thing, Volume):
             now = s.volume(dm, *thing[:2])
             if any(box[:2] == thing[:2] for box in s.daemons[dm - 1].boxes):
@@ -153,9 +153,9 @@ class WorldMoves(Moves):
             self._node(n, "KILL -9 of worker", dead, True, was, drop=None, faults=left, soft=soft)
 
     def _watch_docker(self, n: int, me: Node) -> None:
-        if self.s.away and me.docker_ok:
-            self._node(n, "docker_ok=false: worker", me._replace(docker_ok=False))
-        if not self.s.away and not me.docker_ok:
+        if self.s.away and me.runtime_ok:
+            self._node(n, "runtime_ok=false: worker", me._replace(runtime_ok=False))
+        if not self.s.away and not me.runtime_ok:
             state = "LIVE" if mutants.planted == "ok-at-once" else "JOINING"
             self._node(n, "Docker answers, JOINING again: worker", Node(state=state, looked=me.looked))
 

@@ -17,7 +17,7 @@ from engine.lifecycle.finish import Finished, finish_link
 from engine.lifecycle.restart import give_back
 from engine.model.names import node_queue
 from engine.model.records import Token
-from engine.runtime.base import Cause, Control, Detached, Order, Outcome, Thing
+from engine.runtime.base import Cause, Control, Detached, Order, Outcome, Resource
 from engine.worker.carry import _made_nothing
 from engine.worker.hands import Hand, Hands
 from engine.worker.sweep import run_things
@@ -55,7 +55,7 @@ class Carrier:
         """One line of the story."""
         self.story.tell(self.name, what, token)
 
-    def removes(self, things: Iterable[Thing]) -> None:
+    def removes(self, things: Iterable[Resource]) -> None:
         gone = list(things)
         if gone:
             self.checker.removed(self.rows, gone, self.daemon)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from engine.model.records import Event, Link, Node, Task, Token
 from engine.model.states import TRANSITIONS, LinkState, NodeState, TaskState
-from engine.runtime.base import Order, Thing
+from engine.runtime.base import Order, Resource
 from tests.simulator.daemon import Container, Daemon
 from tests.simulator.rows import Rows
 from tests.simulator.story import Story
@@ -36,7 +36,7 @@ class Broken(AssertionError):
         self.promise, self.words = promise, words
 
 
-def is_current(one: Thing | Order, task: Task) -> bool:
+def is_current(one: Resource | Order, task: Task) -> bool:
     """It belongs to the run that the row is in the middle of."""
     return task.state is TaskState.RUNNING and (one.attempt, one.origin) == (task.attempt, task.origin)
 
@@ -144,7 +144,7 @@ class Checker:
                 "I3", f"{before.name} is timed out, but {on} runs on {daemon.name}, which serves", not on
             )
 
-    def removed(self, rows: Rows, things: Iterable[Thing], daemon: Daemon) -> None:
+    def removed(self, rows: Rows, things: Iterable[Resource], daemon: Daemon) -> None:
         """I5: what is about to be removed by force belongs to no run that goes on."""
         for thing in things:
             task = rows.task(thing.task_id)

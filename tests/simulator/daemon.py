@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from engine.errors import Gone, RuntimeUnavailable
 from engine.model.records import Token
-from engine.runtime.base import Order, Thing
+from engine.runtime.base import Order, Resource
 
 _FOR_EVER = 1_000_000
 
@@ -66,11 +66,11 @@ class Daemon:
         if self.silent:
             raise RuntimeUnavailable(self.name)
 
-    def list(self) -> list[Thing]:
+    def list(self) -> list[Resource]:
         """All of ours, volumes too."""
         self.answer()
         return [_thing(one) for one in self.containers.values()] + [
-            Thing("volume", name, name, one.order.task_id, one.order.attempt, one.order.origin, None, "")
+            Resource("volume", name, name, one.order.task_id, one.order.attempt, one.order.origin, None, "")
             for name, one in self.volumes.items()
             if one.order is not None
         ]
@@ -125,7 +125,7 @@ class Daemon:
     def _end(self, one: Container) -> None:
         one.state, one.ended = "exited", next(self._moments)
 
-    def remove(self, things: Iterable[Thing]) -> None:
+    def remove(self, things: Iterable[Resource]) -> None:
         """By force, containers by id or name, and volumes that nothing uses any more."""
         self.answer()
         wanted = list(things)
@@ -164,9 +164,9 @@ class Daemon:
                     self._end(one)
 
 
-def _thing(one: Container) -> Thing:
+def _thing(one: Container) -> Resource:
     order = one.order
-    return Thing(
+    return Resource(
         "container", one.id, order.name, order.task_id, order.attempt, order.origin, order.index, one.state
     )
 

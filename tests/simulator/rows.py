@@ -80,7 +80,7 @@ class Rows:
     def serves(self, daemon: str, also: NodeState = NodeState.LIVE) -> bool:
         """A LIVE node whose Docker answers is on this daemon, as the rows have it."""
         return any(
-            node.state in (NodeState.LIVE, also) and node.docker_ok and f"@{daemon}." in node.id
+            node.state in (NodeState.LIVE, also) and node.runtime_ok and f"@{daemon}." in node.id
             for node in self._beating()
         )
 

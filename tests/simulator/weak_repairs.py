@@ -48,7 +48,7 @@ def self_takeover_own(patch: Patch) -> type[Worker]:
 def _late(lapse_no: Any) -> sa.ColumnElement[bool]:
     """A node that might find something has not looked since."""
     at = tables.nodes.c
-    return sa.and_(at.state.in_(tasks._LIVING), at.docker_ok.is_(True), at.looked < lapse_no)
+    return sa.and_(at.state.in_(tasks._LIVING), at.runtime_ok.is_(True), at.looked < lapse_no)
 
 
 def _restarts(patch: Patch, where: sa.ColumnElement[bool], **values: Any) -> type[Worker]:

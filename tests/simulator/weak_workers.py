@@ -10,7 +10,7 @@ import pytest
 from engine.lifecycle import nodes as node_verbs
 from engine.model.records import Task
 from engine.model.states import NodeState
-from engine.runtime.base import Control, Order, Outcome, Thing
+from engine.runtime.base import Control, Order, Outcome, Resource
 from engine.store import nodes, tables, tasks
 from engine.worker.sweep import Owners, run_things, stale
 from tests.simulator.carrier import Steps
@@ -24,9 +24,9 @@ Patch = pytest.MonkeyPatch
 class FindsNo(Worker):
     """The pass does not count some of what is here."""
 
-    blind_to: Callable[[Thing], bool]
+    blind_to: Callable[[Resource], bool]
 
-    def found(self, things: Iterable[Thing]) -> set[tuple[str, int, int]]:
+    def found(self, things: Iterable[Resource]) -> set[tuple[str, int, int]]:
         return super().found(thing for thing in things if not type(self).blind_to(thing))
 
 
@@ -45,18 +45,18 @@ class FindsNoVolume(FindsNo):
 class TakesWithoutFinding(Worker):
     """takeover-found: what is lost is taken over wherever it ran."""
 
-    def takes(self, me: str, things: list[Thing], lost: list[Task]) -> Steps:
-        anywhere = [Thing("volume", "", "", task.id, task.attempt, task.origin, None, "") for task in lost]
+    def takes(self, me: str, things: list[Resource], lost: list[Task]) -> Steps:
+        anywhere = [Resource("volume", "", "", task.id, task.attempt, task.origin, None, "") for task in lost]
         return super().takes(me, anywhere, lost)
 
 
 class JoinsWithoutRemoval(Worker):
-    def removes_stale(self, things: Sequence[Thing]) -> None:
+    def removes_stale(self, things: Sequence[Resource]) -> None:
         return
 
 
 class JoinsWithoutAdopting(Worker):
-    def takes(self, me: str, things: list[Thing], lost: list[Task]) -> Steps:
+    def takes(self, me: str, things: list[Resource], lost: list[Task]) -> Steps:
         return super().takes(me, things, lost if self.live else [])
 
 
@@ -99,7 +99,7 @@ class OkAtOnce(Worker):
 
     def docker_answers(self) -> None:
         with self.site.db.begin() as c:
-            nodes.set_docker(c, self.node_id, True)
+            nodes.set_runtime_ok(c, self.node_id, True)
         me = self.rows.node(self.node_id)
         self.deaf, self.live = False, me.state is NodeState.LIVE
 

@@ -15,7 +15,7 @@ from engine.lifecycle.take_over import self_take_over, take_over
 from engine.model.names import node_queue
 from engine.model.records import Task, Token
 from engine.model.states import TaskState
-from engine.runtime.base import Cause, Thing
+from engine.runtime.base import Cause, Resource
 from engine.worker.sweep import Owners, read_owners, stale
 from tests.simulator.around import Around
 from tests.simulator.carrier import Carrier, Steps
@@ -96,11 +96,11 @@ class Worker(Carrier):
             except RuntimeUnavailable:
                 if not self.deaf and self.node_id:
                     self.live, self.deaf = False, True
-                    node_verbs.docker_silent(self.site, self.node_id)
+                    node_verbs.runtime_silent(self.site, self.node_id)
                     self.tell("says that its Docker is silent")
 
     def docker_answers(self) -> None:
-        if node_verbs.docker_back(self.site, self.node_id):
+        if node_verbs.runtime_back(self.site, self.node_id):
             self.deaf = False
             self.tell("joins again: its Docker answers")
 
@@ -133,7 +133,7 @@ class Worker(Carrier):
             self.live = True
             self.tell(f"{me} is LIVE, looked {number}")
 
-    def removes_stale(self, things: Sequence[Thing]) -> None:
+    def removes_stale(self, things: Sequence[Resource]) -> None:
         self.removes(stale(things, read_owners(self.site, things)))
 
     def looks(self, me: str) -> Steps:
@@ -151,11 +151,11 @@ class Worker(Carrier):
             node_verbs.looked(self.site, me, number)
             self.tell(f"{me} has looked {number}")
 
-    def found(self, things: Iterable[Thing]) -> set[tuple[str, int, int]]:
+    def found(self, things: Iterable[Resource]) -> set[tuple[str, int, int]]:
         """The runs of which something is here: a container in any state, or the volume alone."""
         return {(thing.task_id, thing.attempt, thing.origin) for thing in things}
 
-    def takes(self, me: str, things: list[Thing], lost: list[Task]) -> Steps:
+    def takes(self, me: str, things: list[Resource], lost: list[Task]) -> Steps:
         here, all_taken = self.found(things), True
         for task in lost:
             if (task.id, task.attempt, task.origin) in here:

@@ -18,7 +18,7 @@ from engine.lifecycle.site import Site
 from engine.lifecycle.submit import submit
 from engine.model.records import Event, Link, Node, Task
 from engine.model.states import NodeState
-from engine.runtime.base import Thing
+from engine.runtime.base import Resource
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
 from engine.store import attempts, events, links, logs, nodes, tasks
@@ -164,7 +164,7 @@ class Fleet:
         """This installation's things on the daemon."""
         return DockerRuntime(self.settings, self.site.installation, HostAccess())
 
-    def left_over(self) -> Sequence[Thing]:
+    def left_over(self) -> Sequence[Resource]:
         """Containers, volumes and holders of this installation that nobody will use any more."""
         things = self.runtime().list()
         kept = self.kept_ready({thing.name: thing.node for thing in things if thing.kind == "network"})

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from engine.model import names
 from engine.model.records import Attempt, Event, Link, Task
 from engine.model.states import TRANSITIONS, JobState, LinkState, TaskState
-from engine.runtime.base import Thing
+from engine.runtime.base import Resource
 from engine.store import attempts, jobs, links, logs, tasks
 from engine.store.database import Connection
 from tests.support.fleet import Fleet
@@ -234,7 +234,7 @@ def _short(numbers: Sequence[int]) -> str:
     return f"… {', '.join(map(str, around))} … ({len(numbers)} lines)"
 
 
-def doubled(things: Sequence[Thing]) -> list[str]:
+def doubled(things: Sequence[Resource]) -> list[str]:
     """Links of which two containers run at once, by one look at the daemon."""
     running = Counter(
         (one.task_id, one.index) for one in things if one.kind == "container" and one.state == "running"

@@ -37,7 +37,7 @@ def live_node(db: Database, id: str = "n1", queues: tuple[str, ...] = ("default"
         host="here",
         state=NodeState.JOINING,
         beat=0,
-        docker_ok=True,
+        runtime_ok=True,
         looked=0,
         lapse_no=None,
         queues=queues,

@@ -112,7 +112,7 @@ class Stage:
                 host="host-a",
                 state=NodeState.JOINING,
                 beat=0,
-                docker_ok=True,
+                runtime_ok=True,
                 looked=0,
                 lapse_no=None,
                 queues=tuple(queues),

@@ -40,7 +40,7 @@ class World:
 
     # Nodes.
 
-    def joining(self, id: str, *, docker_ok: bool = True) -> str:
+    def joining(self, id: str, *, runtime_ok: bool = True) -> str:
         """A node that has joined and not looked yet."""
         node = Node(
             id=id,
@@ -48,7 +48,7 @@ class World:
             host="here",
             state=NodeState.JOINING,
             beat=0,
-            docker_ok=docker_ok,
+            runtime_ok=runtime_ok,
             looked=0,
             lapse_no=None,
             queues=("default",),

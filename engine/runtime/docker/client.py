@@ -17,8 +17,8 @@ from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env, parse_host
 
 from engine.errors import RuntimeUnavailable
-from engine.runtime.docker.quick import QuickClient
-from engine.runtime.docker.stream import Exchange, Tether, open_exchange, open_tether
+from engine.runtime.docker.fast_client import FastClient
+from engine.runtime.docker.http import Exchange, Tether, open_exchange, open_tether
 
 #: Connections that the library keeps ready for the calls that are rare.
 POOL = 8
@@ -84,7 +84,7 @@ class Client:
                 )
             self._address = str(parse_host(base_url, tls=bool(tls)))
             self._tls = _ssl_context(tls)
-            return QuickClient(
+            return FastClient(
                 self._address,
                 self._tls,
                 self.timeout,

@@ -23,7 +23,7 @@ from engine.runtime.base import Order
 from engine.runtime.docker import labels
 from engine.runtime.docker.client import Client, translated, words
 from engine.runtime.docker.files import OUT
-from engine.runtime.docker.labels import Seen
+from engine.runtime.docker.labels import ListedContainer
 
 #: What may still run, or be started by its creator.
 _ALIVE = ("created", "running", "paused", "restarting")
@@ -92,7 +92,7 @@ def inspect(client: Client, container_id: str) -> State | None:
     )
 
 
-def look(client: Client, order: Order, forget: Callable[[str], object]) -> Seen | None:
+def look(client: Client, order: Order, forget: Callable[[str], object]) -> ListedContainer | None:
     """The container of the order's name, after what belongs to older runs of the task was removed by force.
 
     `forget` is called with the name of each that was removed. Raises NotOurs when a newer run has containers here.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import NotOurs
-from engine.runtime.base import Order, Thing
+from engine.runtime.base import Order, Resource
 
 #: Where a container finds what is Ferryman's; mounts of tasks may not lie there (jobspec.doors).
 OUT = "/ferryman/out"
@@ -220,11 +220,11 @@ def remove_directory(path: Path) -> bool:
     return True
 
 
-def directories(data_dir: Path, installation: str) -> list[Thing]:
+def directories(data_dir: Path, installation: str) -> list[Resource]:
     """Every work directory of this installation below the data directory, with the run that it is of."""
     found = []
     for path in (data_dir / "work").glob(f"ferryman-{installation}-*-d*"):
         if (name := _DIRECTORY.fullmatch(path.name)) is not None:
             task_id, attempt, origin, index = name[1], int(name[2]), int(name[3]), int(name[4])
-            found.append(Thing("directory", path.name, path.name, task_id, attempt, origin, index, ""))
+            found.append(Resource("directory", path.name, path.name, task_id, attempt, origin, index, ""))
     return found

@@ -10,7 +10,7 @@ from functools import partial
 from operator import add, sub
 
 from engine.model.records import LogFrame, LogPosition
-from engine.runtime.docker.stream import Broken
+from engine.runtime.docker.http import Broken
 
 #: A stream that was silent is read again from this long before the other's position, not from its own old one:
 #: frames are read in the order in which Docker stored them, and stamps of the two differ by far less.

@@ -14,7 +14,7 @@ from docker.utils import parse_repository_tag
 from engine.errors import RuntimeUnavailable, Unstartable
 from engine.runtime.base import Control, Detached, LogSink
 from engine.runtime.docker.client import Client
-from engine.runtime.docker.stream import Exchange
+from engine.runtime.docker.http import Exchange
 
 #: Waits before a pull is tried again, when no registry answered. What a registry refuses is never tried again.
 RETRY_SECONDS = (1.0, 3.0)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.model import names
-from engine.runtime.base import Order, Thing
+from engine.runtime.base import Order, Resource
 from engine.runtime.docker.client import Client, translated
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Seen:
+class ListedContainer:
     """A container of ours as the list tells it. The list does not wait for a start in flight; inspect does."""
 
     id: str
@@ -52,7 +52,7 @@ def of_holder(installation: str, node_id: str) -> dict[str, str]:
     return {names.INSTALLATION: installation, names.KIND: "network", names.NODE: node_id}
 
 
-def of_task(client: Client, installation: str, task_id: str) -> list[Seen]:
+def of_task(client: Client, installation: str, task_id: str) -> list[ListedContainer]:
     """All containers of a task here, in any state."""
     wanted = {names.INSTALLATION: installation, names.TASK: task_id, names.KIND: "container"}
     found = []
@@ -63,11 +63,11 @@ def of_task(client: Client, installation: str, task_id: str) -> list[Seen]:
         except (KeyError, ValueError):
             log.warning("container %s has labels of ours that cannot be read: left alone", item["Id"][:12])
             continue
-        found.append(Seen(item["Id"], _name(item), str(item["State"]), *run))
+        found.append(ListedContainer(item["Id"], _name(item), str(item["State"]), *run))
     return found
 
 
-def everything(client: Client, installation: str) -> list[Thing]:
+def everything(client: Client, installation: str) -> list[Resource]:
     """All containers (any state), volumes and holders of the installation here."""
     wanted = {names.INSTALLATION: installation}
     found = []
@@ -95,21 +95,21 @@ def _name(item: Mapping[str, Any]) -> str:
     return str(found[0]).lstrip("/")
 
 
-def _container(item: Mapping[str, Any]) -> Thing | None:
+def _container(item: Mapping[str, Any]) -> Resource | None:
     return _thing("container", item["Id"], _name(item), item)
 
 
-def _holder(item: Mapping[str, Any]) -> Thing:
+def _holder(item: Mapping[str, Any]) -> Resource:
     node = str((item.get("Labels") or {}).get(names.NODE, ""))
-    return Thing("network", item["Id"], _name(item), "", 0, 0, None, str(item["State"]), node)
+    return Resource("network", item["Id"], _name(item), "", 0, 0, None, str(item["State"]), node)
 
 
-def _thing(kind: str, id: str, name: str, item: Mapping[str, Any]) -> Thing | None:
+def _thing(kind: str, id: str, name: str, item: Mapping[str, Any]) -> Resource | None:
     text = item.get("Labels") or {}
     if text.get(names.KIND) != kind:
         return None
     try:
-        return Thing(
+        return Resource(
             kind=kind,
             id=id,
             name=name,

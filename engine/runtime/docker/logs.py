@@ -16,7 +16,7 @@ from engine.model.records import LogFrame, LogPosition
 from engine.runtime.base import LogSink
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.frames import STDERR, STDOUT, Cutter, Tail, since
-from engine.runtime.docker.stream import Exchange
+from engine.runtime.docker.http import Exchange
 
 log = logging.getLogger(__name__)
 

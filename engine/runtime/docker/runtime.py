@@ -12,23 +12,23 @@ from docker.errors import APIError
 from engine import failpoints
 from engine.errors import Gone, HostAccessDenied, NetworkGone, NotOurs, RuntimeUnavailable, Unstartable
 from engine.jobspec.task import HostAccess
-from engine.runtime.base import Cause, Control, Detached, Found, LogSink, Order, Outcome, Prepared, Thing
+from engine.runtime.base import Cause, Control, Detached, Found, LogSink, Order, Outcome, Prepared, Resource
 from engine.runtime.docker import (
     container,
-    ending,
+    exit_status,
     files,
-    holder,
     images,
     labels,
     options,
     results,
-    sharing,
+    sandbox,
+    shared_files,
     volumes,
 )
+from engine.runtime.docker.activity import Activity
 from engine.runtime.docker.client import Client, translated, words
-from engine.runtime.docker.labels import Seen
+from engine.runtime.docker.labels import ListedContainer
 from engine.runtime.docker.logs import Follower
-from engine.runtime.docker.quiet import Quiet
 from engine.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ class DockerRuntime:
         self._installation = installation
         self._doors = host_access
         self._client = Client(settings.docker_host, settings.docker_timeout)
-        self._sharing = sharing.Sharing(self._client, settings.path, installation, told=shares_files)
-        self._quiet = Quiet()
+        self._sharing = shared_files.SharedFiles(self._client, settings.path, installation, told=shares_files)
+        self._activity = Activity()
 
     def describe(self) -> str:
         """The daemon in a few words, for people. Raises RuntimeUnavailable."""
@@ -96,7 +96,7 @@ class DockerRuntime:
         deadline = time.monotonic() + _TAKEN_SECONDS
         if order.pull == "always" and not (must_look and self._look(order)):
             self._mounts(order)
-            with control.laps.of("pulling"):
+            with control.timings.span("pulling"):
                 images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
         while True:
             if control.detached:
@@ -110,7 +110,7 @@ class DockerRuntime:
             if seen is None and control.changed.is_set():
                 raise Detached
             try:
-                with self._quiet.disturbed():
+                with self._activity.busy():
                     return self._create(order, self._mounts(order), sink, control)
             except container.NameTaken:
                 if time.monotonic() > deadline:
@@ -121,10 +121,10 @@ class DockerRuntime:
     def _mounts(self, order: Order) -> list[dict[str, object]]:
         return options.check_host_access_of(order, self._doors, are_files_shared=self.shares_files())
 
-    def _look(self, order: Order) -> Seen | None:
+    def _look(self, order: Order) -> ListedContainer | None:
         return container.look(self._client, order, lambda name: files.remove(self._settings.path, name))
 
-    def _meet(self, order: Order, seen: Seen) -> Prepared | None:
+    def _meet(self, order: Order, seen: ListedContainer) -> Prepared | None:
         """What the container of my name is to me; None when it is not there, or not any more."""
         state = container.inspect(self._client, seen.id)
         if state is None:
@@ -140,7 +140,7 @@ class DockerRuntime:
         if state is None or (state.status == "created" and self._is_removed(seen.id)):
             return None
         if state.status in ("created", "removing"):
-            time.sleep(ending.TICK_SECONDS)
+            time.sleep(exit_status.TICK_SECONDS)
             return None
         found = Found.EXITED if state.has_ended else Found.RUNNING
         return Prepared(order, seen.id, found)
@@ -186,7 +186,7 @@ class DockerRuntime:
         try:
             return container.create(self._client, order, body)
         except container.ImageMissing:
-            with control.laps.of("pulling"):
+            with control.timings.span("pulling"):
                 images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
             if not order.needs_volumes:
                 # A pull may have lasted long enough for somebody's `docker volume prune`.
@@ -226,7 +226,7 @@ class DockerRuntime:
     def _go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
         order, container_id = prepared.order, prepared.container_id
         if prepared.found is Found.CREATED:
-            with self._quiet.disturbed(), control.laps.of("starting"):
+            with self._activity.busy(), control.timings.span("starting"):
                 refused = self._start(order, container_id, control)
             if refused is not None:
                 return refused
@@ -236,13 +236,15 @@ class DockerRuntime:
         failpoints.hit("go.followed")
         try:
             if prepared.found is Found.EXITED:
-                end, control = ending.collect(self._client, container_id, control), Control()
+                end, control = exit_status.collect(self._client, container_id, control), Control()
             else:
-                with control.laps.of("running"):
-                    end = ending.await_end(self._client, container_id, control, self._settings.kill_grace)
-            self._quiet.touch()
+                with control.timings.span("running"):
+                    end = exit_status.await_end(
+                        self._client, container_id, control, self._settings.kill_grace
+                    )
+            self._activity.touch()
             follower.finish(DRAIN_SECONDS, _only_detach(control, end))
-            verdict = ending.judge(self._client, order, container_id, end, follower.last_error)
+            verdict = exit_status.judge(self._client, order, container_id, end, follower.last_error)
         finally:
             follower.stop()
         if order.kind != "main":
@@ -266,7 +268,7 @@ class DockerRuntime:
 
     def _unless_network_gone(self, order: Order, said: object) -> None:
         """Of a joined link that Docker refuses: is it for its holder? By what is there, not by Docker's words."""
-        if order.network is not None and not holder.is_running(self._client, order.network):
+        if order.network is not None and not sandbox.is_running(self._client, order.network):
             raise NetworkGone(f"the holder {order.network} does not run: {said}")
 
     def _result(self, prepared: Prepared, code: int, follower: Follower, sink: LogSink) -> str:
@@ -289,32 +291,32 @@ class DockerRuntime:
 
     def hold(self, name: str, node_id: str) -> None:
         """See engine.runtime.base."""
-        with self._quiet.disturbed():
-            holder.make(self._client, name, labels.of_holder(self._installation, node_id))
+        with self._activity.busy():
+            sandbox.make(self._client, name, labels.of_holder(self._installation, node_id))
 
     def why_not_joined(self, holder_name: str, node_id: str) -> str | None:
         """See engine.runtime.base."""
-        with self._quiet.disturbed():
+        with self._activity.busy():
             whose = labels.of_holder(self._installation, node_id)
-            return holder.why_not_joined(self._client, holder_name, whose)
+            return sandbox.why_not_joined(self._client, holder_name, whose)
 
     def is_quiet(self, seconds: float) -> bool:
         """See engine.runtime.base."""
-        return self._quiet.lasts(seconds)
+        return self._activity.is_idle_for(seconds)
 
-    def list(self) -> Sequence[Thing]:
+    def list(self) -> Sequence[Resource]:
         """See engine.runtime.base."""
         return labels.everything(self._client, self._installation)
 
     def tidy(self) -> None:
         """See engine.runtime.base: what a probe of shared files left whose process died."""
-        sharing.remove_dead(self._client, self._settings.path, self._installation)
+        shared_files.remove_dead(self._client, self._settings.path, self._installation)
 
-    def directories(self) -> Sequence[Thing]:
+    def directories(self) -> Sequence[Resource]:
         """See engine.runtime.base."""
         return files.directories(self._settings.path, self._installation)
 
-    def remove(self, things: Iterable[Thing]) -> int:
+    def remove(self, things: Iterable[Resource]) -> int:
         """See engine.runtime.base. The rest comes after the links' containers; what sticks stops no other.
 
         Raises RuntimeUnavailable when Docker did not answer for several.
@@ -322,7 +324,7 @@ class DockerRuntime:
         gone = failures = 0
         for thing in sorted(things, key=lambda one: one.kind != "container"):
             try:
-                with self._quiet.disturbed():
+                with self._activity.busy():
                     gone += self._remove_one(thing)
             except RuntimeUnavailable as exc:
                 failures += 1
@@ -331,7 +333,7 @@ class DockerRuntime:
                 log.warning("%s %s stays for now: %s", thing.kind, thing.name, exc)
         return gone
 
-    def _remove_one(self, thing: Thing) -> bool:
+    def _remove_one(self, thing: Resource) -> bool:
         if thing.kind == "network":
             is_gone = container.remove(self._client, thing.id, force=True)
             failpoints.hit("network.removed")
@@ -342,7 +344,7 @@ class DockerRuntime:
             return files.remove_directory(self._settings.path / "work" / thing.id)
         return self._remove_container(thing)
 
-    def _remove_container(self, thing: Thing) -> bool:
+    def _remove_container(self, thing: Resource) -> bool:
         if not container.remove(self._client, thing.id, force=True):
             return False
         failpoints.hit("remove.container")
@@ -371,6 +373,6 @@ class DockerRuntime:
                 container.kill(self._client, seen.id, "SIGKILL")
 
 
-def _only_detach(control: Control, end: ending.End) -> threading.Event:
+def _only_detach(control: Control, end: exit_status.End) -> threading.Event:
     """What ends the reading of the rest: a word that comes now, not the one that ended the container."""
     return threading.Event() if end.killed_for is not None else control.changed

@@ -1,1 +1,1 @@
-"""Alembic's migrations, applied by `engine.store.schema` in the transaction of whoever comes first."""
+"""Alembic's migrations, applied by `engine.store.upgrade` in the transaction of whoever comes first."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from engine.lifecycle import nodes
-from engine.store import glance
+from engine.store import workload
 from tests.support.world import World
 
 
-def _look(world: World, due_ms: int = 1000) -> glance.Glance:
+def _look(world: World, due_ms: int = 1000) -> workload.Workload:
     with world.db.read() as c:
-        return glance.look(c, due_ms)
+        return workload.look(c, due_ms)
 
 
 def _calls(world: World, node_id: str) -> bool:

@@ -133,10 +133,10 @@ class Play:
 
     def do_silent(self, task: Task, node: str, where: int, n: int) -> None:
         if n < 3:
-            nodes.docker_silent(self.world.site, node)
+            nodes.runtime_silent(self.world.site, node)
 
     def do_back(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.docker_back(self.world.site, node)
+        nodes.runtime_back(self.world.site, node)
 
     def do_take_over(self, task: Task, node: str, where: int, n: int) -> None:
         if token := take_over(self.world.site, self.token(task, n), node, "found"):

@@ -181,8 +181,8 @@ def test_a_node_that_is_not_live_takes_nothing_up(world: World, state: str) -> N
     elif state == "LEAVING":
         nodes.drain(world.site, "n1")
     else:
-        nodes.docker_silent(world.site, "n1")
-        nodes.docker_back(world.site, "n1")
+        nodes.runtime_silent(world.site, "n1")
+        nodes.runtime_back(world.site, "n1")
     with world.unchanged():
         assert self_take_over(world.site, token, "n1", "test") is None
 
@@ -273,9 +273,9 @@ def test_a_deaf_node_blocks_no_restart_until_its_docker_answers_again(world: Wor
     first, second = world.confirmed().token, world.confirmed().token
     world.live("n2")
     number = world.lapse("n1")
-    nodes.docker_silent(world.site, "n2")
+    nodes.runtime_silent(world.site, "n2")
     assert restart(world.site, first, number)
-    assert nodes.docker_back(world.site, "n2")
+    assert nodes.runtime_back(world.site, "n2")
     assert world.node("n2").state is NodeState.JOINING
     with world.unchanged():
         assert not restart(world.site, second, number)

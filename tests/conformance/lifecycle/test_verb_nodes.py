@@ -27,7 +27,7 @@ def test_a_node_joins_and_becomes_live(world: World) -> None:
     assert (_last(world).from_state, _last(world).to_state) == (None, "JOINING")
     assert nodes.become_live(world.site, "n1", 7)
     node = world.node("n1")
-    assert (node.state, node.looked, node.docker_ok) == (NodeState.LIVE, 7, True)
+    assert (node.state, node.looked, node.runtime_ok) == (NodeState.LIVE, 7, True)
     assert (_last(world).from_state, _last(world).to_state) == ("JOINING", "LIVE")
 
 
@@ -90,7 +90,7 @@ def test_nothing_leaves_lapsed_and_left(world: World, state: NodeState) -> None:
         assert not nodes.drain(world.site, "n1")
         assert not nodes.leave(world.site, "n1")
         assert not nodes.become_live(world.site, "n1", 9)
-        assert not nodes.docker_back(world.site, "n1")
+        assert not nodes.runtime_back(world.site, "n1")
 
 
 def test_an_unknown_node_does_not_lapse(world: World) -> None:
@@ -134,14 +134,14 @@ def test_looked_never_goes_back(world: World) -> None:
 
 def test_a_docker_that_is_back_is_a_join(world: World) -> None:
     world.live()
-    nodes.docker_silent(world.site, "n1")
-    assert (world.node("n1").state, world.node("n1").docker_ok) == (NodeState.LIVE, False)
-    assert nodes.docker_back(world.site, "n1")
-    assert (world.node("n1").state, world.node("n1").docker_ok) == (NodeState.JOINING, True)
+    nodes.runtime_silent(world.site, "n1")
+    assert (world.node("n1").state, world.node("n1").runtime_ok) == (NodeState.LIVE, False)
+    assert nodes.runtime_back(world.site, "n1")
+    assert (world.node("n1").state, world.node("n1").runtime_ok) == (NodeState.JOINING, True)
     assert (_last(world).from_state, _last(world).to_state) == ("LIVE", "JOINING")
 
 
 def test_a_docker_that_is_back_does_not_stop_a_node_from_leaving(world: World) -> None:
     world.in_state("n1", NodeState.LEAVING)
     with world.unchanged():
-        assert not nodes.docker_back(world.site, "n1")
+        assert not nodes.runtime_back(world.site, "n1")

@@ -218,7 +218,7 @@ def test_a_node_that_has_not_looked_blocks_a_time_out(world: World, state: NodeS
 def test_a_node_whose_docker_is_silent_blocks_no_time_out(world: World) -> None:
     token = _overdue(world)
     world.live("n2")
-    nodes.docker_silent(world.site, "n2")
+    nodes.runtime_silent(world.site, "n2")
     world.lapse("n1")
     assert timeout(world.site, token)
 

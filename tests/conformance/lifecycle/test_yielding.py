@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.model.states import NodeState
-from engine.runtime.base import Order, Thing
+from engine.runtime.base import Order, Resource
 from engine.worker import yielding
 from engine.worker.yielding import Yielding
 from tests.support.world import World
@@ -35,13 +35,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return found
 
 
-def _thing(world: World, task_id: str, index: int | None = 0, state: str = "running") -> Thing:
+def _thing(world: World, task_id: str, index: int | None = 0, state: str = "running") -> Resource:
     task = world.task(task_id)
     kind = "volume" if index is None else "container"
-    return Thing(kind, "c0", "c0", task.id, task.attempt, task.origin, index, state)
+    return Resource(kind, "c0", "c0", task.id, task.attempt, task.origin, index, state)
 
 
-def _yields(found: Yielding, world: World, task_id: str, former: NodeState, thing: Thing) -> bool:
+def _yields(found: Yielding, world: World, task_id: str, former: NodeState, thing: Resource) -> bool:
     return found.yields(world.task(task_id), former, [thing])
 
 

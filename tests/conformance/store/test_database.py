@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 
 from engine.errors import SchemaMismatch, StoreUnavailable
 from engine.settings import Settings
-from engine.store import log_lines, logs, schema, tables
+from engine.store import log_lines, logs, tables, upgrade
 from engine.store.database import Database
 from tests.support.databases import KINDS
 
@@ -58,7 +58,7 @@ def test_a_newer_schema_is_refused_in_a_sentence(empty: Settings) -> None:
 
 
 def test_the_newest_schema_is_that_of_the_last_migration() -> None:
-    assert ScriptDirectory.from_config(schema._config()).get_heads() == [schema.NEWEST]
+    assert ScriptDirectory.from_config(upgrade._config()).get_heads() == [upgrade.NEWEST]
 
 
 def test_the_migrations_make_what_the_tables_say(empty: Settings) -> None:
@@ -90,7 +90,7 @@ def test_a_log_that_was_cut_before_the_tail_was_kept_can_be_read_and_goes_on(emp
     with db.begin() as c:
         tables.metadata.drop_all(c)
         c.exec_driver_sql("DELETE FROM alembic_version")
-        config = schema._config()
+        config = upgrade._config()
         config.attributes["connection"] = c
         command.upgrade(config, "0001")
         _insert(c, "installation", one=1, id="12345678")

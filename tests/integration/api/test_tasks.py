@@ -219,7 +219,7 @@ def test_nodes_are_listed(client: FlaskClient, house: House) -> None:
     live_node(house.db)
     assert _json(client.get("/ready"))["status"] == "READY"
     node = (client.get("/nodes").json or [])[0]
-    wanted = {"id": "n1", "state": "LIVE", "dockerOk": True, "queues": ["default"], "slots": 1}
+    wanted = {"id": "n1", "state": "LIVE", "runtimeOk": True, "queues": ["default"], "slots": 1}
     assert wanted.items() <= node.items()
 
 

@@ -10,7 +10,7 @@ import pytest
 from engine.errors import Gone, RuntimeUnavailable
 from engine.jobspec.task import HostAccess
 from engine.runtime.base import Control, Found
-from engine.runtime.docker import sharing
+from engine.runtime.docker import shared_files
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
@@ -83,13 +83,13 @@ def test_with_live_restore_a_link_goes_on_and_no_line_is_lost(tmp_path: Path) ->
 def test_a_daemon_that_was_started_again_is_asked_anew_whether_files_are_shared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    probed, probe = [], sharing.probe
+    probed, probe = [], shared_files.probe
 
     def counted(client: Client, data_dir: Path, installation: str) -> bool:
         probed.append(probe(client, data_dir, installation))
         return probed[-1]
 
-    monkeypatch.setattr(sharing, "probe", counted)
+    monkeypatch.setattr(shared_files, "probe", counted)
     hide = 'mount -t tmpfs none "$0" && exec "$@"'
     with Daemon(live_restore=False) as daemon:
         settings = Settings.from_env({}, data_dir=str(tmp_path / "work"), docker_host=daemon.host)

@@ -14,7 +14,7 @@ import pytest
 from engine.errors import NetworkGone, Unstartable
 from engine.model import names
 from engine.runtime.base import Cause, Control, Order, Prepared
-from engine.runtime.docker import holder
+from engine.runtime.docker import sandbox
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from tests.support.docker_daemon import KeepingSink
@@ -210,7 +210,7 @@ def test_the_daemon_is_quiet_only_after_a_pause(runtime: DockerRuntime, order: O
 
 def test_the_program_pauses_and_does_nothing_else(tmp_path: Path) -> None:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
-    code = holder.program(machine)
+    code = sandbox.program(machine)
     if code is None or sys.platform != "linux":
         pytest.skip("no code for this machine")
     at = tmp_path / "pause"
@@ -231,10 +231,10 @@ def test_the_program_pauses_and_does_nothing_else(tmp_path: Path) -> None:
 
 def test_programs_are_tiny_and_only_for_machines_that_are_known() -> None:
     for architecture, machine in (("amd64", 62), ("arm64", 183)):
-        code = holder.program(architecture)
+        code = sandbox.program(architecture)
         assert code is not None and len(code) < 160
         assert code[:6] == b"\x7fELF\x02\x01" and code[18] == machine
-    assert holder.program("s390x") is None
+    assert sandbox.program("s390x") is None
 
 
 def test_a_refused_holder_is_said(runtime: DockerRuntime, installation: str) -> None:

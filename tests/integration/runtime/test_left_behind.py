@@ -13,7 +13,7 @@ import pytest
 from engine.model import names
 from engine.model.states import TaskState
 from engine.runtime.base import Control, Order
-from engine.runtime.docker import sharing
+from engine.runtime.docker import shared_files
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
@@ -26,7 +26,7 @@ Orders = Callable[..., Order]
 DIES = """
 import os, sys
 from pathlib import Path
-from engine.runtime.docker import sharing
+from engine.runtime.docker import shared_files
 from engine.runtime.docker.client import Client
 read = sharing._read_through
 def _read_and_die(*args):
@@ -67,12 +67,12 @@ def test_a_probe_that_goes_on_is_left_alone(
 ) -> None:
     work = docker_settings.path / "work"
     work.mkdir(parents=True)
-    file, held = sharing._hold(work, installation)
-    sharing.remove_dead(docker, docker_settings.path, installation)
+    file, held = shared_files._hold(work, installation)
+    shared_files.remove_dead(docker, docker_settings.path, installation)
     assert file.exists()
     with open(held, "rb"):
         assert file.read_bytes().decode() == file.name.rpartition("-")[2]
-    sharing.remove_dead(docker, docker_settings.path, installation)
+    shared_files.remove_dead(docker, docker_settings.path, installation)
     assert not file.exists()
 
 

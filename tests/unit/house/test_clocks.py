@@ -11,7 +11,7 @@ WALL = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetim
 #: The files that may, with what for. None of them decides about a task or a node.
 ALLOWED = {
     "engine/cli/watch.py",  # seconds that a link has run, on a screen
-    "engine/runtime/docker/sharing.py",  # probes that are left over, two minutes old by Docker's clock
+    "engine/runtime/docker/shared_files.py",  # probes that are left over, two minutes old by Docker's clock
     "engine/standalone/broker.py",  # a name for a broken file
     "engine/standalone/datadir.py",  # since when it runs, for people
 }

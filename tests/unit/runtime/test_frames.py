@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.model.records import LogFrame, LogPosition, StreamPosition
 from engine.runtime.docker.frames import Cutter, Tail
-from engine.runtime.docker.stream import Broken
+from engine.runtime.docker.http import Broken
 
 STAMP = "2026-11-25T14:00:00.{:09}Z"
 

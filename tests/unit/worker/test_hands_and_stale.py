@@ -8,7 +8,7 @@ import pytest
 
 from engine.model.records import LogFrame, LogPosition, StreamPosition, Token
 from engine.model.states import TaskState
-from engine.runtime.base import Cause, Control, Order, Thing
+from engine.runtime.base import Cause, Control, Order, Resource
 from engine.worker.hands import Hand, Hands
 from engine.worker.sweep import Owners, run_things, stale
 
@@ -70,8 +70,8 @@ def test_letting_go_of_everything_empties_the_hands_when_their_threads_end() -> 
     thread.join(10)
 
 
-def thing(task: str = "t", attempt: int = 1, origin: int = 1) -> Thing:
-    return Thing("container", "id", "name", task, attempt, origin, 0, "running")
+def thing(task: str = "t", attempt: int = 1, origin: int = 1) -> Resource:
+    return Resource("container", "id", "name", task, attempt, origin, 0, "running")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def thing(task: str = "t", attempt: int = 1, origin: int = 1) -> Thing:
     ],
 )
 def test_only_things_of_a_live_run_stay(
-    found: Thing, row: tuple[TaskState, int, int, int], gone: bool
+    found: Resource, row: tuple[TaskState, int, int, int], gone: bool
 ) -> None:
     assert stale([found], Owners({"t": row})) == ([found] if gone else [])
 
@@ -97,7 +97,7 @@ def test_a_thing_of_an_unknown_task_goes() -> None:
 
 
 def test_a_holder_stays_while_its_node_an_attempt_or_this_node_wants_it() -> None:
-    holder = Thing("network", "id", "h", "", 0, 0, None, "running", "node")
+    holder = Resource("network", "id", "h", "", 0, 0, None, "running", "node")
     assert stale([holder], Owners()) == [holder]
     assert stale([holder], Owners(networks={"h"})) == []
     assert stale([holder], Owners(nodes={"node"})) == []

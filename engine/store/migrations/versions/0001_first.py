@@ -68,7 +68,7 @@ def upgrade() -> None:
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("beat", sa.BigInteger(), nullable=False),
-        sa.Column("docker_ok", sa.Boolean(), nullable=False),
+        sa.Column("runtime_ok", sa.Boolean(), nullable=False),
         sa.Column("looked", sa.BigInteger(), nullable=False),
         sa.Column("lapse_no", sa.BigInteger(), nullable=True),
         sa.Column("queues", sa.JSON(), nullable=False),

@@ -8,4 +8,4 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    op.add_column("links", sa.Column("laps", sa.JSON(), nullable=True))
+    op.add_column("links", sa.Column("timings", sa.JSON(), nullable=True))

@@ -18,7 +18,7 @@ from engine.store.tasks import GONE
 
 
 @dataclass(frozen=True)
-class Glance:
+class Workload:
     """What one look saw."""
 
     #: id -> beat of the nodes that are watched.
@@ -71,7 +71,7 @@ def beats(c: sa.Connection) -> dict[str, int]:
     return {row.id: int(row.beat) for row in c.execute(_BEATS)}
 
 
-def look(c: sa.Connection, due_ms: int) -> Glance:
+def look(c: sa.Connection, due_ms: int) -> Workload:
     """What a reconciler may have to do; PENDING rows count once they have been due for `due_ms`."""
     seen: dict[str, int] = {}
     more: tuple[Any, ...] = (0, False, False, False)
@@ -81,7 +81,7 @@ def look(c: sa.Connection, due_ms: int) -> Glance:
         else:
             seen[id] = int(beat)
     lapse_no, lost, scheduled, due = more
-    return Glance(seen, int(lapse_no), bool(lost), bool(scheduled), bool(due))
+    return Workload(seen, int(lapse_no), bool(lost), bool(scheduled), bool(due))
 
 
 def calls_for_a_pass(c: sa.Connection, node_id: str) -> bool:

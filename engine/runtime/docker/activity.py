@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 
-class Quiet:
+class Activity:
     """Counts what stirs the daemon. Thread-safe."""
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class Quiet:
         self._since = 0.0
 
     @contextlib.contextmanager
-    def disturbed(self) -> Iterator[None]:
+    def busy(self) -> Iterator[None]:
         """What happens inside stirs the daemon."""
         with self._lock:
             self._stirring += 1
@@ -33,7 +33,7 @@ class Quiet:
         with self._lock:
             self._since = time.monotonic()
 
-    def lasts(self, seconds: float) -> bool:
+    def is_idle_for(self, seconds: float) -> bool:
         """Nothing has stirred it for so long."""
         with self._lock:
             return not self._stirring and time.monotonic() - self._since >= seconds

@@ -21,7 +21,7 @@ _LATER_SECONDS = 2.0
 _PING_SECONDS = 5.0
 
 
-class BoundedConnection(psycopg.Connection[Any]):
+class DeadlineConnection(psycopg.Connection[Any]):
     """psycopg's connection with a bound for each answer; it is closed when that is reached.
 
     Raises psycopg.OperationalError then: what was asked may have happened or not.
@@ -50,8 +50,8 @@ class BoundedConnection(psycopg.Connection[Any]):
             return done.value  # type: ignore[no-any-return]
 
 
-def connect(seconds: float, *args: Any, **kw: Any) -> BoundedConnection:
+def connect(seconds: float, *args: Any, **kw: Any) -> DeadlineConnection:
     """Connect; each answer is waited for this long and a little."""
-    made = BoundedConnection.connect(*args, **kw)
+    made = DeadlineConnection.connect(*args, **kw)
     made.answer_seconds = seconds
     return made

@@ -16,7 +16,7 @@ from docker.errors import APIError
 
 from engine.errors import Gone, RuntimeUnavailable
 from engine.runtime.base import Cause, Control, Detached, Order
-from engine.runtime.docker import container, holder
+from engine.runtime.docker import container, sandbox
 from engine.runtime.docker.client import Client, translated
 from engine.runtime.docker.container import State
 
@@ -182,7 +182,7 @@ def judge(client: Client, order: Order, container_id: str, end: End, last_error:
     if _died_with_daemon(client, state, end):
         container.remove(client, container_id, force=False)
         raise Gone(f"Docker restarted and took container {container_id[:12]} with it")
-    if order.network is not None and not holder.is_running(client, order.network):
+    if order.network is not None and not sandbox.is_running(client, order.network):
         return Verdict(end.code, Cause.NETWORK_LOST, f"its network's holder {order.network} died")
     if end.code in _BY_SIGNAL and (name := _sent_signal(client, state)):
         return Verdict(end.code, Cause.KILLED, f"killed from outside by {name} (docker kill or docker stop)")

@@ -19,13 +19,13 @@ from docker.errors import APIError, NotFound
 from docker.utils import convert_filters
 
 from engine.errors import RuntimeUnavailable
-from engine.runtime.docker.stream import open_exchange
+from engine.runtime.docker.http import open_exchange
 
 #: The longest answer is a list of containers, about 1 KB each.
 _MOST_BYTES = 1 << 28
 
 
-class QuickClient(docker.APIClient):
+class FastClient(docker.APIClient):
     """One daemon, with the newest API version that both sides know."""
 
     def __init__(self, address: str, context: ssl.SSLContext | None, timeout: float, **options: Any) -> None:

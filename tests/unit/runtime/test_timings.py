@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.runtime.laps import STEPS, Laps
+from engine.runtime.timings import SPANS, Timings
 
 
 class Clock:
@@ -17,36 +17,36 @@ class Clock:
 
 def test_a_step_inside_another_is_not_counted_twice() -> None:
     clock = Clock()
-    laps = Laps(clock)
+    timings = Timings(clock)
     clock.now += 5  # nobody's
-    with laps.of("creating"):
+    with timings.span("creating"):
         clock.now += 0.010
-        with laps.of("pulling"):
+        with timings.span("pulling"):
             clock.now += 2
         clock.now += 0.020
-    with laps.of("creating"):
+    with timings.span("creating"):
         clock.now += 0.001
-    assert laps.in_ms() == {"pulling": 2000, "creating": 31}
+    assert timings.in_ms() == {"pulling": 2000, "creating": 31}
 
 
 def test_a_step_that_is_under_way_counts_so_far() -> None:
     clock = Clock()
-    laps = Laps(clock)
-    with laps.of("ending"):
+    timings = Timings(clock)
+    with timings.span("ending"):
         clock.now += 0.5
-        assert laps.in_ms() == {"ending": 500}
+        assert timings.in_ms() == {"ending": 500}
         clock.now += 0.5
-    assert laps.in_ms() == {"ending": 1000}
+    assert timings.in_ms() == {"ending": 1000}
 
 
 def test_steps_come_in_their_order_and_an_error_ends_one() -> None:
     clock = Clock()
-    laps = Laps(clock)
-    for step in reversed(STEPS[1:]):
+    timings = Timings(clock)
+    for step in reversed(SPANS[1:]):
         try:
-            with laps.of(step):
+            with timings.span(step):
                 clock.now += 1
                 raise ValueError
         except ValueError:
             clock.now += 7
-    assert list(laps.in_ms().items()) == [(step, 1000) for step in STEPS[1:]]
+    assert list(timings.in_ms().items()) == [(step, 1000) for step in SPANS[1:]]

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 #: The steps in their order. `waiting` is from being due to the claim (of a later link: from the end of the one
 #: before), by the database's clock; the others by this process's.
-STEPS = ("waiting", "pulling", "network", "creating", "starting", "running", "ending")
+SPANS = ("waiting", "pulling", "network", "creating", "starting", "running", "ending")
 
 
-class Laps:
+class Timings:
     """A stopwatch with a hand for each step; one thread uses it. A step inside another is not counted to both."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -21,7 +21,7 @@ class Laps:
         self._since = 0.0
 
     @contextlib.contextmanager
-    def of(self, step: str) -> Iterator[None]:
+    def span(self, step: str) -> Iterator[None]:
         """What happens inside is this step."""
         self._turn()
         self._inside.append(step)
@@ -34,7 +34,7 @@ class Laps:
     def in_ms(self) -> Mapping[str, int]:
         """Step -> milliseconds, of the steps that were taken, in their order."""
         self._turn()
-        return {step: round(self._seconds[step] * 1000) for step in STEPS if step in self._seconds}
+        return {step: round(self._seconds[step] * 1000) for step in SPANS if step in self._seconds}
 
     def _turn(self) -> None:
         """What went by since the last turn is the innermost step's."""

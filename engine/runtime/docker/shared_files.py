@@ -21,7 +21,7 @@ from docker.errors import APIError
 from engine.model import names
 from engine.runtime.docker.client import Client, translated
 from engine.runtime.docker.files import Refused, from_archive, make_root
-from engine.runtime.docker.stream import Tether
+from engine.runtime.docker.http import Tether
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _NONCE = f"{names.LABEL}nonce"
 _OLD_SECONDS = 120
 
 
-class Sharing:
+class SharedFiles:
     """What the probe found, for as long as the daemon that it asked lives. Thread-safe.
 
     A daemon tells its start nowhere; but a connection to it ends with it.
