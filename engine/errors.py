@@ -60,8 +60,8 @@ class Gone(FerrymanError):
     """A container or volume is not there any more. Not a failure of the task: a caller looks again."""
 
 
-class NetworkGone(FerrymanError):
-    """The holder whose network namespace a link was to join does not run: the link goes the plain way instead."""
+class SandboxGone(FerrymanError):
+    """The sandbox whose network namespace a link was to join does not run: the link goes the plain way instead."""
 
 
 class NotOurs(FerrymanError):

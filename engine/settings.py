@@ -60,12 +60,12 @@ class Settings:
     networks: str = option(
         "", "Docker networks that tasks may ask for, separated by commas; none is always allowed"
     )
-    network: str = option(
+    sandbox: str = option(
         "pod",
         "pod: the containers of one attempt share a network namespace, made ahead where that can be; plain: each has"
         " its own; slot: attempts share one too, one after another (quickest, and they see each other's traces)",
     )
-    warm_networks: int = option(
+    warm_sandboxes: int = option(
         2, "network namespaces that a worker keeps ready, never more than its slots", low=0, high=256
     )
     default_memory: str = option("2g", "memory of a container whose task gives no limit")
@@ -231,8 +231,8 @@ def _check(settings: Settings) -> None:
             raise SettingsError(f"{variable(f.name)}={value}: at least {low}")
         if high is not None and value > high:
             raise SettingsError(f"{variable(f.name)}={value}: at most {high}")
-    if settings.network not in ("pod", "plain", "slot"):
-        raise SettingsError(f"FERRYMAN_NETWORK={settings.network!r}: pod, plain or slot")
+    if settings.sandbox not in ("pod", "slot", "none"):
+        raise SettingsError(f"FERRYMAN_SANDBOX={settings.sandbox!r}: pod, slot or none")
     broker = urlsplit(settings.broker_url)
     if broker.scheme not in ("redis", "rediss", "redis+socket"):
         raise SettingsError("FERRYMAN_BROKER_URL: expected redis://host:port/db")

@@ -47,7 +47,7 @@ def assign(site: Site, task: Task, links: Sequence[Link], index: int, status: At
     spec = stored.load(task.spec)
     kind, wanted = spec.links[index]
     seconds, bound = _time_left(spec, wanted, links, status.age_ms)
-    order = replace(_order(site, task, spec, index), network=status.network)
+    order = replace(_order(site, task, spec, index), sandbox=status.sandbox)
     named = f"{kind} {wanted.name}" if wanted.name and kind != "main" else kind
     waited_ms = _waited_ms(task, links, index, status.now)
     return Assignment(task.token, order, task.name, named, seconds, bound, waited_ms)

@@ -7,7 +7,7 @@ from engine.jobspec import stored
 from engine.jobspec.task import TaskSpec
 from engine.lifecycle import locks
 from engine.lifecycle.assignment import Assignment, assign
-from engine.lifecycle.network import NOTHING, Offered, chosen
+from engine.lifecycle.sandbox import NOTHING, Offered, chosen
 from engine.lifecycle.site import Site
 from engine.model import chain
 from engine.model.records import AttemptStatus, Link, Task, Token
@@ -20,7 +20,7 @@ def claim(site: Site, token: Token, node_id: str, offered: Offered = NOTHING) ->
 
     One compare-and-set on (task, attempt, delivery): from PENDING or SCHEDULED, since a message can be faster
     than the mark that it was sent. It sets RUNNING, the node and the origin, from which every container's name
-    follows, and writes the links and the holder of their network, one of the `offered` or none, before any
+    follows, and writes the links and the sandbox of their network, one of the `offered` or none, before any
     container exists.
 
     Returns the first link to carry out, or None when another node has it, it was cancelled, the message is an
@@ -35,9 +35,9 @@ def claim(site: Site, token: Token, node_id: str, offered: Offered = NOTHING) ->
         if task is None:
             return None
         spec = stored.load(task.spec)
-        run, network = _links(task, spec), chosen(spec, offered)
+        run, sandbox = _links(task, spec), chosen(spec, offered)
         links.insert(c, run)
-        age = attempts.begin(c, token, node_id, network)
+        age = attempts.begin(c, token, node_id, sandbox)
         if jobs.start(c, task.job_id):
             events.add(c, "job", job_id=task.job_id, from_state=JobState.PENDING, to_state=JobState.RUNNING)
         events.add(
@@ -51,7 +51,7 @@ def claim(site: Site, token: Token, node_id: str, offered: Offered = NOTHING) ->
         )
         failpoints.hit("claim.rows")
     failpoints.hit("claim.committed")
-    return assign(site, task, run, 0, AttemptStatus(age, network, task.held_since or 0))
+    return assign(site, task, run, 0, AttemptStatus(age, sandbox, task.held_since or 0))
 
 
 def begin_link(site: Site, token: Token, index: int, node_id: str) -> Assignment | None:

@@ -28,7 +28,7 @@ class Finished:
     chain_goes_on: bool
     #: This link ended well.
     ok: bool
-    #: Under which it was recorded: not the caller's when the holder was gone on the way (engine.lifecycle.network).
+    #: Under which it was recorded: not the caller's when the sandbox was gone on the way (engine.lifecycle.sandbox).
     token: Token
     #: Seconds until the next attempt is due, None: there is none.
     retry_seconds: float | None = None

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 LABEL = "ferryman."
 INSTALLATION = "ferryman.installation"
-#: container, volume, or network: a holder, which keeps an attempt's network namespace open.
+#: container, volume, or network: a sandbox, which keeps an attempt's network namespace open.
 KIND = "ferryman.kind"
 JOB = "ferryman.job"
 TASK = "ferryman.task"
 ATTEMPT = "ferryman.attempt"
 ORIGIN = "ferryman.origin"
 LINK = "ferryman.link"
-#: The node that made a holder: labels cannot change, so it names no task.
+#: The node that made a sandbox: labels cannot change, so it names no task.
 NODE = "ferryman.node"
 #: The delivery that created it: an adopter never starts what an older one created (protocol 3.2).
 DELIVERY = "ferryman.delivery"
@@ -33,8 +33,8 @@ def volume(installation: str, task_id: str, attempt: int, origin: int, number: i
     return f"ferryman-{installation}-{task_id}-{attempt}-{origin}-v{number}"
 
 
-def holder(installation: str, node_id: str, number: int) -> str:
-    """The name of the number-th holder that a node makes; a node's id is never used again, so neither is this."""
+def sandbox(installation: str, node_id: str, number: int) -> str:
+    """The name of the number-th sandbox that a node makes; a node's id is never used again, so neither is this."""
     return f"ferryman-{installation}-net-{node_id}-{number}"
 
 

@@ -81,8 +81,8 @@ class Attempt:
     attempt: int
     state: TaskState
     node: str | None
-    #: The holder's name, None: the plain way.
-    network: str | None
+    #: The sandbox's name, None: the plain way.
+    sandbox: str | None
     started_at: int
     ended_at: int | None
     exit_code: int | None
@@ -119,8 +119,8 @@ class AttemptStatus:
 
     #: Milliseconds since its start.
     age_ms: int = 0
-    #: The holder of its network, None: the plain way.
-    network: str | None = None
+    #: The sandbox of its network, None: the plain way.
+    sandbox: str | None = None
     #: The database's clock, in milliseconds since 1970.
     now: int = 0
 

@@ -44,8 +44,8 @@ class Order:
     mounts: tuple[Mount, ...] = ()
     #: Docker networks to join, in order; () is the default bridge, ("none",) no network.
     networks: tuple[str, ...] = ()
-    #: The holder whose namespace is joined; None: the plain way, a namespace of its own.
-    network: str | None = None
+    #: The sandbox whose namespace is joined; None: the plain way, a namespace of its own.
+    sandbox: str | None = None
     cpus: float | None = None
     memory_bytes: int | None = None
     shm_bytes: int | None = None
@@ -53,7 +53,7 @@ class Order:
     needs_volumes: bool = False
 
 
-class Found(StrEnum):
+class PreparedState(StrEnum):
     """What `prepare` met: only what this call CREATED may be started, and only by its caller."""
 
     CREATED = "created"
@@ -67,7 +67,7 @@ class Prepared:
 
     order: Order
     container_id: str
-    found: Found
+    state: PreparedState
 
 
 class Cause(StrEnum):
@@ -80,8 +80,8 @@ class Cause(StrEnum):
     CANCELLED = "cancelled"
     #: Killed by somebody else (docker kill).
     KILLED = "killed from outside"
-    #: The holder of its network namespace died: it failed for it, or was killed since it had no network any more.
-    NETWORK_LOST = "network lost"
+    #: The sandbox of its network namespace died: it failed for it, or was killed since it had no network any more.
+    SANDBOX_LOST = "sandbox lost"
     #: Never ran: image, command, user or mount; `message` says which.
     NOT_STARTED = "not started"
 
@@ -113,7 +113,7 @@ class Control:
 
     def __init__(self) -> None:
         self.changed = threading.Event()
-        #: Why to kill (Cause.TIMEOUT, CANCELLED or NETWORK_LOST), None: do not.
+        #: Why to kill (Cause.TIMEOUT, CANCELLED or SANDBOX_LOST), None: do not.
         self.kill_for: Cause | None = None
         #: Let the container run on and return (raise Detached).
         self.detached = False
@@ -158,9 +158,9 @@ class LogSink(Protocol):
 
 @dataclass(frozen=True)
 class Resource:
-    """A container, volume or holder of ours here, as its labels tell; or a work directory, as its name does."""
+    """A container, volume or sandbox of ours here, as its labels tell; or a work directory, as its name does."""
 
-    #: container, volume, network (a holder: of a node, not of a task) or directory.
+    #: container, volume, network (a sandbox: of a node, not of a task) or directory.
     kind: str
     #: Docker's id; that of a volume or a directory is its name.
     id: str
@@ -172,7 +172,7 @@ class Resource:
     index: int | None
     #: Docker's word (created, running, exited …); "" for a volume or a directory.
     state: str
-    #: The node that made a holder; "" for all else.
+    #: The node that made a sandbox; "" for all else.
     node: str = ""
 
 
@@ -194,7 +194,7 @@ class Runtime(Protocol):
         Of an older attempt or origin: removed by force. My own name: absent -> created; running -> followed;
         exited -> collected; created by an older delivery -> made unstartable, looked at again, removed, created.
         Raises NotOurs (a newer delivery made it, or another thread with my token), Gone (a needed volume is
-        missing), NetworkGone (as `go`), Unstartable (in words for the owner; DoorClosed when this worker's settings
+        missing), SandboxGone (as `go`), Unstartable (in words for the owner; DoorClosed when this worker's settings
         are why), RuntimeUnavailable, Detached.
         """
 
@@ -203,7 +203,7 @@ class Runtime(Protocol):
 
         A start that is refused is an Outcome too (NOT_STARTED). Of a task killed by us the exit code is never 0.
         Raises Gone (not there any more, or the daemon's restart ended it: nothing of the task's doing),
-        NotOurs (a newer delivery made it unstartable), NetworkGone (the holder that it was to join does not run;
+        NotOurs (a newer delivery made it unstartable), SandboxGone (the sandbox that it was to join does not run;
         it was not started), RuntimeUnavailable (the daemon is silent), Detached.
         """
 
@@ -211,16 +211,16 @@ class Runtime(Protocol):
         """Remove, without force, what `prepare` CREATED and nobody confirmed. The only call of a fenced thread."""
 
     def hold(self, name: str, node_id: str) -> None:
-        """Make a holder: from now on links can join its network namespace. Raises RuntimeUnavailable, Unstartable."""
+        """Make a sandbox: from now on links can join its network namespace. Raises RuntimeUnavailable, Unstartable."""
 
-    def why_not_joined(self, holder: str, node_id: str) -> str | None:
-        """Try to join this holder's namespace: None when it works here, else why not. Raises RuntimeUnavailable."""
+    def why_not_joined(self, sandbox: str, node_id: str) -> str | None:
+        """Try to join this sandbox's namespace: None when it works here, else why not. Raises RuntimeUnavailable."""
 
     def is_quiet(self, seconds: float) -> bool:
         """No container of this process has been starting, ending or being removed for so long."""
 
     def list(self) -> Sequence[Resource]:
-        """All containers (any state), volumes and holders of this installation here. Raises RuntimeUnavailable."""
+        """All containers (any state), volumes and sandboxes of this installation here. Raises RuntimeUnavailable."""
 
     def directories(self) -> Sequence[Resource]:
         """All work directories of this installation on this host, whose container may be gone: they prove nothing."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 #: The steps in their order. `waiting` is from being due to the claim (of a later link: from the end of the one
 #: before), by the database's clock; the others by this process's.
-SPANS = ("waiting", "pulling", "network", "creating", "starting", "running", "ending")
+SPANS = ("waiting", "pulling", "sandbox", "creating", "starting", "running", "ending")
 
 
 class Timings:

@@ -26,7 +26,7 @@ def _by(token: Token, **more: Any) -> dict[str, Any]:
 
 def _begin(insert: Any) -> Any:
     fresh = insert(attempts).values(state=TaskState.RUNNING, started_at=now_ms())
-    again = {"node": fresh.excluded.node, "network": fresh.excluded.network, "state": TaskState.RUNNING}
+    again = {"node": fresh.excluded.node, "sandbox": fresh.excluded.sandbox, "state": TaskState.RUNNING}
     kept = fresh.on_conflict_do_update(index_elements=["task_id", "attempt"], set_=again)
     return kept.returning(now_ms() - attempts.c.started_at)
 
@@ -34,11 +34,11 @@ def _begin(insert: Any) -> Any:
 _BEGIN = {kind.dialect.name: _begin(kind.insert) for kind in (sqlite, postgresql)}
 _SET = attempts.update().where(_THIS)
 _END = _SET.values(ended_at=now_ms())
-_STANDING = sa.select(attempts.c.started_at, attempts.c.network, now_ms().label("now")).where(_THIS)
-_NETWORKS = (
-    sa.select(attempts.c.network)
+_STANDING = sa.select(attempts.c.started_at, attempts.c.sandbox, now_ms().label("now")).where(_THIS)
+_SANDBOXES = (
+    sa.select(attempts.c.sandbox)
     .join(tasks, sa.and_(tasks.c.id == attempts.c.task_id, tasks.c.attempt == attempts.c.attempt))
-    .where(tasks.c.state == TaskState.RUNNING, attempts.c.network.is_not(None))
+    .where(tasks.c.state == TaskState.RUNNING, attempts.c.sandbox.is_not(None))
 )
 _OF_TASKS = (
     sa.select(attempts)
@@ -47,12 +47,12 @@ _OF_TASKS = (
 )
 
 
-def begin(c: sa.Connection, token: Token, node_id: str, network: str | None) -> int:
+def begin(c: sa.Connection, token: Token, node_id: str, sandbox: str | None) -> int:
     """Write the attempt's record: a new row, or the same one for another run of the chain; its age in ms.
 
-    `network` is the holder whose namespace this run's links join, None: the plain way.
+    `sandbox` is the sandbox whose namespace this run's links join, None: the plain way.
     """
-    values = {"task_id": token.task_id, "attempt": token.attempt, "node": node_id, "network": network}
+    values = {"task_id": token.task_id, "attempt": token.attempt, "node": node_id, "sandbox": sandbox}
     return max(0, int(c.scalar(_BEGIN[c.dialect.name], values) or 0))
 
 
@@ -77,14 +77,14 @@ def status(c: sa.Connection, token: Token) -> AttemptStatus:
     row = c.execute(_STANDING, _by(token)).one_or_none()
     if row is None:
         return AttemptStatus()
-    return AttemptStatus(max(0, int(row.now) - row.started_at), row.network, int(row.now))
+    return AttemptStatus(max(0, int(row.now) - row.started_at), row.sandbox, int(row.now))
 
 
-def set_network(c: sa.Connection, token: Token, network: str | None) -> None:
-    """The links that are still to start join this holder; None: they go the plain way."""
-    c.execute(_SET, _by(token, network=network))
+def set_sandbox(c: sa.Connection, token: Token, sandbox: str | None) -> None:
+    """The links that are still to start join this sandbox; None: they go the plain way."""
+    c.execute(_SET, _by(token, sandbox=sandbox))
 
 
-def networks(c: sa.Connection) -> set[str]:
-    """The holders that attempts which run now have joined, or will."""
-    return {str(name) for name in c.scalars(_NETWORKS)}
+def sandboxes(c: sa.Connection) -> set[str]:
+    """The sandboxes that attempts which run now have joined, or will."""
+    return {str(name) for name in c.scalars(_SANDBOXES)}

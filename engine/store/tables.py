@@ -115,8 +115,8 @@ attempts = Table(
     Column("attempt", Integer, primary_key=True, autoincrement=False),
     Column("state", String(16), nullable=False),
     Column("node", Id),
-    # The holder whose network namespace its links share; NULL: the plain way.
-    Column("network", Text),
+    # The sandbox whose network namespace its links share; NULL: the plain way.
+    Column("sandbox", Text),
     Column("started_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
     Column("exit_code", Integer),

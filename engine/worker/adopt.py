@@ -81,7 +81,7 @@ class Adopter:
         number, _ = self._read()
         things = here.runtime.list()
         # Rows are read after the list: what was claimed in between is not stale.
-        here.runtime.remove(stale(things, read_owners(here.site, things), here.networks.kept()))
+        here.runtime.remove(stale(things, read_owners(here.site, things), here.sandboxes.kept()))
         with here.site.db.read() as c:
             lost = tasks.lost(c)
         taken = self._take(things, lost)

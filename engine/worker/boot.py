@@ -33,7 +33,7 @@ from engine.worker.drain import Leaving
 from engine.worker.hands import Hands
 from engine.worker.here import Here, get_here, set_here
 from engine.worker.link import run_link
-from engine.worker.networks import Networks
+from engine.worker.networks import SandboxPool
 from engine.worker.node import NodeThreads, new_id
 from engine.worker.sweep import Sweeper
 from engine.worker.watchdog import Watchdog
@@ -81,12 +81,12 @@ def _open(sender: Any, **_: Any) -> None:
         _end(str(exc))
     queues = tuple(sorted(instance.app.amqp.queues.consume_from))
     doubt, hands = threading.Event(), Hands()
-    networks = Networks(runtime, hands, settings, site.installation, instance.concurrency)
+    sandboxes = SandboxPool(runtime, hands, settings, site.installation, instance.concurrency)
     here = Here(
         site=site,
         runtime=runtime,
-        sweeper=Sweeper(site, runtime, networks, doubt),
-        networks=networks,
+        sweeper=Sweeper(site, runtime, sandboxes, doubt),
+        sandboxes=sandboxes,
         doubt=doubt,
         flusher=Flusher(db, settings, instance.app),
         hands=hands,
@@ -136,7 +136,7 @@ def _start(sender: Any, **_: Any) -> None:
     signal.signal(signal.SIGHUP, leaving.on_hangup)
     here.flusher.start()
     here.sweeper.start()
-    here.networks.start()
+    here.sandboxes.start()
     threads.start()
     loop.start(here.site, lost=_wrong)
     Watchdog(sender, here).start()

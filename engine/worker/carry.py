@@ -13,9 +13,9 @@ from engine import failpoints
 from engine.errors import (
     Gone,
     HostAccessDenied,
-    NetworkGone,
     NotOurs,
     RuntimeUnavailable,
+    SandboxGone,
     StoreUnavailable,
     Unstartable,
 )
@@ -23,8 +23,8 @@ from engine.lifecycle import confirm, finish, restart
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import resume
 from engine.lifecycle.finish import Finished
-from engine.lifecycle.network import go_plain
-from engine.runtime.base import Cause, Control, Detached, Found, Outcome, Prepared
+from engine.lifecycle.sandbox import leave_sandbox
+from engine.runtime.base import Cause, Control, Detached, Outcome, Prepared, PreparedState
 from engine.worker.hands import Hand
 from engine.worker.here import Here
 from engine.worker.shipping import Shipping
@@ -40,7 +40,7 @@ def carry(here: Here, assignment: Assignment) -> Finished | None:
     names a node, so take_over, self_take_over or give_back goes on where this ended.
     """
     control = Control()
-    hand = Hand(assignment.token, control, assignment.order.network)
+    hand = Hand(assignment.token, control, assignment.order.sandbox)
     if not here.hands.take(hand):
         return None
     if here.leaving.is_set():
@@ -49,7 +49,7 @@ def carry(here: Here, assignment: Assignment) -> Finished | None:
     try:
         with control.timings.span("ending"):
             return _carry(here, assignment, control)
-    except NetworkGone as exc:
+    except SandboxGone as exc:
         again = _plainly(here, assignment, control, str(exc))
     except (NotOurs, Gone, RuntimeUnavailable, StoreUnavailable, Detached) as exc:
         if isinstance(exc, RuntimeUnavailable):
@@ -64,13 +64,13 @@ def carry(here: Here, assignment: Assignment) -> Finished | None:
 
 
 def _plainly(here: Here, assignment: Assignment, control: Control, why: str) -> Assignment | None:
-    """The same link under a new token, without the holder that is gone; None: it is not ours any more."""
-    here.networks.mistrust()
+    """The same link under a new token, without the sandbox that is gone; None: it is not ours any more."""
+    here.sandboxes.suspend()
     try:
-        token = _patiently(control, lambda: go_plain(here.site, assignment.token, here.node_id, why))
+        token = _patiently(control, lambda: leave_sandbox(here.site, assignment.token, here.node_id, why))
         return resume(here.site, token, here.node_id) if token is not None else None
     except (StoreUnavailable, Detached) as exc:
-        # The row names this node: it takes it up again, and finds the holder gone again.
+        # The row names this node: it takes it up again, and finds the sandbox gone again.
         log.info("%s %s: let go: %s", assignment.task_name, assignment.link_name, exc)
         return None
 
@@ -96,12 +96,12 @@ def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | N
                 control, lambda: confirm.confirm(here.site, assignment, prepared.container_id)
             )
         if not is_mine:
-            if prepared.found is Found.CREATED:
+            if prepared.state is PreparedState.CREATED:
                 here.runtime.discard(prepared)
             return None
         try:
             outcome = here.runtime.go(prepared, sink, control)
-        except NetworkGone:
+        except SandboxGone:
             # Never started, though it is the link's: the next delivery makes another of this name.
             here.runtime.discard(prepared)
             raise
@@ -125,17 +125,17 @@ def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | N
 def _timings(assignment: Assignment, prepared: Prepared | None, control: Control) -> dict[str, int]:
     """What this thread saw of the link's steps; of a container that it found, only the end."""
     timings = dict(control.timings.in_ms())
-    if prepared is not None and prepared.found is not Found.CREATED:
+    if prepared is not None and prepared.state is not PreparedState.CREATED:
         timings = {"ending": timings.get("ending", 0)}
-    if assignment.order.network is None:
-        timings.pop("network", None)
+    if assignment.order.sandbox is None:
+        timings.pop("sandbox", None)
     return timings if assignment.waited_ms is None else {"waiting": assignment.waited_ms, **timings}
 
 
 def _prepare(here: Here, assignment: Assignment, sink: Shipping, control: Control) -> Prepared | None:
     try:
-        with control.timings.span("network"):
-            here.networks.make_owed(assignment.order)
+        with control.timings.span("sandbox"):
+            here.sandboxes.create_reserved(assignment.order)
         with control.timings.span("creating"):
             prepared = here.runtime.prepare(assignment.order, sink, control)
     except Gone as exc:
@@ -172,9 +172,9 @@ def _made_nothing(assignment: Assignment) -> bool:
 def _finish(
     here: Here, assignment: Assignment, prepared: Prepared | None, outcome: Outcome
 ) -> Finished | None:
-    if outcome.cause is Cause.NETWORK_LOST:
-        here.networks.mistrust()
-        _give_back(here, assignment, Control(), "the holder of its network died")
+    if outcome.cause is Cause.SANDBOX_LOST:
+        here.sandboxes.suspend()
+        _give_back(here, assignment, Control(), "the sandbox of its network died")
         return None
     if outcome.cause is Cause.TIMEOUT:
         words = f"timed out after {assignment.bound}"
@@ -190,7 +190,7 @@ def _finish(
         here.sweeper.soon()
     elif finished.next_index is None:
         order = assignment.order
-        here.sweeper.remove_run(replace(order, network=None) if here.networks.take_back(order) else order)
+        here.sweeper.remove_run(replace(order, sandbox=None) if here.sandboxes.recycle(order) else order)
     return finished
 
 

@@ -81,7 +81,7 @@ class Leaving:
         here.hands.detach_all()
         here.hands.wait_empty(_LET_GO_SECONDS)
         self._threads.stop()
-        idle = here.networks.shut(_LET_GO_SECONDS)
+        idle = here.sandboxes.shut(_LET_GO_SECONDS)
         self._quietly(lambda: verbs.leave(here.site, here.node_id))
         self._quietly(lambda: here.runtime.remove(idle))
         # Celery ends by itself once its threads are free; else it would wait for them for ever. Not told, it goes on.

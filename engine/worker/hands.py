@@ -16,8 +16,8 @@ class Hand:
 
     token: Token
     control: Control
-    #: The holder whose network the link joins.
-    network: str | None = None
+    #: The sandbox whose network the link joins.
+    sandbox: str | None = None
     since: float = field(default_factory=time.monotonic)
 
 

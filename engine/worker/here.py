@@ -11,7 +11,7 @@ from engine.lifecycle.site import Site
 from engine.model import names
 from engine.runtime.base import Runtime
 from engine.worker.hands import Hands
-from engine.worker.networks import Networks
+from engine.worker.networks import SandboxPool
 from engine.worker.sweep import Sweeper
 
 
@@ -41,7 +41,7 @@ class Here:
     site: Site
     runtime: Runtime
     sweeper: Sweeper
-    networks: Networks
+    sandboxes: SandboxPool
     flusher: Flusher
     hands: Hands
     #: Celery's name of this worker.

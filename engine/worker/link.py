@@ -89,13 +89,13 @@ def _begin(here: Here, token: Token, index: int) -> Assignment | None:
 
 
 def _claim(here: Here, token: Token) -> Assignment | None:
-    offered = here.networks.lend()
+    offered = here.sandboxes.reserve()
     try:
         assignment = claim(here.site, token, here.node_id, offered)
     except BaseException:
-        here.networks.settle(offered, None, is_known=False)
+        here.sandboxes.release(offered, None, is_known=False)
         raise
-    here.networks.settle(offered, assignment.order.network if assignment is not None else None)
+    here.sandboxes.release(offered, assignment.order.sandbox if assignment is not None else None)
     return assignment
 
 

@@ -1,6 +1,6 @@
-"""The holders of this node: made ahead while its daemon is quiet, lent to a claim, never used by two attempts.
+"""The sandboxes of this node: made ahead while its daemon is quiet, lent to a claim, never used by two attempts.
 
-Under `pod` (the default) a holder is one attempt's and goes when it has ended. Under `slot` it comes back for the
+Under `pod` (the default) a sandbox is one attempt's and goes when it has ended. Under `slot` it comes back for the
 next one. Under `plain`, and where joining does not work, nothing is offered.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from engine import failpoints
 from engine.errors import RuntimeUnavailable, Unstartable
-from engine.lifecycle.network import Offered
+from engine.lifecycle.sandbox import Offered
 from engine.model import names
 from engine.runtime.base import Cause, Order, Resource, Runtime
 from engine.settings import Settings
@@ -22,20 +22,20 @@ from engine.worker.hands import Hands
 
 log = logging.getLogger("ferryman.network")
 
-#: A holder is made ahead only after a pause this long: under full load none is, so it never costs throughput.
+#: A sandbox is made ahead only after a pause this long: under full load none is, so it never costs throughput.
 _QUIET_SECONDS = 0.15
 _LOOK_SECONDS = 0.05
 _LONGEST_BACKOFF_SECONDS = 30.0
-#: After a holder died under a link, whatever kills them has this long to be gone.
+#: After a sandbox died under a link, whatever kills them has this long to be gone.
 _MISTRUST_SECONDS = 60.0
 
 
-def holder_called(name: str, node_id: str = "") -> Resource:
-    """A holder as a thing to be removed."""
-    return Resource("network", name, name, "", 0, 0, None, "", node_id)
+def sandbox_called(name: str, node_id: str = "") -> Resource:
+    """A sandbox as a thing to be removed."""
+    return Resource("sandbox", name, name, "", 0, 0, None, "", node_id)
 
 
-class Networks:
+class SandboxPool:
     """What this node holds and lends. Thread-safe; its thread makes what is missing."""
 
     def __init__(
@@ -44,14 +44,14 @@ class Networks:
         self._runtime = runtime
         self._hands = hands
         self._installation = installation
-        self._way = settings.network
-        self._wanted = slots if self._way == "slot" else min(settings.warm_networks, slots)
+        self._way = settings.sandbox
+        self._wanted = slots if self._way == "slot" else min(settings.warm_sandboxes, slots)
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._node = ""
         self._number = 0
         #: Joining works here: None until it was tried.
-        self._works: bool | None = False if self._way == "plain" else None
+        self._works: bool | None = False if self._way == "none" else None
         self._warm: deque[str] = deque()
         #: Lent to a claim whose outcome is not known yet.
         self._lent: set[str] = set()
@@ -65,16 +65,16 @@ class Networks:
 
     @property
     def node(self) -> str:
-        """The node in whose name holders are made; "" while none is open."""
+        """The node in whose name sandboxes are made; "" while none is open."""
         return self._node
 
     def start(self) -> None:
         """Begin to make what is missing, once a node is open."""
         if self._works is None:
-            threading.Thread(target=self._run, name="networks", daemon=True).start()
+            threading.Thread(target=self._run, name="sandboxes", daemon=True).start()
 
     def open(self, node_id: str) -> None:
-        """This node is LIVE: from now on holders are made in its name. Those of the node before are the sweep's."""
+        """This node is LIVE: from now on sandboxes are made in its name. Those of the node before are the sweep's."""
         with self._lock:
             self._node = node_id
             self._warm.clear()
@@ -83,110 +83,110 @@ class Networks:
         self._changed.set()
 
     def shut(self, patience: float = 0.0) -> list[Resource]:
-        """The node claims nothing any more: nothing is made or lent. Returns the unused holders, to be removed.
+        """The node claims nothing any more: nothing is made or lent. Returns the unused sandboxes, to be removed.
 
         One that is just being made is waited for, `patience` seconds at most; its maker removes it.
         """
         with self._lock:
-            idle = [holder_called(name, self._node) for name in self._warm]
+            idle = [sandbox_called(name, self._node) for name in self._warm]
             self._node = ""
             self._warm.clear()
         if self._making.acquire(timeout=patience):
             self._making.release()
         return idle
 
-    def lend(self) -> Offered:
-        """What the next claim may take. Whoever lends says by `settle` what became of it."""
+    def reserve(self) -> Offered:
+        """What the next claim may take. Whoever lends says by `release` what became of it."""
         with self._lock:
             if not self._works or not self._node or time.monotonic() < self._mistrusted_until:
                 return Offered()
             self._number += 1
-            fresh = names.holder(self._installation, self._node, self._number)
+            fresh = names.sandbox(self._installation, self._node, self._number)
             warm = self._warm.popleft() if self._warm else None
             if warm is not None:
                 self._lent.add(warm)
-        failpoints.hit("network.taken")
+        failpoints.hit("sandbox.taken")
         return Offered(warm, fresh)
 
-    def settle(self, offered: Offered, network: str | None, *, is_known: bool = True) -> None:
-        """The claim took `network` of what was offered, or nothing (None); `is_known` False: nobody can say.
+    def release(self, offered: Offered, sandbox: str | None, *, is_known: bool = True) -> None:
+        """The claim took `sandbox` of what was offered, or nothing (None); `is_known` False: nobody can say.
 
         What it may have taken is lent to nobody else: the sweep removes it, if no row names it.
         """
         with self._lock:
             if offered.warm is not None and offered.warm in self._lent:
                 self._lent.discard(offered.warm)
-                if is_known and network != offered.warm:
+                if is_known and sandbox != offered.warm:
                     self._warm.appendleft(offered.warm)
-            if network is not None and network == offered.fresh:
-                self._owed.add(network)
-            if network is not None and self._way == "slot":
-                self._used.add(network)
+            if sandbox is not None and sandbox == offered.fresh:
+                self._owed.add(sandbox)
+            if sandbox is not None and self._way == "slot":
+                self._used.add(sandbox)
         self._changed.set()
 
-    def make_owed(self, order: Order) -> None:
-        """Make the order's holder, if its claim named one that was to be made. Raises RuntimeUnavailable.
+    def create_reserved(self, order: Order) -> None:
+        """Make the order's sandbox, if its claim named one that was to be made. Raises RuntimeUnavailable.
 
         One that Docker refuses is not there, which the start of the link will find.
         """
-        name = order.network
+        name = order.sandbox
         with self._lock:
             if name is None or name not in self._owed:
                 return
             node = self._node
         try:
             self._runtime.hold(name, node)
-            failpoints.hit("network.made")
+            failpoints.hit("sandbox.made")
         except Unstartable as exc:
             log.warning("%s", exc)
         finally:
             with self._lock:
                 self._owed.discard(name)
 
-    def take_back(self, order: Order) -> bool:
-        """The attempt has ended well-ordered, all its containers too: under `slot` its holder serves the next one.
+    def recycle(self, order: Order) -> bool:
+        """The attempt has ended well-ordered, all its containers too: under `slot` its sandbox serves the next one.
 
-        False: the holder goes with the run.
+        False: the sandbox goes with the run.
         """
         with self._lock:
-            if order.network is None or order.network not in self._used:
+            if order.sandbox is None or order.sandbox not in self._used:
                 return False
-            self._used.discard(order.network)
+            self._used.discard(order.sandbox)
             if len(self._warm) >= self._wanted:
                 return False
-            self._warm.append(order.network)
+            self._warm.append(order.sandbox)
         return True
 
     def kept(self) -> frozenset[str]:
-        """The names of holders that are nobody's yet, but may be soon. (Those in use are named by a row.)"""
+        """The names of sandboxes that are nobody's yet, but may be soon. (Those in use are named by a row.)"""
         with self._lock:
             return frozenset((*self._warm, *self._lent))
 
     def existing(self) -> frozenset[str]:
-        """The holders that must run: unused ones, and those that links in hand joined. Ask, list, then `lose`."""
+        """The sandboxes that must run: unused ones, and those that links in hand joined. See `drop_dead`."""
         with self._lock:
             owed, warm = set(self._owed), set(self._warm)
-        joined = {hand.network for hand in self._hands.all() if hand.network is not None}
+        joined = {hand.sandbox for hand in self._hands.all() if hand.sandbox is not None}
         return frozenset(warm | joined - owed)
 
-    def lose(self, existing: Iterable[str], things: Iterable[Resource]) -> None:
+    def drop_dead(self, existing: Iterable[str], things: Iterable[Resource]) -> None:
         """Those that did not run when the daemon was listed: links that joined one are killed, it has no network.
 
         Such a task starts again, at no retry's cost.
         """
-        dead = set(existing) - {t.name for t in things if t.kind == "network" and t.state == "running"}
+        dead = set(existing) - {t.name for t in things if t.kind == "sandbox" and t.state == "running"}
         if not dead:
             return
         with self._lock:
             self._warm = deque(name for name in self._warm if name not in dead)
         for hand in self._hands.all():
-            if hand.network in dead:
-                log.warning("the holder %s died: task %s starts again", hand.network, hand.token.task_id)
-                hand.control.kill(Cause.NETWORK_LOST)
+            if hand.sandbox in dead:
+                log.warning("the sandbox %s died: task %s starts again", hand.sandbox, hand.token.task_id)
+                hand.control.kill(Cause.SANDBOX_LOST)
         self._changed.set()
 
-    def mistrust(self) -> None:
-        """A holder died under a link: none is lent for a minute, so that what kills them holds up no task for ever."""
+    def suspend(self) -> None:
+        """A sandbox died under a link: none is lent for a minute, so that what kills them holds up no task for ever."""
         with self._lock:
             self._mistrusted_until = time.monotonic() + _MISTRUST_SECONDS
 
@@ -207,7 +207,7 @@ class Networks:
                     self._give_up(str(exc))
                 except Exception as exc:
                     level = logging.DEBUG if isinstance(exc, RuntimeUnavailable) else logging.ERROR
-                    log.log(level, "no holder made", exc_info=exc)
+                    log.log(level, "no sandbox made", exc_info=exc)
                     time.sleep(backoff)
                     backoff = min(_LONGEST_BACKOFF_SECONDS, backoff * 2)
 
@@ -221,7 +221,7 @@ class Networks:
         with self._lock:
             self._number += 1
             node = self._node
-            name = names.holder(self._installation, node, self._number)
+            name = names.sandbox(self._installation, node, self._number)
             self._lent.add(name)  # to us: the sweep leaves it alone meanwhile
         try:
             self._runtime.hold(name, node)
@@ -239,7 +239,7 @@ class Networks:
                 if is_wanted:
                     self._warm.append(name)
             if not is_wanted:
-                self._runtime.remove([holder_called(name, node)])
+                self._runtime.remove([sandbox_called(name, node)])
         finally:
             with self._lock:
                 self._lent.discard(name)
@@ -248,6 +248,6 @@ class Networks:
         self._works = False
         log.warning(
             "each container gets a network namespace of its own, which is slower: one that is made ahead cannot "
-            "be joined here: %s (FERRYMAN_NETWORK=plain says so from the start)",
+            "be joined here: %s (FERRYMAN_SANDBOX=none says so from the start)",
             why,
         )

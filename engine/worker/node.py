@@ -44,7 +44,7 @@ class NodeThreads:
         self._stop = threading.Event()
         #: The pass may find something, or the daemon is in doubt.
         self._called = threading.Event()
-        self._docker_ok = True
+        self._runtime_ok = True
         self._joined = False
 
     def start(self) -> None:
@@ -126,12 +126,12 @@ class NodeThreads:
             return
         if self._fenced.is_set() or not self._joined:
             self._enter()
-        if not self._docker_ok:
+        if not self._runtime_ok:
             here.runtime.describe()
             if verbs.runtime_back(here.site, here.node_id):
-                self._docker_ok = True
+                self._runtime_ok = True
         if not here.live:
-            if self._docker_ok and self._adopter.join():
+            if self._runtime_ok and self._adopter.join():
                 self._serve()
             return
         if here.doubt.is_set():
@@ -150,10 +150,10 @@ class NodeThreads:
             here.node_id = new_id()
         try:
             daemon: str | None = here.runtime.describe()
-            self._docker_ok = True
+            self._runtime_ok = True
         except RuntimeUnavailable as exc:
             log.warning("Docker does not answer: %s", exc)
-            daemon, self._docker_ok = None, False
+            daemon, self._runtime_ok = None, False
         verbs.join(here.site, self._node(daemon))
         self._joined = True
         self._fenced.clear()
@@ -168,7 +168,7 @@ class NodeThreads:
             host=socket.gethostname(),
             state=NodeState.JOINING,
             beat=0,
-            runtime_ok=self._docker_ok,
+            runtime_ok=self._runtime_ok,
             looked=0,
             lapse_no=None,
             queues=here.queues,
@@ -181,7 +181,7 @@ class NodeThreads:
     def _serve(self) -> None:
         here = self._here
         here.live = here.served = True
-        here.networks.open(here.node_id)
+        here.sandboxes.open(here.node_id)
         if here.window is not None:
             here.window.refresh()
         log.info(
@@ -195,12 +195,12 @@ class NodeThreads:
 
     def _runtime_is_silent(self, exc: RuntimeUnavailable) -> None:
         here = self._here
-        if not self._docker_ok:
+        if not self._runtime_ok:
             return
         log.warning("Docker does not answer, nothing is claimed: %s", exc)
         here.live = False
-        self._docker_ok = False
-        here.networks.shut()
+        self._runtime_ok = False
+        here.sandboxes.shut()
         if here.window is not None:
             here.window.refresh()
         verbs.runtime_silent(here.site, here.node_id)

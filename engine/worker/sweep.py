@@ -15,7 +15,7 @@ from engine.lifecycle.site import Site
 from engine.model.states import TaskState
 from engine.runtime.base import Order, Resource, Runtime
 from engine.store import attempts, nodes, tasks
-from engine.worker.networks import Networks, holder_called
+from engine.worker.networks import SandboxPool, sandbox_called
 
 log = logging.getLogger("ferryman.sweep")
 
@@ -36,22 +36,22 @@ class Owners:
 
     #: Task id -> (state, attempt, delivery, origin).
     tasks: Mapping[str, tuple[TaskState, int, int, int]] = field(default_factory=dict)
-    #: Holders that attempts which run now have joined, or will.
-    networks: Set[str] = frozenset()
-    #: Nodes that look after their unused holders themselves.
+    #: Sandboxes that attempts which run now have joined, or will.
+    sandboxes: Set[str] = frozenset()
+    #: Nodes that look after their unused sandboxes themselves.
     nodes: Set[str] = frozenset()
 
 
 def stale(things: Iterable[Resource], owners: Owners, kept: Set[str] = frozenset()) -> list[Resource]:
-    """Those that nobody owns. `kept` names the holders that this node has ready.
+    """Those that nobody owns. `kept` names the sandboxes that this node has ready.
 
     A run's: its task is unknown, not RUNNING, or its row names another attempt or origin; a lapse makes no run dead.
-    A holder: no live attempt names it, and its node is gone or, being this one, does not keep it.
+    A sandbox: no live attempt names it, and its node is gone or, being this one, does not keep it.
     """
     found = []
     for thing in things:
-        if thing.kind == "network":
-            is_owned = thing.name in kept or thing.name in owners.networks or thing.node in owners.nodes
+        if thing.kind == "sandbox":
+            is_owned = thing.name in kept or thing.name in owners.sandboxes or thing.node in owners.nodes
         else:
             state, attempt, _, origin = owners.tasks.get(thing.task_id, (None, 0, 0, 0))
             is_owned = state is TaskState.RUNNING and (thing.attempt, thing.origin) == (attempt, origin)
@@ -61,9 +61,9 @@ def stale(things: Iterable[Resource], owners: Owners, kept: Set[str] = frozenset
 
 
 def read_owners(site: Site, things: Sequence[Resource], me: str = "") -> Owners:
-    """How the owners of these things stand now. `me` is this node, whose holders its own memory tells."""
+    """How the owners of these things stand now. `me` is this node, whose sandboxes its own memory tells."""
     ids = sorted({thing.task_id for thing in things if thing.task_id})
-    makers = {thing.node for thing in things if thing.kind == "network"}
+    makers = {thing.node for thing in things if thing.kind == "sandbox"}
     found: dict[str, tuple[TaskState, int, int, int]] = {}
     with site.db.read() as c:
         for start in range(0, len(ids), 500):
@@ -71,15 +71,15 @@ def read_owners(site: Site, things: Sequence[Resource], me: str = "") -> Owners:
         if not makers:
             return Owners(found)
         living = {node.id for node in nodes.beating(c)} - {me}
-        return Owners(found, attempts.networks(c), living & makers)
+        return Owners(found, attempts.sandboxes(c), living & makers)
 
 
 class Sweeper:
     """The threads that remove: some at once what a finisher names, one every few seconds what nobody owns."""
 
-    def __init__(self, site: Site, runtime: Runtime, networks: Networks, doubt: threading.Event) -> None:
+    def __init__(self, site: Site, runtime: Runtime, sandboxes: SandboxPool, doubt: threading.Event) -> None:
         """`doubt` is set when the daemon did not answer: the node's thread then asks it."""
-        self._networks = networks
+        self._sandboxes = sandboxes
         self._doubt = doubt
         self._site = site
         self._runtime = runtime
@@ -112,12 +112,12 @@ class Sweeper:
 
     def sweep(self) -> int:
         """Remove what no live run owns; says how many things. Raises RuntimeUnavailable, StoreUnavailable."""
-        existing = self._networks.existing()
+        existing = self._sandboxes.existing()
         # A directory outlives a container that was removed by hand, or whose remover died.
         things = [*self._runtime.list(), *self._runtime.directories()]
-        self._networks.lose(existing, things)
+        self._sandboxes.drop_dead(existing, things)
         # Before the rows: one that a claim takes meanwhile is named by a row that is read after.
-        kept, me = self._networks.kept(), self._networks.node
+        kept, me = self._sandboxes.kept(), self._sandboxes.node
         gone = self._runtime.remove(stale(things, read_owners(self._site, things, me), kept)) if things else 0
         if gone:
             failpoints.hit("remove.done")
@@ -152,7 +152,7 @@ class Sweeper:
 
 
 def run_things(order: Order) -> list[Resource]:
-    """The containers (links 0 … this one), volumes and holder of a run; their names are known without a look."""
+    """The containers (links 0 … this one), volumes and sandbox of a run; their names are known without a look."""
     whose = (order.task_id, order.attempt, order.origin)
     base = order.name.rsplit("-", 1)[0]
     containers = [
@@ -160,5 +160,5 @@ def run_things(order: Order) -> list[Resource]:
         for n in range(order.index + 1)
     ]
     volumes = [Resource("volume", name, name, *whose, None, "") for name, _ in order.volumes]
-    holders = [holder_called(order.network)] if order.network else []
-    return [*containers, *volumes, *holders]
+    sandboxes = [sandbox_called(order.sandbox)] if order.sandbox else []
+    return [*containers, *volumes, *sandboxes]

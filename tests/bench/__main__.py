@@ -43,9 +43,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--n", type=int, default=10, help="rounds of each row (10)")
     parser.add_argument("--json", type=Path, help="write all values to this file")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
-    parser.add_argument(
-        "--network", choices=("pod", "plain", "slot"), default="pod", help="of attempts (pod)"
-    )
+    parser.add_argument("--sandbox", choices=("pod", "slot", "none"), default="pod", help="of attempts (pod)")
     asked = parser.parse_args()
     if unknown := [name for name in asked.rows if name not in ROWS]:
         parser.error(f"no row {unknown[0]!r}: there are {', '.join(ROWS)}")
@@ -66,13 +64,13 @@ def main() -> None:
         redis.client.config_set("appendfsync", "everysec")
         postgres = stack.enter_context(running_postgres()) if asked.database == "postgresql" else None
         about = machine.about(redis, postgres.url("migrated") if postgres else "sqlite://")
-        about["network"] = asked.network
+        about["sandbox"] = asked.sandbox
         for key, value in about.items():
             print(f"{key}: {value}")
         rows = []
         for name in asked.rows or ROWS:
             others, before, began = machine.busy(), machine.load(), time.monotonic()
-            ground = Ground(home, redis, postgres.new() if postgres else "", asked.n, asked.network)
+            ground = Ground(home, redis, postgres.new() if postgres else "", asked.n, asked.sandbox)
             row = ROWS[name](ground)
             took = time.monotonic() - began
             loads = f"load {before:.2f} before, {machine.load():.2f} after"

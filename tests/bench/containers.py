@@ -30,7 +30,7 @@ _numbers = itertools.count()
 
 def one(ground: Ground) -> Row:
     """One warm container on an idle slot."""
-    goal = 1.0 if ground.network == "plain" else 0.6
+    goal = 1.0 if ground.sandbox == "none" else 0.6
     row = Row("one", "one warm container, POST -> end event, idle slot", "ms", "docker run --rm", goal)
     with ground.served("one", SLOTS) as (fleet, caller):
         api = require_docker().api
@@ -39,10 +39,10 @@ def one(ground: Ground) -> Row:
             "docker run --rm": lambda: _rested(fleet, _docker_run),
             "floor: create, start, wait": lambda: _rested(fleet, lambda: _floor(api)),
         }
-        if ground.network == "plain":
+        if ground.sandbox == "none":
             return take_turns(row, ways, ground.n)
         # What is ours and what is the namespace's: the same beside a container that was joined to one as well.
-        with _holder(api) as joined:
+        with _sandbox(api) as joined:
             words = ("docker", "run", "--rm", "--network", joined, IMAGE, "true")
             ways["docker run --rm --network container:X"] = lambda: _rested(fleet, lambda: _timed(*words))
             ways["floor: the same, joined"] = lambda: _rested(fleet, lambda: _floor(api, network=joined))
@@ -50,7 +50,7 @@ def one(ground: Ground) -> Row:
 
 
 @contextmanager
-def _holder(api: APIClient) -> Iterator[str]:
+def _sandbox(api: APIClient) -> Iterator[str]:
     """A container whose network others join."""
     made = api.create_container_from_config({"Image": IMAGE, "Cmd": ["sleep", "86400"]})["Id"]
     try:
@@ -78,7 +78,7 @@ def row_of_five(ground: Ground) -> Row:
 
 def chain(ground: Ground) -> Row:
     """Three containers that share a volume."""
-    goal = 1.0 if ground.network == "plain" else 0.6
+    goal = 1.0 if ground.sandbox == "none" else 0.6
     row = Row("chain", "pre -> main -> post with a shared volume, idle", "ms", "3 x docker run --rm -v", goal)
     with ground.served("chain", SLOTS) as (fleet, caller):
         api = require_docker().api
@@ -93,7 +93,7 @@ def chain(ground: Ground) -> Row:
 def singles(ground: Ground) -> Row:
     """Containers a second, one a task."""
     what = f"containers a second at {SLOTS} slots, {_SINGLES} tasks of one, until all are removed"
-    row = Row("singles", what, "/s", "xargs -P 8 docker run --rm", 1.5 if ground.network == "slot" else 0.95)
+    row = Row("singles", what, "/s", "xargs -P 8 docker run --rm", 1.5 if ground.sandbox == "slot" else 0.95)
     script = f"seq {_SINGLES} | xargs -P {SLOTS} -I@ docker run --rm {IMAGE} true"
     return _throughput(ground, row, ONE, (_SINGLES, 1), script)
 
@@ -101,7 +101,7 @@ def singles(ground: Ground) -> Row:
 def chains(ground: Ground) -> Row:
     """Containers a second, three a task."""
     what = f"containers a second at {SLOTS} slots, {_CHAINS} chains of three, until all are removed"
-    goal = {"pod": 1.3, "slot": 1.5, "plain": 0.95}[ground.network]
+    goal = {"pod": 1.3, "slot": 1.5, "none": 0.95}[ground.sandbox]
     row = Row("chains", what, "/s", "xargs -P 8 of 3 x docker run", goal)
     run = f"docker run --rm -v bench-$0:/data {IMAGE} true"
     each = f"docker volume create bench-$0 && {run} && {run} && {run} && docker volume rm bench-$0"

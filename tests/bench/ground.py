@@ -43,7 +43,7 @@ class Ground:
     new_database: str
     n: int
     #: How attempts get their networks: pod, plain or slot.
-    network: str = "pod"
+    sandbox: str = "pod"
     _made: int = field(default=0)
 
     def database(self, name: str) -> str:
@@ -57,7 +57,7 @@ class Ground:
         """An installation with the usual leases and no worker yet."""
         home = self.directory / name
         home.mkdir()
-        with a_fleet(home, self.database(name), self.redis, network=self.network, **USUAL) as fleet:
+        with a_fleet(home, self.database(name), self.redis, sandbox=self.sandbox, **USUAL) as fleet:
             yield fleet
 
     @contextmanager
@@ -124,13 +124,13 @@ def await_ends(fleet: Fleet, count: int, seconds: float = 300) -> None:
 
 
 def await_empty(fleet: Fleet, seconds: float = 120) -> None:
-    """Wait until nothing of the installation is left on the daemon but the holders that a worker keeps ready."""
+    """Wait until nothing of the installation is left on the daemon but the sandboxes that a worker keeps ready."""
     runtime, end = fleet.runtime(), time.monotonic() + seconds
-    kept = {"plain": 0, "slot": SLOTS}.get(fleet.settings.network, fleet.settings.warm_networks)
+    kept = {"none": 0, "slot": SLOTS}.get(fleet.settings.sandbox, fleet.settings.warm_sandboxes)
     while True:
         kinds = [thing.kind for thing in runtime.list()]
-        holders = kinds.count("network")
-        if len(kinds) == holders <= kept:
+        sandboxes = kinds.count("sandbox")
+        if len(kinds) == sandboxes <= kept:
             return
         assert time.monotonic() < end, "containers are not removed"
         time.sleep(0.05)

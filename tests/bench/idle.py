@@ -53,7 +53,7 @@ def _alone(ground: Ground, name: str, **more: str) -> Iterator[Standalone]:
     if ground.new_database:
         more["FERRYMAN_DATABASE_URL"] = ground.database(name)
     options = ("--queue", "transcoding:3", "--queue", "default:10")
-    with standalone(home, *options, FERRYMAN_NETWORK=ground.network, **more) as alone:
+    with standalone(home, *options, FERRYMAN_SANDBOX=ground.sandbox, **more) as alone:
         time.sleep(_SETTLE_SECONDS)
         yield alone
 

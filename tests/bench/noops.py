@@ -81,7 +81,7 @@ def _gaps(links: list[Link]) -> list[float]:
 def _null_fleet(ground: Ground, stack: ExitStack, name: str) -> Fleet:
     fleet = stack.enter_context(ground.fleet(name))
     words = ("-Q", "default", "-c", str(SLOTS), "-l", "WARNING")
-    quiet = {"FERRYMAN_LOG_LEVEL": "WARNING", "FERRYMAN_NETWORK": "plain"}
+    quiet = {"FERRYMAN_LOG_LEVEL": "WARNING", "FERRYMAN_SANDBOX": "none"}
     fleet.worker(*words, module="tests.bench.null_worker", **quiet)
     return fleet
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from celery.__main__ import main
 
-from engine.runtime.base import Cause, Control, Found, LogSink, Order, Outcome, Prepared, Resource
+from engine.runtime.base import Cause, Control, LogSink, Order, Outcome, Prepared, PreparedState, Resource
 from engine.runtime.docker import runtime
 
 
@@ -32,7 +32,7 @@ class NullRuntime:
 
     def prepare(self, order: Order, sink: LogSink, control: Control) -> Prepared:
         """See engine.runtime.base."""
-        return Prepared(order, uuid.uuid4().hex * 2, Found.CREATED)
+        return Prepared(order, uuid.uuid4().hex * 2, PreparedState.CREATED)
 
     def go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
         """See engine.runtime.base."""

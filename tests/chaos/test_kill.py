@@ -118,8 +118,8 @@ def _joined(fleet: Fleet, point: str, text: str, module: str = "", warm: str = "
         "-c",
         "1",
         module=module,
-        FERRYMAN_NETWORK="pod",
-        FERRYMAN_WARM_NETWORKS=warm,
+        FERRYMAN_SANDBOX="pod",
+        FERRYMAN_WARM_SANDBOXES=warm,
         FERRYMAN_FAILPOINT=point,
     )
     wait_until(lambda: "can be joined here" in doomed.said(), 40)
@@ -128,8 +128,8 @@ def _joined(fleet: Fleet, point: str, text: str, module: str = "", warm: str = "
     return task_id
 
 
-def _without_its_holder(fleet: Fleet, point: str, text: str) -> str:
-    return _joined(fleet, point, text, module="tests.support.holderless_worker")
+def _without_its_sandbox(fleet: Fleet, point: str, text: str) -> str:
+    return _joined(fleet, point, text, module="tests.support.sandboxless_worker")
 
 
 def _without_its_volume(fleet: Fleet, point: str, text: str) -> str:
@@ -233,10 +233,10 @@ CASES = [
     Case("flush.read", _unsent),
     Case("flush.published", _alone, **AGAIN),
     Case("flush.marked", _alone, **AGAIN),
-    Case("network.taken", _joined),
+    Case("sandbox.taken", _joined),
     Case("claim.rows"),
     Case("claim.committed"),
-    Case("network.made", _joined),
+    Case("sandbox.made", _joined),
     Case("prepare.volume"),
     Case("prepare.created"),
     Case("confirm.rows"),
@@ -252,7 +252,7 @@ CASES = [
     Case("next.published", _alone, ALWAYS, FAILED, codes=(3, 0)),
     Case("remove.container"),
     Case("remove.volume"),
-    Case("network.removed", _joined),
+    Case("sandbox.removed", _joined),
     Case("remove.done"),
     Case("lapse.rows", _adopting),
     Case("lapse.committed", _adopting),
@@ -260,8 +260,8 @@ CASES = [
     Case("take_over.committed", _adopting),
     Case("self_take_over.rows", _without_a_thread),
     Case("self_take_over.committed", _without_a_thread),
-    Case("go_plain.rows", _without_its_holder),
-    Case("go_plain.committed", _without_its_holder),
+    Case("leave_sandbox.rows", _without_its_sandbox),
+    Case("leave_sandbox.committed", _without_its_sandbox),
     Case("restart.rows", _restarting),
     Case("restart.committed", _restarting),
     Case("give_back.rows", _without_its_volume),

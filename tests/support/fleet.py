@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Short leases and graces, so that a test takes seconds; the long ring repeats with the defaults.
 QUICK = {"lease_seconds": 1.0, "grace_min": 3.0, "restart_grace": 3.0, "resend_seconds": 1.0}
 #: How the containers of a fleet's workers get their networks: the quickest to begin, unless a run asks for another.
-NETWORK = os.environ.get("FERRYMAN_TEST_NETWORK", "plain")
+SANDBOX = os.environ.get("FERRYMAN_TEST_SANDBOX", "none")
 #: The same as they are where nobody sets them.
 DEFAULTS: dict[str, float] = {name: Settings.__dataclass_fields__[name].default for name in QUICK}
 
@@ -165,28 +165,28 @@ class Fleet:
         return DockerRuntime(self.settings, self.site.installation, HostAccess())
 
     def left_over(self) -> Sequence[Resource]:
-        """Containers, volumes and holders of this installation that nobody will use any more."""
+        """Containers, volumes and sandboxes of this installation that nobody will use any more."""
         things = self.runtime().list()
-        kept = self.kept_ready({thing.name: thing.node for thing in things if thing.kind == "network"})
+        kept = self.kept_ready({thing.name: thing.node for thing in things if thing.kind == "sandbox"})
         return [thing for thing in things if thing.name not in kept]
 
-    def kept_ready(self, holders: Mapping[str, str]) -> set[str]:
-        """Of these holders, by name with their node's id: those in use, and as many as each LIVE node keeps ready."""
+    def kept_ready(self, sandboxes: Mapping[str, str]) -> set[str]:
+        """Of these sandboxes, by name with their node's id: those in use, and as many as each LIVE node keeps ready."""
         live, used = (
             {node.id for node in self.nodes() if node.state is NodeState.LIVE},
             self.networks_in_use(),
         )
-        kept, ready = used & holders.keys(), Counter[str]()
-        for name, node in sorted(holders.items()):
-            if name not in used and node in live and ready[node] < self.settings.warm_networks:
+        kept, ready = used & sandboxes.keys(), Counter[str]()
+        for name, node in sorted(sandboxes.items()):
+            if name not in used and node in live and ready[node] < self.settings.warm_sandboxes:
                 ready[node] += 1
                 kept.add(name)
         return kept
 
     def networks_in_use(self) -> set[str]:
-        """The holders that running attempts have joined."""
+        """The sandboxes that running attempts have joined."""
         with self.db.read() as c:
-            return attempts.networks(c)
+            return attempts.sandboxes(c)
 
     def close(self) -> None:
         """End every worker, remove what they left."""
@@ -202,7 +202,7 @@ class Fleet:
 @contextmanager
 def a_fleet(directory: Path, database_url: str, redis: RedisServer, **options: object) -> Iterator[Fleet]:
     """A fleet with quick leases, a key prefix of its own, and nothing left behind."""
-    given = {"network": NETWORK, **QUICK, **options}
+    given = {"sandbox": SANDBOX, **QUICK, **options}
     settings = Settings.from_env(
         {},
         data_dir=str(directory / "data"),

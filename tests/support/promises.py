@@ -249,8 +249,8 @@ def left_over(fleet: Fleet) -> list[str]:
     client = fleet.runtime()._client.api  # the label is asked, not what the product makes of it
     wanted = {"label": f"{names.INSTALLATION}={fleet.site.installation}"}
     things = client.containers(all=True, filters=wanted)
-    holders = {c["Names"][0][1:]: c["Labels"][names.NODE] for c in things if names.NODE in c["Labels"]}
-    kept = fleet.kept_ready(holders)
+    sandboxes = {c["Names"][0][1:]: c["Labels"][names.NODE] for c in things if names.NODE in c["Labels"]}
+    kept = fleet.kept_ready(sandboxes)
     found = [f"container {c['Names'][0]} {c['State']}" for c in things if c["Names"][0][1:] not in kept]
     found += [f"volume {v['Name']}" for v in client.volumes(filters=wanted)["Volumes"] or ()]
     found += [f"image {', '.join(i['RepoTags'])}" for i in client.images(filters=wanted)]

@@ -159,7 +159,7 @@ def start(client: Client, container_id: str) -> State | None:
         client.api.start(container_id)
         return None
     except APIError as exc:
-        # A 404 may speak of it, or of a holder whose network it was to join: inspect tells.
+        # A 404 may speak of it, or of a sandbox whose network it was to join: inspect tells.
         said = words(exc)
     except requests.exceptions.RequestException as exc:
         # A time-out says nothing: the start may be in flight, and inspect waits for it.

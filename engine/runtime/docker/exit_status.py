@@ -182,8 +182,8 @@ def judge(client: Client, order: Order, container_id: str, end: End, last_error:
     if _died_with_daemon(client, state, end):
         container.remove(client, container_id, force=False)
         raise Gone(f"Docker restarted and took container {container_id[:12]} with it")
-    if order.network is not None and not sandbox.is_running(client, order.network):
-        return Verdict(end.code, Cause.NETWORK_LOST, f"its network's holder {order.network} died")
+    if order.sandbox is not None and not sandbox.is_running(client, order.sandbox):
+        return Verdict(end.code, Cause.SANDBOX_LOST, f"its network's sandbox {order.sandbox} died")
     if end.code in _BY_SIGNAL and (name := _sent_signal(client, state)):
         return Verdict(end.code, Cause.KILLED, f"killed from outside by {name} (docker kill or docker stop)")
     if end.code == 128 + signal.SIGKILL and order.memory_bytes is not None:

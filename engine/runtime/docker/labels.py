@@ -47,9 +47,9 @@ def of_volume(order: Order) -> dict[str, str]:
     return {**shared, names.KIND: "volume"}
 
 
-def of_holder(installation: str, node_id: str) -> dict[str, str]:
-    """The labels of a holder: they cannot change, so they name its maker and not who will use it."""
-    return {names.INSTALLATION: installation, names.KIND: "network", names.NODE: node_id}
+def of_sandbox(installation: str, node_id: str) -> dict[str, str]:
+    """The labels of a sandbox: they cannot change, so they name its maker and not who will use it."""
+    return {names.INSTALLATION: installation, names.KIND: "sandbox", names.NODE: node_id}
 
 
 def of_task(client: Client, installation: str, task_id: str) -> list[ListedContainer]:
@@ -68,12 +68,12 @@ def of_task(client: Client, installation: str, task_id: str) -> list[ListedConta
 
 
 def everything(client: Client, installation: str) -> list[Resource]:
-    """All containers (any state), volumes and holders of the installation here."""
+    """All containers (any state), volumes and sandboxes of the installation here."""
     wanted = {names.INSTALLATION: installation}
     found = []
     for item in _containers(client, wanted):
         kind = str((item.get("Labels") or {}).get(names.KIND))
-        read = _holder if kind == "network" else _container
+        read = _sandbox if kind == "sandbox" else _container
         found.append(read(item))
     with translated("listing the volumes"):
         volumes = client.api.volumes(filters={"label": _texts(wanted)})["Volumes"] or []
@@ -99,9 +99,9 @@ def _container(item: Mapping[str, Any]) -> Resource | None:
     return _thing("container", item["Id"], _name(item), item)
 
 
-def _holder(item: Mapping[str, Any]) -> Resource:
+def _sandbox(item: Mapping[str, Any]) -> Resource:
     node = str((item.get("Labels") or {}).get(names.NODE, ""))
-    return Resource("network", item["Id"], _name(item), "", 0, 0, None, str(item["State"]), node)
+    return Resource("sandbox", item["Id"], _name(item), "", 0, 0, None, str(item["State"]), node)
 
 
 def _thing(kind: str, id: str, name: str, item: Mapping[str, Any]) -> Resource | None:

@@ -113,8 +113,8 @@ def _host_config(order: Order, settings: Settings, mounts: list[dict[str, Any]])
 
 
 def _network(order: Order) -> str:
-    if order.network is not None:
-        return f"container:{order.network}"
+    if order.sandbox is not None:
+        return f"container:{order.sandbox}"
     return order.networks[0] if order.networks else "default"
 
 

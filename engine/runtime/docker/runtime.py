@@ -10,9 +10,19 @@ from collections.abc import Iterable, Sequence
 from docker.errors import APIError
 
 from engine import failpoints
-from engine.errors import Gone, HostAccessDenied, NetworkGone, NotOurs, RuntimeUnavailable, Unstartable
+from engine.errors import Gone, HostAccessDenied, NotOurs, RuntimeUnavailable, SandboxGone, Unstartable
 from engine.jobspec.task import HostAccess
-from engine.runtime.base import Cause, Control, Detached, Found, LogSink, Order, Outcome, Prepared, Resource
+from engine.runtime.base import (
+    Cause,
+    Control,
+    Detached,
+    LogSink,
+    Order,
+    Outcome,
+    Prepared,
+    PreparedState,
+    Resource,
+)
 from engine.runtime.docker import (
     container,
     exit_status,
@@ -142,7 +152,7 @@ class DockerRuntime:
         if state.status in ("created", "removing"):
             time.sleep(exit_status.TICK_SECONDS)
             return None
-        found = Found.EXITED if state.has_ended else Found.RUNNING
+        found = PreparedState.EXITED if state.has_ended else PreparedState.RUNNING
         return Prepared(order, seen.id, found)
 
     def _is_removed(self, container_id: str) -> bool:
@@ -163,12 +173,12 @@ class DockerRuntime:
             container_id = self._created_or_pulled(order, body, sink, control)
         except (Unstartable, RuntimeUnavailable) as exc:
             self._forget(order)
-            self._unless_network_gone(order, exc)
+            self._unless_sandbox_gone(order, exc)
             raise
         except Detached:
             self._forget(order)
             raise
-        prepared = Prepared(order, container_id, Found.CREATED)
+        prepared = Prepared(order, container_id, PreparedState.CREATED)
         try:
             self._complete(order, container_id, is_shared=shared is not None)
         except Gone:
@@ -219,13 +229,13 @@ class DockerRuntime:
         try:
             return self._go(prepared, sink, control)
         except Gone:
-            if prepared.found is Found.CREATED:
+            if prepared.state is PreparedState.CREATED:
                 self._forget(prepared.order)
             raise
 
     def _go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
         order, container_id = prepared.order, prepared.container_id
-        if prepared.found is Found.CREATED:
+        if prepared.state is PreparedState.CREATED:
             with self._activity.busy(), control.timings.span("starting"):
                 refused = self._start(order, container_id, control)
             if refused is not None:
@@ -235,7 +245,7 @@ class DockerRuntime:
         follower.start()
         failpoints.hit("go.followed")
         try:
-            if prepared.found is Found.EXITED:
+            if prepared.state is PreparedState.EXITED:
                 end, control = exit_status.collect(self._client, container_id, control), Control()
             else:
                 with control.timings.span("running"):
@@ -261,18 +271,18 @@ class DockerRuntime:
         if state is None:
             failpoints.hit("go.started")
             return None
-        self._unless_network_gone(order, state.error)
+        self._unless_sandbox_gone(order, state.error)
         return Outcome(
             state.exit_code, Cause.NOT_STARTED, container.start_words(state.exit_code, state.error)
         )
 
-    def _unless_network_gone(self, order: Order, said: object) -> None:
-        """Of a joined link that Docker refuses: is it for its holder? By what is there, not by Docker's words."""
-        if order.network is not None and not sandbox.is_running(self._client, order.network):
-            raise NetworkGone(f"the holder {order.network} does not run: {said}")
+    def _unless_sandbox_gone(self, order: Order, said: object) -> None:
+        """Of a joined link that Docker refuses: is it for its sandbox? By what is there, not by Docker's words."""
+        if order.sandbox is not None and not sandbox.is_running(self._client, order.sandbox):
+            raise SandboxGone(f"the sandbox {order.sandbox} does not run: {said}")
 
     def _result(self, prepared: Prepared, code: int, follower: Follower, sink: LogSink) -> str:
-        order, is_mine = prepared.order, prepared.found is Found.CREATED
+        order, is_mine = prepared.order, prepared.state is PreparedState.CREATED
         mine = files.directory(self._settings.path, order.name, order.delivery) / "out" if is_mine else None
         source = results.Source(self._client, prepared.container_id, self.shares_files(), mine)
         found = results.of_file(source, self._settings.result_bytes, sink)
@@ -284,7 +294,7 @@ class DockerRuntime:
 
     def discard(self, prepared: Prepared) -> None:
         """See engine.runtime.base."""
-        if prepared.found is not Found.CREATED:
+        if prepared.state is not PreparedState.CREATED:
             return
         if container.remove(self._client, prepared.container_id, force=False):
             self._forget(prepared.order)
@@ -292,13 +302,13 @@ class DockerRuntime:
     def hold(self, name: str, node_id: str) -> None:
         """See engine.runtime.base."""
         with self._activity.busy():
-            sandbox.make(self._client, name, labels.of_holder(self._installation, node_id))
+            sandbox.make(self._client, name, labels.of_sandbox(self._installation, node_id))
 
-    def why_not_joined(self, holder_name: str, node_id: str) -> str | None:
+    def why_not_joined(self, sandbox_name: str, node_id: str) -> str | None:
         """See engine.runtime.base."""
         with self._activity.busy():
-            whose = labels.of_holder(self._installation, node_id)
-            return sandbox.why_not_joined(self._client, holder_name, whose)
+            whose = labels.of_sandbox(self._installation, node_id)
+            return sandbox.why_not_joined(self._client, sandbox_name, whose)
 
     def is_quiet(self, seconds: float) -> bool:
         """See engine.runtime.base."""
@@ -334,9 +344,9 @@ class DockerRuntime:
         return gone
 
     def _remove_one(self, thing: Resource) -> bool:
-        if thing.kind == "network":
+        if thing.kind == "sandbox":
             is_gone = container.remove(self._client, thing.id, force=True)
-            failpoints.hit("network.removed")
+            failpoints.hit("sandbox.removed")
             return is_gone
         if thing.kind == "volume":
             return self._remove_volume(thing.id)

@@ -1,7 +1,7 @@
-"""Holders: containers that only keep a network namespace open, for the links of one attempt to join (DESIGN 3a).
+"""Sandboxes: containers that only keep a network namespace open, for the links of one attempt to join (DESIGN 3a).
 
 A new namespace is about half of what a small container costs; joined to one that was made ahead, a link starts in
-less than half the time. The holder's image is made here, by an import: a program of 129 bytes that pauses for ever.
+less than half the time. The sandbox's image is made here, by an import: a program of 129 bytes that pauses for ever.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.runtime.docker.client import Client, translated, words
 
 log = logging.getLogger(__name__)
 
-REPOSITORY, TAG = "ferryman-holder", "1"
+REPOSITORY, TAG = "ferryman-sandbox", "1"
 IMAGE = f"{REPOSITORY}:{TAG}"
 _PLACE = "/pause"
 #: nobody, as a number: the image has no /etc/passwd.
@@ -57,22 +57,22 @@ def program(architecture: str) -> bytes | None:
 
 
 def make(client: Client, name: str, labels: Mapping[str, str]) -> None:
-    """Create and start a holder on the default network. Raises RuntimeUnavailable, Unstartable (Docker refuses)."""
+    """Create and start a sandbox on the default network. Raises RuntimeUnavailable, Unstartable (Docker refuses)."""
     try:
-        with translated("making a holder"):
+        with translated("making a sandbox"):
             client.api.start(_create(client, name, _body("default", labels)))
     except APIError as exc:
-        raise Unstartable(f"Docker makes no holder of a network namespace: {words(exc)}") from exc
+        raise Unstartable(f"Docker makes no sandbox of a network namespace: {words(exc)}") from exc
 
 
 def is_running(client: Client, name: str) -> bool:
-    """Whether the holder keeps its namespace open. Raises RuntimeUnavailable."""
+    """Whether the sandbox keeps its namespace open. Raises RuntimeUnavailable."""
     state = container.inspect(client, name)
     return state is not None and state.status == "running"
 
 
 def why_not_joined(client: Client, name: str, labels: Mapping[str, str]) -> str | None:
-    """Have a second container join the holder's namespace, once: None when it can, else why not."""
+    """Have a second container join the sandbox's namespace, once: None when it can, else why not."""
     trial = f"{name}-trial"
     try:
         with translated("joining a network namespace"):
@@ -86,7 +86,7 @@ def why_not_joined(client: Client, name: str, labels: Mapping[str, str]) -> str 
         container.remove(client, trial, force=True)
 
 
-def _body(network: str, labels: Mapping[str, str]) -> dict[str, Any]:
+def _body(sandbox: str, labels: Mapping[str, str]) -> dict[str, Any]:
     return {
         "Image": IMAGE,
         "User": _USER,
@@ -94,7 +94,7 @@ def _body(network: str, labels: Mapping[str, str]) -> dict[str, Any]:
         # It hears no other signal; a daemon that ends would wait for it.
         "StopSignal": "SIGKILL",
         "HostConfig": {
-            "NetworkMode": network,
+            "NetworkMode": sandbox,
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
@@ -118,7 +118,7 @@ def _import(client: Client) -> None:
     architecture = str(client.api.version()["Arch"])
     code = program(architecture)
     if code is None:
-        raise Unstartable(f"there is no holder for {architecture}")
+        raise Unstartable(f"there is no sandbox for {architecture}")
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         info = tarfile.TarInfo(_PLACE.lstrip("/"))
@@ -128,8 +128,8 @@ def _import(client: Client) -> None:
         packed.getvalue(),
         repository=REPOSITORY,
         tag=TAG,
-        changes=[f'ENTRYPOINT ["{_PLACE}"]', f"LABEL {names.KIND}=network"],
+        changes=[f'ENTRYPOINT ["{_PLACE}"]', f"LABEL {names.KIND}=sandbox"],
     )
     if '"error"' in str(said):
-        raise RuntimeUnavailable(f"Docker does not take the holder's image: {said}")
-    log.info("made the image %s (%d bytes), for holders of network namespaces", IMAGE, len(code))
+        raise RuntimeUnavailable(f"Docker does not take the sandbox's image: {said}")
+    log.info("made the image %s (%d bytes), for sandboxes of network namespaces", IMAGE, len(code))

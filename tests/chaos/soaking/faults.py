@@ -215,17 +215,17 @@ class Faults:
     def run_removed(self, chance: Random) -> tuple[float, Undo] | None:
         return self._remove(chance, whole_run=True)
 
-    def holder_killed(self, chance: Random) -> tuple[float, Undo] | None:
-        """A network's holder, ready or in use, is killed or removed."""
+    def sandbox_killed(self, chance: Random) -> tuple[float, Undo] | None:
+        """A network's sandbox, ready or in use, is killed or removed."""
         runtime, is_removed = self.ground.fleet.runtime(), chance.random() < 0.5
         try:
-            holders = sorted(one.name for one in runtime.list() if one.kind == "network")
-            if not holders:
+            sandboxes = sorted(one.name for one in runtime.list() if one.kind == "sandbox")
+            if not sandboxes:
                 return None
-            chosen = chance.choice(holders)
+            chosen = chance.choice(sandboxes)
             users = self.ground.joined_to(chosen)
             self.ground.bereft |= set(users)
-            self._hit("holder killed", users)
+            self._hit("sandbox killed", users)
             client = runtime._client.api
             client.remove_container(chosen, force=True) if is_removed else client.kill(chosen)
         except StoreUnavailable:
@@ -281,5 +281,5 @@ KINDS: dict[str, tuple[int, Callable[[Faults, Random], tuple[float, Undo] | None
     "store away": (5, Faults.store_away),
     "container removed": (8, Faults.container_removed),
     "run removed": (4, Faults.run_removed),
-    "holder killed": (6, Faults.holder_killed),
+    "sandbox killed": (6, Faults.sandbox_killed),
 }

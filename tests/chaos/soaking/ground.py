@@ -123,10 +123,10 @@ class Ground:
         except StoreUnavailable:
             return []
 
-    def joined_to(self, holder: str) -> list[str]:
+    def joined_to(self, sandbox: str) -> list[str]:
         """The tasks whose attempts joined this network. Raises StoreUnavailable."""
         with self.fleet.db.read() as c:
-            return list(c.scalars(sa.select(attempts.c.task_id).where(attempts.c.network == holder)))
+            return list(c.scalars(sa.select(attempts.c.task_id).where(attempts.c.sandbox == sandbox)))
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def laid_out(home: Path, database: str) -> Iterator[Ground]:
             url = f"sqlite:///{home / 'ferryman.db'}"
             migrate(url)
         # Every crash is one of ours: how many in a row fail a task is tried elsewhere.
-        options = {"bind_sources": f"{notes}:rw", "max_crashes": 1000, "network": "pod"}
+        options = {"bind_sources": f"{notes}:rw", "max_crashes": 1000, "sandbox": "pod"}
         fleet = stack.enter_context(a_fleet(home, url, redis, **options))
         # The API's and the workers' own must send everything: this process is not there to be killed.
         fleet.flusher.stop()

@@ -13,7 +13,7 @@ from engine.lifecycle.site import Site
 from engine.model.states import NodeState
 from engine.worker.hands import Hands
 from engine.worker.here import Here
-from engine.worker.networks import Networks
+from engine.worker.sandboxes import SandboxPool
 from engine.worker.node import NodeThreads
 from tests.support.world import World
 
@@ -22,13 +22,13 @@ def _here(world: World) -> Here:
     """A worker whose daemon answers and has nothing."""
     daemon = SimpleNamespace(describe=lambda: "daemon", list=list, remove=lambda things: 0)
     nobody, hands = cast(Any, None), Hands()
-    networks = Networks(cast(Any, daemon), hands, world.site.settings, world.site.installation, 1)
+    sandboxes = SandboxPool(cast(Any, daemon), hands, world.site.settings, world.site.installation, 1)
     return Here(
         site=world.site,
         runtime=cast(Any, daemon),
         sweeper=nobody,
         flusher=nobody,
-        networks=networks,
+        sandboxes=sandboxes,
         hands=hands,
         name="w1",
         queues=("default",),

@@ -9,7 +9,7 @@ import pytest
 
 from engine.errors import Gone, RuntimeUnavailable
 from engine.jobspec.task import HostAccess
-from engine.runtime.base import Control, Found
+from engine.runtime.base import Control, PreparedState
 from engine.runtime.docker import shared_files
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
@@ -47,7 +47,7 @@ def test_a_container_that_its_daemon_took_along_is_gone_not_failed(tmp_path: Pat
         with pytest.raises(Gone, match="Docker restarted"):
             running.end(40)
         again = runtime.prepare(replace(wanted, delivery=2), running.sink, Control())
-        assert again.found is Found.CREATED, "whoever looks again must find it absent"
+        assert again.state is PreparedState.CREATED, "whoever looks again must find it absent"
 
 
 def test_one_that_comes_later_also_sees_that_the_daemon_ended_it(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_one_that_comes_later_also_sees_that_the_daemon_ended_it(tmp_path: Path)
         daemon.stop()
         daemon.start()
         found = runtime.prepare(replace(wanted, delivery=2), running.sink, Control())
-        assert found.found is Found.EXITED
+        assert found.state is PreparedState.EXITED
         with pytest.raises(Gone, match="Docker restarted"):
             runtime.go(found, running.sink, Control())
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from engine.errors import Gone, Unstartable
-from engine.runtime.base import Cause, Control, Detached, Found, Order
+from engine.runtime.base import Cause, Control, Detached, Order, PreparedState
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from tests.support.docker_daemon import KeepingSink, begin, run
@@ -152,7 +152,7 @@ def test_detach_leaves_it_running_and_another_delivery_follows_it(
 
     adopter, sink = make_runtime(), running.sink
     adopted = adopter.prepare(replace(wanted, delivery=2), sink, Control())
-    assert (adopted.found, adopted.container_id) == (Found.RUNNING, running.prepared.container_id)
+    assert (adopted.state, adopted.container_id) == (PreparedState.RUNNING, running.prepared.container_id)
     outcome = adopter.go(adopted, sink, Control())
     assert (outcome.ok, outcome.result) == (True, "done\n")
     assert sink.text(1) == b"1\n2\n3\n4\n5\n6\n"
@@ -167,7 +167,7 @@ def test_what_exited_meanwhile_is_collected_not_started_again(
     started = docker.api.inspect_container(first.prepared.container_id)["State"]["StartedAt"]
     sink = KeepingSink()
     prepared = runtime.prepare(replace(wanted, delivery=2), sink, Control())
-    assert prepared.found is Found.EXITED
+    assert prepared.state is PreparedState.EXITED
     outcome = runtime.go(prepared, sink, Control())
     assert (outcome.exit_code, sink.text(1), sink.text(2)) == (4, b"once\n", b"again\n")
     assert docker.api.inspect_container(first.prepared.container_id)["State"]["StartedAt"] == started

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from engine.errors import Unstartable
-from engine.runtime.base import Cause, Control, Detached, Found, Order
+from engine.runtime.base import Cause, Control, Detached, Order, PreparedState
 from engine.runtime.docker import images
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
@@ -41,7 +41,7 @@ def test_a_missing_image_is_pulled_and_told(
 ) -> None:
     sink = KeepingSink()
     prepared = runtime.prepare(order(image=registry.image), sink, Control())
-    assert prepared.found is Found.CREATED
+    assert prepared.state is PreparedState.CREATED
     assert sink.notes[0] == f"pulling {registry.image}"
     assert sink.notes[-1].startswith(f"pulled {registry.image} in ")
 
@@ -100,7 +100,7 @@ def test_a_registry_that_comes_back_serves_the_next_try(
             if "trying again" in text:
                 registry.status = 200
 
-    assert runtime.prepare(order(image=registry.image), Healing(), Control()).found is Found.CREATED
+    assert runtime.prepare(order(image=registry.image), Healing(), Control()).found is PreparedState.CREATED
 
 
 @pytest.mark.usefixtures("no_waits")

@@ -12,7 +12,7 @@ import pytest
 from engine.errors import Gone, NotOurs, Unstartable
 from engine.jobspec.task import HostAccess, Mount
 from engine.model import names
-from engine.runtime.base import Control, Found, Order, Prepared
+from engine.runtime.base import Control, Order, Prepared, PreparedState
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
@@ -35,7 +35,7 @@ def status(client: Client, prepared: Prepared) -> str | None:
 
 def test_prepare_creates_and_starts_nothing(runtime: DockerRuntime, order: Orders, docker: Client) -> None:
     prepared = prepare(runtime, order(run="true"))
-    assert (prepared.found, status(docker, prepared)) == (Found.CREATED, "created")
+    assert (prepared.state, status(docker, prepared)) == (PreparedState.CREATED, "created")
 
 
 def test_what_my_own_delivery_created_elsewhere_is_another_threads(
@@ -60,7 +60,7 @@ def test_what_an_older_delivery_created_is_never_started(
     wanted = order(run="echo ran > $FERRYMAN_OUTPUT")
     old = prepare(worker, wanted)
     new = prepare(worker, replace(wanted, delivery=2))
-    assert new.found is Found.CREATED and new.container_id != old.container_id
+    assert new.state is PreparedState.CREATED and new.container_id != old.container_id
     assert status(docker, old) is None
     with pytest.raises(Gone):
         worker.go(old, KeepingSink(), Control())
@@ -87,7 +87,7 @@ def test_a_start_that_won_against_the_renaming_is_followed_and_its_result_read_t
     (out,) = docker_settings.path.glob("work/*/out")
     out.rename(out.with_name("out.void"))
     found = prepare(runtime, replace(wanted, delivery=2))
-    assert (found.found, found.container_id) == (Found.RUNNING, old.container_id)
+    assert (found.state, found.container_id) == (PreparedState.RUNNING, old.container_id)
     assert runtime.go(found, KeepingSink(), Control()).result == "late\n"
 
 
@@ -112,7 +112,7 @@ def test_what_an_older_run_left_is_removed_by_force(
     if run_it:
         docker.api.start(old.container_id)
     new = prepare(runtime, named(replace(wanted, delivery=2, origin=2)))
-    assert (new.found, status(docker, old)) == (Found.CREATED, None)
+    assert (new.state, status(docker, old)) == (PreparedState.CREATED, None)
 
 
 def test_an_older_attempts_container_is_removed_by_force(

@@ -10,7 +10,7 @@ import pytest
 
 from engine.errors import Unstartable
 from engine.jobspec.task import HostAccess, Mount
-from engine.runtime.base import Cause, Control, Detached, Found, Order
+from engine.runtime.base import Cause, Control, Detached, Order, PreparedState
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from tests.support.docker_daemon import KeepingSink, Running, begin
@@ -41,7 +41,7 @@ def test_what_still_runs_is_found_and_killed_with_its_log_to_the_end(
     _left_alone(running)
     late, sink = _too_late(), KeepingSink()
     found = runtime.prepare(replace(wanted, delivery=2), sink, late)
-    assert (found.found, found.container_id) == (Found.RUNNING, running.prepared.container_id)
+    assert (found.state, found.container_id) == (PreparedState.RUNNING, running.prepared.container_id)
     outcome = runtime.go(found, sink, late)
     assert outcome.cause is Cause.TIMEOUT and outcome.exit_code
     assert sink.text(1).startswith(b"up\n")
@@ -55,7 +55,7 @@ def test_what_has_ended_by_itself_meanwhile_has_ended_so(runtime: DockerRuntime,
     wait_until(lambda: [thing.state for thing in runtime.list()] == ["exited"], 20)
     late, sink = _too_late(), KeepingSink()
     found = runtime.prepare(replace(wanted, delivery=2), sink, late)
-    assert found.found is Found.EXITED
+    assert found.state is PreparedState.EXITED
     outcome = runtime.go(found, sink, late)
     assert (outcome.ok, outcome.result, sink.text(1)) == (True, "kept", b"up\ndone\n")
 

@@ -69,7 +69,7 @@ def test_hello_completes_and_a_stop_leaves_no_process_and_no_container(tmp_path:
         children = server.children()
         assert server.stop() == 0
         assert wait_until(lambda: not alive(children), 3) and not server.run_file
-        assert not containers(server.installation), "not even a holder"
+        assert not containers(server.installation), "not even a sandbox"
         assert "Stopped. No container of ours runs." in server.said
         assert "transcoding: 1 slot" in server.said and "\x1b" not in server.said
 

@@ -40,7 +40,7 @@ def test_each_process_begins_with_its_share_of_the_long_ones_and_no_file_is_torn
         assert [item.startswith(LONG) for item in share] == [True] * 2 + [False] * (len(share) - 2)
         quick = [item.startswith(QUICK) for item in share]
         assert quick == sorted(quick), "what is quick comes last"
-    holders = Counter(
+    sandboxes = Counter(
         kind for kind in KINDS[1:4] for share in shares if any(i.startswith(kind) for i in share)
     )
-    assert set(holders.values()) == {1}
+    assert set(sandboxes.values()) == {1}

@@ -59,7 +59,7 @@ def test_a_switch_is_off(tmp_path: Path, text: str) -> None:
         ("PORT", "3.5", "a whole number"),
         ("LEASE_SECONDS", "soon", "a number"),
         ("ONE_HOST", "maybe", "0 or 1"),
-        ("NETWORK", "bridge", "pod, plain or slot"),
+        ("SANDBOX", "bridge", "pod, slot or none"),
         ("BROKER_URL", "amqp://x", "redis://"),
         ("LEASE_SECONDS", "nan", "a number"),
         ("LEASE_SECONDS", "inf", "at most"),

@@ -96,13 +96,13 @@ def test_a_thing_of_an_unknown_task_goes() -> None:
     assert stale([thing("unknown")], Owners()) == [thing("unknown")]
 
 
-def test_a_holder_stays_while_its_node_an_attempt_or_this_node_wants_it() -> None:
-    holder = Resource("network", "id", "h", "", 0, 0, None, "running", "node")
-    assert stale([holder], Owners()) == [holder]
-    assert stale([holder], Owners(networks={"h"})) == []
-    assert stale([holder], Owners(nodes={"node"})) == []
-    assert stale([holder], Owners(), {"h"}) == []
-    assert stale([holder], Owners(networks={"other"}, nodes={"another"}), {"more"}) == [holder]
+def test_a_sandbox_stays_while_its_node_an_attempt_or_this_node_wants_it() -> None:
+    sandbox = Resource("sandbox", "id", "h", "", 0, 0, None, "running", "node")
+    assert stale([sandbox], Owners()) == [sandbox]
+    assert stale([sandbox], Owners(sandboxes={"h"})) == []
+    assert stale([sandbox], Owners(nodes={"node"})) == []
+    assert stale([sandbox], Owners(), {"h"}) == []
+    assert stale([sandbox], Owners(sandboxes={"other"}, nodes={"another"}), {"more"}) == [sandbox]
 
 
 def test_a_runs_things_are_known_by_their_names() -> None:

@@ -1,4 +1,4 @@
-"""The network of an attempt under faults: the holder dies, the worker dies, both; nothing is lost, nothing is left."""
+"""The network of an attempt under faults: the sandbox dies, the worker dies, both; nothing is lost, nothing is left."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def docker() -> Client:
 
 
 def joining(fleet: Fleet, *words: str, warm: int = 1, module: str = "") -> Worker:
-    """A worker that keeps so many holders ready, once they are."""
+    """A worker that keeps so many sandboxes ready, once they are."""
     environment = {"NETWORK": "pod", "WARM_NETWORKS": str(warm), "GRACE_MIN": "2"}
     worker = fleet.worker(
         *words, module=module, **{f"FERRYMAN_{key}": value for key, value in environment.items()}
     )
     deadline = time.monotonic() + 60
-    while "can be joined here" not in worker.said() or len(holders(fleet)) < warm:
+    while "can be joined here" not in worker.said() or len(sandboxes(fleet)) < warm:
         assert time.monotonic() < deadline, worker.said()
         time.sleep(0.05)
     return worker
 
 
-def holders(fleet: Fleet) -> Sequence[Resource]:
+def sandboxes(fleet: Fleet) -> Sequence[Resource]:
     """All that are here, ready, used or dead."""
-    return [thing for thing in fleet.runtime().list() if thing.kind == "network"]
+    return [thing for thing in fleet.runtime().list() if thing.kind == "sandbox"]
 
 
 def running(fleet: Fleet, task_id: str, index: int = 0, *, other_than: str = "") -> str:
@@ -74,19 +74,19 @@ def running(fleet: Fleet, task_id: str, index: int = 0, *, other_than: str = "")
 
 
 def networks(fleet: Fleet, ids: Sequence[str]) -> set[str | None]:
-    """The holders that the rows of their attempts name. (The number of a namespace that has gone comes again.)"""
+    """The sandboxes that the rows of their attempts name. (The number of a namespace that has gone comes again.)"""
     with fleet.db.read() as c:
-        return {one.network for one in attempts.of_tasks(c, ids)}
+        return {one.sandbox for one in attempts.of_tasks(c, ids)}
 
 
-def holder_of(fleet: Fleet) -> str:
-    """The one holder in use."""
+def sandbox_of(fleet: Fleet) -> str:
+    """The one sandbox in use."""
     (name,) = fleet.networks_in_use()
     return name
 
 
 def nothing_left(fleet: Fleet) -> None:
-    """Used holders go at once after the end."""
+    """Used sandboxes go at once after the end."""
     wait_until(lambda: not fleet.left_over(), 15)
 
 
@@ -98,19 +98,19 @@ def test_an_attempts_links_share_one_network_and_no_two_attempts_do(fleet: Fleet
     assert [len(set(one)) for one in said] == [1, 1, 1], said
     assert len(networks(fleet, ids) - {None}) == 3
     steps = [set(link.timings or ()) for link in fleet.links(ids[0])]
-    assert all(one >= {"waiting", "network", "creating", "starting", "running", "ending"} for one in steps), (
+    assert all(one >= {"waiting", "sandbox", "creating", "starting", "running", "ending"} for one in steps), (
         steps
     )
     nothing_left(fleet)
-    wait_until(lambda: len(holders(fleet)) == 2, 20)
+    wait_until(lambda: len(sandboxes(fleet)) == 2, 20)
     fleet.workers[0].process.terminate()
     fleet.workers[0].process.wait(20)
-    assert not holders(fleet), "it leaves with what it kept ready"
+    assert not sandboxes(fleet), "it leaves with what it kept ready"
 
 
-def test_a_holder_that_is_gone_before_the_start_costs_the_task_nothing(sqlite_fleet: Fleet) -> None:
+def test_a_sandbox_that_is_gone_before_the_start_costs_the_task_nothing(sqlite_fleet: Fleet) -> None:
     fleet = sqlite_fleet
-    joining(fleet, "-c", "1", module="tests.support.holderless_worker", warm=0)
+    joining(fleet, "-c", "1", module="tests.support.sandboxless_worker", warm=0)
     (task_id,) = fleet.submit(CHAIN.replace("sleep 1", "true"))
     (task,) = fleet.ended([task_id], 60)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 0), fleet.story(task_id)
@@ -120,7 +120,7 @@ def test_a_holder_that_is_gone_before_the_start_costs_the_task_nothing(sqlite_fl
     nothing_left(fleet)
 
 
-def _only_the_holder(fleet: Fleet, worker: Worker) -> None:
+def _only_the_sandbox(fleet: Fleet, worker: Worker) -> None:
     """Nothing else dies."""
 
 
@@ -129,17 +129,17 @@ def _and_the_worker(fleet: Fleet, worker: Worker) -> None:
     joining(fleet, "-c", "1", "-Q", "other")
 
 
-@pytest.mark.parametrize("dies", [_only_the_holder, _and_the_worker])
-def test_a_holder_that_dies_under_a_link_starts_the_chain_again(
+@pytest.mark.parametrize("dies", [_only_the_sandbox, _and_the_worker])
+def test_a_sandbox_that_dies_under_a_link_starts_the_chain_again(
     sqlite_fleet: Fleet, docker: Client, dies: Callable[[Fleet, Worker], None]
 ) -> None:
     fleet = sqlite_fleet
     worker = joining(fleet, "-c", "1")
     (task_id,) = fleet.submit(held())
     first = running(fleet, task_id)
-    docker.api.kill(holder_of(fleet))
+    docker.api.kill(sandbox_of(fleet))
     dies(fleet, worker)
-    wait_until(lambda: repairs(fleet, task_id, "given back: the holder of its network died"), 60)
+    wait_until(lambda: repairs(fleet, task_id, "given back: the sandbox of its network died"), 60)
     if worker.process.poll() is not None:
         joining(fleet, "-c", "1")
     let_go(running(fleet, task_id, other_than=first))
@@ -167,18 +167,18 @@ def test_a_killed_workers_chain_goes_on_in_the_same_network(sqlite_fleet: Fleet,
 def test_what_dead_nodes_kept_ready_is_removed(sqlite_fleet: Fleet) -> None:
     fleet = sqlite_fleet
     worker = joining(fleet, "-c", "2", warm=2)
-    dead = {thing.name for thing in holders(fleet)}
+    dead = {thing.name for thing in sandboxes(fleet)}
     worker.kill()
     fleet.worker("-c", "1")
-    wait_until(lambda: not dead & {thing.name for thing in holders(fleet)}, 40)
+    wait_until(lambda: not dead & {thing.name for thing in sandboxes(fleet)}, 40)
 
 
 def test_where_joining_does_not_work_each_container_has_its_own(sqlite_fleet: Fleet, tmp_path: Path) -> None:
     fleet = sqlite_fleet
     daemon = PickyDocker(tmp_path)
-    worker = fleet.worker("-c", "1", FERRYMAN_NETWORK="pod", FERRYMAN_DOCKER_HOST=daemon.url)
+    worker = fleet.worker("-c", "1", FERRYMAN_SANDBOX="pod", FERRYMAN_DOCKER_HOST=daemon.url)
     wait_until(lambda: "cannot be joined here" in worker.said(), 60)
-    assert "not supported" in worker.said() and "FERRYMAN_NETWORK=plain" in worker.said()
+    assert "not supported" in worker.said() and "FERRYMAN_SANDBOX=none" in worker.said()
     ids = fleet.submit(CHAIN.replace("sleep 1", "true"), 2)
     assert [task.state for task in fleet.ended(ids, 60)] == [TaskState.COMPLETED] * 2
     assert networks(fleet, ids) == {None}
@@ -191,16 +191,16 @@ def test_where_joining_does_not_work_each_container_has_its_own(sqlite_fleet: Fl
 
 def test_under_slot_one_attempt_after_another_has_the_same_network(sqlite_fleet: Fleet) -> None:
     fleet = sqlite_fleet
-    worker = fleet.worker("-c", "2", FERRYMAN_NETWORK="slot")
-    wait_until(lambda: "can be joined here" in worker.said() and len(holders(fleet)) == 2, 60)
+    worker = fleet.worker("-c", "2", FERRYMAN_SANDBOX="slot")
+    wait_until(lambda: "can be joined here" in worker.said() and len(sandboxes(fleet)) == 2, 60)
     ids = fleet.submit(CHAIN.replace("sleep 1", "true"), 8)
     fleet.ended(ids, 90)
     # A chain holds its network between two links as well, when its slot is free for another attempt.
     assert 1 < len(networks(fleet, ids)) < len(ids) - 2, networks(fleet, ids)
     with fleet.db.read() as c:
         spans = sorted(
-            (one.network or "", one.started_at, one.ended_at or 0) for one in attempts.of_tasks(c, ids)
+            (one.sandbox or "", one.started_at, one.ended_at or 0) for one in attempts.of_tasks(c, ids)
         )
     for before, after in pairwise(spans):
         assert before[0] != after[0] or before[2] <= after[1], "never two attempts at once"
-    wait_until(lambda: [thing.kind for thing in fleet.runtime().list()] == ["network"] * 2, 20)
+    wait_until(lambda: [thing.kind for thing in fleet.runtime().list()] == ["sandbox"] * 2, 20)

@@ -1,4 +1,4 @@
-"""The network of an attempt: which holder a claim takes, and the way back when that holder is gone (DESIGN 3a)."""
+"""The network of an attempt: which sandbox a claim takes, and the way back when that sandbox is gone (DESIGN 3a)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.store import attempts, nodes, tasks
 
 @dataclass(frozen=True)
 class Offered:
-    """The holders that a node has for the next claim, by name; both None: it takes the plain way."""
+    """The sandboxes that a node has for the next claim, by name; both None: it takes the plain way."""
 
     #: One that is there, and that nobody uses.
     warm: str | None = None
@@ -27,9 +27,9 @@ NOTHING = Offered()
 
 
 def chosen(spec: TaskSpec, offered: Offered) -> str | None:
-    """The holder whose namespace the attempt's links join; None: the plain way, a namespace for each container.
+    """The sandbox whose namespace the attempt's links join; None: the plain way, a namespace for each container.
 
-    A holder made after the claim costs a task of one link as much as its own namespace would, and pays for one of
+    A sandbox made after the claim costs a task of one link as much as its own namespace would, and pays for one of
     several. Who asks for networks of his own, or for none, cannot join.
     """
     if spec.networks or spec.network == "none":
@@ -39,8 +39,8 @@ def chosen(spec: TaskSpec, offered: Offered) -> str | None:
     return offered.fresh if len(spec.links) > 1 else None
 
 
-def go_plain(site: Site, token: Token, node_id: str, why: str) -> Token | None:
-    """A new delivery of a task whose holder is gone: from the link that could not join on, it goes the plain way.
+def leave_sandbox(site: Site, token: Token, node_id: str, why: str) -> Token | None:
+    """A new delivery of a task whose sandbox is gone: from the link that could not join on, it goes the plain way.
 
     As self_take_over, whose guard it has: no crash, no retry. Returns the new token, None when refused.
     """
@@ -49,9 +49,9 @@ def go_plain(site: Site, token: Token, node_id: str, why: str) -> Token | None:
         nodes.share(c, node_id)
         if task is None or not tasks.self_take_over(c, token, node_id):
             return None
-        attempts.set_network(c, token, None)
+        attempts.set_sandbox(c, token, None)
         reason = f"goes on with networks of its own: {why}"
         after = repair.tell(c, token.task_id, TaskState.RUNNING, reason, node_id).token
-        failpoints.hit("go_plain.rows")
-    failpoints.hit("go_plain.committed")
+        failpoints.hit("leave_sandbox.rows")
+    failpoints.hit("leave_sandbox.committed")
     return after

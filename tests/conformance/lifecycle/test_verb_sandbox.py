@@ -1,4 +1,4 @@
-"""The network of an attempt in the rows: a claim names its holder, go_plain takes it away."""
+"""The network of an attempt in the rows: a claim names its sandbox, leave_sandbox takes it away."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.cancel import cancel
 from engine.lifecycle.claim import begin_link, claim, resume
 from engine.lifecycle.confirm import confirm
-from engine.lifecycle.network import NOTHING, Offered, chosen, go_plain
 from engine.lifecycle.restart import give_back
+from engine.lifecycle.sandbox import NOTHING, Offered, chosen, leave_sandbox
 from engine.lifecycle.take_over import take_over
 from engine.model.records import Token
 from engine.model.states import LinkState, NodeState, TaskState
@@ -26,7 +26,7 @@ TOKENS = sorted(wrong_tokens(Token("", 1, 1)))
 
 
 @pytest.mark.parametrize(
-    ("spec", "offered", "network"),
+    ("spec", "offered", "sandbox"),
     [
         (ONE, BOTH, "warm"),
         (TWO, BOTH, "warm"),
@@ -37,14 +37,14 @@ TOKENS = sorted(wrong_tokens(Token("", 1, 1)))
         (replace(TWO, networks=("backend",)), BOTH, None),
     ],
 )
-def test_a_holder_is_taken_where_it_pays_and_can_be_joined(
-    spec: TaskSpec, offered: Offered, network: str | None
+def test_a_sandbox_is_taken_where_it_pays_and_can_be_joined(
+    spec: TaskSpec, offered: Offered, sandbox: str | None
 ) -> None:
-    assert chosen(spec, offered) == network
+    assert chosen(spec, offered) == sandbox
 
 
 def _joined(world: World, node: str = "n1") -> Assignment:
-    """A task's first link, claimed with the holder `warm`, and with its container."""
+    """A task's first link, claimed with the sandbox `warm`, and with its container."""
     task = world.submitted(pre=1)
     world.live(node)
     found = claim(world.site, task.token, node, BOTH)
@@ -53,59 +53,59 @@ def _joined(world: World, node: str = "n1") -> Assignment:
 
 
 def _network(world: World, task_id: str) -> str | None:
-    return world.attempts(task_id)[0].network  # type: ignore[no-any-return]
+    return world.attempts(task_id)[0].sandbox  # type: ignore[no-any-return]
 
 
 def _in_use(world: World) -> set[str]:
     with world.db.read() as c:
-        return attempts.networks(c)
+        return attempts.sandboxes(c)
 
 
-def test_a_claim_names_its_holder_and_later_links_and_adopters_read_it(world: World) -> None:
+def test_a_claim_names_its_sandbox_and_later_links_and_adopters_read_it(world: World) -> None:
     mine = _joined(world)
     id = mine.token.task_id
-    assert mine.order.network == _network(world, id) == "warm"
+    assert mine.order.sandbox == _network(world, id) == "warm"
     assert _in_use(world) == {"warm"}
     assert world.end(mine) is not None
     later = begin_link(world.site, mine.token, 1, "n1")
-    assert later is not None and later.order.network == "warm"
+    assert later is not None and later.order.sandbox == "warm"
     world.lapse("n1")
     world.live("n2")
     token = take_over(world.site, mine.token, "n2", "found")
     adopted = resume(world.site, token, "n2") if token else None
-    assert adopted is not None and adopted.order.network == "warm"
+    assert adopted is not None and adopted.order.sandbox == "warm"
     assert _in_use(world) == {"warm"}
 
 
 def test_another_run_of_the_attempt_names_what_its_own_claim_took(world: World) -> None:
     mine = _joined(world)
-    assert give_back(world.site, mine.token, "the holder died")
+    assert give_back(world.site, mine.token, "the sandbox died")
     assert not _in_use(world), "nobody runs in it"
     token = world.task(mine.token.task_id).token
     again = claim(world.site, token, "n1")
-    assert again is not None and again.order.network is None
+    assert again is not None and again.order.sandbox is None
     assert _network(world, token.task_id) is None
 
 
-def test_an_ended_attempts_holder_is_used_by_nobody(world: World) -> None:
+def test_an_ended_attempts_sandbox_is_used_by_nobody(world: World) -> None:
     mine = _joined(world)
     cancel(world.db, mine.token.task_id)
     assert not _in_use(world)
 
 
-def test_a_task_without_its_holder_goes_on_plainly_under_a_new_delivery(world: World) -> None:
+def test_a_task_without_its_sandbox_goes_on_plainly_under_a_new_delivery(world: World) -> None:
     mine = _joined(world)
-    token = go_plain(world.site, mine.token, "n1", "the holder warm does not run")
+    token = leave_sandbox(world.site, mine.token, "n1", "the sandbox warm does not run")
     assert token == Token(mine.token.task_id, 1, 2)
     task = world.task(token.task_id)
     assert (task.state, task.node, task.origin, task.crashes) == (TaskState.RUNNING, "n1", 1, 0)
     assert _network(world, task.id) is None and not _in_use(world)
     found = resume(world.site, token, "n1")
-    assert found is not None and (found.index, found.order.network) == (0, None)
+    assert found is not None and (found.index, found.order.sandbox) == (0, None)
     assert world.links(task.id)[0].state is LinkState.CONFIRMED
     last = world.events(task.id)[-1]
     assert (last.kind, last.node, last.delivery) == ("repair", "n1", 2)
-    assert last.reason == "goes on with networks of its own: the holder warm does not run"
+    assert last.reason == "goes on with networks of its own: the sandbox warm does not run"
     assert world.end(mine) is None, "the thread of the older delivery does not speak for it any more"
 
 
@@ -113,14 +113,14 @@ def test_a_task_without_its_holder_goes_on_plainly_under_a_new_delivery(world: W
 def test_nothing_goes_plain_under_a_wrong_token(world: World, wrong: str) -> None:
     token = _joined(world).token
     with world.unchanged():
-        assert go_plain(world.site, wrong_tokens(token)[wrong], "n1", "gone") is None
+        assert leave_sandbox(world.site, wrong_tokens(token)[wrong], "n1", "gone") is None
 
 
 def test_nothing_goes_plain_on_another_node(world: World) -> None:
     token = _joined(world).token
     world.live("n2")
     with world.unchanged():
-        assert go_plain(world.site, token, "n2", "gone") is None
+        assert leave_sandbox(world.site, token, "n2", "gone") is None
 
 
 @pytest.mark.parametrize("state", [NodeState.LAPSED, NodeState.LEFT])
@@ -128,11 +128,11 @@ def test_nothing_goes_plain_on_a_node_that_is_gone(world: World, state: NodeStat
     token = _joined(world).token
     world.lapse("n1") if state is NodeState.LAPSED else world.leave("n1")
     with world.unchanged():
-        assert go_plain(world.site, token, "n1", "gone") is None
+        assert leave_sandbox(world.site, token, "n1", "gone") is None
 
 
 def test_nothing_goes_plain_that_has_ended(world: World) -> None:
     token = _joined(world).token
     cancel(world.db, token.task_id)
     with world.unchanged():
-        assert go_plain(world.site, token, "n1", "gone") is None
+        assert leave_sandbox(world.site, token, "n1", "gone") is None

@@ -1,4 +1,4 @@
-"""Links that join a holder's network namespace: one attempt's share it, two attempts' do not, and it is as safe."""
+"""Links that join a sandbox's network namespace: one attempt's share it, two attempts' do not, and it is as safe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import NetworkGone, Unstartable
+from engine.errors import SandboxGone, Unstartable
 from engine.model import names
 from engine.runtime.base import Cause, Control, Order, Prepared
 from engine.runtime.docker import sandbox
@@ -27,11 +27,11 @@ WHERE = "readlink /proc/self/ns/net"
 
 @pytest.fixture
 def hold(runtime: DockerRuntime, installation: str) -> Callable[[], str]:
-    """Make a holder; its name."""
+    """Make a sandbox; its name."""
     count = iter(range(1, 100))
 
     def make() -> str:
-        name = names.holder(installation, "node", next(count))
+        name = names.sandbox(installation, "node", next(count))
         runtime.hold(name, "node")
         return name
 
@@ -62,8 +62,8 @@ def test_links_of_one_attempt_share_a_namespace_and_others_have_their_own(
     runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
 ) -> None:
     first, second = hold(), hold()
-    mine = [said(runtime, order(run=WHERE, index=n, network=first, task_id="a")) for n in range(2)]
-    other = said(runtime, order(run=WHERE, network=second, task_id="b"))
+    mine = [said(runtime, order(run=WHERE, index=n, sandbox=first, task_id="a")) for n in range(2)]
+    other = said(runtime, order(run=WHERE, sandbox=second, task_id="b"))
     plain = said(runtime, order(run=WHERE, task_id="c"))
     assert mine[0] == mine[1]
     assert len({mine[0], other, plain}) == 3
@@ -83,12 +83,12 @@ def test_attempts_beside_each_other_do_not_meet(
     docker: Client,
 ) -> None:
     first, second = hold(), hold()
-    served = running(order(run=f"{SERVE}; sleep 300", network=first, task_id="a"))
-    mine = order(run=f"until {REACH}; do sleep 0.1; done; hostname -i", network=first, task_id="a", index=1)
+    served = running(order(run=f"{SERVE}; sleep 300", sandbox=first, task_id="a"))
+    mine = order(run=f"until {REACH}; do sleep 0.1; done; hostname -i", sandbox=first, task_id="a", index=1)
     word, address = said(runtime, mine).split()
     assert word == "reached", "its own attempt reaches it"
     reach = f"{REACH} && echo MET; netstat -tan; echo at $(hostname -i)"
-    beside = said(runtime, order(run=reach, network=second, task_id="b"))
+    beside = said(runtime, order(run=reach, sandbox=second, task_id="b"))
     assert "MET" not in beside and "7777" not in beside
     assert "at 1" in beside and f"at {address}\n" not in beside
     docker.api.kill(served.container_id)
@@ -98,9 +98,9 @@ def test_the_next_attempt_sees_no_connection_of_the_one_before(
     runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
 ) -> None:
     first = hold()
-    assert "_WAIT" in said(runtime, order(run=LEAVE, network=first, task_id="a"))
-    assert "7777" not in said(runtime, order(run="netstat -tan", network=hold(), task_id="b"))
-    assert "7777" in said(runtime, order(run="netstat -tan", network=first, task_id="c")), (
+    assert "_WAIT" in said(runtime, order(run=LEAVE, sandbox=first, task_id="a"))
+    assert "7777" not in said(runtime, order(run="netstat -tan", sandbox=hold(), task_id="b"))
+    assert "7777" in said(runtime, order(run="netstat -tan", sandbox=first, task_id="c")), (
         "which slot would see"
     )
 
@@ -115,14 +115,14 @@ def test_a_task_cannot_change_the_namespace(
         "ip route flush table main",
     )
     run = "; ".join(f"{one} 2>&1 && echo CHANGED" for one in tries) + "; grep CapEff /proc/self/status"
-    found = said(runtime, order(run=f"({run}) ; true", network=hold()))
+    found = said(runtime, order(run=f"({run}) ; true", sandbox=hold()))
     assert "CHANGED" not in found
     capabilities = int(found.split("CapEff:")[1], 16)
     assert not capabilities >> 12 & 1, "CAP_NET_ADMIN"
     assert found.count("not permitted") == len(tries)
 
 
-def test_a_holder_itself_may_do_nothing(hold: Callable[[], str], docker: Client) -> None:
+def test_a_sandbox_itself_may_do_nothing(hold: Callable[[], str], docker: Client) -> None:
     about = docker.api.inspect_container(hold())
     given = about["HostConfig"]
     assert given["CapDrop"] == ["ALL"] and given["ReadonlyRootfs"] and not given["Privileged"]
@@ -131,38 +131,38 @@ def test_a_holder_itself_may_do_nothing(hold: Callable[[], str], docker: Client)
 
 
 @pytest.mark.parametrize("is_removed", [True, False], ids=["removed", "killed"])
-def test_a_link_whose_holder_is_gone_is_not_started(
+def test_a_link_whose_sandbox_is_gone_is_not_started(
     runtime: DockerRuntime, order: Orders, hold: Callable[[], str], docker: Client, is_removed: bool
 ) -> None:
-    mine = order(run="true", network=hold())
+    mine = order(run="true", sandbox=hold())
     prepared = runtime.prepare(mine, KeepingSink(), Control())
-    docker.api.kill(mine.network)
+    docker.api.kill(mine.sandbox)
     if is_removed:
-        docker.api.remove_container(mine.network, force=True)
-    with pytest.raises(NetworkGone):
+        docker.api.remove_container(mine.sandbox, force=True)
+    with pytest.raises(SandboxGone):
         runtime.go(prepared, KeepingSink(), Control())
     assert docker.api.inspect_container(prepared.container_id)["State"]["Status"] == "created"
     runtime.discard(prepared)
     assert not [thing for thing in runtime.list() if thing.kind == "container"]
 
 
-def test_a_link_whose_holder_never_was_is_not_started(runtime: DockerRuntime, order: Orders) -> None:
-    mine = order(run="true", network="ferryman-nobody")
-    with pytest.raises(NetworkGone):
+def test_a_link_whose_sandbox_never_was_is_not_started(runtime: DockerRuntime, order: Orders) -> None:
+    mine = order(run="true", sandbox="ferryman-nobody")
+    with pytest.raises(SandboxGone):
         runtime.go(runtime.prepare(mine, KeepingSink(), Control()), KeepingSink(), Control())
 
 
-@pytest.mark.parametrize(("code", "cause"), [(3, Cause.NETWORK_LOST), (0, Cause.EXITED)])
-def test_a_link_that_fails_after_its_holder_died_failed_for_that(
+@pytest.mark.parametrize(("code", "cause"), [(3, Cause.SANDBOX_LOST), (0, Cause.EXITED)])
+def test_a_link_that_fails_after_its_sandbox_died_failed_for_that(
     runtime: DockerRuntime, order: Orders, hold: Callable[[], str], docker: Client, code: int, cause: Cause
 ) -> None:
     script = f"trap 'exit {code}' USR1; echo ready; while :; do sleep 0.1; done"
-    mine = order(cmd=("sh", "-c", script), network=hold())
+    mine = order(cmd=("sh", "-c", script), sandbox=hold())
     prepared = runtime.prepare(mine, KeepingSink(), Control())
     docker.api.start(prepared.container_id)
     wait_until(lambda: b"ready" in docker.api.logs(prepared.container_id), 20)
-    docker.api.kill(mine.network)
-    wait_until(lambda: docker.api.inspect_container(mine.network)["State"]["Status"] == "exited", 20)
+    docker.api.kill(mine.sandbox)
+    wait_until(lambda: docker.api.inspect_container(mine.sandbox)["State"]["Status"] == "exited", 20)
     # Told by a signal: nothing can be run in it any more (Docker 26).
     docker.api.kill(prepared.container_id, "SIGUSR1")
     wait_until(lambda: docker.api.inspect_container(prepared.container_id)["State"]["Status"] == "exited", 20)
@@ -171,19 +171,19 @@ def test_a_link_that_fails_after_its_holder_died_failed_for_that(
     assert (outcome.exit_code, outcome.cause) == (code, cause)
 
 
-def test_a_failure_with_a_living_holder_is_the_links_own(
+def test_a_failure_with_a_living_sandbox_is_the_links_own(
     runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
 ) -> None:
-    mine = order(run="exit 3", network=hold())
+    mine = order(run="exit 3", sandbox=hold())
     outcome = runtime.go(runtime.prepare(mine, KeepingSink(), Control()), KeepingSink(), Control())
     assert (outcome.exit_code, outcome.cause) == (3, Cause.EXITED)
 
 
-def test_holders_are_listed_and_removed_as_things(runtime: DockerRuntime, hold: Callable[[], str]) -> None:
+def test_sandboxes_are_listed_and_removed_as_things(runtime: DockerRuntime, hold: Callable[[], str]) -> None:
     name = hold()
     (thing,) = runtime.list()
     assert (thing.kind, thing.name, thing.node, thing.state, thing.task_id) == (
-        "network",
+        "sandbox",
         name,
         "node",
         "running",
@@ -237,6 +237,6 @@ def test_programs_are_tiny_and_only_for_machines_that_are_known() -> None:
     assert sandbox.program("s390x") is None
 
 
-def test_a_refused_holder_is_said(runtime: DockerRuntime, installation: str) -> None:
-    with pytest.raises(Unstartable, match="no holder"):
+def test_a_refused_sandbox_is_said(runtime: DockerRuntime, installation: str) -> None:
+    with pytest.raises(Unstartable, match="no sandbox"):
         runtime.hold("not a name", "node")
