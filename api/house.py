@@ -63,7 +63,7 @@ def start_background(house: House) -> None:
     Raises WrongInstallation. A broker that is away is no reason not to serve: rows wait until it is back.
     """
     # Only a process that sends loads Celery.
-    from engine.dispatch.outbox import Flusher
+    from engine.dispatch.flusher import Flusher
     from engine.dispatch.queues import Broker
     from engine.reconcile import loop
 

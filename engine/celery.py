@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.dispatch import inspect
+from engine.dispatch import control
 from engine.dispatch.app import build_app
 from engine.settings import Settings
 

@@ -63,7 +63,7 @@ def build_app(settings: Settings) -> Celery:
             # 24 h: the reconciler, not the broker, brings work back; a late copy is dropped by the claim.
             "visibility_timeout": 86400,
             "priority_steps": PRIORITY_STEPS,
-            "queue_order_strategy": "engine.dispatch.order:OwnFirst",
+            "queue_order_strategy": "engine.dispatch.queue_order:OwnFirst",
             "socket_keepalive": True,
             "socket_keepalive_options": _KEEPALIVE,
             # A BRPOP is waited for by the hub, not by these: they bound acks, the next link, a new connection.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from engine import failpoints
-from engine.dispatch import poke
+from engine.dispatch import wakeup
 from engine.lifecycle import ending, locks
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.site import Site
@@ -65,7 +65,7 @@ def finish_link(
         failpoints.hit("finish.rows")
     failpoints.hit("finish.committed")
     if finished.retry_seconds is not None:
-        poke.poke(token.task_id, delay_seconds=finished.retry_seconds)
+        wakeup.wake(token.task_id, delay_seconds=finished.retry_seconds)
     return finished
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine import failpoints
-from engine.dispatch import poke
+from engine.dispatch import wakeup
 from engine.lifecycle.site import Site
 from engine.model.records import Task
 from engine.model.states import TaskState
@@ -36,5 +36,5 @@ def _resend(site: Site, group: Sequence[Task], why: str) -> int:
         if changed:
             failpoints.hit("resend.rows")
     failpoints.hit("resend.committed")
-    poke.poke(*(task.id for task in changed))
+    wakeup.wake(*(task.id for task in changed))
     return len(changed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine import failpoints
-from engine.dispatch import poke
+from engine.dispatch import wakeup
 from engine.lifecycle import locks, repair
 from engine.lifecycle.site import Site
 from engine.lifecycle.take_over import count_crashes, poisoned
@@ -35,7 +35,7 @@ def restart(site: Site, token: Token, lapse_no: int) -> bool:
         repair.tell(c, token.task_id, TaskState.PENDING, reason)
         failpoints.hit("restart.rows")
     failpoints.hit("restart.committed")
-    poke.poke(token.task_id)
+    wakeup.wake(token.task_id)
     return True
 
 
@@ -51,5 +51,5 @@ def give_back(site: Site, token: Token, why: str) -> bool:
         repair.tell(c, token.task_id, TaskState.PENDING, f"given back: {why}", task.node)
         failpoints.hit("give_back.rows")
     failpoints.hit("give_back.committed")
-    poke.poke(token.task_id)
+    wakeup.wake(token.task_id)
     return True

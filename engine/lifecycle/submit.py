@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from engine import failpoints
-from engine.dispatch import poke
+from engine.dispatch import wakeup
 from engine.jobspec import stored
 from engine.jobspec.task import TaskSpec
 from engine.model import submission
@@ -50,7 +50,7 @@ def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
         events.add_all(c, "task", new, to_state=TaskState.PENDING)
         failpoints.hit("submit.rows")
     failpoints.hit("submit.committed")
-    poke.poke(*(task.id for task in new))
+    wakeup.wake(*(task.id for task in new))
     return Submitted(rows.job.id, new[0].id, new[0])
 
 

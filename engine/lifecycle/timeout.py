@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine import failpoints
-from engine.dispatch import poke
+from engine.dispatch import wakeup
 from engine.jobspec import stored
 from engine.lifecycle import ending, locks
 from engine.lifecycle.site import Site
@@ -33,5 +33,5 @@ def timeout(site: Site, token: Token) -> bool:
         failpoints.hit("timeout.rows")
     failpoints.hit("timeout.committed")
     if decision.again:
-        poke.poke(token.task_id, delay_seconds=decision.delay_ms / 1000)
+        wakeup.wake(token.task_id, delay_seconds=decision.delay_ms / 1000)
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from engine.dispatch import poke
+from engine.dispatch import wakeup
 from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable
 from engine.lifecycle.resend import resend
@@ -64,7 +64,7 @@ class Deliveries:
                 return done
             for start in range(0, len(found), _AHEAD):
                 done += resend(self._site, found[start : start + _AHEAD], "the broker was emptied")
-                poke.wait_for_room(_AHEAD, _AHEAD_SECONDS)
+                wakeup.wait_for_room(_AHEAD, _AHEAD_SECONDS)
 
     def _overdue(self) -> int:
         """Overdue: its own wait is over, and a later one was claimed or the queue is empty with a node there."""

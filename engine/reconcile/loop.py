@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from engine.dispatch import poke
-from engine.dispatch.outbox import OTHERS_SECONDS
+from engine.dispatch import wakeup
+from engine.dispatch.flusher import OTHERS_SECONDS
 from engine.errors import StoreUnavailable, WrongInstallation
 from engine.lifecycle.site import Site
 from engine.reconcile.deliveries import Deliveries
@@ -142,7 +142,7 @@ class _Rows(_Looks):
             seen = workload.look(c, round(OTHERS_SECONDS * 1000))
         lost = bool(self.one(lambda: self._lapses.see(seen.beats))) or seen.lost
         if seen.due:
-            poke.notice()
+            wakeup.notice()
         if seen.scheduled or seen.lapse_no != self._lapse_no:
             self._lapse_no = seen.lapse_no
             self._broker.called.set()

@@ -17,8 +17,8 @@ from typing import Any
 from celery import signals
 from celery.utils.nodenames import default_nodename
 
-from engine.dispatch import inspect
-from engine.dispatch.outbox import Flusher
+from engine.dispatch import control
+from engine.dispatch.flusher import Flusher
 from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable, FerrymanError, WrongInstallation
 from engine.jobspec.host_access import host_access_from
@@ -96,7 +96,7 @@ def _open(sender: Any, **_: Any) -> None:
         node_id=_BOOT_ID,
     )
     set_here(here)
-    inspect.answer_by(here.describe)
+    control.answer_by(here.describe)
     instance.app.amqp.queues.select_add(here.own_queue)
 
 

@@ -18,7 +18,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.consumer.tasks import Tasks
 from celery.worker.request import Request
 
-from engine.dispatch.channel import keep_client
+from engine.dispatch.kombu_redis import keep_client
 from engine.worker.here import get_here
 
 log = logging.getLogger("ferryman.consumer")

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from engine.dispatch.outbox import Flusher
+from engine.dispatch.flusher import Flusher
 from engine.lifecycle.site import Site
 from engine.model import names
 from engine.runtime.base import Runtime

@@ -16,7 +16,7 @@ from celery.exceptions import Ignore, Reject
 from engine import failpoints
 from engine.dispatch.app import RUN_LINK
 from engine.dispatch.chain import later_way
-from engine.dispatch.outbox import link_names
+from engine.dispatch.flusher import link_names
 from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import begin_link, claim

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.dispatch.outbox import Flusher
+from engine.dispatch.flusher import Flusher
 from engine.jobspec import schema
 from engine.jobspec.task import HostAccess
 from engine.lifecycle.site import Site

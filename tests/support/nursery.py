@@ -36,7 +36,7 @@ _LOADED = (
         "sqlalchemy.dialects.sqlite.pysqlite",
         "sqlalchemy.dialects.postgresql.psycopg",
     ),
-    *("engine.dispatch.inspect", "engine.reconcile.loop", "engine.runtime.docker.runtime"),
+    *("engine.dispatch.control", "engine.reconcile.loop", "engine.runtime.docker.runtime"),
     *("engine.worker.consumer", "engine.worker.drain", "engine.worker.link", "engine.worker.node"),
     *("engine.worker.sweep", "engine.worker.watchdog"),
     *("gunicorn.app.wsgiapp", "engine.standalone.heads", "api"),

@@ -13,7 +13,7 @@ from engine.lifecycle.site import Site
 from engine.model.states import NodeState
 from engine.worker.hands import Hands
 from engine.worker.here import Here
-from engine.worker.sandboxes import SandboxPool
+from engine.worker.networks import SandboxPool
 from engine.worker.node import NodeThreads
 from tests.support.world import World
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from engine.dispatch import poke
-from engine.dispatch.outbox import Flusher, Publisher, first_way, link_names
+from engine.dispatch import wakeup
+from engine.dispatch.flusher import Flusher, Publisher, first_way, link_names
 from engine.dispatch.queues import Broker, ping
 from engine.errors import BrokerUnavailable, WrongInstallation
 from engine.lifecycle.claim import claim
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 FLUSH = """
 import sys
-from engine.dispatch.outbox import Flusher
+from engine.dispatch.flusher import Flusher
 from engine.settings import Settings
 from engine.store.database import Database
 settings = Settings.from_env()
@@ -265,7 +265,7 @@ def test_a_reconciler_without_a_broker_repairs_nothing_and_goes_on(
 def test_a_flusher_sends_at_once_and_goes_on_after_its_broker_was_killed(
     world: World, broker: Any, server: RedisServer
 ) -> None:
-    poke._due.clear()
+    wakeup._due.clear()
     flusher = Flusher(world.db, world.site.settings).start()
     try:
         first = world.submitted()
@@ -283,10 +283,10 @@ def test_a_flusher_sends_at_once_and_goes_on_after_its_broker_was_killed(
 def test_a_retry_is_sent_when_it_is_due_and_not_before(world: World, broker: Any) -> None:
     task = world.submitted()
     world.set(task.id, not_before=world.now + 700)
-    poke._due.clear()
+    wakeup._due.clear()
     flusher = Flusher(world.db, world.site.settings).start()
     try:
-        poke.poke(task.id, delay_seconds=0.7)
+        wakeup.wake(task.id, delay_seconds=0.7)
         wait_until(lambda: world.task(task.id).state is TaskState.SCHEDULED, 10)
         after = world.task(task.id)
         assert after.sent_at is not None and after.sent_at >= after.not_before

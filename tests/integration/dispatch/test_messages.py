@@ -12,7 +12,7 @@ from kombu import Connection
 
 from engine.dispatch.app import RUN_LINK, build_app
 from engine.dispatch.chain import Way, later_way
-from engine.dispatch.outbox import Flusher, Publisher, link_names
+from engine.dispatch.flusher import Flusher, Publisher, link_names
 from engine.dispatch.queues import Broker
 from engine.jobspec.task import LinkSpec, TaskSpec
 from engine.lifecycle.cancel import cancel

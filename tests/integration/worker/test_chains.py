@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from engine.dispatch.chain import Way
-from engine.dispatch.outbox import Publisher, link_names
+from engine.dispatch.flusher import Publisher, link_names
 from engine.model.records import Link
 from engine.model.states import TaskState
 from tests.support.fleet import Fleet

@@ -15,7 +15,7 @@ _due: list[tuple[float, str]] = []
 _noticed = threading.Event()
 
 
-def poke(*task_ids: str, delay_seconds: float = 0.0) -> None:
+def wake(*task_ids: str, delay_seconds: float = 0.0) -> None:
     """Say that these tasks became due, or will in `delay_seconds` (a retry): called after the commit."""
     at = time.monotonic() + delay_seconds
     with _changed:

@@ -7,60 +7,60 @@ import time
 
 import pytest
 
-from engine.dispatch import poke
+from engine.dispatch import wakeup
 from engine.dispatch.app import broker_priority, build_app, publisher_options
-from engine.dispatch.order import OwnFirst
+from engine.dispatch.queue_order import OwnFirst
 from engine.settings import Settings
 
 
 @pytest.fixture(autouse=True)
 def nothing_due() -> None:
     """Other tests submit, and nobody takes their pokes here."""
-    poke._due.clear()
+    wakeup._due.clear()
 
 
 def test_what_is_due_is_taken_at_once_and_once() -> None:
-    poke.poke("a", "b")
-    assert poke.wait(5) == ["a", "b"]
-    assert poke.wait(0) == []
+    wakeup.wake("a", "b")
+    assert wakeup.wait(5) == ["a", "b"]
+    assert wakeup.wait(0) == []
 
 
 def test_a_wait_ends_when_nothing_comes() -> None:
     began = time.monotonic()
-    assert poke.wait(0.05) == []
+    assert wakeup.wait(0.05) == []
     assert 0.04 < time.monotonic() - began < 2
 
 
 def test_a_poke_wakes_a_waiter() -> None:
     found: list[str] = []
-    waiter = threading.Thread(target=lambda: found.extend(poke.wait(20)))
+    waiter = threading.Thread(target=lambda: found.extend(wakeup.wait(20)))
     waiter.start()
-    poke.poke("a")
+    wakeup.wake("a")
     waiter.join(10)
     assert found == ["a"]
 
 
 def test_a_delayed_poke_is_due_later_and_not_before() -> None:
     began = time.monotonic()
-    poke.poke("late", delay_seconds=0.2)
-    poke.poke("now")
-    assert poke.wait(5) == ["now"]
-    assert poke.wait(5) == ["late"]
+    wakeup.wake("late", delay_seconds=0.2)
+    wakeup.wake("now")
+    assert wakeup.wait(5) == ["now"]
+    assert wakeup.wait(5) == ["late"]
     assert time.monotonic() - began >= 0.2
 
 
 def test_a_wait_shorter_than_the_delay_leaves_it() -> None:
-    poke.poke("late", delay_seconds=60)
-    assert poke.wait(0.02) == []
-    assert [name for _, name in poke._due] == ["late"]
+    wakeup.wake("late", delay_seconds=60)
+    assert wakeup.wait(0.02) == []
+    assert [name for _, name in wakeup._due] == ["late"]
 
 
 def test_an_earlier_poke_overtakes_a_delayed_one_under_a_waiter() -> None:
-    poke.poke("late", delay_seconds=60)
+    wakeup.wake("late", delay_seconds=60)
     found: list[str] = []
-    waiter = threading.Thread(target=lambda: found.extend(poke.wait(20)))
+    waiter = threading.Thread(target=lambda: found.extend(wakeup.wait(20)))
     waiter.start()
-    poke.poke("now")
+    wakeup.wake("now")
     waiter.join(10)
     assert found == ["now"]
 

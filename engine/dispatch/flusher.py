@@ -20,10 +20,10 @@ from kombu.messaging import Producer
 from redis import RedisError
 
 from engine import failpoints
-from engine.dispatch import poke
+from engine.dispatch import wakeup
 from engine.dispatch.app import RUN_LINK, build_app, publisher_options
 from engine.dispatch.chain import Message, Way, first_way, message
-from engine.dispatch.channel import keep_client
+from engine.dispatch.kombu_redis import keep_client
 from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
 from engine.jobspec import stored
 from engine.model.records import Task
@@ -150,7 +150,7 @@ class Flusher:
     def stop(self) -> None:
         """End within a few seconds; what was not sent stays PENDING."""
         self._stop.set()
-        poke.notice()
+        wakeup.notice()
         self._thread.join(timeout=5)
         self.publisher.close()
 
@@ -160,14 +160,14 @@ class Flusher:
         looked = time.monotonic()
         while not self._stop.is_set():
             try:
-                knew = poke.noticed()
-                mine = poke.wait(max(0.05, looked + self._pause(pace) - time.monotonic()), knew=knew)
+                knew = wakeup.noticed()
+                mine = wakeup.wait(max(0.05, looked + self._pause(pace) - time.monotonic()), knew=knew)
                 if mine:
                     self.flush(mine)
                     self._stop.wait(_REST_SECONDS)
                 if time.monotonic() - looked >= self._pause(pace):
                     looked = time.monotonic()
-                    poke.forget()
+                    wakeup.forget()
                     self.flush()
                 self._backoff = 0.0
             except (BrokerUnavailable, StoreUnavailable) as exc:
@@ -186,7 +186,7 @@ class Flusher:
     def _pause(self, pace: float) -> float:
         """Seconds between two looks for rows that were not poked here, or whose sending failed."""
         # What failed is found among the rows, once it has been due for as long as that of others.
-        is_called = poke.noticed() or time.monotonic() - self._failed < 3 * OTHERS_SECONDS
+        is_called = wakeup.noticed() or time.monotonic() - self._failed < 3 * OTHERS_SECONDS
         return pace if is_called else _UNASKED_SECONDS
 
     def flush(self, task_ids: Sequence[str] | None = None) -> int:
