@@ -18,7 +18,7 @@ from api.metrics import Metrics
 from engine.errors import BrokerUnavailable, WrongInstallation
 from engine.jobspec import host_access
 from engine.jobspec.task import HostAccess
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.settings import Settings
 from engine.store.database import Database
 
@@ -75,7 +75,7 @@ def start_background(house: House) -> None:
     finally:
         broker.close()
     Flusher(house.db, house.settings).start()
-    loop.start(Site(house.db, house.settings, house.installation), _end_process)
+    loop.start(Installation(house.db, house.settings, house.installation), _end_process)
 
 
 def _end_process(exc: WrongInstallation) -> None:

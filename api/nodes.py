@@ -9,7 +9,7 @@ from api.house import House, here
 from api.problem import Refused
 from engine.errors import Ambiguous, NotFound
 from engine.lifecycle import nodes as verbs
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.model.records import Node
 from engine.model.states import NodeState
 from engine.store import nodes
@@ -56,7 +56,7 @@ def drain(house: House, id: str) -> answers.Json:
     with house.db.read() as c:
         node = pick(nodes.recent(c, _KNOWN), id)
     if node.state is not NodeState.LEAVING and node.state not in _GONE:
-        verbs.drain(Site(house.db, house.settings, house.installation), node.id)
+        verbs.drain(Installation(house.db, house.settings, house.installation), node.id)
     with house.db.read() as c:
         after = nodes.get(c, node.id) or node
     if node.state in _GONE or after.state is NodeState.LAPSED:

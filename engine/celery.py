@@ -7,6 +7,6 @@ from engine.dispatch.app import build_app
 from engine.settings import Settings
 
 #: Imported so that the command line knows `inspect ferryman`.
-__all__ = ["app", "inspect"]
+__all__ = ["app", "control"]
 
 app = build_app(Settings.from_env())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from engine.jobspec import quantities, stored
 from engine.jobspec.task import LinkSpec, TaskSpec
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.model import names
 from engine.model.records import AttemptStatus, Link, Task, Token
 from engine.model.states import LinkState
@@ -42,12 +42,14 @@ class Assignment:
         return self.order.index
 
 
-def assign(site: Site, task: Task, links: Sequence[Link], index: int, status: AttemptStatus) -> Assignment:
+def assign(
+    installation: Installation, task: Task, links: Sequence[Link], index: int, status: AttemptStatus
+) -> Assignment:
     """Build the assignment of one link of the task's present run."""
     spec = stored.load(task.spec)
     kind, wanted = spec.links[index]
     seconds, bound = _time_left(spec, wanted, links, status.age_ms)
-    order = replace(_order(site, task, spec, index), sandbox=status.sandbox)
+    order = replace(_order(installation, task, spec, index), sandbox=status.sandbox)
     named = f"{kind} {wanted.name}" if wanted.name and kind != "main" else kind
     waited_ms = _waited_ms(task, links, index, status.now)
     return Assignment(task.token, order, task.name, named, seconds, bound, waited_ms)
@@ -77,13 +79,13 @@ def _time_left(
     return min(bounds) if bounds else (None, None)
 
 
-def _order(site: Site, task: Task, spec: TaskSpec, index: int) -> Order:
-    settings, (kind, wanted) = site.settings, spec.links[index]
-    run = (site.installation, task.id, task.attempt, task.origin)
+def _order(installation: Installation, task: Task, spec: TaskSpec, index: int) -> Order:
+    settings, (kind, wanted) = installation.settings, spec.links[index]
+    run = (installation.id, task.id, task.attempt, task.origin)
     targets = spec.volume_targets
     cpus, memory = _limits(spec, settings)
     return Order(
-        installation=site.installation,
+        installation=installation.id,
         job_id=task.job_id,
         task_id=task.id,
         attempt=task.attempt,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine import failpoints
 from engine.errors import FerrymanError, NotFound
-from engine.lifecycle import ending
+from engine.lifecycle import end_task
 from engine.model.records import Job, Task
 from engine.model.states import JobState, TaskState
 from engine.store import attempts, events, jobs, tasks
@@ -84,7 +84,7 @@ def _end(c: Connection, task: Task) -> None:
     if task.origin:
         # A run of this attempt began; it may have been lost since, and the task be PENDING again.
         attempts.end(c, task.token, TaskState.CANCELLED, None, None)
-        ending.close(c, task, "cancelled")
+        end_task.close(c, task, "cancelled")
     events.add(
         c,
         "task",

@@ -7,15 +7,17 @@ from engine.jobspec import stored
 from engine.jobspec.task import TaskSpec
 from engine.lifecycle import locks
 from engine.lifecycle.assignment import Assignment, assign
+from engine.lifecycle.installation import Installation
 from engine.lifecycle.sandbox import NOTHING, Offered, chosen
-from engine.lifecycle.site import Site
 from engine.model import chain
 from engine.model.records import AttemptStatus, Link, Task, Token
 from engine.model.states import JobState, LinkState, NodeState, TaskState
 from engine.store import attempts, events, jobs, links, nodes, tasks
 
 
-def claim(site: Site, token: Token, node_id: str, offered: Offered = NOTHING) -> Assignment | None:
+def claim(
+    installation: Installation, token: Token, node_id: str, offered: Offered = NOTHING
+) -> Assignment | None:
     """Take the delivery for this node, if it is still there to be taken.
 
     One compare-and-set on (task, attempt, delivery): from PENDING or SCHEDULED, since a message can be faster
@@ -26,7 +28,7 @@ def claim(site: Site, token: Token, node_id: str, offered: Offered = NOTHING) ->
     Returns the first link to carry out, or None when another node has it, it was cancelled, the message is an
     old one, or this node is not LIVE. Raises StoreUnavailable when the database does not answer in time.
     """
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         before = locks.job_and_task(c, token.task_id)
         node = nodes.share(c, node_id)
         if before is None or node is None or node.state is not NodeState.LIVE:
@@ -51,16 +53,16 @@ def claim(site: Site, token: Token, node_id: str, offered: Offered = NOTHING) ->
         )
         failpoints.hit("claim.rows")
     failpoints.hit("claim.committed")
-    return assign(site, task, run, 0, AttemptStatus(age, sandbox, task.held_since or 0))
+    return assign(installation, task, run, 0, AttemptStatus(age, sandbox, task.held_since or 0))
 
 
-def begin_link(site: Site, token: Token, index: int, node_id: str) -> Assignment | None:
+def begin_link(installation: Installation, token: Token, index: int, node_id: str) -> Assignment | None:
     """Go on with link `index` of a task that this node has under this very token.
 
     Returns None when it does not speak for the task any more, when a link before it is open or ended badly
     (unless it is an `always` post), or when it ended already: the message is an old or a doubled one.
     """
-    with site.db.read() as c:
+    with installation.db.read() as c:
         if not tasks.begins(c, token, node_id):
             return None
         task = tasks.get(c, token.task_id)
@@ -71,12 +73,12 @@ def begin_link(site: Site, token: Token, index: int, node_id: str) -> Assignment
         # A CONFIRMED link has its thread, or will be taken over: a doubled message starts nothing.
         if mine is None or mine.state is not LinkState.WAITING or not chain.may_begin(run, index):
             return None
-        return assign(site, task, run, index, attempts.status(c, token))
+        return assign(installation, task, run, index, attempts.status(c, token))
 
 
-def resume(site: Site, token: Token, node_id: str) -> Assignment | None:
+def resume(installation: Installation, token: Token, node_id: str) -> Assignment | None:
     """The link where a taken-over task goes on: the first that has not ended."""
-    with site.db.read() as c:
+    with installation.db.read() as c:
         task = tasks.get(c, token.task_id)
         if task is None or task.token != token or task.node != node_id or task.state is not TaskState.RUNNING:
             return None
@@ -84,7 +86,7 @@ def resume(site: Site, token: Token, node_id: str) -> Assignment | None:
         index = chain.first_open(run)
         if index is None:
             return None
-        return assign(site, task, run, index, attempts.status(c, token))
+        return assign(installation, task, run, index, attempts.status(c, token))
 
 
 def _links(task: Task, spec: TaskSpec) -> list[Link]:

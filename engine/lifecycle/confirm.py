@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from engine import failpoints
 from engine.lifecycle.assignment import Assignment
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.model import chain
 from engine.model.states import LinkState
 from engine.store import events, links, tasks
 
 
-def confirm(site: Site, assignment: Assignment, container_id: str) -> bool:
+def confirm(installation: Installation, assignment: Assignment, container_id: str) -> bool:
     """Write the container's id under the token, before anybody starts it.
 
     Refused (False) when the task is not RUNNING under this token, its node LAPSED or LEFT, the link ended, or
@@ -18,7 +18,7 @@ def confirm(site: Site, assignment: Assignment, container_id: str) -> bool:
     state is asked under a lock, so that a confirm before a lapse is on every list after it (protocol 2).
     """
     token, order = assignment.token, assignment.order
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         task = tasks.lock(c, token.task_id)
         if task is None or not tasks.may_confirm(c, token):
             return False

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from engine import failpoints
 from engine.dispatch import wakeup
-from engine.lifecycle import ending, locks
+from engine.lifecycle import end_task, locks
 from engine.lifecycle.assignment import Assignment
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.model import chain
 from engine.model.records import Link, Task, Token
 from engine.model.states import LinkState, TaskState
@@ -35,7 +35,7 @@ class Finished:
 
 
 def finish_link(
-    site: Site, assignment: Assignment, container_id: str | None, outcome: Outcome
+    installation: Installation, assignment: Assignment, container_id: str | None, outcome: Outcome
 ) -> Finished | None:
     """Record how the link's container ended, if this token and this container still speak for the link.
 
@@ -47,7 +47,7 @@ def finish_link(
     touches no container.
     """
     token, order = assignment.token, assignment.order
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         task = locks.job_and_task(c, token.task_id)
         if task is None:
             return None
@@ -77,7 +77,7 @@ def _ended(link: Link, outcome: Outcome) -> Link:
 def _follow(c: Connection, task: Task, run: Sequence[Link], how: tuple[Assignment, Outcome]) -> Finished:
     (assignment, outcome), after = how, chain.after_link(run)
     order = assignment.order
-    ending.skip(c, task, [link for link in run if link.index in after.skipped])
+    end_task.skip(c, task, [link for link in run if link.index in after.skipped])
     if after.next_index is not None:
         if order.kind == "main" and outcome.ok and outcome.result is not None:
             # Kept at once: the worker may die before the posts have ended.
@@ -85,11 +85,11 @@ def _follow(c: Connection, task: Task, run: Sequence[Link], how: tuple[Assignmen
         return Finished(after.next_index, chain_goes_on=not after.failed, ok=outcome.ok, token=task.token)
     if after.culprit is None:
         kept = outcome.result if order.kind == "main" else task.result
-        ending.complete(c, task, kept)
+        end_task.complete(c, task, kept)
         return Finished(None, chain_goes_on=False, ok=True, token=task.token)
     words = after.culprit.error or f"exit code {after.culprit.exit_code}"
-    words = f"{ending.named(after.culprit)}: {words}"
-    decision = ending.fail(c, task, words, after.culprit.exit_code)
+    words = f"{end_task.named(after.culprit)}: {words}"
+    decision = end_task.fail(c, task, words, after.culprit.exit_code)
     again = decision.delay_ms / 1000 if decision is not None and decision.again else None
     return Finished(None, chain_goes_on=False, ok=outcome.ok, token=task.token, retry_seconds=again)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine import failpoints
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.model.records import Node
 from engine.model.states import NodeState, TaskState
 from engine.store import events, nodes, tasks, workload
@@ -26,33 +26,33 @@ class BeatAnswer:
     calls: bool = True
 
 
-def join(site: Site, node: Node) -> None:
+def join(installation: Installation, node: Node) -> None:
     """Write a new node, JOINING: it blocks restarts until it has looked.
 
     Called again with the same node after an unknown commit, it changes nothing.
     """
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         if nodes.get(c, node.id) is not None:
             return
         nodes.insert(c, node)
         events.add(c, "node", node=node.id, to_state=NodeState.JOINING, reason=f"{node.name} on {node.host}")
 
 
-def become_live(site: Site, node_id: str, looked: int) -> bool:
+def become_live(installation: Installation, node_id: str, looked: int) -> bool:
     """JOINING -> LIVE, after a whole join; False when it was fenced meanwhile."""
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         done = nodes.move(c, node_id, NodeState.LIVE, [NodeState.JOINING], looked=looked, runtime_ok=True)
         if done:
             events.add(c, "node", node=node_id, from_state=NodeState.JOINING, to_state=NodeState.LIVE)
         return done
 
 
-def beat(site: Site, node_id: str, task_ids: Sequence[str]) -> BeatAnswer:
+def beat(installation: Installation, node_id: str, task_ids: Sequence[str]) -> BeatAnswer:
     """Raise the beat, and read how the tasks in this node's hands stand, in one transaction.
 
     0 rows mean fenced. An error (StoreUnavailable) means nothing: the beat is tried again.
     """
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         state = nodes.raise_beat(c, node_id)
         if state is None:
             return BeatAnswer(True, {})
@@ -62,12 +62,12 @@ def beat(site: Site, node_id: str, task_ids: Sequence[str]) -> BeatAnswer:
         return BeatAnswer(False, hands, leaving=state is NodeState.LEAVING, calls=calls)
 
 
-def lapse(site: Site, seen: Node) -> bool:
+def lapse(installation: Installation, seen: Node) -> bool:
     """End a node whose beat stood at `seen.beat` for the whole lease; LEAVING ones have LEFT.
 
     It may hit a node that lives: that one finds itself fenced. True when this call did it.
     """
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         node = nodes.lock(c, seen.id)
         if node is None or node.beat != seen.beat or node.state in (NodeState.LAPSED, NodeState.LEFT):
             return False
@@ -81,22 +81,22 @@ def lapse(site: Site, seen: Node) -> bool:
             node=seen.id,
             from_state=node.state,
             to_state=to,
-            reason=f"{node.name}: {site.settings.lease_seconds:g} s without a beat",
+            reason=f"{node.name}: {installation.settings.lease_seconds:g} s without a beat",
         )
         failpoints.hit("lapse.rows")
     failpoints.hit("lapse.committed")
     return True
 
 
-def drain(site: Site, node_id: str) -> bool:
+def drain(installation: Installation, node_id: str) -> bool:
     """JOINING or LIVE -> LEAVING: it claims nothing more."""
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         return _move(c, node_id, NodeState.LEAVING, None)
 
 
-def leave(site: Site, node_id: str) -> bool:
+def leave(installation: Installation, node_id: str) -> bool:
     """LEAVING -> LEFT, after its links were let go; what it had waits restart_grace for a node of its daemon."""
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         if nodes.lock(c, node_id) is None:
             return False
         done = nodes.end(c, node_id, NodeState.LEFT, nodes.next_lapse(c))
@@ -105,22 +105,22 @@ def leave(site: Site, node_id: str) -> bool:
         return done
 
 
-def runtime_silent(site: Site, node_id: str) -> None:
+def runtime_silent(installation: Installation, node_id: str) -> None:
     """Its daemon does not answer: it blocks no restart now, and claims nothing."""
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         nodes.set_runtime_ok(c, node_id, False)
         events.add(c, "node", node=node_id, reason="Docker does not answer")
 
 
-def runtime_back(site: Site, node_id: str) -> bool:
+def runtime_back(installation: Installation, node_id: str) -> bool:
     """LIVE -> JOINING with runtime_ok: its daemon answers again, and the whole join follows (one way in)."""
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         return _move(c, node_id, NodeState.JOINING, "Docker answers again", runtime_ok=True)
 
 
-def looked(site: Site, node_id: str, lapse_no: int) -> None:
+def looked(installation: Installation, node_id: str, lapse_no: int) -> None:
     """The node listed its daemon and took over what it found, having read `lapse_no` before."""
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         nodes.set_looked(c, node_id, lapse_no)
 
 
@@ -133,7 +133,7 @@ def _move(c: Connection, node_id: str, to: NodeState, reason: str | None, **valu
     return True
 
 
-def forget(site: Site, older_than_ms: int) -> int:
+def forget(installation: Installation, older_than_ms: int) -> int:
     """Delete the rows of nodes that ended and last beat so long ago; what RUNNING tasks name stays."""
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         return nodes.forget(c, older_than_ms)

@@ -4,51 +4,51 @@ from __future__ import annotations
 
 from engine import failpoints
 from engine.dispatch import wakeup
-from engine.lifecycle import locks, repair
-from engine.lifecycle.site import Site
+from engine.lifecycle import locks, repair_event
+from engine.lifecycle.installation import Installation
 from engine.lifecycle.take_over import count_crashes, poisoned
 from engine.model.records import Token
 from engine.model.states import TaskState
 from engine.store import nodes, tasks
 
 
-def restart(site: Site, token: Token, lapse_no: int) -> bool:
+def restart(installation: Installation, token: Token, lapse_no: int) -> bool:
     """Start the chain of a lapsed or left node's task again, with a new origin, on whoever claims it.
 
     Refused while a JOINING or LIVE node whose Docker answers has not looked since that lapse: it may still find
     the container. The grace is the caller's to wait. Returns True when the row changed (a poison pill FAILED
     counts).
     """
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         task = locks.job_and_task(c, token.task_id)
         if task is None or task.token != token or task.node is None:
             return False
         former = nodes.share(c, task.node)
         if former is None or not tasks.may_restart(c, token, lapse_no):
             return False
-        crashes = count_crashes(c, site, task, former.state)
-        if poisoned(c, site, task, former.state, crashes):
+        crashes = count_crashes(c, installation, task, former.state)
+        if poisoned(c, installation, task, former.state, crashes):
             return True
         if not tasks.restart(c, token, lapse_no, crashes):
             return False
         reason = f"starts again: node {former.id[:8]} {former.state} and no node found its containers"
-        repair.tell(c, token.task_id, TaskState.PENDING, reason)
+        repair_event.tell(c, token.task_id, TaskState.PENDING, reason)
         failpoints.hit("restart.rows")
     failpoints.hit("restart.committed")
     wakeup.wake(token.task_id)
     return True
 
 
-def give_back(site: Site, token: Token, why: str) -> bool:
+def give_back(installation: Installation, token: Token, why: str) -> bool:
     """Start the chain again with a new origin: what its ended links left is gone, or nothing had begun.
 
     No crash, no retry spent.
     """
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         task = tasks.lock(c, token.task_id)
         if task is None or not tasks.give_back(c, token):
             return False
-        repair.tell(c, token.task_id, TaskState.PENDING, f"given back: {why}", task.node)
+        repair_event.tell(c, token.task_id, TaskState.PENDING, f"given back: {why}", task.node)
         failpoints.hit("give_back.rows")
     failpoints.hit("give_back.committed")
     wakeup.wake(token.task_id)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from engine import failpoints
 from engine.jobspec.task import TaskSpec
-from engine.lifecycle import repair
-from engine.lifecycle.site import Site
+from engine.lifecycle import repair_event
+from engine.lifecycle.installation import Installation
 from engine.model.records import Token
 from engine.model.states import TaskState
 from engine.store import attempts, nodes, tasks
@@ -39,19 +39,19 @@ def chosen(spec: TaskSpec, offered: Offered) -> str | None:
     return offered.fresh if len(spec.links) > 1 else None
 
 
-def leave_sandbox(site: Site, token: Token, node_id: str, why: str) -> Token | None:
+def leave_sandbox(installation: Installation, token: Token, node_id: str, why: str) -> Token | None:
     """A new delivery of a task whose sandbox is gone: from the link that could not join on, it goes the plain way.
 
     As self_take_over, whose guard it has: no crash, no retry. Returns the new token, None when refused.
     """
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         task = tasks.lock(c, token.task_id)
         nodes.share(c, node_id)
         if task is None or not tasks.self_take_over(c, token, node_id):
             return None
         attempts.set_sandbox(c, token, None)
         reason = f"goes on with networks of its own: {why}"
-        after = repair.tell(c, token.task_id, TaskState.RUNNING, reason, node_id).token
+        after = repair_event.tell(c, token.task_id, TaskState.RUNNING, reason, node_id).token
         failpoints.hit("leave_sandbox.rows")
     failpoints.hit("leave_sandbox.committed")
     return after

@@ -5,19 +5,19 @@ from __future__ import annotations
 from engine import failpoints
 from engine.dispatch import wakeup
 from engine.jobspec import stored
-from engine.lifecycle import ending, locks
-from engine.lifecycle.site import Site
+from engine.lifecycle import end_task, locks
+from engine.lifecycle.installation import Installation
 from engine.model.records import Token
 from engine.store import nodes, tasks
 
 
-def timeout(site: Site, token: Token) -> bool:
+def timeout(installation: Installation, token: Token) -> bool:
     """FAILED or the retry, when the attempt is past its bound and its node is LAPSED or LEFT.
 
     As with `restart`, each JOINING or LIVE node whose Docker answers has looked since that lapse: one that finds
     the container takes it over and ends it by itself, so that no retry begins beside it.
     """
-    with site.db.begin() as c:
+    with installation.db.begin() as c:
         task = locks.job_and_task(c, token.task_id)
         if task is None or task.token != token or task.node is None:
             return False
@@ -27,7 +27,7 @@ def timeout(site: Site, token: Token) -> bool:
         if not tasks.end_lapsed(c, token, former.lapse_no):
             return False
         bound = stored.load(task.spec).timeout
-        decision = ending.fail(c, task, f"timed out after {bound}, while its node was away", None)
+        decision = end_task.fail(c, task, f"timed out after {bound}, while its node was away", None)
         if decision is None:
             return False
         failpoints.hit("timeout.rows")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.lifecycle import nodes as verbs
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.store import nodes, workload
 
 
@@ -20,20 +20,20 @@ class _Seen:
 class Lapses:
     """Remembers each node's beat and since when it stands still, while this process's own reads succeed."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
         self._seen: dict[str, _Seen] = {}
         self._last_read: float | None = None
 
     def run(self) -> int:
         """One look; says how many nodes were ended. Raises StoreUnavailable."""
-        with self._site.db.read() as c:
+        with self._installation.db.read() as c:
             beats = workload.beats(c)
         return self.see(beats)
 
     def see(self, beats: Mapping[str, int]) -> int:
         """What one look saw, just read: id -> beat. Says how many nodes were ended. Raises StoreUnavailable."""
-        lease = self._site.settings.lease_seconds
+        lease = self._installation.settings.lease_seconds
         now = time.monotonic()
         # A gap in our own reads (database away, process stopped) proves nothing about others: begin anew.
         if self._last_read is not None and now - self._last_read > lease / 2:
@@ -50,6 +50,6 @@ class Lapses:
         return ended
 
     def _end(self, node_id: str, beat: int) -> bool:
-        with self._site.db.read() as c:
+        with self._installation.db.read() as c:
             node = nodes.get(c, node_id)
-        return node is not None and node.beat == beat and verbs.lapse(self._site, node)
+        return node is not None and node.beat == beat and verbs.lapse(self._installation, node)

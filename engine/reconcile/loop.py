@@ -17,10 +17,10 @@ from typing import Protocol
 from engine.dispatch import wakeup
 from engine.dispatch.flusher import OTHERS_SECONDS
 from engine.errors import StoreUnavailable, WrongInstallation
-from engine.lifecycle.site import Site
-from engine.reconcile.deliveries import Deliveries
+from engine.lifecycle.installation import Installation
 from engine.reconcile.lapses import Lapses
-from engine.reconcile.remains import Remains
+from engine.reconcile.messages import LostMessages
+from engine.reconcile.node_leftovers import NodeLeftovers
 from engine.reconcile.restarts import Restarts
 from engine.reconcile.timeouts import Timeouts
 from engine.store import workload
@@ -41,10 +41,10 @@ class Pass(Protocol):
 class Reconciler:
     """The reconciler of this process, in two threads."""
 
-    def __init__(self, site: Site, lost: Callable[[WrongInstallation], None]) -> None:
+    def __init__(self, installation: Installation, lost: Callable[[WrongInstallation], None]) -> None:
         """`lost` is told when the broker turns out to be another installation's."""
-        broker = _Brokers(site, lost)
-        self._threads = [_Rows(site, lost, broker), broker]
+        broker = _Brokers(installation, lost)
+        self._threads = [_Rows(installation, lost, broker), broker]
 
     def start(self) -> None:
         """Begin to look."""
@@ -66,9 +66,11 @@ class Reconciler:
 class _Looks(threading.Thread):
     """Some passes, one after another, again and again."""
 
-    def __init__(self, name: str, site: Site, lost: Callable[[WrongInstallation], None]) -> None:
+    def __init__(
+        self, name: str, installation: Installation, lost: Callable[[WrongInstallation], None]
+    ) -> None:
         super().__init__(name=name, daemon=True)
-        self._beat = site.settings.beat_seconds
+        self._beat = installation.settings.beat_seconds
         self._lost = lost
         self.stop_asked = threading.Event()
         #: Set by whoever sees that there is something to do here.
@@ -106,9 +108,9 @@ class _Looks(threading.Thread):
 class _Brokers(_Looks):
     """What the broker is asked about: lost messages, and queues of ended nodes."""
 
-    def __init__(self, site: Site, lost: Callable[[WrongInstallation], None]) -> None:
-        super().__init__("reconcile-broker", site, lost)
-        self._passes: list[Pass] = [Deliveries(site), Remains(site)]
+    def __init__(self, installation: Installation, lost: Callable[[WrongInstallation], None]) -> None:
+        super().__init__("reconcile-broker", installation, lost)
+        self._passes: list[Pass] = [LostMessages(installation), NodeLeftovers(installation)]
 
     def look(self) -> None:
         for each in self._passes:
@@ -124,12 +126,14 @@ class _Brokers(_Looks):
 class _Rows(_Looks):
     """What the rows alone tell: beats that stand still, and work whose node is gone."""
 
-    def __init__(self, site: Site, lost: Callable[[WrongInstallation], None], broker: _Brokers) -> None:
-        super().__init__("reconcile", site, lost)
-        self._site = site
+    def __init__(
+        self, installation: Installation, lost: Callable[[WrongInstallation], None], broker: _Brokers
+    ) -> None:
+        super().__init__("reconcile", installation, lost)
+        self._installation = installation
         self._broker = broker
-        self._lapses = Lapses(site)
-        self._passes: list[Pass] = [Timeouts(site), Restarts(site)]
+        self._lapses = Lapses(installation)
+        self._passes: list[Pass] = [Timeouts(installation), Restarts(installation)]
         self._unasked = 0
         self._were_lost = False
         self._lapse_no = -1
@@ -138,7 +142,7 @@ class _Rows(_Looks):
         self.one(self._look)
 
     def _look(self) -> int:
-        with self._site.db.read() as c:
+        with self._installation.db.read() as c:
             seen = workload.look(c, round(OTHERS_SECONDS * 1000))
         lost = bool(self.one(lambda: self._lapses.see(seen.beats))) or seen.lost
         if seen.due:
@@ -154,8 +158,8 @@ class _Rows(_Looks):
         return sum(self.one(each.run) for each in self._passes)
 
 
-def start(site: Site, lost: Callable[[WrongInstallation], None]) -> Reconciler:
+def start(installation: Installation, lost: Callable[[WrongInstallation], None]) -> Reconciler:
     """Start the reconciler of this process."""
-    reconciler = Reconciler(site, lost)
+    reconciler = Reconciler(installation, lost)
     reconciler.start()
     return reconciler

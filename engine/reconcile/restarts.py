@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from engine.lifecycle.installation import Installation
 from engine.lifecycle.restart import restart
-from engine.lifecycle.site import Site
 from engine.model.records import Token
 from engine.model.retry import grace_ms
 from engine.store import attempts, tasks
@@ -14,15 +14,15 @@ from engine.store import attempts, tasks
 class Restarts:
     """Remembers since when it sees each lost task: grace runs on this process's monotonic clock."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
         self._seen: dict[tuple[Token, int], float] = {}
 
     def run(self) -> int:
         """One look; says how many were restarted. Raises StoreUnavailable."""
-        settings = self._site.settings
+        settings = self._installation.settings
         bounds = settings.grace_bounds
-        with self._site.db.read() as c:
+        with self._installation.db.read() as c:
             lost = tasks.lost(c)
             ages = {task.id: attempts.status(c, task.token).age_ms for task, _, _ in lost}
         now = time.monotonic()
@@ -34,5 +34,5 @@ class Restarts:
             waited_ms = (now - self._seen[task.token, number]) * 1000
             # The age at first sight counts, so that waiting does not make the grace longer.
             if waited_ms >= grace_ms(state, round(ages[task.id] - waited_ms), bounds):
-                done += restart(self._site, task.token, number)
+                done += restart(self._installation, task.token, number)
         return done

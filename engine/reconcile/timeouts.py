@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.lifecycle.timeout import timeout
 from engine.store import tasks
 
@@ -10,11 +10,11 @@ from engine.store import tasks
 class Timeouts:
     """Has no memory: the rows and the database's clock say it all."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
 
     def run(self) -> int:
         """One look; says how many were ended. Raises StoreUnavailable."""
-        with self._site.db.read() as c:
+        with self._installation.db.read() as c:
             late = tasks.overdue(c)
-        return sum(timeout(self._site, task.token) for task in late)
+        return sum(timeout(self._installation, task.token) for task in late)

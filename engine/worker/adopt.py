@@ -57,7 +57,7 @@ class Adopter:
 
     def __init__(self, here: Here) -> None:
         self._here = here
-        self._yielding = Yielding(here.site, here.runtime)
+        self._yielding = Yielding(here.installation, here.runtime)
         #: task id -> (since when it is loose, how long it must be so before it is taken up).
         self._loose: dict[str, tuple[float, float]] = {}
 
@@ -70,10 +70,10 @@ class Adopter:
         number, lost = self._read()
         if lost:
             number = self._take(here.runtime.list(), lost).looked(number)
-        with here.site.db.read() as c:
+        with here.installation.db.read() as c:
             me = nodes.get(c, here.node_id)
         if me is not None and me.looked < number:
-            verbs.looked(here.site, here.node_id, number)
+            verbs.looked(here.installation, here.node_id, number)
 
     def join(self) -> bool:
         """Remove what is stale, take over what is found, become LIVE; False when it must begin again."""
@@ -81,16 +81,16 @@ class Adopter:
         number, _ = self._read()
         things = here.runtime.list()
         # Rows are read after the list: what was claimed in between is not stale.
-        here.runtime.remove(stale(things, read_owners(here.site, things), here.sandboxes.kept()))
-        with here.site.db.read() as c:
+        here.runtime.remove(stale(things, read_owners(here.installation, things), here.sandboxes.kept()))
+        with here.installation.db.read() as c:
             lost = tasks.lost(c)
         taken = self._take(things, lost)
         if not taken.all:
             return False
-        return verbs.become_live(here.site, here.node_id, taken.looked(number))
+        return verbs.become_live(here.installation, here.node_id, taken.looked(number))
 
     def _read(self) -> tuple[int, Lost]:
-        with self._here.site.db.read() as c:
+        with self._here.installation.db.read() as c:
             return nodes.last_lapse(c), tasks.lost(c)
 
     def _take(self, things: Iterable[Resource], lost: Lost) -> Taken:
@@ -107,7 +107,7 @@ class Adopter:
             if self._yielding.yields(task, former, here):
                 left.append(number)
                 continue
-            token = take_over(self._here.site, task.token, self._here.node_id, _in_words(here))
+            token = take_over(self._here.installation, task.token, self._here.node_id, _in_words(here))
             if token is None:
                 all_taken = False
             else:
@@ -118,7 +118,7 @@ class Adopter:
     def tie_up(self) -> None:
         """Take up my own rows that no thread works on: a message or a thread was lost."""
         here, now = self._here, time.monotonic()
-        with here.site.db.read() as c:
+        with here.installation.db.read() as c:
             mine = tasks.of_node(c, here.node_id)
         loose = {task.id: task for task in mine if not here.hands.holds(task.id)}
         self._loose = {id: kept for id, kept in self._loose.items() if any(task.id == id for task in mine)}
@@ -126,7 +126,7 @@ class Adopter:
             since, wait = self._loose.setdefault(id, (now, _LOOSE_SECONDS))
             if now - since < wait:
                 continue
-            token = self_take_over(here.site, task.token, here.node_id, "it had no thread here")
+            token = self_take_over(here.installation, task.token, here.node_id, "it had no thread here")
             self._loose[id] = (now, min(_LONGEST_BACKOFF_SECONDS, wait * 2))
             if token is not None:
                 failpoints.hit("self_take_over.committed")
@@ -146,7 +146,7 @@ class Adopter:
         if here.window is not None:
             here.window.adopt(1)
         try:
-            assignment = resume(here.site, token, here.node_id)
+            assignment = resume(here.installation, token, here.node_id)
             if assignment is None:
                 return
             finished = carry(here, assignment)

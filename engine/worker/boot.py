@@ -22,7 +22,7 @@ from engine.dispatch.flusher import Flusher
 from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable, FerrymanError, WrongInstallation
 from engine.jobspec.host_access import host_access_from
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.reconcile import loop
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings, without_password
@@ -71,21 +71,21 @@ def _open(sender: Any, **_: Any) -> None:
     try:
         settings = Settings.from_env()
         db = Database(settings, pool=instance.concurrency + 8)
-        site = Site(db, settings, db.open())
-        _match_broker(settings, site.installation)
+        installation = Installation(db, settings, db.open())
+        _match_broker(settings, installation.id)
         host_access = host_access_from(
             settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host
         )
-        runtime = DockerRuntime(settings, site.installation, host_access)
+        runtime = DockerRuntime(settings, installation.id, host_access)
     except FerrymanError as exc:
         _end(str(exc))
     queues = tuple(sorted(instance.app.amqp.queues.consume_from))
     doubt, hands = threading.Event(), Hands()
-    sandboxes = SandboxPool(runtime, hands, settings, site.installation, instance.concurrency)
+    sandboxes = SandboxPool(runtime, hands, settings, installation.id, instance.concurrency)
     here = Here(
-        site=site,
+        installation=installation,
         runtime=runtime,
-        sweeper=Sweeper(site, runtime, sandboxes, doubt),
+        sweeper=Sweeper(installation, runtime, sandboxes, doubt),
         sandboxes=sandboxes,
         doubt=doubt,
         flusher=Flusher(db, settings, instance.app),
@@ -120,10 +120,10 @@ def _end(sentence: str) -> None:
 @signals.worker_ready.connect
 def _start(sender: Any, **_: Any) -> None:
     here = get_here()
-    settings = here.site.settings
+    settings = here.installation.settings
     log.info(
         "joined installation %s: database %s, broker %s",
-        here.site.installation,
+        here.installation.id,
         without_password(settings.database_url),
         without_password(settings.broker_url),
     )
@@ -138,7 +138,7 @@ def _start(sender: Any, **_: Any) -> None:
     here.sweeper.start()
     here.sandboxes.start()
     threads.start()
-    loop.start(here.site, lost=_wrong)
+    loop.start(here.installation, lost=_wrong)
     Watchdog(sender, here).start()
 
 

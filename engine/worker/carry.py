@@ -67,8 +67,10 @@ def _plainly(here: Here, assignment: Assignment, control: Control, why: str) -> 
     """The same link under a new token, without the sandbox that is gone; None: it is not ours any more."""
     here.sandboxes.suspend()
     try:
-        token = _patiently(control, lambda: leave_sandbox(here.site, assignment.token, here.node_id, why))
-        return resume(here.site, token, here.node_id) if token is not None else None
+        token = _patiently(
+            control, lambda: leave_sandbox(here.installation, assignment.token, here.node_id, why)
+        )
+        return resume(here.installation, token, here.node_id) if token is not None else None
     except (StoreUnavailable, Detached) as exc:
         # The row names this node: it takes it up again, and finds the sandbox gone again.
         log.info("%s %s: let go: %s", assignment.task_name, assignment.link_name, exc)
@@ -85,7 +87,7 @@ def _limit(assignment: Assignment, control: Control) -> threading.Timer | None:
 
 
 def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | None:
-    sink = Shipping(here.site, assignment, control)
+    sink = Shipping(here.installation, assignment, control)
     prepared: Prepared | None = None
     try:
         prepared = _prepare(here, assignment, sink, control)
@@ -93,7 +95,7 @@ def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | N
             return None
         with control.timings.span("creating"):
             is_mine = _patiently(
-                control, lambda: confirm.confirm(here.site, assignment, prepared.container_id)
+                control, lambda: confirm.confirm(here.installation, assignment, prepared.container_id)
             )
         if not is_mine:
             if prepared.state is PreparedState.CREATED:
@@ -149,14 +151,16 @@ def _prepare(here: Here, assignment: Assignment, sink: Shipping, control: Contro
         return None
     except Detached:
         if here.leaving.is_set() and control.detached and _made_nothing(assignment):
-            restart.give_back(here.site, assignment.token, "its worker left before a container was made")
+            restart.give_back(
+                here.installation, assignment.token, "its worker left before a container was made"
+            )
         raise
     failpoints.hit("prepare.created")
     return prepared
 
 
 def _give_back(here: Here, assignment: Assignment, control: Control, why: str) -> None:
-    _patiently(control, lambda: restart.give_back(here.site, assignment.token, why))
+    _patiently(control, lambda: restart.give_back(here.installation, assignment.token, why))
     # What the run leaves here is nobody's now.
     here.sweeper.soon()
 
@@ -183,7 +187,7 @@ def _finish(
     finished = _patiently(
         # Detaching does not stop a finish: the end is known, and the row wants it.
         Control(),
-        lambda: finish.finish_link(here.site, assignment, container_id, outcome),
+        lambda: finish.finish_link(here.installation, assignment, container_id, outcome),
     )
     if finished is None:
         # Cancelled, most likely: its container and volume are nobody's now.

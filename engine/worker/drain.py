@@ -71,8 +71,8 @@ class Leaving:
         here.leaving.set()
         if here.window is not None:
             here.window.refresh()
-        self._quietly(lambda: verbs.drain(here.site, here.node_id))
-        if here.site.settings.drain_timeout and not self._hurry.is_set():
+        self._quietly(lambda: verbs.drain(here.installation, here.node_id))
+        if here.installation.settings.drain_timeout and not self._hurry.is_set():
             self._drain()
         if count := len(here.hands.all()):
             log.info(
@@ -82,7 +82,7 @@ class Leaving:
         here.hands.wait_empty(_LET_GO_SECONDS)
         self._threads.stop()
         idle = here.sandboxes.shut(_LET_GO_SECONDS)
-        self._quietly(lambda: verbs.leave(here.site, here.node_id))
+        self._quietly(lambda: verbs.leave(here.installation, here.node_id))
         self._quietly(lambda: here.runtime.remove(idle))
         # Celery ends by itself once its threads are free; else it would wait for them for ever. Not told, it goes on.
         threading.main_thread().join(0 if self._again else _LAST_SECONDS)
@@ -94,7 +94,7 @@ class Leaving:
     def _drain(self) -> None:
         """Let running links end, for drain_timeout at most or until asked again."""
         here = self._here
-        patience = here.site.settings.drain_timeout
+        patience = here.installation.settings.drain_timeout
         log.info(
             "%d links may end, for %g s; asked again, it leaves at once", len(here.hands.all()), patience
         )

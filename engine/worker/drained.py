@@ -49,13 +49,13 @@ class Drained:
 
     def _wait(self) -> None:
         here, loose = self._here, time.monotonic()
-        pace = here.site.settings.beat_seconds
+        pace = here.installation.settings.beat_seconds
         while not here.leaving.wait(pace) and not self.fenced.is_set():
             if here.hands.all():
                 loose = time.monotonic()
                 continue
             try:
-                with here.site.db.read() as c:
+                with here.installation.db.read() as c:
                     mine = tasks.of_node(c, here.node_id)
             except StoreUnavailable as exc:
                 log.warning("drained, the database is away: %s", exc)

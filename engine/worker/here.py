@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.dispatch.flusher import Flusher
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.model import names
 from engine.runtime.base import Runtime
 from engine.worker.hands import Hands
@@ -38,7 +38,7 @@ class Intake(Protocol):
 class Here:
     """What the threads of a worker process share. The node's id changes after each fencing."""
 
-    site: Site
+    installation: Installation
     runtime: Runtime
     sweeper: Sweeper
     sandboxes: SandboxPool
@@ -73,7 +73,7 @@ class Here:
         """What `celery -A engine inspect ferryman` answers."""
         return {
             "node": self.node_id,
-            "installation": self.site.installation,
+            "installation": self.installation.id,
             "live": self.live,
             "queues": list(self.queues),
             "slots": self.slots,

@@ -81,7 +81,7 @@ def _begin(here: Here, token: Token, index: int) -> Assignment | None:
             if assignment is None:
                 _unless_drained(here)
             return assignment
-        return begin_link(here.site, token, index, here.node_id)
+        return begin_link(here.installation, token, index, here.node_id)
     except StoreUnavailable as exc:
         log.warning("not claimed, the message goes back: %s", exc)
         here.leaving.wait(1.0)
@@ -91,7 +91,7 @@ def _begin(here: Here, token: Token, index: int) -> Assignment | None:
 def _claim(here: Here, token: Token) -> Assignment | None:
     offered = here.sandboxes.reserve()
     try:
-        assignment = claim(here.site, token, here.node_id, offered)
+        assignment = claim(here.installation, token, here.node_id, offered)
     except BaseException:
         here.sandboxes.release(offered, None, is_known=False)
         raise
@@ -101,7 +101,7 @@ def _claim(here: Here, token: Token) -> Assignment | None:
 
 def _unless_drained(here: Here) -> None:
     """A claim was refused: when that is since somebody drains this node, the message is for another."""
-    with here.site.db.read() as c:
+    with here.installation.db.read() as c:
         me = nodes.get(c, here.node_id)
     if me is not None and me.state is NodeState.LEAVING:
         here.leaving.wait(0.2)
@@ -122,7 +122,7 @@ def send_next(here: Here, finished: Finished, *, chain_sends: bool) -> None:
     """
     if finished.next_index is None or (chain_sends and finished.chain_goes_on):
         return
-    with here.site.db.read() as c:
+    with here.installation.db.read() as c:
         task = tasks.get(c, finished.token.task_id)
     if task is None or task.token != finished.token:
         return

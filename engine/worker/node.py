@@ -60,7 +60,7 @@ class NodeThreads:
     # The beat's thread.
 
     def _beat_loop(self) -> None:
-        pace = self._here.site.settings.beat_seconds
+        pace = self._here.installation.settings.beat_seconds
         while not self._stop.is_set():
             began = time.monotonic()
             if self._joined and not self._fenced.is_set():
@@ -75,7 +75,7 @@ class NodeThreads:
     def _beat(self) -> None:
         here = self._here
         hands = here.hands.all()
-        answer = verbs.beat(here.site, here.node_id, [hand.token.task_id for hand in hands])
+        answer = verbs.beat(here.installation, here.node_id, [hand.token.task_id for hand in hands])
         if answer.fenced:
             log.warning("node %s was fenced: it lets go and joins again", here.node_id[:8])
             here.live = False
@@ -104,7 +104,7 @@ class NodeThreads:
     # The pass's thread.
 
     def _pass_loop(self) -> None:
-        pace = self._here.site.settings.beat_seconds
+        pace = self._here.installation.settings.beat_seconds
         while not self._stop.is_set():
             began = time.monotonic()
             try:
@@ -128,7 +128,7 @@ class NodeThreads:
             self._enter()
         if not self._runtime_ok:
             here.runtime.describe()
-            if verbs.runtime_back(here.site, here.node_id):
+            if verbs.runtime_back(here.installation, here.node_id):
                 self._runtime_ok = True
         if not here.live:
             if self._runtime_ok and self._adopter.join():
@@ -154,7 +154,7 @@ class NodeThreads:
         except RuntimeUnavailable as exc:
             log.warning("Docker does not answer: %s", exc)
             daemon, self._runtime_ok = None, False
-        verbs.join(here.site, self._node(daemon))
+        verbs.join(here.installation, self._node(daemon))
         self._joined = True
         self._fenced.clear()
         if here.window is not None and old is not None:
@@ -190,7 +190,7 @@ class NodeThreads:
             here.name,
             ", ".join(here.queues),
             here.slots,
-            here.site.settings.lease_seconds,
+            here.installation.settings.lease_seconds,
         )
 
     def _runtime_is_silent(self, exc: RuntimeUnavailable) -> None:
@@ -203,4 +203,4 @@ class NodeThreads:
         here.sandboxes.shut()
         if here.window is not None:
             here.window.refresh()
-        verbs.runtime_silent(here.site, here.node_id)
+        verbs.runtime_silent(here.installation, here.node_id)

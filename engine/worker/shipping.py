@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from engine.errors import StoreUnavailable
 from engine.lifecycle.assignment import Assignment
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.model.records import LogFrame, LogPosition
 from engine.runtime.base import Control
 from engine.store import logs
@@ -32,8 +32,8 @@ class Shipping:
     delivery reads the container's log from the stored position on.
     """
 
-    def __init__(self, site: Site, assignment: Assignment, control: Control) -> None:
-        self._site = site
+    def __init__(self, installation: Installation, assignment: Assignment, control: Control) -> None:
+        self._installation = installation
         self._assignment = assignment
         self._control = control
         self._changed = threading.Condition()
@@ -50,7 +50,7 @@ class Shipping:
 
     def _stored_position(self) -> LogPosition:
         order = self._assignment.order
-        with self._site.db.read() as c:
+        with self._installation.db.read() as c:
             return logs.position(c, order.task_id, order.attempt, order.origin, order.index)
 
     def position(self) -> LogPosition:
@@ -127,10 +127,10 @@ class Shipping:
 
     def _store(self, pieces: list[logs.Piece], position: LogPosition) -> bool:
         """Write one chunk, however long the store is away; False when the token is refused or we are done."""
-        order, limit = self._assignment.order, self._site.settings.log_bytes
+        order, limit = self._assignment.order, self._installation.settings.log_bytes
         while not self._refused:
             try:
-                with self._site.db.begin() as c:
+                with self._installation.db.begin() as c:
                     token = self._assignment.token
                     if logs.append(c, token, order.origin, order.index, pieces, position, limit):
                         return True

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from engine import failpoints
 from engine.errors import RuntimeUnavailable, StoreUnavailable
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.model.states import TaskState
 from engine.runtime.base import Order, Resource, Runtime
 from engine.store import attempts, nodes, tasks
@@ -60,12 +60,12 @@ def stale(things: Iterable[Resource], owners: Owners, kept: Set[str] = frozenset
     return found
 
 
-def read_owners(site: Site, things: Sequence[Resource], me: str = "") -> Owners:
+def read_owners(installation: Installation, things: Sequence[Resource], me: str = "") -> Owners:
     """How the owners of these things stand now. `me` is this node, whose sandboxes its own memory tells."""
     ids = sorted({thing.task_id for thing in things if thing.task_id})
     makers = {thing.node for thing in things if thing.kind == "sandbox"}
     found: dict[str, tuple[TaskState, int, int, int]] = {}
-    with site.db.read() as c:
+    with installation.db.read() as c:
         for start in range(0, len(ids), 500):
             found |= tasks.states(c, ids[start : start + 500])
         if not makers:
@@ -77,11 +77,13 @@ def read_owners(site: Site, things: Sequence[Resource], me: str = "") -> Owners:
 class Sweeper:
     """The threads that remove: some at once what a finisher names, one every few seconds what nobody owns."""
 
-    def __init__(self, site: Site, runtime: Runtime, sandboxes: SandboxPool, doubt: threading.Event) -> None:
+    def __init__(
+        self, installation: Installation, runtime: Runtime, sandboxes: SandboxPool, doubt: threading.Event
+    ) -> None:
         """`doubt` is set when the daemon did not answer: the node's thread then asks it."""
         self._sandboxes = sandboxes
         self._doubt = doubt
-        self._site = site
+        self._installation = installation
         self._runtime = runtime
         self._runs: queue.Queue[Order] = queue.Queue(_MOST_WAITING)
         self._asked = threading.Event()
@@ -118,7 +120,11 @@ class Sweeper:
         self._sandboxes.drop_dead(existing, things)
         # Before the rows: one that a claim takes meanwhile is named by a row that is read after.
         kept, me = self._sandboxes.kept(), self._sandboxes.node
-        gone = self._runtime.remove(stale(things, read_owners(self._site, things, me), kept)) if things else 0
+        gone = (
+            self._runtime.remove(stale(things, read_owners(self._installation, things, me), kept))
+            if things
+            else 0
+        )
         if gone:
             failpoints.hit("remove.done")
         self._runtime.tidy()

@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 
-from engine.lifecycle.prospect import prospect
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
+from engine.lifecycle.next_link import next_link
 from engine.model.records import Task, Token
 from engine.model.retry import grace_ms
 from engine.model.states import NodeState
@@ -22,8 +22,8 @@ _BEGUN = ("running", "paused", "restarting", "exited", "dead")
 class Yielding:
     """Remembers since when it leaves each task to others. Used by the node's thread only."""
 
-    def __init__(self, site: Site, runtime: Runtime) -> None:
-        self._site = site
+    def __init__(self, installation: Installation, runtime: Runtime) -> None:
+        self._installation = installation
         self._runtime = runtime
         self._since: dict[Token, float] = {}
 
@@ -37,7 +37,7 @@ class Yielding:
 
         After that this one takes it: the running link is not lost, and the rest is given back.
         """
-        found = prospect(self._site, task)
+        found = next_link(self._installation, task)
         if found is None:
             return False
         is_begun = any(thing.index == found.order.index and thing.state in _BEGUN for thing in things)
@@ -50,6 +50,6 @@ class Yielding:
         if task.token not in self._since:
             log.info("task %s is left to another worker for now: %s", task.id, why)
         since = self._since.setdefault(task.token, now)
-        settings = self._site.settings
+        settings = self._installation.settings
         bounds = settings.grace_bounds
         return (now - since) * 1000 < grace_ms(former, 0, bounds)

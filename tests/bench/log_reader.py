@@ -31,7 +31,7 @@ def _ours(container: str, url: str, directory: str) -> Callable[[], int]:
     client = require_docker()
 
     def read() -> int:
-        sink = Shipping(world.site, world.confirmed(), Control())
+        sink = Shipping(world.installation, world.confirmed(), Control())
         follower = Follower(client, container, sink, settings.result_bytes)
         follower.start()
         follower.finish(60, threading.Event())

@@ -54,7 +54,7 @@ def _assert_serves(fleet: Fleet, count: int = 1) -> None:
 @both_stores
 def test_a_cancel_at_each_step_of_a_link_ends_it_once_and_leaves_nothing(fleet: Fleet) -> None:
     holds = Holds(fleet.directory / "holds", *SPANS)
-    with witness(fleet.site.installation) as seen:
+    with witness(fleet.installation.id) as seen:
         fleet.worker("-c", "5", module=MODULE, **holds.environment)
         ids = {}
         for step in SPANS:

@@ -59,7 +59,7 @@ def test_a_broker_that_delivers_again_after_five_seconds_starts_nothing_twice(sq
     fleet = sqlite_fleet
     for _ in range(2):
         fleet.worker("-c", "3", module="tests.support.hasty_broker_worker")
-    with witness(fleet.site.installation) as seen:
+    with witness(fleet.installation.id) as seen:
         long, chain = *fleet.submit(LONG), *fleet.submit(CHAIN)
         ended = fleet.ended([long, chain], 120)
         wait_until(lambda: seen.actions()["die"] >= 3, 30)

@@ -62,7 +62,7 @@ def test_rolling_restarts_lose_nothing_repeat_nothing_and_one_task_outlives_them
     calm_fleet: Fleet, restarts: int
 ) -> None:
     fleet = calm_fleet
-    with witness(fleet.site.installation) as seen:
+    with witness(fleet.installation.id) as seen:
         workers = [fleet.worker("-c", "3"), fleet.worker("-c", "3")]
         (longest,) = fleet.submit(LONGEST)
         container = under_way(fleet, longest)

@@ -87,7 +87,7 @@ def _assert_first_was_killed(fleet: Fleet, task_id: str, container: str) -> None
 @pytest.fixture
 def seen(fleet: Fleet) -> Iterator[Witness]:
     """What the daemon tells from the beginning on."""
-    with witness(fleet.site.installation) as found:
+    with witness(fleet.installation.id) as found:
         yield found
 
 
@@ -113,7 +113,7 @@ def test_a_retry_on_another_daemon_waits_for_the_end_of_what_a_returning_worker_
     holds = Holds(tmp_path / "holds", "take_over.committed")
     with Daemon(live_restore=True) as far:
         provide((BUSYBOX,), far.host)
-        with witness(fleet.site.installation, far.host) as seen:
+        with witness(fleet.installation.id, far.host) as seen:
             doomed = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST=far.host)
             (task_id,) = fleet.submit(AGAIN)
             container = under_way(fleet, task_id)
@@ -177,8 +177,8 @@ def test_a_time_out_without_any_worker_ends_the_task_and_its_container_goes_when
     _let_its_time_pass(fleet, again)
     # As in the process of an API, on a host without Docker.
     (node,) = fleet.nodes()
-    assert lapse(fleet.site, node)
-    assert Timeouts(fleet.site).run() == 2
+    assert lapse(fleet.installation, node)
+    assert Timeouts(fleet.installation).run() == 2
     task = fleet.task(once)
     assert (task.state, task.error) == (TaskState.FAILED, "timed out after 10m, while its node was away")
     assert fleet.task(again).attempt == 2

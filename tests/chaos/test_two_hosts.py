@@ -107,7 +107,7 @@ def _two_hosts(undo: ExitStack, folder: Path, seconds: int, **options: float) ->
     (task_id,) = fleet.submit(CHAIN.replace("SECONDS", str(seconds)))
     wait_until(lambda: "run " in fleet.log(task_id), 60)
     names = {node.id: node.name for node in fleet.nodes()}
-    sites.sort(key=lambda site: site.worker.name != names[fleet.task(task_id).node or ""])
+    sites.sort(key=lambda installation: installation.worker.name != names[fleet.task(task_id).node or ""])
     return Pair(fleet, *sites, task_id)
 
 
@@ -150,7 +150,7 @@ def test_a_partitioned_hosts_task_starts_again_on_the_other_and_one_result_stand
 
 
 def _running(site: Site, container: str | None) -> bool:
-    return any(item["Id"] == container for item in Client(site.daemon.host).api.containers())
+    return any(item["Id"] == container for item in Client(installation.daemon.host).api.containers())
 
 
 def _assert_the_second_run_stands(pair: Pair, first_node: str, again: Event) -> None:

@@ -40,7 +40,7 @@ class Carrier:
     """What a process does for the links in its hands."""
 
     def __init__(self, name: str, around: Around) -> None:
-        self.name, self.rows, self.site = name, around.rows, around.rows.world.site
+        self.name, self.rows, self.installation = name, around.rows, around.rows.world.installation
         self.daemon, self.broker = around.daemon, around.broker
         self.checker, self.story, self.stalls = around.checker, around.story, around.stalls
         self.hands = Hands()
@@ -71,21 +71,21 @@ class Carrier:
 
     def claims(self, token: Token, me: str) -> Assignment | None:
         before = self.rows.task(token.task_id)
-        found = claim(self.site, token, me)
+        found = claim(self.installation, token, me)
         if found is not None:
             self.checker.wrote("claim", token, before)
             self.checker.took("claim", self.rows.node(me))
         return found
 
     def begins(self, token: Token, index: int, me: str) -> Assignment | None:
-        found = begin_link(self.site, token, index, me)
+        found = begin_link(self.installation, token, index, me)
         if found is not None:
             self.checker.wrote("begin_link", token, self.rows.task(token.task_id), me)
         return found
 
     def adopts(self, token: Token, me: str) -> Steps:
         yield
-        found = resume(self.site, token, me)
+        found = resume(self.installation, token, me)
         if found is not None:
             yield from self.carries(found, me)
 
@@ -161,7 +161,7 @@ class Carrier:
 
     def gives_back(self, token: Token, me: str, why: str) -> bool:
         before = self.rows.task(token.task_id)
-        done = give_back(self.site, token, why)
+        done = give_back(self.installation, token, why)
         if done:
             self.checker.wrote("give_back", token, before, me)
             self.tell(f"gives it back: {why}", token)
@@ -169,7 +169,7 @@ class Carrier:
 
     def confirms(self, work: Assignment, me: str, container: Container) -> bool:
         before = self.rows.task(work.token.task_id)
-        if not confirm(self.site, work, container.id):
+        if not confirm(self.installation, work, container.id):
             self.tell(f"is refused to confirm {container.id}", work.token)
             return False
         self.checker.wrote("confirm", work.token, before, me)
@@ -191,7 +191,7 @@ class Carrier:
         self, work: Assignment, me: str, container: Container | None, outcome: Outcome
     ) -> Finished | None:
         before = self.rows.task(work.token.task_id)
-        finished = finish_link(self.site, work, container and container.id, outcome)
+        finished = finish_link(self.installation, work, container and container.id, outcome)
         if finished is not None:
             self.checker.wrote("finish_link", work.token, before, me)
         if finished is not None and outcome.cause is Cause.TIMEOUT:

@@ -123,7 +123,7 @@ class Faults:
         """Somebody's lease ran out early: a node lapses now, its process lives or is paused in the middle."""
         with self.rows.world.db.read() as c:
             node = nodes.get(c, worker.node_id)
-        if node is not None and node_verbs.lapse(worker.site, node):
+        if node is not None and node_verbs.lapse(worker.installation, node):
             worker.sleeps = max(worker.sleeps, sleeps)
             self.story.tell("fault", f"{node.id} lapses, {worker.name} is paused for {sleeps} turns")
 

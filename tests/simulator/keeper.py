@@ -23,7 +23,7 @@ class Keeper:
     """One process's share; what it saw before dies with it."""
 
     def __init__(self, name: str, around: Around) -> None:
-        self.name, self.rows, self.site = name, around.rows, around.rows.world.site
+        self.name, self.rows, self.installation = name, around.rows, around.rows.world.installation
         self.broker, self.checker, self.story = around.broker, around.checker, around.story
         self.daemons, self.stalls = around.daemons, around.stalls
         self._seen: dict[str, tuple[int, int]] = {}
@@ -73,7 +73,7 @@ class Keeper:
         for task in self.rows.overdue():
             yield from self.stalls()
             before = self.rows.task(task.id)
-            if timeout(self.site, task.token):
+            if timeout(self.installation, task.token):
                 self.checker.wrote("timeout", task.token, before)
                 self.checker.timed_out(self.rows, task.token)
                 self.checker.given_up(self.rows, before, self.daemons)
@@ -87,7 +87,7 @@ class Keeper:
                 continue
             yield from self.stalls()
             before = self.rows.task(token.task_id)
-            if restart(self.site, token, number):
+            if restart(self.installation, token, number):
                 self.checker.wrote("restart", token, before)
                 self.checker.restarted(self.rows, before, self.daemons)
                 self.story.tell(self.name, "has it start again elsewhere", token)
@@ -102,5 +102,5 @@ class Keeper:
         for task in late:
             yield from self.stalls()
             before = self.rows.task(task.id)
-            if resend(self.site, [task], "lost"):
+            if resend(self.installation, [task], "lost"):
                 self.checker.wrote("resend", task.token, before)

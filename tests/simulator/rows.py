@@ -97,7 +97,7 @@ class Rows:
             return None
         # Nothing here depends on a beat but `beating`, which counts for itself.
         with self._db.unseen("nodes"):
-            return node_verbs.beat(self.world.site, node_id, [token.task_id for token in hands])
+            return node_verbs.beat(self.world.installation, node_id, [token.task_id for token in hands])
 
     def beats(self) -> list[tuple[str, int]]:
         """Whose beat is watched, and where it stands."""
@@ -110,7 +110,7 @@ class Rows:
         with self.world.db.read() as c:
             seen = nodes.get(c, node_id)
         assert seen is not None
-        return node_verbs.lapse(self.world.site, replace(seen, beat=beat))
+        return node_verbs.lapse(self.world.installation, replace(seen, beat=beat))
 
     # Clocks: that of the database stands still, so an attempt grows old by its own record.
 

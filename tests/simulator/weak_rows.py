@@ -32,19 +32,25 @@ def blind(patch: Patch, verb: str) -> type[Worker]:
     where: ModuleType = next(room for room in (carrier, worker, keeper) if hasattr(room, verb))
     real = getattr(where, verb)
 
-    def looks_away(site: Any, work: Any, *rest: Any) -> Any:
+    def looks_away(installation: Any, work: Any, *rest: Any) -> Any:
         if isinstance(work, list):
-            return real(site, [replace(one, **_present(site, one.token)) for one in work], *rest)
+            return real(
+                installation, [replace(one, **_present(installation, one.token)) for one in work], *rest
+            )
         if isinstance(work, Token):
-            return real(site, replace(work, **_present(site, work)), *rest)
-        return real(site, replace(work, token=replace(work.token, **_present(site, work.token))), *rest)
+            return real(installation, replace(work, **_present(installation, work)), *rest)
+        return real(
+            installation,
+            replace(work, token=replace(work.token, **_present(installation, work.token))),
+            *rest,
+        )
 
     patch.setattr(where, verb, looks_away)
     return Worker
 
 
-def _present(site: Any, token: Token) -> dict[str, int]:
-    with site.db.read() as c:
+def _present(installation: Any, token: Token) -> dict[str, int]:
+    with installation.db.read() as c:
         now = tasks.get(c, token.task_id)
     assert now is not None
     return {"attempt": now.attempt, "delivery": now.delivery}
@@ -130,13 +136,13 @@ def finish_link_state(patch: Patch) -> type[Worker]:
 def begin_link_state(patch: Patch) -> type[Worker]:
     """A doubled message begins a link that is confirmed, or has ended, or whose turn it is not."""
 
-    def begin_link(site: Any, token: Token, index: int, node_id: str) -> Any:
-        with site.db.read() as c:
+    def begin_link(installation: Any, token: Token, index: int, node_id: str) -> Any:
+        with installation.db.read() as c:
             task = tasks.get(c, token.task_id)
             if task is None or not tasks.begins(c, token, node_id):
                 return None
             run = links.of_run(c, task.id, task.attempt, task.origin)
-            return assignment_module.assign(site, task, run, index, (0, None))
+            return assignment_module.assign(installation, task, run, index, (0, None))
 
     patch.setattr(carrier, "begin_link", begin_link)
     return Worker

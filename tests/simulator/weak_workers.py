@@ -66,7 +66,7 @@ class JoinsBlind(Worker):
     def joins(self, me: str) -> Steps:
         number, _ = self.rows.lost()
         yield
-        self.live = node_verbs.become_live(self.site, me, number) and me == self.node_id
+        self.live = node_verbs.become_live(self.installation, me, number) and me == self.node_id
 
 
 class LooksFirst(Worker):
@@ -98,7 +98,7 @@ class OkAtOnce(Worker):
     """Docker answers again, and the node is LIVE as it was."""
 
     def docker_answers(self) -> None:
-        with self.site.db.begin() as c:
+        with self.installation.db.begin() as c:
             nodes.set_runtime_ok(c, self.node_id, True)
         me = self.rows.node(self.node_id)
         self.deaf, self.live = False, me.state is NodeState.LIVE
@@ -112,7 +112,7 @@ class SameNodeId(Worker):
         super().fenced()
         self.node_id = me
         at = tables.nodes
-        with self.site.db.begin() as c:
+        with self.installation.db.begin() as c:
             c.execute(
                 at.update().where(at.c.id == me).values(state=NodeState.JOINING, lapse_no=None, looked=0)
             )

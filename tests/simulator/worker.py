@@ -96,24 +96,24 @@ class Worker(Carrier):
             except RuntimeUnavailable:
                 if not self.deaf and self.node_id:
                     self.live, self.deaf = False, True
-                    node_verbs.runtime_silent(self.site, self.node_id)
+                    node_verbs.runtime_silent(self.installation, self.node_id)
                     self.tell("says that its Docker is silent")
 
     def docker_answers(self) -> None:
-        if node_verbs.runtime_back(self.site, self.node_id):
+        if node_verbs.runtime_back(self.installation, self.node_id):
             self.deaf = False
             self.tell("joins again: its Docker answers")
 
     def leaves(self, me: str) -> Steps:
         """SIGTERM: claim nothing more, let go of the links, LEFT."""
         self.live = False
-        if me and node_verbs.drain(self.site, me):
+        if me and node_verbs.drain(self.installation, me):
             self.tell(f"{me} is LEAVING")
         yield
         self.hands.detach_all()
         while self.hands.all():
             yield
-        if me and node_verbs.leave(self.site, me):
+        if me and node_verbs.leave(self.installation, me):
             self.tell(f"{me} has LEFT")
         self.gone = True
 
@@ -129,12 +129,12 @@ class Worker(Carrier):
             return
         yield
         # `me`: the beat may have fenced this node while it joined.
-        if node_verbs.become_live(self.site, me, number) and me == self.node_id and not self.leaving:
+        if node_verbs.become_live(self.installation, me, number) and me == self.node_id and not self.leaving:
             self.live = True
             self.tell(f"{me} is LIVE, looked {number}")
 
     def removes_stale(self, things: Sequence[Resource]) -> None:
-        self.removes(stale(things, read_owners(self.site, things)))
+        self.removes(stale(things, read_owners(self.installation, things)))
 
     def looks(self, me: str) -> Steps:
         number, lost = self.rows.lost()
@@ -148,7 +148,7 @@ class Worker(Carrier):
 
     def says_looked(self, me: str, number: int) -> None:
         if self.rows.node(me).looked < number:
-            node_verbs.looked(self.site, me, number)
+            node_verbs.looked(self.installation, me, number)
             self.tell(f"{me} has looked {number}")
 
     def found(self, things: Iterable[Resource]) -> set[tuple[str, int, int]]:
@@ -161,7 +161,7 @@ class Worker(Carrier):
             if (task.id, task.attempt, task.origin) in here:
                 yield from self.stalls()
                 before = self.rows.task(task.id)
-                token = take_over(self.site, task.token, me, "found")
+                token = take_over(self.installation, task.token, me, "found")
                 all_taken = all_taken and token is not None
                 if token is not None:
                     self.checker.wrote("take_over", task.token, before)
@@ -178,7 +178,7 @@ class Worker(Carrier):
         for token in [token for token, looks in self._loose.items() if looks >= LOOSE_LOOKS]:
             yield from self.stalls()
             before = self.rows.task(token.task_id)
-            new = self_take_over(self.site, token, me, "no thread")
+            new = self_take_over(self.installation, token, me, "no thread")
             if new is not None:
                 self.checker.wrote("self_take_over", token, before)
                 self.checker.took("self_take_over", self.rows.node(me))
@@ -205,7 +205,7 @@ class Worker(Carrier):
         """List first, then read the rows."""
         things = self.daemon.list()
         yield
-        owners = read_owners(self.site, things) if things else Owners()
+        owners = read_owners(self.installation, things) if things else Owners()
         yield
         if not self.daemon.silent:
             self.removes(stale(things, owners))

@@ -14,7 +14,7 @@ from pathlib import Path
 from engine.dispatch.flusher import Flusher
 from engine.jobspec import schema
 from engine.jobspec.task import HostAccess
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.lifecycle.submit import submit
 from engine.model.records import Event, Link, Node, Task
 from engine.model.states import NodeState
@@ -65,13 +65,13 @@ class Fleet:
     redis: RedisServer
     directory: Path
     db: Database = field(init=False)
-    site: Site = field(init=False)
+    installation: Installation = field(init=False)
     flusher: Flusher = field(init=False)
     workers: list[Worker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.db = Database(self.settings)
-        self.site = Site(self.db, self.settings, self.db.open())
+        self.installation = Installation(self.db, self.settings, self.db.open())
         self.flusher = Flusher(self.db, self.settings).start()
 
     def worker(self, *words: str, wait: bool = True, module: str = "", **environment: str) -> Worker:
@@ -162,7 +162,7 @@ class Fleet:
 
     def runtime(self) -> DockerRuntime:
         """This installation's things on the daemon."""
-        return DockerRuntime(self.settings, self.site.installation, HostAccess())
+        return DockerRuntime(self.settings, self.installation.id, HostAccess())
 
     def left_over(self) -> Sequence[Resource]:
         """Containers, volumes and sandboxes of this installation that nobody will use any more."""

@@ -15,7 +15,7 @@ from celery.__main__ import main
 
 from engine.lifecycle import finish
 from engine.lifecycle.assignment import Assignment
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.runtime.base import Outcome
 from engine.worker.node import NodeThreads
 from engine.worker.shipping import Shipping
@@ -36,9 +36,13 @@ def beat(self: Any) -> None:
         _beat(self)
 
 
-def finish_link(site: Site, assignment: Assignment, container_id: str | None, outcome: Outcome) -> Any:
+def finish_link(
+    installation: Installation, assignment: Assignment, container_id: str | None, outcome: Outcome
+) -> Any:
     """Report another end than the container's."""
-    return _finish_link(site, assignment, container_id, replace(outcome, exit_code=7, result="invented"))
+    return _finish_link(
+        installation, assignment, container_id, replace(outcome, exit_code=7, result="invented")
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import begin_link, claim
 from engine.lifecycle.confirm import confirm
 from engine.lifecycle.finish import Finished, finish_link
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.lifecycle.submit import submit
 from engine.lifecycle.take_over import take_over
 from engine.model.records import LogPosition, Node, Task, Token
@@ -48,7 +48,7 @@ class Stage:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.db = Database(settings)
-        self.site = Site(self.db, settings, self.db.open())
+        self.installation = Installation(self.db, settings, self.db.open())
         self.port = free_port()
         self._process: Born | None = None
         self._said: IO[bytes] = open(f"{settings.data_dir}/api.log", "w+b")  # noqa: SIM115 - closed in `close`
@@ -105,7 +105,7 @@ class Stage:
             if nodes.get(c, id) is not None:
                 return id
         node_verbs.join(
-            self.site,
+            self.installation,
             Node(
                 id=id,
                 name=name,
@@ -124,14 +124,14 @@ class Stage:
         )
         with self.db.read() as c:
             last = nodes.last_lapse(c)
-        assert node_verbs.become_live(self.site, id, last)
+        assert node_verbs.become_live(self.installation, id, last)
         return id
 
     def lapse(self, id: str) -> None:
         """The worker's beat stands still for too long."""
         with self.db.read() as c:
             node = nodes.get(c, id)
-        assert node is not None and node_verbs.lapse(self.site, node)
+        assert node is not None and node_verbs.lapse(self.installation, node)
 
     # Tasks.
 
@@ -149,19 +149,19 @@ class Stage:
 
     def claim(self, task: Task, node: str) -> Assignment:
         """A node takes it; returns its first link."""
-        found = claim(self.site, task.token, node)
+        found = claim(self.installation, task.token, node)
         assert found is not None
         return found
 
     def start(self, link: Assignment) -> str:
         """The link's container exists and runs; returns its id."""
         container = f"{next(self._containers):x}".ljust(64, "0")
-        assert confirm(self.site, link, container)
+        assert confirm(self.installation, link, container)
         return container
 
     def go_on(self, token: Token, index: int, node: str) -> Assignment:
         """The node goes on with a later link."""
-        found = begin_link(self.site, token, index, node)
+        found = begin_link(self.installation, token, index, node)
         assert found is not None
         return found
 
@@ -174,13 +174,13 @@ class Stage:
         result: str | None = None,
     ) -> Finished:
         """The link's container has ended."""
-        done = finish_link(self.site, link, container, Outcome(code, Cause.EXITED, why, result))
+        done = finish_link(self.installation, link, container, Outcome(code, Cause.EXITED, why, result))
         assert done is not None
         return done
 
     def adopt(self, task: Task, node: str) -> Token:
         """Another node takes it over from one that lapsed."""
-        token = take_over(self.site, self.task(task.id).token, node, "container 3fa91c70d2e8 runs")
+        token = take_over(self.installation, self.task(task.id).token, node, "container 3fa91c70d2e8 runs")
         assert token is not None
         return token
 

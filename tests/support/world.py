@@ -15,7 +15,7 @@ from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import claim
 from engine.lifecycle.confirm import confirm
 from engine.lifecycle.finish import Finished, finish_link
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.lifecycle.submit import submit
 from engine.model.records import Event, Job, Link, Node, Task, Token
 from engine.model.states import NodeState
@@ -32,11 +32,11 @@ class World:
 
     def __init__(self, db: Database, settings: Settings, installation: str = "i1") -> None:
         self.db = db
-        self.site = Site(db, settings, installation)
+        self.installation = Installation(db, settings, installation)
 
     def with_settings(self, **values: Any) -> World:
         """The same rows under other settings."""
-        return World(self.db, replace(self.site.settings, **values), self.site.installation)
+        return World(self.db, replace(self.installation.settings, **values), self.installation.id)
 
     # Nodes.
 
@@ -57,24 +57,24 @@ class World:
             started_at=0,
             seen_at=0,
         )
-        node_verbs.join(self.site, node)
+        node_verbs.join(self.installation, node)
         return id
 
     def live(self, id: str = "n1") -> str:
         """A node that is LIVE."""
         self.joining(id)
-        assert node_verbs.become_live(self.site, id, self.last_lapse)
+        assert node_verbs.become_live(self.installation, id, self.last_lapse)
         return id
 
     def lapse(self, id: str) -> int:
         """End a node as a watcher does; returns its lapse number."""
-        assert node_verbs.lapse(self.site, self.node(id))
+        assert node_verbs.lapse(self.installation, self.node(id))
         return self.node(id).lapse_no or 0
 
     def leave(self, id: str) -> int:
         """A node that leaves in order; returns its lapse number."""
-        assert node_verbs.drain(self.site, id)
-        assert node_verbs.leave(self.site, id)
+        assert node_verbs.drain(self.installation, id)
+        assert node_verbs.leave(self.installation, id)
         return self.node(id).lapse_no or 0
 
     def in_state(self, id: str, state: NodeState) -> str:
@@ -85,7 +85,7 @@ class World:
         if state is NodeState.LAPSED:
             self.lapse(id)
         elif state is NodeState.LEAVING:
-            assert node_verbs.drain(self.site, id)
+            assert node_verbs.drain(self.installation, id)
         elif state is NodeState.LEFT:
             self.leave(id)
         return id
@@ -94,7 +94,7 @@ class World:
 
     def submitted(self, **fields: Any) -> Task:
         """A task as submit leaves it."""
-        done = submit(self.db, chain_spec(**fields), self.site.settings)
+        done = submit(self.db, chain_spec(**fields), self.installation.settings)
         return self.task(done.task_id)
 
     def scheduled(self, **fields: Any) -> Task:
@@ -111,14 +111,14 @@ class World:
             known = nodes.get(c, node)
         if known is None:
             self.live(node)
-        found = claim(self.site, task.token, node)
+        found = claim(self.installation, task.token, node)
         assert found is not None
         return found
 
     def confirmed(self, node: str = "n1", container: str = "c0", **fields: Any) -> Assignment:
         """The same, with its container."""
         found = self.claimed(node, **fields)
-        assert confirm(self.site, found, container)
+        assert confirm(self.installation, found, container)
         return found
 
     def end(
@@ -126,7 +126,9 @@ class World:
     ) -> Finished | None:
         """Record how its container ended."""
         message = None if code == 0 else f"exit code {code}"
-        return finish_link(self.site, assignment, container, Outcome(code, Cause.EXITED, message, **more))
+        return finish_link(
+            self.installation, assignment, container, Outcome(code, Cause.EXITED, message, **more)
+        )
 
     # Rows.
 

@@ -49,12 +49,12 @@ def _node(world: World) -> str:
 
 def _claim(world: World) -> Race:
     task = world.scheduled()
-    return Race(task.id, partial(claim, world.site, task.token, _node(world)))
+    return Race(task.id, partial(claim, world.installation, task.token, _node(world)))
 
 
 def _claim_of_what_is_not_marked(world: World) -> Race:
     task = world.submitted()
-    return Race(task.id, partial(claim, world.site, task.token, _node(world)))
+    return Race(task.id, partial(claim, world.installation, task.token, _node(world)))
 
 
 def _mark(world: World) -> Race:
@@ -69,12 +69,12 @@ def _mark(world: World) -> Race:
 
 def _resend(world: World) -> Race:
     task = world.scheduled()
-    return Race(task.id, partial(resend, world.site, [task], "test"))
+    return Race(task.id, partial(resend, world.installation, [task], "test"))
 
 
 def _confirm(world: World) -> Race:
     found = world.claimed(_node(world), pre=1)
-    return Race(found.token.task_id, partial(confirm, world.site, found, "c0"))
+    return Race(found.token.task_id, partial(confirm, world.installation, found, "c0"))
 
 
 def _end(world: World) -> Race:
@@ -100,30 +100,32 @@ def _retry(world: World) -> Race:
 def _take_over(world: World) -> Race:
     found, taker = world.confirmed(dead := _node(world)), _node(world)
     world.lapse(dead)
-    return Race(found.token.task_id, partial(take_over, world.site, found.token, taker, "found"))
+    return Race(found.token.task_id, partial(take_over, world.installation, found.token, taker, "found"))
 
 
 def _last_crash(world: World) -> Race:
     found, taker = world.confirmed(dead := _node(world)), _node(world)
     world.lapse(dead)
-    world.set(found.token.task_id, crashes=world.site.settings.max_crashes - 1)
-    return Race(found.token.task_id, partial(take_over, world.site, found.token, taker, "found"), FAILED)
+    world.set(found.token.task_id, crashes=world.installation.settings.max_crashes - 1)
+    return Race(
+        found.token.task_id, partial(take_over, world.installation, found.token, taker, "found"), FAILED
+    )
 
 
 def _self_take_over(world: World) -> Race:
     found = world.confirmed(mine := _node(world))
-    return Race(found.token.task_id, partial(self_take_over, world.site, found.token, mine, "test"))
+    return Race(found.token.task_id, partial(self_take_over, world.installation, found.token, mine, "test"))
 
 
 def _restart(world: World) -> Race:
     found = world.confirmed(dead := _node(world))
     number = world.lapse(dead)
-    return Race(found.token.task_id, partial(restart, world.site, found.token, number))
+    return Race(found.token.task_id, partial(restart, world.installation, found.token, number))
 
 
 def _give_back(world: World) -> Race:
     found = world.confirmed(_node(world))
-    return Race(found.token.task_id, partial(give_back, world.site, found.token, "test"))
+    return Race(found.token.task_id, partial(give_back, world.installation, found.token, "test"))
 
 
 def _overdue(world: World, **fields: Any) -> Token:
@@ -135,12 +137,12 @@ def _overdue(world: World, **fields: Any) -> Token:
 
 def _timeout(world: World) -> Race:
     token = _overdue(world)
-    return Race(token.task_id, partial(timeout, world.site, token), FAILED)
+    return Race(token.task_id, partial(timeout, world.installation, token), FAILED)
 
 
 def _timeout_and_retry(world: World) -> Race:
     token = _overdue(world, retry=AGAIN)
-    return Race(token.task_id, partial(timeout, world.site, token))
+    return Race(token.task_id, partial(timeout, world.installation, token))
 
 
 RIVALS = [
@@ -213,14 +215,14 @@ def _assert_nothing_revives(world: World, task_id: str) -> None:
     task, fresh, number = world.task(task_id), _node(world), world.last_lapse
     with world.unchanged():
         for token in {task.token, Token(task.id, 1, 1)}:
-            assert claim(world.site, token, fresh) is None
-            assert begin_link(world.site, token, 0, task.node or fresh) is None
-            assert take_over(world.site, token, fresh, "test") is None
-            assert self_take_over(world.site, token, task.node or fresh, "test") is None
-            assert not timeout(world.site, token)
-            assert not restart(world.site, token, number)
-            assert not give_back(world.site, token, "test")
-        assert resend(world.site, [task], "test") == 0
+            assert claim(world.installation, token, fresh) is None
+            assert begin_link(world.installation, token, 0, task.node or fresh) is None
+            assert take_over(world.installation, token, fresh, "test") is None
+            assert self_take_over(world.installation, token, task.node or fresh, "test") is None
+            assert not timeout(world.installation, token)
+            assert not restart(world.installation, token, number)
+            assert not give_back(world.installation, token, "test")
+        assert resend(world.installation, [task], "test") == 0
 
 
 def _assert_one_won(world: World, race: Race, said: tuple[str, ...] | None) -> None:
@@ -291,11 +293,11 @@ def test_of_a_time_out_and_a_take_over_at_once_one_wins(world: World, pool: Thre
         world.wipe()
         token, taker = _overdue(world), _node(world)
         # It has looked: else the time-out would wait for it.
-        node_verbs.looked(world.site, taker, world.last_lapse)
+        node_verbs.looked(world.installation, taker, world.last_lapse)
         ended, taken = at_once(
             pool,
-            partial(timeout, world.site, token),
-            partial(take_over, world.site, token, taker, "found"),
+            partial(timeout, world.installation, token),
+            partial(take_over, world.installation, token, taker, "found"),
         )
         assert ended == (taken is None)
         assert world.task(token.task_id).state is (FAILED if ended else TaskState.RUNNING)
@@ -309,8 +311,8 @@ def test_of_time_outs_a_restart_and_a_late_end_at_once_one_wins(
         found = world.confirmed(dead := _node(world), timeout="10s", retry=AGAIN)
         world.set_attempt(found.token.task_id, started_at=world.now - 10_000)
         number = world.lapse(dead)
-        late = partial(timeout, world.site, found.token)
-        again = partial(restart, world.site, found.token, number)
+        late = partial(timeout, world.installation, found.token)
+        again = partial(restart, world.installation, found.token, number)
         said = at_once(pool, late, again, partial(world.end, found), late)
         assert sum(map(bool, said)) == 1, said
         task = world.task(found.token.task_id)

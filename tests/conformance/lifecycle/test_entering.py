@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from engine.lifecycle import nodes as verbs
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.model.states import NodeState
 from engine.worker.hands import Hands
 from engine.worker.here import Here
@@ -22,9 +22,9 @@ def _here(world: World) -> Here:
     """A worker whose daemon answers and has nothing."""
     daemon = SimpleNamespace(describe=lambda: "daemon", list=list, remove=lambda things: 0)
     nobody, hands = cast(Any, None), Hands()
-    sandboxes = SandboxPool(cast(Any, daemon), hands, world.site.settings, world.site.installation, 1)
+    sandboxes = SandboxPool(cast(Any, daemon), hands, world.installation.settings, world.installation.id, 1)
     return Here(
-        site=world.site,
+        installation=world.installation,
         runtime=cast(Any, daemon),
         sweeper=nobody,
         flusher=nobody,
@@ -45,9 +45,9 @@ def test_a_node_that_is_fenced_as_it_becomes_live_joins_again(
     threads = NodeThreads(here)
     become_live = verbs.become_live
 
-    def and_lapse(site: Site, node_id: str, looked: int) -> bool:
+    def and_lapse(installation: Installation, node_id: str, looked: int) -> bool:
         """It was stopped for longer than its lease right here; the beat's thread goes on first."""
-        done = become_live(site, node_id, looked)
+        done = become_live(installation, node_id, looked)
         if node_id == "first":
             world.lapse(node_id)
             threads._beat()

@@ -42,7 +42,7 @@ def test_of_many_claims_at_once_one_wins(world: World, pool: ThreadPoolExecutor)
     names = [world.live(f"n{n}") for n in range(4)]
     for _ in range(10):
         task = world.scheduled()
-        found = at_once(pool, *(partial(claim, world.site, task.token, n) for n in names))
+        found = at_once(pool, *(partial(claim, world.installation, task.token, n) for n in names))
         winners = [name for name, got in zip(names, found, strict=True) if got is not None]
         assert winners == [world.task(task.id).node]
         assert len(world.links(task.id)) == 1
@@ -70,7 +70,7 @@ def test_of_a_finish_and_a_take_over_at_once_the_order_decides(
         ended, taken = at_once(
             pool,
             partial(world.end, found),
-            partial(take_over, world.site, found.token, "n2", "found"),
+            partial(take_over, world.installation, found.token, "n2", "found"),
         )
         # Finished first: nothing to take over. Taken over first: the end is late.
         assert (ended is None) == (taken is not None)
@@ -79,7 +79,11 @@ def test_of_a_finish_and_a_take_over_at_once_the_order_decides(
 
 def test_of_two_lapses_at_once_one_counts(world: World, pool: ThreadPoolExecutor) -> None:
     seen = world.node(world.live())
-    assert sorted(at_once(pool, *[lambda: node_verbs.lapse(world.site, seen)] * 3)) == [False, False, True]
+    assert sorted(at_once(pool, *[lambda: node_verbs.lapse(world.installation, seen)] * 3)) == [
+        False,
+        False,
+        True,
+    ]
     assert world.last_lapse == 1
 
 
@@ -88,15 +92,15 @@ def test_of_a_restart_and_a_take_over_at_once_one_wins(world: World, pool: Threa
         found = world.confirmed(world.live(f"old{n}"))
         number = world.lapse(f"old{n}")
         world.joining(f"new{n}")
-        node_verbs.looked(world.site, f"new{n}", number)
+        node_verbs.looked(world.installation, f"new{n}", number)
         restarted, taken = at_once(
             pool,
-            partial(restart, world.site, found.token, number),
-            partial(take_over, world.site, found.token, f"new{n}", "found"),
+            partial(restart, world.installation, found.token, number),
+            partial(take_over, world.installation, found.token, f"new{n}", "found"),
         )
         assert restarted == (taken is None)
         assert world.task(found.token.task_id).delivery == 2
-        assert node_verbs.become_live(world.site, f"new{n}", number)
+        assert node_verbs.become_live(world.installation, f"new{n}", number)
 
 
 def test_a_confirm_waits_for_a_lapse_and_is_refused(
@@ -104,8 +108,8 @@ def test_a_confirm_waits_for_a_lapse_and_is_refused(
 ) -> None:
     found = pg.claimed()
     seen = pg.node("n1")
-    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.site, seen))
-    confirming = pool.submit(confirm, pg.site, found, "c0")
+    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, seen))
+    confirming = pool.submit(confirm, pg.installation, found, "c0")
     waits_for_a_lock(pg)
     assert not confirming.done()
     assert lapse.release() is True
@@ -118,8 +122,8 @@ def test_a_lapse_waits_for_a_confirm_so_its_container_is_on_every_list_after(
 ) -> None:
     found = pg.claimed()
     seen = pg.node("n1")
-    confirming = Held(monkeypatch, pool, lambda: confirm(pg.site, found, "c0"))
-    lapse = pool.submit(node_verbs.lapse, pg.site, seen)
+    confirming = Held(monkeypatch, pool, lambda: confirm(pg.installation, found, "c0"))
+    lapse = pool.submit(node_verbs.lapse, pg.installation, seen)
     waits_for_a_lock(pg)
     # The container exists now; nobody can have read the lapse, so every list after it has the container.
     assert not lapse.done() and pg.last_lapse == 0
@@ -132,8 +136,8 @@ def test_two_nodes_confirm_beside_each_other_without_waiting(
     pg: World, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = pg.claimed(), pg.claimed()
-    held = Held(monkeypatch, pool, lambda: confirm(pg.site, first, "c0"))
-    assert confirm(pg.site, second, "c1")
+    held = Held(monkeypatch, pool, lambda: confirm(pg.installation, first, "c0"))
+    assert confirm(pg.installation, second, "c1")
     assert held.release() is True
 
 
@@ -142,8 +146,8 @@ def test_a_claim_waits_for_a_lapse_and_is_refused(
 ) -> None:
     seen = pg.node(pg.live())
     task = pg.scheduled()
-    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.site, seen))
-    claiming = pool.submit(claim, pg.site, task.token, "n1")
+    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, seen))
+    claiming = pool.submit(claim, pg.installation, task.token, "n1")
     waits_for_a_lock(pg)
     assert lapse.release() is True
     assert claiming.result(SECONDS) is None
@@ -156,8 +160,8 @@ def test_a_take_over_waits_for_a_lapse_of_the_taker_and_is_refused(
     token = pg.confirmed().token
     pg.lapse("n1")
     seen = pg.node(pg.live("n2"))
-    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.site, seen))
-    taking = pool.submit(take_over, pg.site, token, "n2", "found")
+    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, seen))
+    taking = pool.submit(take_over, pg.installation, token, "n2", "found")
     waits_for_a_lock(pg)
     assert lapse.release() is True
     assert taking.result(SECONDS) is None
@@ -168,8 +172,8 @@ def test_lapse_numbers_are_in_the_order_of_their_commits(
     pg: World, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = pg.node(pg.live("n1")), pg.node(pg.live("n2"))
-    held = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.site, first))
-    later = pool.submit(node_verbs.lapse, pg.site, second)
+    held = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, first))
+    later = pool.submit(node_verbs.lapse, pg.installation, second)
     waits_for_a_lock(pg)
     # A looker that reads now reads 0, and neither node is on its list: no number hides a lapse.
     with pg.db.read() as c:
@@ -183,8 +187,8 @@ def test_the_beat_of_a_node_that_is_being_ended_waits_and_is_fenced(
     pg: World, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = pg.node(pg.live())
-    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.site, seen))
-    beat = pool.submit(node_verbs.beat, pg.site, "n1", [])
+    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, seen))
+    beat = pool.submit(node_verbs.beat, pg.installation, "n1", [])
     waits_for_a_lock(pg)
     assert lapse.release() is True
     assert beat.result(SECONDS).fenced
@@ -193,7 +197,7 @@ def test_the_beat_of_a_node_that_is_being_ended_waits_and_is_fenced(
 
 def test_two_self_take_overs_at_once_give_one_token(world: World, pool: ThreadPoolExecutor) -> None:
     found = world.confirmed()
-    said = at_once(pool, *[lambda: self_take_over(world.site, found.token, "n1", "test")] * 3)
+    said = at_once(pool, *[lambda: self_take_over(world.installation, found.token, "n1", "test")] * 3)
     new = [token for token in said if token is not None]
     assert len(new) == 1
-    assert resume(world.site, new[0], "n1") is not None
+    assert resume(world.installation, new[0], "n1") is not None

@@ -80,24 +80,26 @@ class Play:
                 events.add(c, "task", marked, from_state=marked.state, to_state=TaskState.SCHEDULED)
 
     def do_claim(self, task: Task, node: str, where: int, n: int) -> None:
-        self.keep(claim(self.world.site, self.token(task, n), node))
+        self.keep(claim(self.world.installation, self.token(task, n), node))
 
     def do_confirm(self, task: Task, node: str, where: int, n: int) -> None:
         if found := self.any(n):
-            confirm(self.world.site, found, f"c{found.index}-{n % 2}")
+            confirm(self.world.installation, found, f"c{found.index}-{n % 2}")
 
     def do_end(self, task: Task, node: str, where: int, n: int) -> None:
         if found := self.any(n):
             code = 0 if n % 3 else 1
             container = None if n == 8 else f"c{found.index}-{where % 2}"
             message = None if code == 0 else "bad"
-            finish_link(self.world.site, found, container, Outcome(code, Cause.EXITED, message, "result"))
+            finish_link(
+                self.world.installation, found, container, Outcome(code, Cause.EXITED, message, "result")
+            )
 
     def do_next(self, task: Task, node: str, where: int, n: int) -> None:
-        self.keep(begin_link(self.world.site, self.token(task, n), n % 4, node))
+        self.keep(begin_link(self.world.installation, self.token(task, n), n % 4, node))
 
     def do_resend(self, task: Task, node: str, where: int, n: int) -> None:
-        resend(self.world.site, [task], "test")
+        resend(self.world.installation, [task], "test")
 
     def do_cancel(self, task: Task, node: str, where: int, n: int) -> None:
         if n == 0:
@@ -108,10 +110,10 @@ class Play:
             _cancel(self.world, task, whole_job=True)
 
     def do_beat(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.beat(self.world.site, node, self.ids)
+        nodes.beat(self.world.installation, node, self.ids)
 
     def do_lapse(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.lapse(self.world.site, self.world.node(node))
+        nodes.lapse(self.world.installation, self.world.node(node))
 
     def do_join(self, task: Task, node: str, where: int, n: int) -> None:
         if self.world.node(node).state in (NodeState.LAPSED, NodeState.LEFT):
@@ -119,43 +121,43 @@ class Play:
             self.born += 1
 
     def do_live(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.become_live(self.world.site, node, self.world.last_lapse)
+        nodes.become_live(self.world.installation, node, self.world.last_lapse)
 
     def do_drain(self, task: Task, node: str, where: int, n: int) -> None:
         if n < 3:
-            nodes.drain(self.world.site, node)
+            nodes.drain(self.world.installation, node)
 
     def do_leave(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.leave(self.world.site, node)
+        nodes.leave(self.world.installation, node)
 
     def do_looked(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.looked(self.world.site, node, self.world.last_lapse)
+        nodes.looked(self.world.installation, node, self.world.last_lapse)
 
     def do_silent(self, task: Task, node: str, where: int, n: int) -> None:
         if n < 3:
-            nodes.runtime_silent(self.world.site, node)
+            nodes.runtime_silent(self.world.installation, node)
 
     def do_back(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.runtime_back(self.world.site, node)
+        nodes.runtime_back(self.world.installation, node)
 
     def do_take_over(self, task: Task, node: str, where: int, n: int) -> None:
-        if token := take_over(self.world.site, self.token(task, n), node, "found"):
-            self.keep(resume(self.world.site, token, node))
+        if token := take_over(self.world.installation, self.token(task, n), node, "found"):
+            self.keep(resume(self.world.installation, token, node))
 
     def do_self_take_over(self, task: Task, node: str, where: int, n: int) -> None:
-        if token := self_take_over(self.world.site, self.token(task, n), node, "test"):
-            self.keep(resume(self.world.site, token, node))
+        if token := self_take_over(self.world.installation, self.token(task, n), node, "test"):
+            self.keep(resume(self.world.installation, token, node))
 
     def do_restart(self, task: Task, node: str, where: int, n: int) -> None:
         number = self.world.node(task.node).lapse_no if task.node else None
-        restart(self.world.site, self.token(task, n), number if number is not None and n < 8 else n)
+        restart(self.world.installation, self.token(task, n), number if number is not None and n < 8 else n)
 
     def do_give_back(self, task: Task, node: str, where: int, n: int) -> None:
         if n < 3:
-            give_back(self.world.site, self.token(task, n), "test")
+            give_back(self.world.installation, self.token(task, n), "test")
 
     def do_timeout(self, task: Task, node: str, where: int, n: int) -> None:
-        timeout(self.world.site, self.token(task, n))
+        timeout(self.world.installation, self.token(task, n))
 
 
 def _cancel(world: World, task: Task, *, whole_job: bool) -> None:

@@ -29,16 +29,16 @@ def _text(world: World, task_id: str) -> str:
 
 def test_what_was_written_is_stored_in_order_with_its_position(world: World) -> None:
     found = world.confirmed()
-    sink = Shipping(world.site, found, Control())
+    sink = Shipping(world.installation, found, Control())
     sink.write(_frames("one\n", "two\n"))
     sink.note("a word of ours")
     sink.write(_frames("bad\n", stream=2))
     assert sink.close(20)
     assert _text(world, found.token.task_id) == "one\ntwo\na word of ours\nbad\n"
-    token = self_take_over(world.site, found.token, "n1", "test")
-    again = resume(world.site, token, "n1") if token is not None else None
+    token = self_take_over(world.installation, found.token, "n1", "test")
+    again = resume(world.installation, token, "n1") if token is not None else None
     assert again is not None
-    successor = Shipping(world.site, again, Control())
+    successor = Shipping(world.installation, again, Control())
     assert successor.position() == sink.position()
     assert successor.position().stdout == StreamPosition("2026-01-01T00:00:00.000000001Z", 1)
     assert successor.close(20)
@@ -46,7 +46,7 @@ def test_what_was_written_is_stored_in_order_with_its_position(world: World) -> 
 
 def test_a_link_without_output_costs_neither_a_thread_nor_a_question(world: World) -> None:
     before = threading.active_count()
-    sink = Shipping(world.site, world.confirmed(), Control())
+    sink = Shipping(world.installation, world.confirmed(), Control())
     assert threading.active_count() == before
     assert sink.position() == LogPosition()
     assert sink.close(0)
@@ -54,9 +54,9 @@ def test_a_link_without_output_costs_neither_a_thread_nor_a_question(world: Worl
 
 def test_a_refused_token_ends_the_shipping_and_keeps_nobody_waiting(world: World) -> None:
     old = world.confirmed()
-    sink = Shipping(world.site, old, Control())
-    token = self_take_over(world.site, old.token, "n1", "test")
-    assert token is not None and resume(world.site, token, "n1") is not None
+    sink = Shipping(world.installation, old, Control())
+    token = self_take_over(world.installation, old.token, "n1", "test")
+    assert token is not None and resume(world.installation, token, "n1") is not None
     # Far more than may wait: a writer that was not told would hang here.
     for _ in range(40):
         sink.write([LogFrame(1, "s", b"x" * (64 << 10))])
@@ -75,7 +75,7 @@ def test_a_store_that_is_away_costs_no_line(world: World, monkeypatch: pytest.Mo
         return append(*args)
 
     monkeypatch.setattr(logs, "append", failing)
-    sink = Shipping(world.site, found, Control())
+    sink = Shipping(world.installation, found, Control())
     sink.write(_frames("kept\n"))
     assert tried.wait(10)
     away.set()
@@ -88,7 +88,7 @@ def test_a_defect_in_storing_lets_the_link_go_on(world: World, monkeypatch: pyte
         raise ValueError("a defect")
 
     monkeypatch.setattr(logs, "append", broken)
-    sink = Shipping(world.site, world.confirmed(), Control())
+    sink = Shipping(world.installation, world.confirmed(), Control())
     written = threading.Thread(
         target=lambda: [sink.write([LogFrame(1, "s", b"x" * (64 << 10))]) for _ in range(40)], daemon=True
     )

@@ -37,11 +37,11 @@ def _transactions(world: World) -> Iterator[list[None]]:
 def test_a_submission_a_claim_a_confirm_and_an_end_are_one_transaction_each(world: World) -> None:
     world.live("n1")
     with _transactions(world) as begun:
-        done = submit(world.db, spec(), world.site.settings)
+        done = submit(world.db, spec(), world.installation.settings)
         assert len(begun) == 1, "a submission"
-        found = claim(world.site, done.task.token, "n1")
+        found = claim(world.installation, done.task.token, "n1")
         assert found is not None and len(begun) == 2, "a claim"
-        assert confirm(world.site, found, "c0") and len(begun) == 3, "a confirm"
+        assert confirm(world.installation, found, "c0") and len(begun) == 3, "a confirm"
         world.end(found)
         assert len(begun) == 4, "an end"
     assert world.task(done.task_id).state is TaskState.COMPLETED
@@ -50,5 +50,5 @@ def test_a_submission_a_claim_a_confirm_and_an_end_are_one_transaction_each(worl
 def test_a_batch_that_is_sent_again_is_one_transaction(world: World) -> None:
     sent = [world.scheduled() for _ in range(5)]
     with _transactions(world) as begun:
-        assert resend(world.site, sent, "test") == 5
+        assert resend(world.installation, sent, "test") == 5
     assert len(begun) == 1

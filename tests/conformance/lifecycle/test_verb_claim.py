@@ -20,7 +20,7 @@ TOKENS = sorted(wrong_tokens(Token("", 1, 1)))
 def test_a_live_node_claims_what_waits(world: World, sent: bool) -> None:
     world.live()
     task = world.scheduled(pre=1, post=1) if sent else world.submitted(pre=1, post=1)
-    found = claim(world.site, task.token, "n1")
+    found = claim(world.installation, task.token, "n1")
     assert found is not None
     assert (found.token, found.index, found.order.kind) == (task.token, 0, "pre")
     after = world.task(task.id)
@@ -42,7 +42,7 @@ def test_a_wrong_token_claims_nothing(world: World, wrong: str) -> None:
     world.live()
     token = wrong_tokens(world.scheduled().token)[wrong]
     with world.unchanged():
-        assert claim(world.site, token, "n1") is None
+        assert claim(world.installation, token, "n1") is None
 
 
 @pytest.mark.parametrize("state", [s for s in NodeState if s is not NodeState.LIVE])
@@ -50,21 +50,21 @@ def test_a_node_that_is_not_live_claims_nothing(world: World, state: NodeState) 
     task = world.scheduled()
     world.in_state("n1", state)
     with world.unchanged():
-        assert claim(world.site, task.token, "n1") is None
+        assert claim(world.installation, task.token, "n1") is None
 
 
 def test_an_unknown_node_claims_nothing(world: World) -> None:
     task = world.scheduled()
     with world.unchanged():
-        assert claim(world.site, task.token, "nobody") is None
+        assert claim(world.installation, task.token, "nobody") is None
 
 
 def test_a_copy_of_a_claimed_message_claims_nothing(world: World) -> None:
     token = world.claimed().token
     world.live("n2")
     with world.unchanged():
-        assert claim(world.site, token, "n1") is None
-        assert claim(world.site, token, "n2") is None
+        assert claim(world.installation, token, "n1") is None
+        assert claim(world.installation, token, "n2") is None
 
 
 def test_a_message_of_a_cancelled_task_claims_nothing(world: World) -> None:
@@ -72,23 +72,23 @@ def test_a_message_of_a_cancelled_task_claims_nothing(world: World) -> None:
     task = world.scheduled()
     cancel(world.db, task.id)
     with world.unchanged():
-        assert claim(world.site, task.token, "n1") is None
+        assert claim(world.installation, task.token, "n1") is None
 
 
 def test_a_message_of_an_ended_task_claims_nothing(world: World) -> None:
     found = world.confirmed()
     world.end(found)
     with world.unchanged():
-        assert claim(world.site, found.token, "n1") is None
+        assert claim(world.installation, found.token, "n1") is None
 
 
 def test_the_names_hold_the_installation_task_attempt_origin_and_link(world: World) -> None:
     found = world.claimed(pre=1, volumes=("/tmp", "/data"))
     task = found.token.task_id
-    assert found.order.name == names.container(world.site.installation, task, 1, 1, 0)
+    assert found.order.name == names.container(world.installation.id, task, 1, 1, 0)
     assert found.order.volumes == (
-        (names.volume(world.site.installation, task, 1, 1, 0), "/tmp"),
-        (names.volume(world.site.installation, task, 1, 1, 1), "/data"),
+        (names.volume(world.installation.id, task, 1, 1, 0), "/tmp"),
+        (names.volume(world.installation.id, task, 1, 1, 1), "/data"),
     )
     assert not found.order.needs_volumes
 
@@ -103,44 +103,44 @@ def _second(world: World, **fields: object) -> Token:
 
 def test_the_next_link_begins_where_the_first_ran(world: World) -> None:
     token = _second(world, volumes=("/tmp",))
-    found = begin_link(world.site, token, 1, "n1")
+    found = begin_link(world.installation, token, 1, "n1")
     assert found is not None and found.order.kind == "main" and found.order.needs_volumes
 
 
 @pytest.mark.parametrize("wrong", TOKENS)
 def test_the_next_link_does_not_begin_under_a_wrong_token(world: World, wrong: str) -> None:
-    assert begin_link(world.site, wrong_tokens(_second(world))[wrong], 1, "n1") is None
+    assert begin_link(world.installation, wrong_tokens(_second(world))[wrong], 1, "n1") is None
 
 
 def test_the_next_link_does_not_begin_on_another_node(world: World) -> None:
     token = _second(world)
-    assert begin_link(world.site, token, 1, world.live("n2")) is None
+    assert begin_link(world.installation, token, 1, world.live("n2")) is None
 
 
 def test_no_link_begins_before_those_before_it_ended(world: World) -> None:
     token = _second(world)
-    assert begin_link(world.site, token, 2, "n1") is None
+    assert begin_link(world.installation, token, 2, "n1") is None
 
 
 def test_no_link_begins_beyond_the_last(world: World) -> None:
-    assert begin_link(world.site, _second(world), 3, "n1") is None
+    assert begin_link(world.installation, _second(world), 3, "n1") is None
 
 
 def test_an_ended_link_does_not_begin_again(world: World) -> None:
-    assert begin_link(world.site, _second(world), 0, "n1") is None
+    assert begin_link(world.installation, _second(world), 0, "n1") is None
 
 
 def test_a_confirmed_link_does_not_begin_again(world: World) -> None:
     token = _second(world)
-    found = begin_link(world.site, token, 1, "n1")
-    assert found is not None and confirm(world.site, found, "c1")
-    assert begin_link(world.site, token, 1, "n1") is None
+    found = begin_link(world.installation, token, 1, "n1")
+    assert found is not None and confirm(world.installation, found, "c1")
+    assert begin_link(world.installation, token, 1, "n1") is None
 
 
 def test_no_link_begins_of_a_cancelled_task(world: World) -> None:
     token = _second(world)
     cancel(world.db, token.task_id)
-    assert begin_link(world.site, token, 1, "n1") is None
+    assert begin_link(world.installation, token, 1, "n1") is None
 
 
 def test_an_always_post_begins_after_a_failure_and_no_other(world: World) -> None:
@@ -148,19 +148,19 @@ def test_an_always_post_begins_after_a_failure_and_no_other(world: World) -> Non
     finished = world.end(found, 3)
     assert finished is not None
     assert (finished.next_index, finished.chain_goes_on, finished.ok) == (3, False, False)
-    assert begin_link(world.site, found.token, 1, "n1") is None
-    assert begin_link(world.site, found.token, 2, "n1") is None
-    assert begin_link(world.site, found.token, 3, "n1") is not None
+    assert begin_link(world.installation, found.token, 1, "n1") is None
+    assert begin_link(world.installation, found.token, 2, "n1") is None
+    assert begin_link(world.installation, found.token, 3, "n1") is not None
 
 
 def test_resume_gives_the_first_link_that_is_open(world: World) -> None:
     token = _second(world)
-    found = resume(world.site, token, "n1")
+    found = resume(world.installation, token, "n1")
     assert found is not None and found.index == 1
-    assert confirm(world.site, found, "c1")
-    again = self_take_over(world.site, token, "n1", "test")
+    assert confirm(world.installation, found, "c1")
+    again = self_take_over(world.installation, token, "n1", "test")
     assert again is not None
-    found = resume(world.site, again, "n1")
+    found = resume(world.installation, again, "n1")
     assert found is not None and found.index == 1
 
 
@@ -168,10 +168,10 @@ def test_resume_gives_nothing_for_another_token_node_or_state(world: World) -> N
     token = _second(world)
     world.live("n2")
     for wrong in wrong_tokens(token).values():
-        assert resume(world.site, wrong, "n1") is None
-    assert resume(world.site, token, "n2") is None
+        assert resume(world.installation, wrong, "n1") is None
+    assert resume(world.installation, token, "n2") is None
     cancel(world.db, token.task_id)
-    assert resume(world.site, token, "n1") is None
+    assert resume(world.installation, token, "n1") is None
 
 
 def test_what_is_left_of_the_time_shrinks_with_the_attempts_age(world: World) -> None:
@@ -179,7 +179,7 @@ def test_what_is_left_of_the_time_shrinks_with_the_attempts_age(world: World) ->
     assert found.seconds_left is not None and found.seconds_left > 3590
     world.end(found)
     world.set_attempt(found.token.task_id, started_at=world.now - 3_000_000)
-    later = begin_link(world.site, found.token, 1, "n1")
+    later = begin_link(world.installation, found.token, 1, "n1")
     assert later is not None and later.seconds_left is not None
     assert 595 < later.seconds_left <= 600 and later.bound == "1h"
 
@@ -188,5 +188,5 @@ def test_an_always_post_after_a_failure_has_the_whole_bound_anew(world: World) -
     found = world.confirmed(post=1, always=True, timeout="1h")
     world.set_attempt(found.token.task_id, started_at=world.now - 3_600_000)
     world.end(found, 137)
-    later = begin_link(world.site, found.token, 1, "n1")
+    later = begin_link(world.installation, found.token, 1, "n1")
     assert later is not None and later.seconds_left == 3600

@@ -18,7 +18,7 @@ from tests.support.world import World, wrong_tokens
 
 def test_a_container_becomes_the_links(world: World) -> None:
     found = world.claimed()
-    assert confirm(world.site, found, "c0")
+    assert confirm(world.installation, found, "c0")
     link = world.links(found.token.task_id)[0]
     assert (link.state, link.container_id, link.confirmed_by) == (LinkState.CONFIRMED, "c0", 1)
     assert link.started_at
@@ -31,7 +31,7 @@ def test_no_container_is_confirmed_under_a_wrong_token(world: World, wrong: str)
     found = world.claimed()
     stale = replace(found, token=wrong_tokens(found.token)[wrong])
     with world.unchanged():
-        assert not confirm(world.site, stale, "c0")
+        assert not confirm(world.installation, stale, "c0")
 
 
 @pytest.mark.parametrize("how", [NodeState.LAPSED, NodeState.LEFT])
@@ -39,39 +39,39 @@ def test_no_container_is_confirmed_when_its_node_is_gone(world: World, how: Node
     found = world.claimed()
     _ = world.lapse("n1") if how is NodeState.LAPSED else world.leave("n1")
     with world.unchanged():
-        assert not confirm(world.site, found, "c0")
+        assert not confirm(world.installation, found, "c0")
 
 
 def test_a_leaving_node_still_confirms(world: World) -> None:
     found = world.claimed()
-    assert nodes.drain(world.site, "n1")
-    assert confirm(world.site, found, "c0")
+    assert nodes.drain(world.installation, "n1")
+    assert confirm(world.installation, found, "c0")
 
 
 def test_no_container_is_confirmed_twice_by_one_delivery(world: World) -> None:
     found = world.confirmed()
     with world.unchanged():
-        assert not confirm(world.site, found, "c0")
-        assert not confirm(world.site, found, "other")
+        assert not confirm(world.installation, found, "c0")
+        assert not confirm(world.installation, found, "other")
 
 
 def test_an_older_delivery_does_not_confirm_after_a_newer_one(world: World) -> None:
     old = world.claimed()
-    token = self_take_over(world.site, old.token, "n1", "test")
+    token = self_take_over(world.installation, old.token, "n1", "test")
     assert token is not None
-    new = resume(world.site, token, "n1")
-    assert new is not None and confirm(world.site, new, "c1")
+    new = resume(world.installation, token, "n1")
+    assert new is not None and confirm(world.installation, new, "c1")
     with world.unchanged():
-        assert not confirm(world.site, old, "c0")
+        assert not confirm(world.installation, old, "c0")
 
 
 def test_a_newer_delivery_confirms_over_an_older_one(world: World) -> None:
     old = world.confirmed()
     world.lapse("n1")
-    token = take_over(world.site, old.token, world.live("n2"), "found")
+    token = take_over(world.installation, old.token, world.live("n2"), "found")
     assert token is not None
-    new = resume(world.site, token, "n2")
-    assert new is not None and confirm(world.site, new, "c1")
+    new = resume(world.installation, token, "n2")
+    assert new is not None and confirm(world.installation, new, "c1")
     link = world.links(token.task_id)[0]
     assert (link.container_id, link.confirmed_by) == ("c1", 2)
     last = world.events(token.task_id)[-1]
@@ -81,25 +81,25 @@ def test_a_newer_delivery_confirms_over_an_older_one(world: World) -> None:
 def test_no_container_is_confirmed_for_an_ended_link(world: World) -> None:
     found = world.confirmed(post=1)
     world.end(found)
-    newer = self_take_over(world.site, found.token, "n1", "test")
+    newer = self_take_over(world.installation, found.token, "n1", "test")
     assert newer is not None
     again = replace(found, token=newer, order=replace(found.order, delivery=2))
     with world.unchanged():
-        assert not confirm(world.site, again, "c1")
+        assert not confirm(world.installation, again, "c1")
 
 
 def test_no_container_is_confirmed_before_the_links_before_it_ended(world: World) -> None:
     found = world.claimed(pre=1)
     later = replace(found, order=replace(found.order, index=1, kind="main"))
     with world.unchanged():
-        assert not confirm(world.site, later, "c1")
+        assert not confirm(world.installation, later, "c1")
 
 
 def test_no_container_is_confirmed_of_a_cancelled_task(world: World) -> None:
     found = world.claimed()
     cancel(world.db, found.token.task_id)
     with world.unchanged():
-        assert not confirm(world.site, found, "c0")
+        assert not confirm(world.installation, found, "c0")
 
 
 def test_no_container_is_confirmed_for_a_skipped_link(world: World) -> None:
@@ -108,4 +108,4 @@ def test_no_container_is_confirmed_for_a_skipped_link(world: World) -> None:
     assert [link.state for link in world.links(found.token.task_id)] == ["ENDED", "SKIPPED", "WAITING"]
     skipped = replace(found, order=replace(found.order, index=1, kind="post"))
     with world.unchanged():
-        assert not confirm(world.site, skipped, "c1")
+        assert not confirm(world.installation, skipped, "c1")

@@ -33,7 +33,7 @@ def test_a_submitted_task_is_pending_and_due(world: World) -> None:
 
 def test_a_lost_message_is_due_again_with_its_numbers_unchanged(world: World) -> None:
     task = world.scheduled()
-    assert resend(world.site, [task], "its message seems lost") == 1
+    assert resend(world.installation, [task], "its message seems lost") == 1
     after = world.task(task.id)
     assert (after.state, after.token) == (TaskState.PENDING, task.token)
     last = world.events(task.id)[-1]
@@ -67,7 +67,7 @@ def test_only_scheduled_rows_are_sent_again(world: World, state: TaskState) -> N
     task = _somewhere_else(world, state)
     assert task.state is state
     with world.unchanged():
-        assert resend(world.site, [task], "test") == 0
+        assert resend(world.installation, [task], "test") == 0
 
 
 @pytest.mark.parametrize("state", [s for s in STATES if s is not TaskState.PENDING])
@@ -92,7 +92,7 @@ def test_nothing_is_sent_again_under_a_wrong_token(world: World, wrong: str) -> 
     token = wrong_tokens(task.token)[wrong]
     other = replace(task, id=token.task_id, attempt=token.attempt, delivery=token.delivery)
     with world.unchanged():
-        assert resend(world.site, [other], "test") == 0
+        assert resend(world.installation, [other], "test") == 0
 
 
 def test_of_a_batch_only_what_still_stands_as_it_was_read_is_marked_and_sent_again(world: World) -> None:
@@ -107,7 +107,7 @@ def test_of_a_batch_only_what_still_stands_as_it_was_read_is_marked_and_sent_aga
     claimed = world.claimed("n1")
     with world.db.begin() as c:
         assert {task.id for task in outbox.mark_sent(c, [moved, sent, later])} == set()
-    assert resend(world.site, [later, world.task(claimed.token.task_id), moved, sent], "test") == 2
+    assert resend(world.installation, [later, world.task(claimed.token.task_id), moved, sent], "test") == 2
     assert {world.task(task.id).state for task in (sent, later)} == {TaskState.PENDING}
     assert [e.kind for e in world.events(later.id)][-1] == "repair"
 
@@ -171,7 +171,7 @@ def _overdue(world: World, node: str = "n1", **fields: object) -> Token:
 def test_an_attempt_past_its_time_fails_when_its_node_is_gone(world: World, state: NodeState) -> None:
     token = _overdue(world)
     _ = world.lapse("n1") if state is NodeState.LAPSED else world.leave("n1")
-    assert timeout(world.site, token)
+    assert timeout(world.installation, token)
     task = world.task(token.task_id)
     assert task.state is TaskState.FAILED
     assert task.error is not None and "timed out after 10s" in task.error
@@ -181,7 +181,7 @@ def test_an_attempt_past_its_time_fails_when_its_node_is_gone(world: World, stat
 def test_an_attempt_past_its_time_is_tried_again(world: World) -> None:
     token = _overdue(world, retry=Retry(limit=1))
     world.lapse("n1")
-    assert timeout(world.site, token)
+    assert timeout(world.installation, token)
     task = world.task(token.task_id)
     assert (task.state, task.attempt, task.delivery, task.crashes) == (TaskState.PENDING, 2, 1, 0)
 
@@ -191,16 +191,16 @@ def test_nothing_times_out_under_a_wrong_token(world: World, wrong: str) -> None
     token = _overdue(world)
     world.lapse("n1")
     with world.unchanged():
-        assert not timeout(world.site, wrong_tokens(token)[wrong])
+        assert not timeout(world.installation, wrong_tokens(token)[wrong])
 
 
 @pytest.mark.parametrize("state", [NodeState.LIVE, NodeState.LEAVING])
 def test_a_beating_nodes_attempt_is_its_own_to_end(world: World, state: NodeState) -> None:
     token = _overdue(world)
     if state is NodeState.LEAVING:
-        nodes.drain(world.site, "n1")
+        nodes.drain(world.installation, "n1")
     with world.unchanged():
-        assert not timeout(world.site, token)
+        assert not timeout(world.installation, token)
 
 
 @pytest.mark.parametrize("state", [NodeState.JOINING, NodeState.LIVE])
@@ -208,19 +208,19 @@ def test_a_node_that_has_not_looked_blocks_a_time_out(world: World, state: NodeS
     token = _overdue(world, retry=Retry(limit=1))
     world.in_state("n2", state)
     number = world.lapse("n1")
-    nodes.looked(world.site, "n2", number - 1)
+    nodes.looked(world.installation, "n2", number - 1)
     with world.unchanged():
-        assert not timeout(world.site, token)
-    nodes.looked(world.site, "n2", number)
-    assert timeout(world.site, token)
+        assert not timeout(world.installation, token)
+    nodes.looked(world.installation, "n2", number)
+    assert timeout(world.installation, token)
 
 
 def test_a_node_whose_docker_is_silent_blocks_no_time_out(world: World) -> None:
     token = _overdue(world)
     world.live("n2")
-    nodes.runtime_silent(world.site, "n2")
+    nodes.runtime_silent(world.installation, "n2")
     world.lapse("n1")
-    assert timeout(world.site, token)
+    assert timeout(world.installation, token)
 
 
 def test_an_attempt_whose_time_is_not_over_goes_on(world: World) -> None:
@@ -228,20 +228,20 @@ def test_an_attempt_whose_time_is_not_over_goes_on(world: World) -> None:
     endless = world.confirmed().token
     world.lapse("n1")
     with world.unchanged():
-        assert not timeout(world.site, token)
-        assert not timeout(world.site, endless)
+        assert not timeout(world.installation, token)
+        assert not timeout(world.installation, endless)
 
 
 def test_what_was_taken_over_or_restarted_or_ended_does_not_time_out(world: World) -> None:
     taken, restarted, ended = _overdue(world), _overdue(world), _overdue(world)
     number = world.lapse("n1")
-    assert restart(world.site, restarted, number)
-    assert take_over(world.site, taken, world.live("n2"), "found")
+    assert restart(world.installation, restarted, number)
+    assert take_over(world.installation, taken, world.live("n2"), "found")
     cancel(world.db, ended.task_id)
     with world.unchanged():
         for token in (taken, restarted, ended):
-            assert not timeout(world.site, token)
-            assert not timeout(world.site, world.task(token.task_id).token)
+            assert not timeout(world.installation, token)
+            assert not timeout(world.installation, world.task(token.task_id).token)
 
 
 def test_the_job_says_when_it_began_and_ended(world: World) -> None:

@@ -52,8 +52,8 @@ def test_a_task_is_left_to_others_for_the_least_grace_and_no_longer(
     world: World, clock: SimpleNamespace, former: NodeState, seconds: str
 ) -> None:
     task_id = world.confirmed(post=1).token.task_id
-    found: Any = Yielding(world.site, HostAccess("closed"))  # type: ignore[arg-type]
-    bound = getattr(world.site.settings, seconds)
+    found: Any = Yielding(world.installation, HostAccess("closed"))  # type: ignore[arg-type]
+    bound = getattr(world.installation.settings, seconds)
     assert _yields(found, world, task_id, former, _thing(world, task_id))
     clock.now += bound - 0.1
     assert _yields(found, world, task_id, former, _thing(world, task_id))
@@ -63,28 +63,28 @@ def test_a_task_is_left_to_others_for_the_least_grace_and_no_longer(
 
 def test_open_doors_wait_for_nobody(world: World) -> None:
     task_id = world.confirmed(post=1).token.task_id
-    found = Yielding(world.site, HostAccess(""))  # type: ignore[arg-type]
+    found = Yielding(world.installation, HostAccess(""))  # type: ignore[arg-type]
     assert not _yields(found, world, task_id, NodeState.LAPSED, _thing(world, task_id))
 
 
 @pytest.mark.parametrize(("state", "yields"), [("running", False), ("exited", False), ("created", True)])
 def test_the_last_link_is_followed_by_whoever_finds_it_begun(world: World, state: str, yields: bool) -> None:
     task_id, host_access = world.confirmed().token.task_id, HostAccess("closed")
-    found = Yielding(world.site, host_access)  # type: ignore[arg-type]
+    found = Yielding(world.installation, host_access)  # type: ignore[arg-type]
     assert _yields(found, world, task_id, NodeState.LAPSED, _thing(world, task_id, 0, state)) is yields
     assert host_access.asked == yields, "no door is needed for what runs already"
 
 
 def test_a_volume_alone_wants_a_door_for_its_next_link(world: World) -> None:
     task_id = world.confirmed().token.task_id
-    found = Yielding(world.site, HostAccess("closed"))  # type: ignore[arg-type]
+    found = Yielding(world.installation, HostAccess("closed"))  # type: ignore[arg-type]
     assert _yields(found, world, task_id, NodeState.LAPSED, _thing(world, task_id, None, ""))
 
 
 def test_another_token_is_waited_for_anew(world: World, clock: SimpleNamespace) -> None:
     task_id = world.confirmed(post=1).token.task_id
-    found, task = Yielding(world.site, HostAccess("closed")), world.task(task_id)  # type: ignore[arg-type]
+    found, task = Yielding(world.installation, HostAccess("closed")), world.task(task_id)  # type: ignore[arg-type]
     assert found.yields(task, NodeState.LAPSED, [_thing(world, task_id)])
-    clock.now += world.site.settings.grace_min + 1
+    clock.now += world.installation.settings.grace_min + 1
     found.keep([])
     assert found.yields(replace(task), NodeState.LAPSED, [_thing(world, task_id)])

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from api.house import House
 from engine.lifecycle import nodes
 from engine.lifecycle.cancel import cancel
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from tests.support.rows import live_node, running
 
 
@@ -34,9 +34,9 @@ def test_a_node_that_is_unknown_or_gone_is_refused_in_words(client: FlaskClient,
     assert unknown.status_code == 404
     assert "there is no node 'nowhere'" in unknown.text
     live_node(house.db)
-    site = Site(house.db, house.settings, house.installation)
-    assert nodes.drain(site, "n1")
-    assert nodes.leave(site, "n1")
+    installation = Installation(house.db, house.settings, house.installation)
+    assert nodes.drain(installation, "n1")
+    assert nodes.leave(installation, "n1")
     gone = client.put("/nodes/n1/drain")
     assert gone.status_code == 409
     assert "is LEFT already" in gone.text

@@ -44,7 +44,7 @@ def test_each_ended_attempts_steps_are_counted_once(client: FlaskClient, world: 
     figures(client)
     mine = world.confirmed()
     assert figures(client)["ferryman_step_seconds_count", "running"] == 0
-    assert finish_link(world.site, mine, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
+    assert finish_link(world.installation, mine, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
     for _ in range(2):
         found = figures(client)
         assert found["ferryman_attempts_total", "COMPLETED"] == 1
@@ -59,12 +59,12 @@ def test_each_ended_attempts_steps_are_counted_once(client: FlaskClient, world: 
 
 def test_what_ended_before_the_first_question_is_not_counted(client: FlaskClient, world: World) -> None:
     mine = world.confirmed()
-    assert finish_link(world.site, mine, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
+    assert finish_link(world.installation, mine, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
     assert figures(client)["ferryman_step_seconds_count", "running"] == 0
 
 
 def test_a_tasks_answer_tells_its_steps(client: FlaskClient, world: World) -> None:
     mine = world.confirmed()
-    assert finish_link(world.site, mine, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
+    assert finish_link(world.installation, mine, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
     answer = client.get(f"/tasks/{mine.token.task_id}").json
     assert answer is not None and answer["links"][0]["timings"] == TIMINGS

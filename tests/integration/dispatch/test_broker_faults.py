@@ -21,7 +21,7 @@ from engine.errors import BrokerUnavailable, WrongInstallation
 from engine.lifecycle.claim import claim
 from engine.lifecycle.resend import resend
 from engine.model.states import TaskState
-from engine.reconcile.deliveries import Deliveries
+from engine.reconcile.messages import LostMessages
 from tests.support.databases import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -48,7 +48,7 @@ def hung(server: RedisServer) -> Iterator[RedisServer]:
 
 
 def _flush_elsewhere(world: World, failpoint: str, *task_ids: str) -> int:
-    env = os.environ | world.site.settings.environment() | {"FERRYMAN_FAILPOINT": failpoint}
+    env = os.environ | world.installation.settings.environment() | {"FERRYMAN_FAILPOINT": failpoint}
     done = subprocess.run(
         [sys.executable, "-c", FLUSH, *task_ids], env=env, cwd=ROOT, timeout=60, check=False
     )
@@ -69,7 +69,7 @@ def test_a_flusher_that_dies_after_it_sent_leaves_the_row_to_be_sent_again(world
     task = world.submitted()
     assert _flush_elsewhere(world, "flush.published", task.id) == -signal.SIGKILL
     assert world.task(task.id).state is TaskState.PENDING
-    ours = Broker(world.site.settings)
+    ours = Broker(world.installation.settings)
     assert ours.depth("default") == 1
     assert _flush_elsewhere(world, "", task.id) == 0
     assert world.task(task.id).state is TaskState.SCHEDULED
@@ -77,27 +77,27 @@ def test_a_flusher_that_dies_after_it_sent_leaves_the_row_to_be_sent_again(world
     assert ours.depth("default") == 2
     ours.close()
     world.live()
-    assert claim(world.site, task.token, "n1") is not None
-    assert claim(world.site, task.token, "n1") is None
+    assert claim(world.installation, task.token, "n1") is not None
+    assert claim(world.installation, task.token, "n1") is None
 
 
 def test_a_flusher_that_dies_before_it_sent_leaves_the_row_as_it_was(world: World, broker: Any) -> None:
     task = world.submitted()
     assert _flush_elsewhere(world, "flush.read", task.id) == -signal.SIGKILL
     assert world.task(task.id).state is TaskState.PENDING
-    assert Broker(world.site.settings).depth("default") == 0
+    assert Broker(world.installation.settings).depth("default") == 0
 
 
 # Whose broker
 
 
 def test_the_first_to_come_marks_the_broker_and_others_see_it(world: World, broker: Any) -> None:
-    ours = Broker(world.site.settings)
+    ours = Broker(world.installation.settings)
     assert ours.claim_for("i1") is True
     assert ours.claim_for("i1") is False
     with pytest.raises(WrongInstallation, match=r"i1.*i2"):
         ours.claim_for("i2")
-    beside = Broker(replace(world.site.settings, broker_prefix="other:"))
+    beside = Broker(replace(world.installation.settings, broker_prefix="other:"))
     assert beside.claim_for("i2") is True
 
 
@@ -107,20 +107,20 @@ def test_the_first_to_come_marks_the_broker_and_others_see_it(world: World, brok
 def test_after_an_emptied_broker_all_that_was_sent_is_sent_again(world: World, broker: Any) -> None:
     world.live()
     sent = [world.submitted() for _ in range(5)]
-    flusher = Flusher(world.db, world.site.settings)
+    flusher = Flusher(world.db, world.installation.settings)
     assert flusher.flush([task.id for task in sent]) == 5
-    deliveries = Deliveries(world.site)
+    deliveries = LostMessages(world.installation)
     assert deliveries.run() == 5, "a new broker holds nothing of ours"
     assert flusher.flush([task.id for task in sent]) == 5
     assert deliveries.run() == 0
-    claimed = claim(world.site, sent[0].token, "n1")
+    claimed = claim(world.installation, sent[0].token, "n1")
     assert claimed is not None
     broker.flushall()
     assert deliveries.run() == 4
     states = [world.task(task.id).state for task in sent]
     assert states == [TaskState.RUNNING] + [TaskState.PENDING] * 4
     assert flusher.flush([task.id for task in sent]) == 4
-    assert Broker(world.site.settings).depth("default") == 4
+    assert Broker(world.installation.settings).depth("default") == 4
     assert deliveries.run() == 0
     flusher.publisher.close()
 
@@ -130,19 +130,19 @@ def test_a_backlog_is_sent_again_once_although_the_flusher_is_at_work(
     world: World, broker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = [world.submitted().id for _ in range(6)]
-    flusher = Flusher(world.db, world.site.settings)
+    flusher = Flusher(world.db, world.installation.settings)
     assert flusher.flush(sent) == 6
-    deliveries = Deliveries(world.site)
+    deliveries = LostMessages(world.installation)
 
-    def resend_and_flush(site: Any, found: Any, why: str) -> int:
-        done = resend(site, found, why)
+    def resend_and_flush(installation: Any, found: Any, why: str) -> int:
+        done = resend(installation, found, why)
         moment = world.now
         wait_until(lambda: world.now > moment + 1, 2)
         flusher.flush(sent)
         return done
 
-    monkeypatch.setattr("engine.reconcile.deliveries._BATCH", 2)
-    monkeypatch.setattr("engine.reconcile.deliveries.resend", resend_and_flush)
+    monkeypatch.setattr("engine.reconcile.messages._BATCH", 2)
+    monkeypatch.setattr("engine.reconcile.messages.resend", resend_and_flush)
     assert deliveries.run() == 6
     flusher.publisher.close()
 
@@ -153,11 +153,11 @@ def test_a_backlog_is_sent_again_once_although_the_flusher_is_at_work(
 def test_a_message_that_was_overtaken_for_long_is_sent_again(world: World, broker: Any) -> None:
     world = world.with_settings(resend_seconds=0.2)
     world.live()
-    deliveries = Deliveries(world.site)
+    deliveries = LostMessages(world.installation)
     deliveries.run()
     lost, later = world.scheduled(), world.scheduled()
     world.set(lost.id, sent_at=world.now - 5_000)
-    assert claim(world.site, later.token, "n1") is not None
+    assert claim(world.installation, later.token, "n1") is not None
     assert deliveries.run() == 1
     assert world.task(lost.id).state is TaskState.PENDING
 
@@ -167,7 +167,7 @@ def test_a_message_missing_from_an_empty_queue_that_is_served_is_sent_again(
 ) -> None:
     world = world.with_settings(resend_seconds=0.2, lease_seconds=0.5)
     world.live()
-    deliveries = Deliveries(world.site)
+    deliveries = LostMessages(world.installation)
     deliveries.run()
     lost = world.scheduled()
     world.set(lost.id, sent_at=world.now - 5_000)
@@ -179,10 +179,10 @@ def test_a_message_missing_from_an_empty_queue_that_is_served_is_sent_again(
 def test_a_message_that_waits_in_its_queue_is_left_there(world: World, broker: Any) -> None:
     world = world.with_settings(resend_seconds=0.2, lease_seconds=0.5)
     world.live()
-    deliveries = Deliveries(world.site)
+    deliveries = LostMessages(world.installation)
     deliveries.run()
     task = world.submitted()
-    flusher = Flusher(world.db, world.site.settings)
+    flusher = Flusher(world.db, world.installation.settings)
     flusher.flush([task.id])
     flusher.publisher.close()
     world.set(task.id, sent_at=world.now - 60_000)
@@ -193,7 +193,7 @@ def test_a_message_that_waits_in_its_queue_is_left_there(world: World, broker: A
 
 def test_a_queue_that_nobody_serves_has_nothing_to_send_again(world: World, broker: Any) -> None:
     world = world.with_settings(resend_seconds=0.2, lease_seconds=0.5)
-    deliveries = Deliveries(world.site)
+    deliveries = LostMessages(world.installation)
     deliveries.run()
     task = world.scheduled(queue="gpu")
     world.set(task.id, sent_at=world.now - 60_000)
@@ -207,7 +207,7 @@ def test_a_queue_that_nobody_serves_has_nothing_to_send_again(world: World, brok
 
 def test_publishing_to_a_hung_broker_ends_in_seconds(world: World, broker: Any, hung: RedisServer) -> None:
     task = world.submitted()
-    publisher = Publisher(world.site.settings)
+    publisher = Publisher(world.installation.settings)
     assert _seconds(lambda: publisher.send(task, first_way(task, link_names(task)))) < 6
     publisher.close()
 
@@ -216,7 +216,7 @@ def test_publishing_over_an_open_connection_that_hangs_ends_in_seconds(
     world: World, broker: Any, server: RedisServer
 ) -> None:
     task = world.submitted()
-    publisher = Publisher(world.site.settings)
+    publisher = Publisher(world.installation.settings)
     publisher.send(task, first_way(task, link_names(task)))
     server.signal(signal.SIGSTOP)
     try:
@@ -228,14 +228,14 @@ def test_publishing_over_an_open_connection_that_hangs_ends_in_seconds(
 
 
 def test_asking_a_hung_broker_ends_in_seconds(world: World, broker: Any, hung: RedisServer) -> None:
-    ours = Broker(world.site.settings)
+    ours = Broker(world.installation.settings)
     for call in (lambda: ours.claim_for("i"), lambda: ours.depth("q"), lambda: ours.drop("q"), ours.describe):
         assert _seconds(call) < 6
     ours.close()
 
 
 def test_a_broker_that_is_gone_is_said_at_once_and_without_its_password(world: World, broker: Any) -> None:
-    gone = replace(world.site.settings, broker_url=f"redis://:pa55word@127.0.0.1:{free_port()}/0")
+    gone = replace(world.installation.settings, broker_url=f"redis://:pa55word@127.0.0.1:{free_port()}/0")
     task = world.submitted()
     publisher = Publisher(gone)
     with pytest.raises(BrokerUnavailable) as caught:
@@ -252,7 +252,7 @@ def test_a_reconciler_without_a_broker_repairs_nothing_and_goes_on(
 ) -> None:
     world = world.with_settings(resend_seconds=0.2)
     task = world.scheduled()
-    deliveries = Deliveries(world.site)
+    deliveries = LostMessages(world.installation)
     server.signal(signal.SIGSTOP)
     try:
         assert deliveries.run() == 0
@@ -266,7 +266,7 @@ def test_a_flusher_sends_at_once_and_goes_on_after_its_broker_was_killed(
     world: World, broker: Any, server: RedisServer
 ) -> None:
     wakeup._due.clear()
-    flusher = Flusher(world.db, world.site.settings).start()
+    flusher = Flusher(world.db, world.installation.settings).start()
     try:
         first = world.submitted()
         wait_until(lambda: world.task(first.id).state is TaskState.SCHEDULED, 10)
@@ -284,7 +284,7 @@ def test_a_retry_is_sent_when_it_is_due_and_not_before(world: World, broker: Any
     task = world.submitted()
     world.set(task.id, not_before=world.now + 700)
     wakeup._due.clear()
-    flusher = Flusher(world.db, world.site.settings).start()
+    flusher = Flusher(world.db, world.installation.settings).start()
     try:
         wakeup.wake(task.id, delay_seconds=0.7)
         wait_until(lambda: world.task(task.id).state is TaskState.SCHEDULED, 10)

@@ -49,7 +49,7 @@ def test_a_drained_worker_ends_its_chain_takes_nothing_new_and_leaves(sqlite_fle
     (chain,) = fleet.submit(CHAIN)
     _begins(fleet, chain)
     (waiting,) = fleet.submit(SLEEP % 0)
-    assert verbs.drain(fleet.site, node.id)
+    assert verbs.drain(fleet.installation, node.id)
     assert drained.process.wait(60) == 0, drained.said()
     task = fleet.task(chain)
     assert (task.state, task.crashes, task.attempt, task.delivery) == (TaskState.COMPLETED, 0, 1, 1)

@@ -9,10 +9,10 @@ from engine.store.database import Database
 
 
 @dataclass(frozen=True)
-class Site:
+class Installation:
     """One process's view of its installation. Made once at its start."""
 
     db: Database
     settings: Settings
     #: The installation's id, as the database has it.
-    installation: str
+    id: str

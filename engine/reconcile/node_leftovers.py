@@ -7,7 +7,7 @@ import time
 from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable
 from engine.lifecycle import nodes as verbs
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.model import names
 from engine.store import nodes
 
@@ -16,18 +16,18 @@ _KEEP_MS = 24 * 3600 * 1000
 _ROWS_EVERY_SECONDS = 600.0
 
 
-class Remains:
+class NodeLeftovers:
     """Remembers whose queue it removed; a second removal by another process does no harm."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._broker = Broker(site.settings)
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._broker = Broker(installation.settings)
         self._done: set[str] = set()
         self._rows_at = time.monotonic()
 
     def run(self) -> int:
         """One look; says how many queues were removed. Raises StoreUnavailable."""
-        with self._site.db.read() as c:
+        with self._installation.db.read() as c:
             ended = set(nodes.ended(c))
         self._done &= ended
         removed = 0
@@ -40,5 +40,5 @@ class Remains:
             removed += 1
         if time.monotonic() - self._rows_at >= _ROWS_EVERY_SECONDS:
             self._rows_at = time.monotonic()
-            verbs.forget(self._site, _KEEP_MS)
+            verbs.forget(self._installation, _KEEP_MS)
         return removed

@@ -8,8 +8,8 @@ import time
 from engine.dispatch import wakeup
 from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable
+from engine.lifecycle.installation import Installation
 from engine.lifecycle.resend import resend
-from engine.lifecycle.site import Site
 from engine.model.records import Task
 from engine.store import nodes, outbox, tasks
 
@@ -23,12 +23,12 @@ _AHEAD_SECONDS = 2.0
 _LONGEST_MS = 600_000
 
 
-class Deliveries:
+class LostMessages:
     """Looks at the broker's marker, and at overdue rows: each beat while a message is to be in the broker."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._broker = Broker(site.settings)
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._broker = Broker(installation.settings)
         self._empty_since: dict[str, float] = {}
         #: What was sent before this is to be sent again: the broker was emptied, and not all is done yet.
         self._emptied_at: int | None = None
@@ -37,14 +37,14 @@ class Deliveries:
     def run(self) -> int:
         """One look; says how many were sent again. Raises StoreUnavailable, WrongInstallation."""
         try:
-            emptied = self._broker.claim_for(self._site.installation)
+            emptied = self._broker.claim_for(self._installation.id)
             if self._away:
                 log.info("the broker is back")
             self._away = False
             if emptied:
                 # The flusher sends meanwhile: without this bound a long backlog would go round and round. One
                 # more than now, so that what was sent in this very millisecond is among them.
-                with self._site.db.read() as c:
+                with self._installation.db.read() as c:
                     self._emptied_at = tasks.now(c) + 1
             return self._overdue() if self._emptied_at is None else self._all(self._emptied_at)
         except BrokerUnavailable as exc:
@@ -57,19 +57,19 @@ class Deliveries:
     def _all(self, before: int) -> int:
         done = 0
         while True:
-            with self._site.db.read() as c:
+            with self._installation.db.read() as c:
                 found = outbox.scheduled(c, _BATCH, before)
             if not found:
                 self._emptied_at = None
                 return done
             for start in range(0, len(found), _AHEAD):
-                done += resend(self._site, found[start : start + _AHEAD], "the broker was emptied")
+                done += resend(self._installation, found[start : start + _AHEAD], "the broker was emptied")
                 wakeup.wait_for_room(_AHEAD, _AHEAD_SECONDS)
 
     def _overdue(self) -> int:
         """Overdue: its own wait is over, and a later one was claimed or the queue is empty with a node there."""
-        wait_ms = round(self._site.settings.resend_seconds * 1000)
-        with self._site.db.read() as c:
+        wait_ms = round(self._installation.settings.resend_seconds * 1000)
+        with self._installation.db.read() as c:
             since = outbox.overdue_since(c, wait_ms, _LONGEST_MS)
             if not since:
                 self._empty_since.clear()
@@ -78,19 +78,19 @@ class Deliveries:
             served = {queue for node in nodes.beating(c) for queue in node.queues}
         empty = self._empty({queue for queue, _ in since} & served)
         lost: list[Task] = []
-        with self._site.db.read() as c:
+        with self._installation.db.read() as c:
             for kind, oldest in since.items():
                 overtaken = claimed.get(kind, 0) - wait_ms
                 # A long backlog is nearly always only waiting: its rows are read when some of them are lost.
                 if kind[0] in empty or oldest <= overtaken:
                     last = None if kind[0] in empty else overtaken
                     lost += outbox.overdue(c, kind, wait_ms, _LONGEST_MS, _BATCH, last)
-        return resend(self._site, lost, "its message seems lost") if lost else 0
+        return resend(self._installation, lost, "its message seems lost") if lost else 0
 
     def _empty(self, queues: set[str]) -> set[str]:
         """Those that have been empty in two looks, a lease apart at least."""
         now = time.monotonic()
         empty = {queue for queue in queues if self._broker.depth(queue) == 0}
         self._empty_since = {queue: self._empty_since.get(queue, now) for queue in empty}
-        two_looks = self._site.settings.beat_seconds * 2
+        two_looks = self._installation.settings.beat_seconds * 2
         return {queue for queue, since in self._empty_since.items() if now - since >= two_looks}

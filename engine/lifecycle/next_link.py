@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.lifecycle.assignment import assign
-from engine.lifecycle.site import Site
+from engine.lifecycle.installation import Installation
 from engine.model import chain
 from engine.model.records import Task
 from engine.runtime.base import Order
@@ -13,7 +13,7 @@ from engine.store import attempts, links
 
 
 @dataclass(frozen=True)
-class Prospect:
+class NextLink:
     """Where the run of a task stands."""
 
     #: The first link that has not ended.
@@ -22,12 +22,12 @@ class Prospect:
     is_last: bool
 
 
-def prospect(site: Site, task: Task) -> Prospect | None:
+def next_link(installation: Installation, task: Task) -> NextLink | None:
     """Where the task's present run stands; None when all its links have ended, or it has none."""
-    with site.db.read() as c:
+    with installation.db.read() as c:
         run = links.of_run(c, task.id, task.attempt, task.origin)
         status = attempts.status(c, task.token)
     index = chain.first_open(run)
     if index is None:
         return None
-    return Prospect(assign(site, task, run, index, status).order, index == run[-1].index)
+    return NextLink(assign(installation, task, run, index, status).order, index == run[-1].index)
