@@ -34,7 +34,7 @@ def build_app(settings: Settings) -> Celery:
         # A worker with no -Q serves this queue and its own.
         task_default_queue=settings.queue_default,
         # The worker's room is loaded by name: neither the API nor a reconciler ever imports Docker.
-        imports=["engine.worker.boot"],
+        imports=["engine.worker.bootstrap"],
         # Containers are waited for, not computed.
         worker_pool="threads",
         # A message is gone when its link has ended, as people expect of acks-late; the claim drops copies.
@@ -50,8 +50,8 @@ def build_app(settings: Settings) -> Celery:
         # Off until somebody listens: Flower and `celery control enable_events` turn them on, and they cost a
         # fifth of a busy worker's time. The rows have their own events.
         worker_send_task_events=False,
-        # Our Consumer and Request survive a broker that dies under work in hand (engine/worker/consumer.py).
-        worker_consumer="engine.worker.consumer:SturdyConsumer",
+        # Our Consumer and Request survive a broker that dies under work in hand (engine/worker/intake/consumer.py).
+        worker_consumer="engine.worker.intake.consumer:SturdyConsumer",
         broker_channel_error_retry=True,
         broker_connection_retry_on_startup=True,
         # None: for ever. A finite number ends the worker.

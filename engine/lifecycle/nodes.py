@@ -19,7 +19,7 @@ class BeatAnswer:
 
     fenced: bool
     #: task id -> (state, attempt, delivery).
-    hands: dict[str, tuple[TaskState, int, int]]
+    running: dict[str, tuple[TaskState, int, int]]
     #: The node is LEAVING: somebody drains it.
     leaving: bool = False
     #: A pass may find something: a task runs somewhere, or a node ended that this one has not looked for.
@@ -57,9 +57,9 @@ def beat(installation: Installation, node_id: str, task_ids: Sequence[str]) -> B
         if state is None:
             return BeatAnswer(True, {})
         found = tasks.states(c, task_ids)
-        hands = {id: (state, a, d) for id, (state, a, d, _) in found.items()}
+        running = {id: (state, a, d) for id, (state, a, d, _) in found.items()}
         calls = workload.calls_for_a_pass(c, node_id)
-        return BeatAnswer(False, hands, leaving=state is NodeState.LEAVING, calls=calls)
+        return BeatAnswer(False, running, leaving=state is NodeState.LEAVING, calls=calls)
 
 
 def lapse(installation: Installation, seen: Node) -> bool:

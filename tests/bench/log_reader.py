@@ -18,7 +18,7 @@ from engine.runtime.base import Control
 from engine.runtime.docker.logs import Follower
 from engine.settings import Settings
 from engine.store.database import Database
-from engine.worker.shipping import Shipping
+from engine.worker.execute.log_writer import LogWriter
 from tests.support.docker_daemon import require_docker
 from tests.support.world import World
 
@@ -31,7 +31,7 @@ def _ours(container: str, url: str, directory: str) -> Callable[[], int]:
     client = require_docker()
 
     def read() -> int:
-        sink = Shipping(world.installation, world.confirmed(), Control())
+        sink = LogWriter(world.installation, world.confirmed(), Control())
         follower = Follower(client, container, sink, settings.result_bytes)
         follower.start()
         follower.finish(60, threading.Event())

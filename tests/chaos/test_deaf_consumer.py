@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from engine.model.states import TaskState
-from engine.worker.watchdog import EXIT_DEAF
+from engine.worker.intake.watchdog import EXIT_DEAF
 from tests.support.counting import assert_whole, counting, under_way
 from tests.support.deaf_proxy import DeafProxy
 from tests.support.fleet import Fleet, Worker

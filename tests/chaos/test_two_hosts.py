@@ -150,7 +150,7 @@ def test_a_partitioned_hosts_task_starts_again_on_the_other_and_one_result_stand
 
 
 def _running(site: Site, container: str | None) -> bool:
-    return any(item["Id"] == container for item in Client(installation.daemon.host).api.containers())
+    return any(item["Id"] == container for item in Client(site.daemon.host).api.containers())
 
 
 def _assert_the_second_run_stands(pair: Pair, first_node: str, again: Event) -> None:

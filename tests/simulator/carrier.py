@@ -18,9 +18,9 @@ from engine.lifecycle.restart import give_back
 from engine.model.names import node_queue
 from engine.model.records import Token
 from engine.runtime.base import Cause, Control, Detached, Order, Outcome, Resource
-from engine.worker.carry import _made_nothing
-from engine.worker.hands import Hand, Hands
-from engine.worker.sweep import run_things
+from engine.worker.daemon.sweeper import run_things
+from engine.worker.execute.link_run import _made_nothing
+from engine.worker.running import RunningLink, RunningLinks
 from tests.simulator.around import Around
 from tests.simulator.daemon import Container
 
@@ -43,7 +43,7 @@ class Carrier:
         self.name, self.rows, self.installation = name, around.rows, around.rows.world.installation
         self.daemon, self.broker = around.daemon, around.broker
         self.checker, self.story, self.stalls = around.checker, around.story, around.stalls
-        self.hands = Hands()
+        self.running = RunningLinks()
         #: The clocks of what is in hand and has a bound.
         self._clocks: dict[Token, Clock] = {}
         #: Its threads that are between a claim and a container.
@@ -90,23 +90,23 @@ class Carrier:
             yield from self.carries(found, me)
 
     def carries(self, work: Assignment, me: str) -> Steps:
-        hand = Hand(work.token, Control())
-        if not self.hands.take(hand):
+        link = RunningLink(work.token, Control())
+        if not self.running.take(link):
             return
         if self.leaving:
-            hand.control.detach()  # it was claimed just before
+            link.control.detach()  # it was claimed just before
         if work.seconds_left is not None:
             attempt = (work.token.task_id, work.token.attempt)
-            self._clocks[work.token] = Clock(hand.control, work.seconds_left, attempt in self.rows.late)
+            self._clocks[work.token] = Clock(link.control, work.seconds_left, attempt in self.rows.late)
         try:
             yield
-            finished = yield from self.one_link(work, me, hand.control)
+            finished = yield from self.one_link(work, me, link.control)
         except (NotOurs, Gone, RuntimeUnavailable, Detached) as exc:
             self.tell(f"lets go of link {work.index}: {exc or 'told to'}", work.token)
             return
         finally:
             self._clocks.pop(work.token, None)
-            self.hands.drop(hand)
+            self.running.drop(link)
         yield
         if finished is not None and finished.next_index is not None:
             self.broker.send(node_queue(me), work.token, finished.next_index)

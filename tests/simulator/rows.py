@@ -86,18 +86,18 @@ class Rows:
 
     # Beats: all of them count, and one with nothing to tell is written only when its node lapses.
 
-    def beat(self, node_id: str, hands: list[Token]) -> BeatAnswer | None:
+    def beat(self, node_id: str, running: list[Token]) -> BeatAnswer | None:
         """One beat; None: the node counts, and all in its hands is as it should be."""
         self._beats[node_id] += 1
-        held = [self.task(token.task_id) for token in hands]
+        held = [self.task(token.task_id) for token in running]
         well = (
-            all(task.state is TaskState.RUNNING for task in held) and [task.token for task in held] == hands
+            all(task.state is TaskState.RUNNING for task in held) and [task.token for task in held] == running
         )
         if well and self.node(node_id).state in nodes._BEATING:
             return None
         # Nothing here depends on a beat but `beating`, which counts for itself.
         with self._db.unseen("nodes"):
-            return node_verbs.beat(self.world.installation, node_id, [token.task_id for token in hands])
+            return node_verbs.beat(self.world.installation, node_id, [token.task_id for token in running])
 
     def beats(self) -> list[tuple[str, int]]:
         """Whose beat is watched, and where it stands."""

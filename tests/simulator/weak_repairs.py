@@ -181,5 +181,5 @@ def lapse_sequence(patch: Patch) -> type[Worker]:
 def skip_order(patch: Patch) -> type[Worker]:
     """The first open link of a taken-over chain is the last one."""
     last = SimpleNamespace(may_begin=chain.may_begin, first_open=lambda run: len(run) - 1)
-    patch.setattr(claim_module, "advance", last)
+    patch.setattr(claim_module, "chain", last)
     return Worker

@@ -174,7 +174,7 @@ def confirm_owner(patch: Patch) -> type[Worker]:
 
 
 def confirm_order(patch: Patch) -> type[Worker]:
-    patch.setattr(confirm_module, "advance", SimpleNamespace(may_begin=lambda run, index: True))
+    patch.setattr(confirm_module, "chain", SimpleNamespace(may_begin=lambda run, index: True))
     return Worker
 
 

@@ -12,7 +12,7 @@ from engine.model.records import Task
 from engine.model.states import NodeState
 from engine.runtime.base import Control, Order, Outcome, Resource
 from engine.store import nodes, tables, tasks
-from engine.worker.sweep import Owners, run_things, stale
+from engine.worker.daemon.sweeper import Owners, run_things, stale
 from tests.simulator.carrier import Steps
 from tests.simulator.daemon import Container
 from tests.simulator.keeper import Keeper

@@ -16,7 +16,7 @@ from engine.model.names import node_queue
 from engine.model.records import Task, Token
 from engine.model.states import TaskState
 from engine.runtime.base import Cause, Resource
-from engine.worker.sweep import Owners, read_owners, stale
+from engine.worker.daemon.sweeper import Owners, read_owners, stale
 from tests.simulator.around import Around
 from tests.simulator.carrier import Carrier, Steps
 from tests.simulator.keeper import Keeper
@@ -56,24 +56,24 @@ class Worker(Carrier):
             self.clocks_tick()
             if not self.node_id:
                 continue
-            hands = self.hands.all()
-            answer = self.rows.beat(self.node_id, [hand.token for hand in hands])
+            running = self.running.all()
+            answer = self.rows.beat(self.node_id, [link.token for link in running])
             if answer is None:
                 continue
             if answer.fenced:
                 self.fenced()
                 continue
-            for hand in hands:
-                state, attempt, delivery = answer.hands.get(hand.token.task_id, (None, 0, 0))
+            for link in running:
+                state, attempt, delivery = answer.running.get(link.token.task_id, (None, 0, 0))
                 if state is TaskState.CANCELLED:
-                    hand.control.kill(Cause.CANCELLED)
-                elif state is not TaskState.RUNNING or (attempt, delivery) != _numbers(hand.token):
-                    hand.control.detach()
+                    link.control.kill(Cause.CANCELLED)
+                elif state is not TaskState.RUNNING or (attempt, delivery) != _numbers(link.token):
+                    link.control.detach()
 
     def fenced(self) -> None:
         self.tell(f"finds its node {self.node_id} fenced")
         self.live, self.node_id = False, ""
-        self.hands.detach_all()
+        self.running.detach_all()
 
     def passes(self) -> Steps:
         while True:
@@ -110,8 +110,8 @@ class Worker(Carrier):
         if me and node_verbs.drain(self.installation, me):
             self.tell(f"{me} is LEAVING")
         yield
-        self.hands.detach_all()
-        while self.hands.all():
+        self.running.detach_all()
+        while self.running.all():
             yield
         if me and node_verbs.leave(self.installation, me):
             self.tell(f"{me} has LEFT")
@@ -173,7 +173,7 @@ class Worker(Carrier):
     def ties_up(self) -> Steps:
         me = self.node_id
         mine = self.rows.of_node(me)
-        loose = [task.token for task in mine if not self.hands.holds(task.id)]
+        loose = [task.token for task in mine if not self.running.holds(task.id)]
         self._loose = {token: self._loose.get(token, 0) + 1 for token in loose}
         for token in [token for token, looks in self._loose.items() if looks >= LOOSE_LOOKS]:
             yield from self.stalls()
@@ -188,7 +188,7 @@ class Worker(Carrier):
     def consumes(self) -> Steps:
         while True:
             yield
-            if not self.live or len(self.hands.all()) >= self.slots:
+            if not self.live or len(self.running.all()) >= self.slots:
                 continue
             for queue in (node_queue(self.node_id), "default"):
                 if found := self.broker.take(queue):

@@ -17,14 +17,14 @@ from engine.lifecycle import finish
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.installation import Installation
 from engine.runtime.base import Outcome
-from engine.worker.node import NodeThreads
-from engine.worker.shipping import Shipping
+from engine.worker.execute.log_writer import LogWriter
+from engine.worker.node.threads import NodeThreads
 
-_beat, _finish_link, _write = NodeThreads._beat, finish.finish_link, Shipping.write
+_beat, _finish_link, _write = NodeThreads._beat, finish.finish_link, LogWriter.write
 _heard = threading.Event()
 
 
-def write(self: Shipping, frames: Any) -> None:
+def write(self: LogWriter, frames: Any) -> None:
     """Note that a container speaks."""
     _heard.set()
     _write(self, frames)
@@ -32,7 +32,7 @@ def write(self: Shipping, frames: Any) -> None:
 
 def beat(self: Any) -> None:
     """Beat, unless it follows a container that spoke."""
-    if not (_heard.is_set() and self._here.hands.all()):
+    if not (_heard.is_set() and self._context.running.all()):
         _beat(self)
 
 
@@ -46,7 +46,7 @@ def finish_link(
 
 
 if __name__ == "__main__":
-    Shipping.write = write  # type: ignore[method-assign]
+    LogWriter.write = write  # type: ignore[method-assign]
     NodeThreads._beat = beat  # type: ignore[method-assign]
     finish.finish_link = finish_link
     sys.argv = ["celery", "-A", "engine", "worker", *sys.argv[1:]]

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Loaded once. Not what reads the environment or names the process: engine.celery, engine.worker.boot and
+#: Loaded once. Not what reads the environment or names the process: engine.celery, engine.worker.bootstrap and
 #: engine.standalone.serving.
 _LOADED = (
     *("celery.bin.celery", "celery.apps.worker", "celery.concurrency.thread"),
@@ -37,8 +37,13 @@ _LOADED = (
         "sqlalchemy.dialects.postgresql.psycopg",
     ),
     *("engine.dispatch.control", "engine.reconcile.loop", "engine.runtime.docker.runtime"),
-    *("engine.worker.consumer", "engine.worker.drain", "engine.worker.link", "engine.worker.node"),
-    *("engine.worker.sweep", "engine.worker.watchdog"),
+    *(
+        "engine.worker.intake.consumer",
+        "engine.worker.node.shutdown",
+        "engine.worker.execute.task",
+        "engine.worker.node.threads",
+    ),
+    *("engine.worker.daemon.sweeper", "engine.worker.intake.watchdog"),
     *("gunicorn.app.wsgiapp", "engine.standalone.heads", "api"),
 )
 _MOST_BYTES = 1 << 17

@@ -8,10 +8,10 @@ from celery.__main__ import main
 
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.finish import Finished
-from engine.worker import link
-from engine.worker.here import Here
+from engine.worker.context import WorkerContext
+from engine.worker.execute import task
 
-_carry = link.carry
+_carry = task.carry
 _FAULTS: dict[str, type[BaseException]] = {
     "exit": SystemExit,
     "memory": MemoryError,
@@ -19,14 +19,14 @@ _FAULTS: dict[str, type[BaseException]] = {
 }
 
 
-def planted(here: Here, assignment: Assignment) -> Finished | None:
+def planted(context: WorkerContext, assignment: Assignment) -> Finished | None:
     """Raise what the task's name asks for; the adopter, which calls carry itself, carries it out later."""
     if assignment.task_name in _FAULTS:
         raise _FAULTS[assignment.task_name]("planted")
-    return _carry(here, assignment)
+    return _carry(context, assignment)
 
 
 if __name__ == "__main__":
-    link.carry = planted
+    task.carry = planted
     sys.argv = ["celery", "-A", "engine", "worker", *sys.argv[1:]]
     main()

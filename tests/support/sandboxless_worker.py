@@ -7,7 +7,7 @@ import sys
 from celery.__main__ import main
 
 from engine.runtime.base import Order
-from engine.worker.networks import SandboxPool
+from engine.worker.daemon.sandbox_pool import SandboxPool
 
 
 def makes_none(networks: SandboxPool, order: Order) -> None:

@@ -11,25 +11,25 @@ import pytest
 from engine.lifecycle import nodes as verbs
 from engine.lifecycle.installation import Installation
 from engine.model.states import NodeState
-from engine.worker.hands import Hands
-from engine.worker.here import Here
-from engine.worker.networks import SandboxPool
-from engine.worker.node import NodeThreads
+from engine.worker.context import WorkerContext
+from engine.worker.daemon.sandbox_pool import SandboxPool
+from engine.worker.node.threads import NodeThreads
+from engine.worker.running import RunningLinks
 from tests.support.world import World
 
 
-def _here(world: World) -> Here:
+def _context(world: World) -> WorkerContext:
     """A worker whose daemon answers and has nothing."""
     daemon = SimpleNamespace(describe=lambda: "daemon", list=list, remove=lambda things: 0)
-    nobody, hands = cast(Any, None), Hands()
-    sandboxes = SandboxPool(cast(Any, daemon), hands, world.installation.settings, world.installation.id, 1)
-    return Here(
+    nobody, running = cast(Any, None), RunningLinks()
+    sandboxes = SandboxPool(cast(Any, daemon), running, world.installation.settings, world.installation.id, 1)
+    return WorkerContext(
         installation=world.installation,
         runtime=cast(Any, daemon),
         sweeper=nobody,
         flusher=nobody,
         sandboxes=sandboxes,
-        hands=hands,
+        running=running,
         name="w1",
         queues=("default",),
         slots=1,
@@ -41,8 +41,8 @@ def _here(world: World) -> Here:
 def test_a_node_that_is_fenced_as_it_becomes_live_joins_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = _here(world)
-    threads = NodeThreads(here)
+    context = _context(world)
+    threads = NodeThreads(context)
     become_live = verbs.become_live
 
     def and_lapse(installation: Installation, node_id: str, looked: int) -> bool:
@@ -56,5 +56,5 @@ def test_a_node_that_is_fenced_as_it_becomes_live_joins_again(
     monkeypatch.setattr(verbs, "become_live", and_lapse)
     for _ in range(3):
         threads._step()
-    assert here.node_id != "first"
-    assert here.live and world.node(here.node_id).state is NodeState.LIVE
+    assert context.node_id != "first"
+    assert context.live and world.node(context.node_id).state is NodeState.LIVE

@@ -56,7 +56,7 @@ def test_a_beat_brings_back_how_the_tasks_in_hand_stand(world: World) -> None:
     runs, cancelled = world.confirmed(), world.confirmed()
     cancel(world.db, cancelled.token.task_id)
     ids = [runs.token.task_id, cancelled.token.task_id, "0" * 32]
-    assert nodes.beat(world.installation, "n1", ids).hands == {
+    assert nodes.beat(world.installation, "n1", ids).running == {
         ids[0]: (TaskState.RUNNING, 1, 1),
         ids[1]: (TaskState.CANCELLED, 1, 1),
     }

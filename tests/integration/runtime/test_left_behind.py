@@ -17,7 +17,7 @@ from engine.runtime.docker import shared_files
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
-from engine.worker.sweep import Owners, stale
+from engine.worker.daemon.sweeper import Owners, stale
 from tests.support.docker_daemon import ROOT, KeepingSink
 
 Orders = Callable[..., Order]

@@ -76,7 +76,7 @@ def test_the_contract_of_imports_holds() -> None:
         ("api", ["docker", "alembic", "engine.worker", "engine.runtime.docker"]),
         ("engine.reconcile.loop", ["docker", "engine.worker", "engine.runtime.docker"]),
         ("engine.jobspec.schema, engine.model.chain", ["celery", "docker", "sqlalchemy", "flask"]),
-        ("engine.worker.boot", ["alembic", "marshmallow", "flask"]),
+        ("engine.worker.bootstrap", ["alembic", "marshmallow", "flask"]),
         ("engine.cli.main", ["docker", "celery", "sqlalchemy", "flask"]),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.worker.adopt import Taken
+from engine.worker.node.adoption import Taken
 
 
 @pytest.mark.parametrize(

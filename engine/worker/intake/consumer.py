@@ -19,7 +19,7 @@ from celery.worker.consumer.tasks import Tasks
 from celery.worker.request import Request
 
 from engine.dispatch.kombu_redis import keep_client
-from engine.worker.here import get_here
+from engine.worker.context import get_context
 
 log = logging.getLogger("ferryman.consumer")
 
@@ -70,9 +70,9 @@ class Window(bootsteps.StartStopStep):
     def __init__(self, c: Any, **kwargs: Any) -> None:
         super().__init__(c, **kwargs)
         self.c = c
-        self.here = get_here()
-        self.here.window = self
-        self.own = self.here.own_queue
+        self.context = get_context()
+        self.context.window = self
+        self.own = self.context.own_queue
         self.adopted = 0
         self.hand: set[Any] = set()
         self.size = -1
@@ -143,7 +143,7 @@ class Window(bootsteps.StartStopStep):
         def consume(no_ack: Any = None) -> None:
             # Before the node was ever LIVE its own queue is empty; a BRPOP on it alone, once sent, would keep
             # the first task waiting for the second that it blocks.
-            closed = not self.size and not self.here.served
+            closed = not self.size and not self.context.served
             wanted = {q: consumer.no_ack for q in consumer._queues if self.size or q == self.own}
             consumer._consume_queues({} if closed else wanted)
 
@@ -154,8 +154,8 @@ class Window(bootsteps.StartStopStep):
 
     def free(self) -> int:
         """Messages that may be in hand now."""
-        here = self.here
-        if not here.live or here.leaving.is_set() or here.draining.is_set():
+        context = self.context
+        if not context.live or context.leaving.is_set() or context.draining.is_set():
             return 0
         channel = self.c.task_consumer.channel
         gone = sum(self.each or request._message.channel is not channel for request in self.hand)
@@ -257,7 +257,7 @@ class LateRequest(Request):
         self._settle_once(requeue)
 
     def _settle_once(self, requeue: bool | None) -> None:
-        window = get_here().window
+        window = get_context().window
         if not self.acknowledged and window is not None:
             self.acknowledged = True
             window.settle(self, requeue)

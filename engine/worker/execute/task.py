@@ -24,8 +24,8 @@ from engine.lifecycle.finish import Finished
 from engine.model.records import Token
 from engine.model.states import NodeState
 from engine.store import nodes, tasks
-from engine.worker.carry import carry
-from engine.worker.here import Here, get_here
+from engine.worker.context import WorkerContext, get_context
+from engine.worker.execute.link_run import carry
 
 log = logging.getLogger("ferryman.link")
 
@@ -37,7 +37,7 @@ class LinkFailed(FerrymanError):
 class LinkTask(celery.Task):
     """Celery's task class, with our Request: late acks survive a broker that restarts."""
 
-    Request = "engine.worker.consumer:LateRequest"
+    Request = "engine.worker.intake.consumer:LateRequest"
     #: Celery logs these in one line, without a trace: they are no defect.
     throws = (LinkFailed,)
 
@@ -46,17 +46,17 @@ class LinkTask(celery.Task):
 def run_link(self: Any, task_id: str, attempt: int, delivery: int, index: int) -> None:
     """Carry out link `index` of the task's chain, if (attempt, delivery) still speaks for it."""
     try:
-        here = get_here()
+        context = get_context()
         token = Token(str(task_id), int(attempt), int(delivery))
-        assignment = _begin(here, token, int(index))
+        assignment = _begin(context, token, int(index))
         if assignment is None:
-            here.claims_lost += 1
+            context.claims_lost += 1
             raise Ignore
-        _pin(self.request.chain, here.own_queue)
-        finished = carry(here, assignment)
+        _pin(self.request.chain, context.own_queue)
+        finished = carry(context, assignment)
         if finished is None:
             raise Ignore
-        send_next(here, finished, chain_sends=finished.token == token)
+        send_next(context, finished, chain_sends=finished.token == token)
         if not finished.ok:
             raise LinkFailed(f"{assignment.task_name} {assignment.link_name} ended badly")
         if finished.token != token:
@@ -69,42 +69,42 @@ def run_link(self: Any, task_id: str, attempt: int, delivery: int, index: int) -
         raise RuntimeError(repr(exc)) from None
 
 
-def _begin(here: Here, token: Token, index: int) -> Assignment | None:
-    drained = here.draining.is_set()
-    if here.leaving.is_set() or (index == 0 if drained else not here.live):
+def _begin(context: WorkerContext, token: Token, index: int) -> Assignment | None:
+    drained = context.draining.is_set()
+    if context.leaving.is_set() or (index == 0 if drained else not context.live):
         # Not ours to take now; the message goes back. A pause, so that a node that joins does not spin.
-        here.leaving.wait(0.2)
+        context.leaving.wait(0.2)
         raise Reject("this node is not live", requeue=True)
     try:
         if index == 0:
-            assignment = _claim(here, token)
+            assignment = _claim(context, token)
             if assignment is None:
-                _unless_drained(here)
+                _unless_drained(context)
             return assignment
-        return begin_link(here.installation, token, index, here.node_id)
+        return begin_link(context.installation, token, index, context.node_id)
     except StoreUnavailable as exc:
         log.warning("not claimed, the message goes back: %s", exc)
-        here.leaving.wait(1.0)
+        context.leaving.wait(1.0)
         raise Reject("the database is away", requeue=True) from exc
 
 
-def _claim(here: Here, token: Token) -> Assignment | None:
-    offered = here.sandboxes.reserve()
+def _claim(context: WorkerContext, token: Token) -> Assignment | None:
+    offered = context.sandboxes.reserve()
     try:
-        assignment = claim(here.installation, token, here.node_id, offered)
+        assignment = claim(context.installation, token, context.node_id, offered)
     except BaseException:
-        here.sandboxes.release(offered, None, is_known=False)
+        context.sandboxes.release(offered, None, is_known=False)
         raise
-    here.sandboxes.release(offered, assignment.order.sandbox if assignment is not None else None)
+    context.sandboxes.release(offered, assignment.order.sandbox if assignment is not None else None)
     return assignment
 
 
-def _unless_drained(here: Here) -> None:
+def _unless_drained(context: WorkerContext) -> None:
     """A claim was refused: when that is since somebody drains this node, the message is for another."""
-    with here.installation.db.read() as c:
-        me = nodes.get(c, here.node_id)
+    with context.installation.db.read() as c:
+        me = nodes.get(c, context.node_id)
     if me is not None and me.state is NodeState.LEAVING:
-        here.leaving.wait(0.2)
+        context.leaving.wait(0.2)
         raise Reject("this node is drained", requeue=True)
 
 
@@ -115,20 +115,20 @@ def _pin(chain: list[Any] | None, own_queue: str) -> None:
         signature["options"] = kept | {"queue": own_queue, "priority": 0}
 
 
-def send_next(here: Here, finished: Finished, *, chain_sends: bool) -> None:
+def send_next(context: WorkerContext, finished: Finished, *, chain_sends: bool) -> None:
     """Send what follows in the chain, unless Celery does (`chain_sends` and it goes on by itself).
 
     A broker that is away does no harm: the node finds its own row without a thread and takes it up.
     """
     if finished.next_index is None or (chain_sends and finished.chain_goes_on):
         return
-    with here.installation.db.read() as c:
+    with context.installation.db.read() as c:
         task = tasks.get(c, finished.token.task_id)
     if task is None or task.token != finished.token:
         return
-    way = later_way(here.own_queue, link_names(task), alone=not finished.chain_goes_on)
+    way = later_way(context.own_queue, link_names(task), alone=not finished.chain_goes_on)
     try:
-        here.flusher.publisher.send(task, way, finished.next_index)
+        context.flusher.publisher.send(task, way, finished.next_index)
         failpoints.hit("next.published")
     except BrokerUnavailable as exc:
         log.warning("the next link is not sent: %s", exc)

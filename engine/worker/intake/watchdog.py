@@ -18,7 +18,7 @@ from celery.worker import state
 
 from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable
-from engine.worker.here import Here
+from engine.worker.context import WorkerContext
 
 log = logging.getLogger("ferryman.watchdog")
 
@@ -39,11 +39,11 @@ class Deaf(ConnectionError):
 class Watchdog(threading.Thread):
     """Watches one consumer. Never acts while Celery reconnects by itself."""
 
-    def __init__(self, consumer: Any, here: Here) -> None:
+    def __init__(self, consumer: Any, context: WorkerContext) -> None:
         super().__init__(name="watchdog", daemon=True)
         self._c = consumer
-        self._here = here
-        self._broker = Broker(here.installation.settings)
+        self._context = context
+        self._broker = Broker(context.installation.settings)
         self._heard = self._beat = time.monotonic()
         self._asked = self._pulse_asked = 0.0
         self._strikes = 0
@@ -56,15 +56,15 @@ class Watchdog(threading.Thread):
 
     def run(self) -> None:
         """Look each second, as long as the process lives."""
-        while not self._here.leaving.wait(_EVERY_SECONDS):
+        while not self._context.leaving.wait(_EVERY_SECONDS):
             self._look()
 
     def _look(self) -> None:
         c, now = self._c, time.monotonic()
-        if c.connection is None or not self._here.live:
+        if c.connection is None or not self._context.live:
             self._heard = self._beat = now
             return
-        window = self._here.window
+        window = self._context.window
         if window is None or not window.size or c.pool.num_processes <= len(state.reserved_requests):
             self._heard, self._strikes = now, 0
             return
@@ -75,7 +75,7 @@ class Watchdog(threading.Thread):
         if now - quiet_since < _QUIET_SECONDS:
             return
         try:
-            waiting = sum(self._broker.depth(name) for name in self._here.queues)
+            waiting = sum(self._broker.depth(name) for name in self._context.queues)
         except BrokerUnavailable:
             return  # the broker is away: that is not deafness
         if not waiting:

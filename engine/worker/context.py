@@ -10,13 +10,13 @@ from engine.dispatch.flusher import Flusher
 from engine.lifecycle.installation import Installation
 from engine.model import names
 from engine.runtime.base import Runtime
-from engine.worker.hands import Hands
-from engine.worker.networks import SandboxPool
-from engine.worker.sweep import Sweeper
+from engine.worker.daemon.sandbox_pool import SandboxPool
+from engine.worker.daemon.sweeper import Sweeper
+from engine.worker.running import RunningLinks
 
 
 class Intake(Protocol):
-    """How messages come in (engine.worker.consumer.Window): what other threads may ask of it."""
+    """How messages come in (engine.worker.intake.consumer.Window): what other threads may ask of it."""
 
     size: int
     adopted: int
@@ -35,7 +35,7 @@ class Intake(Protocol):
 
 
 @dataclass
-class Here:
+class WorkerContext:
     """What the threads of a worker process share. The node's id changes after each fencing."""
 
     installation: Installation
@@ -43,7 +43,7 @@ class Here:
     sweeper: Sweeper
     sandboxes: SandboxPool
     flusher: Flusher
-    hands: Hands
+    running: RunningLinks
     #: Celery's name of this worker.
     name: str
     queues: tuple[str, ...]
@@ -77,23 +77,23 @@ class Here:
             "live": self.live,
             "queues": list(self.queues),
             "slots": self.slots,
-            "in_hand": sorted(hand.token.task_id for hand in self.hands.all()),
+            "in_hand": sorted(link.token.task_id for link in self.running.all()),
             "adopted": self.window.adopted if self.window is not None else 0,
             "claims_lost": self.claims_lost,
         }
 
 
-_here: Here | None = None
+_context: WorkerContext | None = None
 
 
-def set_here(here: Here) -> None:
+def set_context(context: WorkerContext) -> None:
     """Make this the process's own; called once, by boot."""
-    global _here
-    _here = here
+    global _context
+    _context = context
 
 
-def get_here() -> Here:
+def get_context() -> WorkerContext:
     """The process's own. Raises RuntimeError in a process that is no worker."""
-    if _here is None:
+    if _context is None:
         raise RuntimeError("this process is no Ferryman worker: start it by `celery -A engine worker`")
-    return _here
+    return _context

@@ -11,7 +11,7 @@ from engine.runtime.base import Cause, Control
 
 
 @dataclass(frozen=True)
-class Hand:
+class RunningLink:
     """A thread at work for `token`; `control` is how it is told to kill or to let go."""
 
     token: Token
@@ -21,35 +21,35 @@ class Hand:
     since: float = field(default_factory=time.monotonic)
 
 
-class Hands:
+class RunningLinks:
     """The links in hand, by task. Thread-safe; one task is in one hand, an older delivery lets go."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._empty = threading.Condition(self._lock)
-        self._held: dict[str, Hand] = {}
+        self._held: dict[str, RunningLink] = {}
 
-    def take(self, hand: Hand) -> bool:
+    def take(self, link: RunningLink) -> bool:
         """Enter a hand; False when this very token, or a newer one, is in hand already."""
         with self._lock:
-            held = self._held.get(hand.token.task_id)
+            held = self._held.get(link.token.task_id)
             if held is not None:
-                old, new = held.token, hand.token
+                old, new = held.token, link.token
                 if (old.attempt, old.delivery) >= (new.attempt, new.delivery):
                     return False
                 held.control.detach()
-            self._held[hand.token.task_id] = hand
+            self._held[link.token.task_id] = link
             return True
 
-    def drop(self, hand: Hand) -> None:
+    def drop(self, link: RunningLink) -> None:
         """Leave; a newer hand of the same task stays."""
         with self._lock:
-            if self._held.get(hand.token.task_id) is hand:
-                del self._held[hand.token.task_id]
+            if self._held.get(link.token.task_id) is link:
+                del self._held[link.token.task_id]
             if not self._held:
                 self._empty.notify_all()
 
-    def all(self) -> list[Hand]:
+    def all(self) -> list[RunningLink]:
         """What is in hand now."""
         with self._lock:
             return list(self._held.values())
@@ -61,8 +61,8 @@ class Hands:
 
     def detach_all(self) -> None:
         """Let go of everything; the containers run on."""
-        for hand in self.all():
-            hand.control.detach()
+        for link in self.all():
+            link.control.detach()
 
     def kill(self, task_id: str, why: Cause) -> None:
         """Have the task's thread kill its container."""

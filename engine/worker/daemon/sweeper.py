@@ -15,7 +15,7 @@ from engine.lifecycle.installation import Installation
 from engine.model.states import TaskState
 from engine.runtime.base import Order, Resource, Runtime
 from engine.store import attempts, nodes, tasks
-from engine.worker.networks import SandboxPool, sandbox_called
+from engine.worker.daemon.sandbox_pool import SandboxPool, sandbox_called
 
 log = logging.getLogger("ferryman.sweep")
 
@@ -99,7 +99,7 @@ class Sweeper:
         """Sweep at once: something was cancelled or refused."""
         self._asked.set()
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """Something runs somewhere, or a node ended: the sweep rests no more."""
         if self._calm >= _CALM_SWEEPS:
             self._asked.set()

@@ -19,7 +19,7 @@ log = logging.getLogger("ferryman.adopt")
 _BEGUN = ("running", "paused", "restarting", "exited", "dead")
 
 
-class Yielding:
+class Deferral:
     """Remembers since when it leaves each task to others. Used by the node's thread only."""
 
     def __init__(self, installation: Installation, runtime: Runtime) -> None:
@@ -32,7 +32,7 @@ class Yielding:
         kept = set(tokens)
         self._since = {token: since for token, since in self._since.items() if token in kept}
 
-    def yields(self, task: Task, former: NodeState, things: Sequence[Resource]) -> bool:
+    def defers(self, task: Task, former: NodeState, things: Sequence[Resource]) -> bool:
         """Leave it to a worker of this daemon that may create its further links, for the least grace of a restart.
 
         After that this one takes it: the running link is not lost, and the rest is given back.

@@ -18,9 +18,9 @@ from engine.lifecycle import nodes as verbs
 from engine.model.records import Node
 from engine.model.states import NodeState, TaskState
 from engine.runtime.base import Cause
-from engine.worker.adopt import Adopter
-from engine.worker.drained import Drained
-from engine.worker.here import Here
+from engine.worker.context import WorkerContext
+from engine.worker.node.adoption import Adopter
+from engine.worker.node.draining import Draining
 
 log = logging.getLogger("ferryman.node")
 
@@ -36,10 +36,10 @@ def new_id() -> str:
 class NodeThreads:
     """The beat and the pass of this worker process."""
 
-    def __init__(self, here: Here) -> None:
-        self._here = here
-        self._adopter = Adopter(here)
-        self._drained = Drained(here)
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._adopter = Adopter(context)
+        self._drained = Draining(context)
         self._fenced = threading.Event()
         self._stop = threading.Event()
         #: The pass may find something, or the daemon is in doubt.
@@ -60,7 +60,7 @@ class NodeThreads:
     # The beat's thread.
 
     def _beat_loop(self) -> None:
-        pace = self._here.installation.settings.beat_seconds
+        pace = self._context.installation.settings.beat_seconds
         while not self._stop.is_set():
             began = time.monotonic()
             if self._joined and not self._fenced.is_set():
@@ -73,38 +73,38 @@ class NodeThreads:
             self._stop.wait(max(0.01, began + pace - time.monotonic()))
 
     def _beat(self) -> None:
-        here = self._here
-        hands = here.hands.all()
-        answer = verbs.beat(here.installation, here.node_id, [hand.token.task_id for hand in hands])
+        context = self._context
+        running = context.running.all()
+        answer = verbs.beat(context.installation, context.node_id, [link.token.task_id for link in running])
         if answer.fenced:
-            log.warning("node %s was fenced: it lets go and joins again", here.node_id[:8])
-            here.live = False
+            log.warning("node %s was fenced: it lets go and joins again", context.node_id[:8])
+            context.live = False
             self._fenced.set()
             self._called.set()
             self._drained.end_if_begun()
-            here.hands.detach_all()
+            context.running.detach_all()
             return
         if answer.calls:
-            here.sweeper.stir()
-        if answer.calls or here.doubt.is_set():
+            context.sweeper.wake()
+        if answer.calls or context.doubt.is_set():
             self._called.set()
-        if answer.leaving and not here.leaving.is_set():
+        if answer.leaving and not context.leaving.is_set():
             self._drained.begin()
-        for hand in hands:
-            state, attempt, delivery = answer.hands.get(hand.token.task_id, (None, 0, 0))
+        for link in running:
+            state, attempt, delivery = answer.running.get(link.token.task_id, (None, 0, 0))
             if state is TaskState.CANCELLED:
                 failpoints.hit("cancel.seen")
-                hand.control.kill(Cause.CANCELLED)
+                link.control.kill(Cause.CANCELLED)
             elif state is not TaskState.RUNNING or (attempt, delivery) != (
-                hand.token.attempt,
-                hand.token.delivery,
+                link.token.attempt,
+                link.token.delivery,
             ):
-                hand.control.detach()
+                link.control.detach()
 
     # The pass's thread.
 
     def _pass_loop(self) -> None:
-        pace = self._here.installation.settings.beat_seconds
+        pace = self._context.installation.settings.beat_seconds
         while not self._stop.is_set():
             began = time.monotonic()
             try:
@@ -116,91 +116,91 @@ class NodeThreads:
             except Exception:
                 log.exception("pass")
             self._stop.wait(max(0.01, began + pace - time.monotonic()))
-            if self._here.live and not self._fenced.is_set():
+            if self._context.live and not self._fenced.is_set():
                 self._called.wait(max(0.0, began + pace * _UNASKED_BEATS - time.monotonic()))
             self._called.clear()
 
     def _step(self) -> None:
-        here = self._here
-        if here.leaving.is_set() or here.draining.is_set():
+        context = self._context
+        if context.leaving.is_set() or context.draining.is_set():
             return
         if self._fenced.is_set() or not self._joined:
             self._enter()
         if not self._runtime_ok:
-            here.runtime.describe()
-            if verbs.runtime_back(here.installation, here.node_id):
+            context.runtime.describe()
+            if verbs.runtime_back(context.installation, context.node_id):
                 self._runtime_ok = True
-        if not here.live:
+        if not context.live:
             if self._runtime_ok and self._adopter.join():
                 self._serve()
             return
-        if here.doubt.is_set():
-            here.doubt.clear()
-            here.runtime.describe()
+        if context.doubt.is_set():
+            context.doubt.clear()
+            context.runtime.describe()
         self._adopter.look()
-        self._adopter.tie_up()
+        self._adopter.retake_orphans()
 
     def _enter(self) -> None:
         """A new row under a new id; its queue changes with it."""
-        here = self._here
+        context = self._context
         # Fenced between its LIVE row and `_serve`, it took itself for live: the new row is not, so it joins.
-        here.live = False
-        old = here.own_queue if self._joined else None
+        context.live = False
+        old = context.own_queue if self._joined else None
         if self._joined:
-            here.node_id = new_id()
+            context.node_id = new_id()
         try:
-            daemon: str | None = here.runtime.describe()
+            daemon: str | None = context.runtime.describe()
             self._runtime_ok = True
         except RuntimeUnavailable as exc:
             log.warning("Docker does not answer: %s", exc)
             daemon, self._runtime_ok = None, False
-        verbs.join(here.installation, self._node(daemon))
+        verbs.join(context.installation, self._node(daemon))
         self._joined = True
         self._fenced.clear()
-        if here.window is not None and old is not None:
-            here.window.rename_own(old, here.own_queue)
+        if context.window is not None and old is not None:
+            context.window.rename_own(old, context.own_queue)
 
     def _node(self, daemon: str | None) -> Node:
-        here = self._here
+        context = self._context
         return Node(
-            id=here.node_id,
-            name=here.name,
+            id=context.node_id,
+            name=context.name,
             host=socket.gethostname(),
             state=NodeState.JOINING,
             beat=0,
             runtime_ok=self._runtime_ok,
             looked=0,
             lapse_no=None,
-            queues=here.queues,
-            slots=here.slots,
+            queues=context.queues,
+            slots=context.slots,
             daemon=daemon,
             started_at=0,
             seen_at=0,
         )
 
     def _serve(self) -> None:
-        here = self._here
-        here.live = here.served = True
-        here.sandboxes.open(here.node_id)
-        if here.window is not None:
-            here.window.refresh()
+        context = self._context
+        context.live = context.served = True
+        context.sandboxes.open(context.node_id)
+        if context.window is not None:
+            context.window.refresh()
         log.info(
             "node %s is live: %s · queues %s · %d slots · lease %g s",
-            here.node_id[:8],
-            here.name,
-            ", ".join(here.queues),
-            here.slots,
-            here.installation.settings.lease_seconds,
+            context.node_id[:8],
+            context.name,
+            ", ".join(context.queues),
+            context.slots,
+            context.installation.settings.lease_seconds,
         )
 
     def _runtime_is_silent(self, exc: RuntimeUnavailable) -> None:
-        here = self._here
+        context = self._context
         if not self._runtime_ok:
             return
         log.warning("Docker does not answer, nothing is claimed: %s", exc)
-        here.live = False
+        context.live = False
         self._runtime_ok = False
-        here.sandboxes.shut()
-        if here.window is not None:
-            here.window.refresh()
-        verbs.runtime_silent(here.installation, here.node_id)
+        context.sandboxes.shut()
+        if context.window is not None:
+            context.window.refresh()
+        verbs.runtime_silent(context.installation, context.node_id)

@@ -10,8 +10,8 @@ import pytest
 
 from engine.model.states import NodeState
 from engine.runtime.base import Order, Resource
-from engine.worker import yielding
-from engine.worker.yielding import Yielding
+from engine.worker.node import deferral
+from engine.worker.node.deferral import Deferral
 from tests.support.world import World
 
 
@@ -31,7 +31,7 @@ class HostAccess:
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A monotonic clock that the test moves."""
     found = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(yielding, "time", SimpleNamespace(monotonic=lambda: found.now))
+    monkeypatch.setattr(deferral, "time", SimpleNamespace(monotonic=lambda: found.now))
     return found
 
 
@@ -41,8 +41,8 @@ def _thing(world: World, task_id: str, index: int | None = 0, state: str = "runn
     return Resource(kind, "c0", "c0", task.id, task.attempt, task.origin, index, state)
 
 
-def _yields(found: Yielding, world: World, task_id: str, former: NodeState, thing: Resource) -> bool:
-    return found.yields(world.task(task_id), former, [thing])
+def _yields(found: Deferral, world: World, task_id: str, former: NodeState, thing: Resource) -> bool:
+    return found.defers(world.task(task_id), former, [thing])
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_task_is_left_to_others_for_the_least_grace_and_no_longer(
     world: World, clock: SimpleNamespace, former: NodeState, seconds: str
 ) -> None:
     task_id = world.confirmed(post=1).token.task_id
-    found: Any = Yielding(world.installation, HostAccess("closed"))  # type: ignore[arg-type]
+    found: Any = Deferral(world.installation, HostAccess("closed"))  # type: ignore[arg-type]
     bound = getattr(world.installation.settings, seconds)
     assert _yields(found, world, task_id, former, _thing(world, task_id))
     clock.now += bound - 0.1
@@ -63,28 +63,28 @@ def test_a_task_is_left_to_others_for_the_least_grace_and_no_longer(
 
 def test_open_doors_wait_for_nobody(world: World) -> None:
     task_id = world.confirmed(post=1).token.task_id
-    found = Yielding(world.installation, HostAccess(""))  # type: ignore[arg-type]
+    found = Deferral(world.installation, HostAccess(""))  # type: ignore[arg-type]
     assert not _yields(found, world, task_id, NodeState.LAPSED, _thing(world, task_id))
 
 
-@pytest.mark.parametrize(("state", "yields"), [("running", False), ("exited", False), ("created", True)])
-def test_the_last_link_is_followed_by_whoever_finds_it_begun(world: World, state: str, yields: bool) -> None:
+@pytest.mark.parametrize(("state", "defers"), [("running", False), ("exited", False), ("created", True)])
+def test_the_last_link_is_followed_by_whoever_finds_it_begun(world: World, state: str, defers: bool) -> None:
     task_id, host_access = world.confirmed().token.task_id, HostAccess("closed")
-    found = Yielding(world.installation, host_access)  # type: ignore[arg-type]
-    assert _yields(found, world, task_id, NodeState.LAPSED, _thing(world, task_id, 0, state)) is yields
-    assert host_access.asked == yields, "no door is needed for what runs already"
+    found = Deferral(world.installation, host_access)  # type: ignore[arg-type]
+    assert _yields(found, world, task_id, NodeState.LAPSED, _thing(world, task_id, 0, state)) is defers
+    assert host_access.asked == defers, "no door is needed for what runs already"
 
 
 def test_a_volume_alone_wants_a_door_for_its_next_link(world: World) -> None:
     task_id = world.confirmed().token.task_id
-    found = Yielding(world.installation, HostAccess("closed"))  # type: ignore[arg-type]
+    found = Deferral(world.installation, HostAccess("closed"))  # type: ignore[arg-type]
     assert _yields(found, world, task_id, NodeState.LAPSED, _thing(world, task_id, None, ""))
 
 
 def test_another_token_is_waited_for_anew(world: World, clock: SimpleNamespace) -> None:
     task_id = world.confirmed(post=1).token.task_id
-    found, task = Yielding(world.installation, HostAccess("closed")), world.task(task_id)  # type: ignore[arg-type]
-    assert found.yields(task, NodeState.LAPSED, [_thing(world, task_id)])
+    found, task = Deferral(world.installation, HostAccess("closed")), world.task(task_id)  # type: ignore[arg-type]
+    assert found.defers(task, NodeState.LAPSED, [_thing(world, task_id)])
     clock.now += world.installation.settings.grace_min + 1
     found.keep([])
-    assert found.yields(replace(task), NodeState.LAPSED, [_thing(world, task_id)])
+    assert found.defers(replace(task), NodeState.LAPSED, [_thing(world, task_id)])

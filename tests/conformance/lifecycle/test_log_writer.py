@@ -13,7 +13,7 @@ from engine.lifecycle.take_over import self_take_over
 from engine.model.records import LogFrame, LogPosition, StreamPosition
 from engine.runtime.base import Control
 from engine.store import logs
-from engine.worker.shipping import Shipping
+from engine.worker.execute.log_writer import LogWriter
 from tests.support.waiting import wait_until
 from tests.support.world import World
 
@@ -29,7 +29,7 @@ def _text(world: World, task_id: str) -> str:
 
 def test_what_was_written_is_stored_in_order_with_its_position(world: World) -> None:
     found = world.confirmed()
-    sink = Shipping(world.installation, found, Control())
+    sink = LogWriter(world.installation, found, Control())
     sink.write(_frames("one\n", "two\n"))
     sink.note("a word of ours")
     sink.write(_frames("bad\n", stream=2))
@@ -38,7 +38,7 @@ def test_what_was_written_is_stored_in_order_with_its_position(world: World) -> 
     token = self_take_over(world.installation, found.token, "n1", "test")
     again = resume(world.installation, token, "n1") if token is not None else None
     assert again is not None
-    successor = Shipping(world.installation, again, Control())
+    successor = LogWriter(world.installation, again, Control())
     assert successor.position() == sink.position()
     assert successor.position().stdout == StreamPosition("2026-01-01T00:00:00.000000001Z", 1)
     assert successor.close(20)
@@ -46,7 +46,7 @@ def test_what_was_written_is_stored_in_order_with_its_position(world: World) -> 
 
 def test_a_link_without_output_costs_neither_a_thread_nor_a_question(world: World) -> None:
     before = threading.active_count()
-    sink = Shipping(world.installation, world.confirmed(), Control())
+    sink = LogWriter(world.installation, world.confirmed(), Control())
     assert threading.active_count() == before
     assert sink.position() == LogPosition()
     assert sink.close(0)
@@ -54,7 +54,7 @@ def test_a_link_without_output_costs_neither_a_thread_nor_a_question(world: Worl
 
 def test_a_refused_token_ends_the_shipping_and_keeps_nobody_waiting(world: World) -> None:
     old = world.confirmed()
-    sink = Shipping(world.installation, old, Control())
+    sink = LogWriter(world.installation, old, Control())
     token = self_take_over(world.installation, old.token, "n1", "test")
     assert token is not None and resume(world.installation, token, "n1") is not None
     # Far more than may wait: a writer that was not told would hang here.
@@ -75,7 +75,7 @@ def test_a_store_that_is_away_costs_no_line(world: World, monkeypatch: pytest.Mo
         return append(*args)
 
     monkeypatch.setattr(logs, "append", failing)
-    sink = Shipping(world.installation, found, Control())
+    sink = LogWriter(world.installation, found, Control())
     sink.write(_frames("kept\n"))
     assert tried.wait(10)
     away.set()
@@ -88,7 +88,7 @@ def test_a_defect_in_storing_lets_the_link_go_on(world: World, monkeypatch: pyte
         raise ValueError("a defect")
 
     monkeypatch.setattr(logs, "append", broken)
-    sink = Shipping(world.installation, world.confirmed(), Control())
+    sink = LogWriter(world.installation, world.confirmed(), Control())
     written = threading.Thread(
         target=lambda: [sink.write([LogFrame(1, "s", b"x" * (64 << 10))]) for _ in range(40)], daemon=True
     )

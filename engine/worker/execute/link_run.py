@@ -25,52 +25,54 @@ from engine.lifecycle.claim import resume
 from engine.lifecycle.finish import Finished
 from engine.lifecycle.sandbox import leave_sandbox
 from engine.runtime.base import Cause, Control, Detached, Outcome, Prepared, PreparedState
-from engine.worker.hands import Hand
-from engine.worker.here import Here
-from engine.worker.shipping import Shipping
+from engine.worker.context import WorkerContext
+from engine.worker.execute.log_writer import LogWriter
+from engine.worker.running import RunningLink
 
 log = logging.getLogger("ferryman.link")
 T = TypeVar("T")
 
 
-def carry(here: Here, assignment: Assignment) -> Finished | None:
+def carry(context: WorkerContext, assignment: Assignment) -> Finished | None:
     """Prepare, confirm, go, finish. Returns what follows, or None when this thread does not speak for the link.
 
     None is no failure: it was cancelled, fenced, detached, or Docker or the container went away. The row still
     names a node, so take_over, self_take_over or give_back goes on where this ended.
     """
     control = Control()
-    hand = Hand(assignment.token, control, assignment.order.sandbox)
-    if not here.hands.take(hand):
+    link = RunningLink(assignment.token, control, assignment.order.sandbox)
+    if not context.running.take(link):
         return None
-    if here.leaving.is_set():
+    if context.leaving.is_set():
         control.detach()  # it was claimed just before, and came after all others were told
     clock = _limit(assignment, control)
     try:
         with control.timings.span("ending"):
-            return _carry(here, assignment, control)
+            return _carry(context, assignment, control)
     except SandboxGone as exc:
-        again = _plainly(here, assignment, control, str(exc))
+        again = _rerun_without_sandbox(context, assignment, control, str(exc))
     except (NotOurs, Gone, RuntimeUnavailable, StoreUnavailable, Detached) as exc:
         if isinstance(exc, RuntimeUnavailable):
-            here.doubt.set()
+            context.doubt.set()
         log.info("%s %s: let go: %s", assignment.task_name, assignment.link_name, exc or type(exc).__name__)
         return None
     finally:
         if clock is not None:
             clock.cancel()
-        here.hands.drop(hand)
-    return carry(here, again) if again is not None else None
+        context.running.drop(link)
+    return carry(context, again) if again is not None else None
 
 
-def _plainly(here: Here, assignment: Assignment, control: Control, why: str) -> Assignment | None:
+def _rerun_without_sandbox(
+    context: WorkerContext, assignment: Assignment, control: Control, why: str
+) -> Assignment | None:
     """The same link under a new token, without the sandbox that is gone; None: it is not ours any more."""
-    here.sandboxes.suspend()
+    context.sandboxes.suspend()
     try:
-        token = _patiently(
-            control, lambda: leave_sandbox(here.installation, assignment.token, here.node_id, why)
+        token = retry_until_store_answers(
+            control, lambda: leave_sandbox(context.installation, assignment.token, context.node_id, why)
         )
-        return resume(here.installation, token, here.node_id) if token is not None else None
+        return resume(context.installation, token, context.node_id) if token is not None else None
     except (StoreUnavailable, Detached) as exc:
         # The row names this node: it takes it up again, and finds the sandbox gone again.
         log.info("%s %s: let go: %s", assignment.task_name, assignment.link_name, exc)
@@ -86,26 +88,26 @@ def _limit(assignment: Assignment, control: Control) -> threading.Timer | None:
     return clock
 
 
-def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | None:
-    sink = Shipping(here.installation, assignment, control)
+def _carry(context: WorkerContext, assignment: Assignment, control: Control) -> Finished | None:
+    sink = LogWriter(context.installation, assignment, control)
     prepared: Prepared | None = None
     try:
-        prepared = _prepare(here, assignment, sink, control)
+        prepared = _prepare(context, assignment, sink, control)
         if prepared is None:
             return None
         with control.timings.span("creating"):
-            is_mine = _patiently(
-                control, lambda: confirm.confirm(here.installation, assignment, prepared.container_id)
+            is_mine = retry_until_store_answers(
+                control, lambda: confirm.confirm(context.installation, assignment, prepared.container_id)
             )
         if not is_mine:
             if prepared.state is PreparedState.CREATED:
-                here.runtime.discard(prepared)
+                context.runtime.discard(prepared)
             return None
         try:
-            outcome = here.runtime.go(prepared, sink, control)
+            outcome = context.runtime.go(prepared, sink, control)
         except SandboxGone:
             # Never started, though it is the link's: the next delivery makes another of this name.
-            here.runtime.discard(prepared)
+            context.runtime.discard(prepared)
             raise
         failpoints.hit("go.ended")
     except Unstartable as exc:
@@ -121,7 +123,7 @@ def _carry(here: Here, assignment: Assignment, control: Control) -> Finished | N
         # Not finished yet: whoever takes the row up collects the rest of the log, then records the end.
         raise StoreUnavailable("the container's log is not stored yet")
     timings = _timings(assignment, prepared, control)
-    return _finish(here, assignment, prepared, replace(outcome, timings=timings))
+    return _finish(context, assignment, prepared, replace(outcome, timings=timings))
 
 
 def _timings(assignment: Assignment, prepared: Prepared | None, control: Control) -> dict[str, int]:
@@ -134,35 +136,37 @@ def _timings(assignment: Assignment, prepared: Prepared | None, control: Control
     return timings if assignment.waited_ms is None else {"waiting": assignment.waited_ms, **timings}
 
 
-def _prepare(here: Here, assignment: Assignment, sink: Shipping, control: Control) -> Prepared | None:
+def _prepare(
+    context: WorkerContext, assignment: Assignment, sink: LogWriter, control: Control
+) -> Prepared | None:
     try:
         with control.timings.span("sandbox"):
-            here.sandboxes.create_reserved(assignment.order)
+            context.sandboxes.create_reserved(assignment.order)
         with control.timings.span("creating"):
-            prepared = here.runtime.prepare(assignment.order, sink, control)
+            prepared = context.runtime.prepare(assignment.order, sink, control)
     except Gone as exc:
-        _give_back(here, assignment, control, str(exc))
+        _give_back(context, assignment, control, str(exc))
         return None
     except HostAccessDenied as exc:
         if assignment.order.origin == assignment.token.delivery:
             # It claimed the run itself: a claim anew would end no better.
             raise
-        _give_back(here, assignment, control, f"this worker may not go on with it: {exc}")
+        _give_back(context, assignment, control, f"this worker may not go on with it: {exc}")
         return None
     except Detached:
-        if here.leaving.is_set() and control.detached and _made_nothing(assignment):
+        if context.leaving.is_set() and control.detached and _made_nothing(assignment):
             restart.give_back(
-                here.installation, assignment.token, "its worker left before a container was made"
+                context.installation, assignment.token, "its worker left before a container was made"
             )
         raise
     failpoints.hit("prepare.created")
     return prepared
 
 
-def _give_back(here: Here, assignment: Assignment, control: Control, why: str) -> None:
-    _patiently(control, lambda: restart.give_back(here.installation, assignment.token, why))
+def _give_back(context: WorkerContext, assignment: Assignment, control: Control, why: str) -> None:
+    retry_until_store_answers(control, lambda: restart.give_back(context.installation, assignment.token, why))
     # What the run leaves here is nobody's now.
-    here.sweeper.soon()
+    context.sweeper.soon()
 
 
 def _made_nothing(assignment: Assignment) -> bool:
@@ -174,31 +178,33 @@ def _made_nothing(assignment: Assignment) -> bool:
 
 
 def _finish(
-    here: Here, assignment: Assignment, prepared: Prepared | None, outcome: Outcome
+    context: WorkerContext, assignment: Assignment, prepared: Prepared | None, outcome: Outcome
 ) -> Finished | None:
     if outcome.cause is Cause.SANDBOX_LOST:
-        here.sandboxes.suspend()
-        _give_back(here, assignment, Control(), "the sandbox of its network died")
+        context.sandboxes.suspend()
+        _give_back(context, assignment, Control(), "the sandbox of its network died")
         return None
     if outcome.cause is Cause.TIMEOUT:
         words = f"timed out after {assignment.bound}"
         outcome = replace(outcome, exit_code=outcome.exit_code or 137, message=words)
     container_id = prepared.container_id if prepared else None
-    finished = _patiently(
+    finished = retry_until_store_answers(
         # Detaching does not stop a finish: the end is known, and the row wants it.
         Control(),
-        lambda: finish.finish_link(here.installation, assignment, container_id, outcome),
+        lambda: finish.finish_link(context.installation, assignment, container_id, outcome),
     )
     if finished is None:
         # Cancelled, most likely: its container and volume are nobody's now.
-        here.sweeper.soon()
+        context.sweeper.soon()
     elif finished.next_index is None:
         order = assignment.order
-        here.sweeper.remove_run(replace(order, sandbox=None) if here.sandboxes.recycle(order) else order)
+        context.sweeper.remove_run(
+            replace(order, sandbox=None) if context.sandboxes.recycle(order) else order
+        )
     return finished
 
 
-def _patiently(control: Control, verb: Callable[[], T]) -> T:
+def retry_until_store_answers(control: Control, verb: Callable[[], T]) -> T:
     """Call a verb until the database answers: a store that is away for 30 s costs nothing but the wait.
 
     Raises Detached when told to let go meanwhile. A verb that may have committed is safe to call again: its

@@ -28,15 +28,15 @@ from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings, without_password
 from engine.store.database import Database
 from engine.telemetry.logging import configure
-from engine.worker.consumer import Window
-from engine.worker.drain import Leaving
-from engine.worker.hands import Hands
-from engine.worker.here import Here, get_here, set_here
-from engine.worker.link import run_link
-from engine.worker.networks import SandboxPool
-from engine.worker.node import NodeThreads, new_id
-from engine.worker.sweep import Sweeper
-from engine.worker.watchdog import Watchdog
+from engine.worker.context import WorkerContext, get_context, set_context
+from engine.worker.daemon.sandbox_pool import SandboxPool
+from engine.worker.daemon.sweeper import Sweeper
+from engine.worker.execute.task import run_link
+from engine.worker.intake.consumer import Window
+from engine.worker.intake.watchdog import Watchdog
+from engine.worker.node.shutdown import Shutdown
+from engine.worker.node.threads import NodeThreads, new_id
+from engine.worker.running import RunningLinks
 
 #: Imported for its registration as Celery's task.
 __all__ = ["run_link"]
@@ -80,24 +80,24 @@ def _open(sender: Any, **_: Any) -> None:
     except FerrymanError as exc:
         _end(str(exc))
     queues = tuple(sorted(instance.app.amqp.queues.consume_from))
-    doubt, hands = threading.Event(), Hands()
-    sandboxes = SandboxPool(runtime, hands, settings, installation.id, instance.concurrency)
-    here = Here(
+    doubt, running = threading.Event(), RunningLinks()
+    sandboxes = SandboxPool(runtime, running, settings, installation.id, instance.concurrency)
+    context = WorkerContext(
         installation=installation,
         runtime=runtime,
         sweeper=Sweeper(installation, runtime, sandboxes, doubt),
         sandboxes=sandboxes,
         doubt=doubt,
         flusher=Flusher(db, settings, instance.app),
-        hands=hands,
+        running=running,
         name=instance.hostname,
         queues=queues,
         slots=instance.concurrency,
         node_id=_BOOT_ID,
     )
-    set_here(here)
-    control.answer_by(here.describe)
-    instance.app.amqp.queues.select_add(here.own_queue)
+    set_context(context)
+    control.answer_by(context.describe)
+    instance.app.amqp.queues.select_add(context.own_queue)
 
 
 def _match_broker(settings: Settings, installation: str) -> None:
@@ -119,27 +119,27 @@ def _end(sentence: str) -> None:
 
 @signals.worker_ready.connect
 def _start(sender: Any, **_: Any) -> None:
-    here = get_here()
-    settings = here.installation.settings
+    context = get_context()
+    settings = context.installation.settings
     log.info(
         "joined installation %s: database %s, broker %s",
-        here.installation.id,
+        context.installation.id,
         without_password(settings.database_url),
         without_password(settings.broker_url),
     )
-    threads = NodeThreads(here)
-    leaving = Leaving(here, threads)
+    threads = NodeThreads(context)
+    leaving = Shutdown(context, threads)
     signals.worker_shutting_down.connect(leaving.on_signal, weak=False)
     # Celery's own handlers of these would wait for the threads, or end in a traceback.
     signal.signal(signal.SIGQUIT, leaving.on_quit)
     signal.signal(signal.SIGINT, leaving.on_interrupt)
     signal.signal(signal.SIGHUP, leaving.on_hangup)
-    here.flusher.start()
-    here.sweeper.start()
-    here.sandboxes.start()
+    context.flusher.start()
+    context.sweeper.start()
+    context.sandboxes.start()
     threads.start()
-    loop.start(here.installation, lost=_wrong)
-    Watchdog(sender, here).start()
+    loop.start(context.installation, lost=_wrong)
+    Watchdog(sender, context).start()
 
 
 def _wrong(exc: WrongInstallation) -> None:

@@ -13,8 +13,8 @@ from celery.platforms import isatty
 
 from engine.errors import RuntimeUnavailable, StoreUnavailable
 from engine.lifecycle import nodes as verbs
-from engine.worker.here import Here
-from engine.worker.node import NodeThreads
+from engine.worker.context import WorkerContext
+from engine.worker.node.threads import NodeThreads
 
 log = logging.getLogger("ferryman.leave")
 
@@ -23,11 +23,11 @@ _LET_GO_SECONDS = 2.0
 _LAST_SECONDS = 1.5
 
 
-class Leaving:
+class Shutdown:
     """Reacts to the shutdown signals; each more one makes it quicker."""
 
-    def __init__(self, here: Here, threads: NodeThreads) -> None:
-        self._here = here
+    def __init__(self, context: WorkerContext, threads: NodeThreads) -> None:
+        self._context = context
         self._threads = threads
         self._hurry = threading.Event()
         self._asked = 0
@@ -67,23 +67,23 @@ class Leaving:
         self._ask()
 
     def _leave(self) -> None:
-        here = self._here
-        here.leaving.set()
-        if here.window is not None:
-            here.window.refresh()
-        self._quietly(lambda: verbs.drain(here.installation, here.node_id))
-        if here.installation.settings.drain_timeout and not self._hurry.is_set():
+        context = self._context
+        context.leaving.set()
+        if context.window is not None:
+            context.window.refresh()
+        self._quietly(lambda: verbs.drain(context.installation, context.node_id))
+        if context.installation.settings.drain_timeout and not self._hurry.is_set():
             self._drain()
-        if count := len(here.hands.all()):
+        if count := len(context.running.all()):
             log.info(
                 "links let go: %d; their containers go on, for a worker of this Docker to take over", count
             )
-        here.hands.detach_all()
-        here.hands.wait_empty(_LET_GO_SECONDS)
+        context.running.detach_all()
+        context.running.wait_empty(_LET_GO_SECONDS)
         self._threads.stop()
-        idle = here.sandboxes.shut(_LET_GO_SECONDS)
-        self._quietly(lambda: verbs.leave(here.installation, here.node_id))
-        self._quietly(lambda: here.runtime.remove(idle))
+        idle = context.sandboxes.shut(_LET_GO_SECONDS)
+        self._quietly(lambda: verbs.leave(context.installation, context.node_id))
+        self._quietly(lambda: context.runtime.remove(idle))
         # Celery ends by itself once its threads are free; else it would wait for them for ever. Not told, it goes on.
         threading.main_thread().join(0 if self._again else _LAST_SECONDS)
         if self._again:
@@ -93,13 +93,13 @@ class Leaving:
 
     def _drain(self) -> None:
         """Let running links end, for drain_timeout at most or until asked again."""
-        here = self._here
-        patience = here.installation.settings.drain_timeout
+        context = self._context
+        patience = context.installation.settings.drain_timeout
         log.info(
-            "%d links may end, for %g s; asked again, it leaves at once", len(here.hands.all()), patience
+            "%d links may end, for %g s; asked again, it leaves at once", len(context.running.all()), patience
         )
         step, left = 0.2, patience
-        while left > 0 and not self._hurry.is_set() and not here.hands.wait_empty(min(step, left)):
+        while left > 0 and not self._hurry.is_set() and not context.running.wait_empty(min(step, left)):
             left -= step
 
     def _quietly(self, verb: Any) -> None:

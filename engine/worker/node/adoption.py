@@ -21,11 +21,11 @@ from engine.model.records import Task, Token
 from engine.model.states import NodeState
 from engine.runtime.base import Resource
 from engine.store import nodes, tasks
-from engine.worker.carry import carry
-from engine.worker.here import Here
-from engine.worker.link import send_next
-from engine.worker.sweep import read_owners, stale
-from engine.worker.yielding import Yielding
+from engine.worker.context import WorkerContext
+from engine.worker.daemon.sweeper import read_owners, stale
+from engine.worker.execute.link_run import carry
+from engine.worker.execute.task import send_next
+from engine.worker.node.deferral import Deferral
 
 log = logging.getLogger("ferryman.adopt")
 
@@ -55,9 +55,9 @@ class Taken:
 class Adopter:
     """Passes and joins of one worker process; called by the node's thread only."""
 
-    def __init__(self, here: Here) -> None:
-        self._here = here
-        self._yielding = Yielding(here.installation, here.runtime)
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._deferral = Deferral(context.installation, context.runtime)
         #: task id -> (since when it is loose, how long it must be so before it is taken up).
         self._loose: dict[str, tuple[float, float]] = {}
 
@@ -66,31 +66,33 @@ class Adopter:
 
         Where no lapsed node has a task, there is nothing to find, and the daemon is not asked.
         """
-        here = self._here
+        context = self._context
         number, lost = self._read()
         if lost:
-            number = self._take(here.runtime.list(), lost).looked(number)
-        with here.installation.db.read() as c:
-            me = nodes.get(c, here.node_id)
+            number = self._take(context.runtime.list(), lost).looked(number)
+        with context.installation.db.read() as c:
+            me = nodes.get(c, context.node_id)
         if me is not None and me.looked < number:
-            verbs.looked(here.installation, here.node_id, number)
+            verbs.looked(context.installation, context.node_id, number)
 
     def join(self) -> bool:
         """Remove what is stale, take over what is found, become LIVE; False when it must begin again."""
-        here = self._here
+        context = self._context
         number, _ = self._read()
-        things = here.runtime.list()
+        things = context.runtime.list()
         # Rows are read after the list: what was claimed in between is not stale.
-        here.runtime.remove(stale(things, read_owners(here.installation, things), here.sandboxes.kept()))
-        with here.installation.db.read() as c:
+        context.runtime.remove(
+            stale(things, read_owners(context.installation, things), context.sandboxes.kept())
+        )
+        with context.installation.db.read() as c:
             lost = tasks.lost(c)
         taken = self._take(things, lost)
         if not taken.all:
             return False
-        return verbs.become_live(here.installation, here.node_id, taken.looked(number))
+        return verbs.become_live(context.installation, context.node_id, taken.looked(number))
 
     def _read(self) -> tuple[int, Lost]:
-        with self._here.installation.db.read() as c:
+        with self._context.installation.db.read() as c:
             return nodes.last_lapse(c), tasks.lost(c)
 
     def _take(self, things: Iterable[Resource], lost: Lost) -> Taken:
@@ -99,15 +101,17 @@ class Adopter:
         for thing in things:
             found.setdefault((thing.task_id, thing.attempt, thing.origin), []).append(thing)
         all_taken, left = True, []
-        self._yielding.keep([task.token for task, _, _ in lost])
+        self._deferral.keep([task.token for task, _, _ in lost])
         for task, number, former in lost:
-            here = found.get((task.id, task.attempt, task.origin))
-            if here is None:
+            context = found.get((task.id, task.attempt, task.origin))
+            if context is None:
                 continue
-            if self._yielding.yields(task, former, here):
+            if self._deferral.defers(task, former, context):
                 left.append(number)
                 continue
-            token = take_over(self._here.installation, task.token, self._here.node_id, _in_words(here))
+            token = take_over(
+                self._context.installation, task.token, self._context.node_id, _in_words(context)
+            )
             if token is None:
                 all_taken = False
             else:
@@ -115,18 +119,18 @@ class Adopter:
                 self._go_on(token)
         return Taken(all_taken, tuple(left))
 
-    def tie_up(self) -> None:
+    def retake_orphans(self) -> None:
         """Take up my own rows that no thread works on: a message or a thread was lost."""
-        here, now = self._here, time.monotonic()
-        with here.installation.db.read() as c:
-            mine = tasks.of_node(c, here.node_id)
-        loose = {task.id: task for task in mine if not here.hands.holds(task.id)}
+        context, now = self._context, time.monotonic()
+        with context.installation.db.read() as c:
+            mine = tasks.of_node(c, context.node_id)
+        loose = {task.id: task for task in mine if not context.running.holds(task.id)}
         self._loose = {id: kept for id, kept in self._loose.items() if any(task.id == id for task in mine)}
         for id, task in loose.items():
             since, wait = self._loose.setdefault(id, (now, _LOOSE_SECONDS))
             if now - since < wait:
                 continue
-            token = self_take_over(here.installation, task.token, here.node_id, "it had no thread here")
+            token = self_take_over(context.installation, task.token, context.node_id, "it had no thread here")
             self._loose[id] = (now, min(_LONGEST_BACKOFF_SECONDS, wait * 2))
             if token is not None:
                 failpoints.hit("self_take_over.committed")
@@ -142,24 +146,24 @@ class Adopter:
 
     def _carry(self, token: Token) -> None:
         """Go on with a task that is mine now, in a thread beside the pool; it counts as a slot."""
-        here = self._here
-        if here.window is not None:
-            here.window.adopt(1)
+        context = self._context
+        if context.window is not None:
+            context.window.adopt(1)
         try:
-            assignment = resume(here.installation, token, here.node_id)
+            assignment = resume(context.installation, token, context.node_id)
             if assignment is None:
                 return
-            finished = carry(here, assignment)
+            finished = carry(context, assignment)
             if finished is not None:
-                send_next(here, finished, chain_sends=False)
+                send_next(context, finished, chain_sends=False)
         except FerrymanError as exc:
             log.warning("adopted %s: %s", token.task_id, exc)
         except Exception:
             # The row names this node still: the next pass takes it up again.
             log.exception("adopted %s", token.task_id)
         finally:
-            if here.window is not None:
-                here.window.adopt(-1)
+            if context.window is not None:
+                context.window.adopt(-1)
 
 
 def _in_words(things: Sequence[Resource]) -> str:

@@ -25,7 +25,7 @@ _MOST_BYTES = 1 << 20
 _NOTE = 0
 
 
-class Shipping:
+class LogWriter:
     """Takes frames from the runtime's reader and stores them; a thread of its own writes what waits.
 
     A store that is away makes the reader wait, not lose. A refused token (fenced) ends the shipping: another

@@ -9,44 +9,44 @@ import pytest
 from engine.model.records import LogFrame, LogPosition, StreamPosition, Token
 from engine.model.states import TaskState
 from engine.runtime.base import Cause, Control, Order, Resource
-from engine.worker.hands import Hand, Hands
-from engine.worker.sweep import Owners, run_things, stale
+from engine.worker.daemon.sweeper import Owners, run_things, stale
+from engine.worker.running import RunningLink, RunningLinks
 
 
-def hand(attempt: int = 1, delivery: int = 1, task: str = "t") -> Hand:
-    return Hand(Token(task, attempt, delivery), Control())
+def link(attempt: int = 1, delivery: int = 1, task: str = "t") -> RunningLink:
+    return RunningLink(Token(task, attempt, delivery), Control())
 
 
 def test_a_token_is_in_one_hand_only() -> None:
-    hands, first = Hands(), hand()
-    assert hands.take(first)
-    assert not hands.take(hand())
-    assert hands.holds("t") and hands.all() == [first]
+    running, first = RunningLinks(), link()
+    assert running.take(first)
+    assert not running.take(link())
+    assert running.holds("t") and running.all() == [first]
 
 
 @pytest.mark.parametrize(("attempt", "delivery"), [(1, 2), (2, 1)])
 def test_a_newer_token_takes_over_and_the_older_hand_lets_go(attempt: int, delivery: int) -> None:
-    hands, old, new = Hands(), hand(), hand(attempt, delivery)
-    assert hands.take(old) and hands.take(new)
+    running, old, new = RunningLinks(), link(), link(attempt, delivery)
+    assert running.take(old) and running.take(new)
     assert old.control.detached and not new.control.detached
-    assert not hands.take(hand())
+    assert not running.take(link())
     # The old one's leaving does not take the new one out.
-    hands.drop(old)
-    assert hands.all() == [new]
+    running.drop(old)
+    assert running.all() == [new]
 
 
 def test_an_older_attempt_with_a_higher_delivery_is_older() -> None:
-    hands = Hands()
-    assert hands.take(hand(2, 1))
-    assert not hands.take(hand(1, 9))
+    running = RunningLinks()
+    assert running.take(link(2, 1))
+    assert not running.take(link(1, 9))
 
 
 def test_a_kill_reaches_the_tasks_hand_alone() -> None:
-    hands, mine, other = Hands(), hand(), hand(task="other")
-    hands.take(mine)
-    hands.take(other)
-    hands.kill("t", Cause.CANCELLED)
-    hands.kill("unknown", Cause.CANCELLED)
+    running, mine, other = RunningLinks(), link(), link(task="other")
+    running.take(mine)
+    running.take(other)
+    running.kill("t", Cause.CANCELLED)
+    running.kill("unknown", Cause.CANCELLED)
     assert mine.control.kill_for is Cause.CANCELLED and other.control.kill_for is None
 
 
@@ -59,14 +59,14 @@ def test_the_first_word_to_a_hand_stands() -> None:
 
 
 def test_letting_go_of_everything_empties_the_hands_when_their_threads_end() -> None:
-    hands, one = Hands(), hand()
-    hands.take(one)
-    assert not hands.wait_empty(0.01)
-    hands.detach_all()
+    running, one = RunningLinks(), link()
+    running.take(one)
+    assert not running.wait_empty(0.01)
+    running.detach_all()
     assert one.control.detached
-    thread = threading.Thread(target=hands.drop, args=(one,))
+    thread = threading.Thread(target=running.drop, args=(one,))
     thread.start()
-    assert hands.wait_empty(10)
+    assert running.wait_empty(10)
     thread.join(10)
 
 

@@ -18,7 +18,7 @@ from engine.lifecycle.sandbox import Offered
 from engine.model import names
 from engine.runtime.base import Cause, Order, Resource, Runtime
 from engine.settings import Settings
-from engine.worker.hands import Hands
+from engine.worker.running import RunningLinks
 
 log = logging.getLogger("ferryman.network")
 
@@ -39,10 +39,10 @@ class SandboxPool:
     """What this node holds and lends. Thread-safe; its thread makes what is missing."""
 
     def __init__(
-        self, runtime: Runtime, hands: Hands, settings: Settings, installation: str, slots: int
+        self, runtime: Runtime, running: RunningLinks, settings: Settings, installation: str, slots: int
     ) -> None:
         self._runtime = runtime
-        self._hands = hands
+        self._running = running
         self._installation = installation
         self._way = settings.sandbox
         self._wanted = slots if self._way == "slot" else min(settings.warm_sandboxes, slots)
@@ -166,7 +166,7 @@ class SandboxPool:
         """The sandboxes that must run: unused ones, and those that links in hand joined. See `drop_dead`."""
         with self._lock:
             owed, warm = set(self._owed), set(self._warm)
-        joined = {hand.sandbox for hand in self._hands.all() if hand.sandbox is not None}
+        joined = {link.sandbox for link in self._running.all() if link.sandbox is not None}
         return frozenset(warm | joined - owed)
 
     def drop_dead(self, existing: Iterable[str], things: Iterable[Resource]) -> None:
@@ -179,10 +179,10 @@ class SandboxPool:
             return
         with self._lock:
             self._warm = deque(name for name in self._warm if name not in dead)
-        for hand in self._hands.all():
-            if hand.sandbox in dead:
-                log.warning("the sandbox %s died: task %s starts again", hand.sandbox, hand.token.task_id)
-                hand.control.kill(Cause.SANDBOX_LOST)
+        for link in self._running.all():
+            if link.sandbox in dead:
+                log.warning("the sandbox %s died: task %s starts again", link.sandbox, link.token.task_id)
+                link.control.kill(Cause.SANDBOX_LOST)
         self._changed.set()
 
     def suspend(self) -> None:

@@ -1,0 +1,1 @@
+"""The node: its row, its beat and passes, adoption, draining and shutdown."""
