@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from api import errors, guard, house, routes
+from api import context, errors, guard, routes
 from api.dashboard import pages
 from engine.settings import Settings, refuse_outside
 from engine.telemetry import logging
@@ -28,7 +28,7 @@ def create_app(settings: Settings | None = None, *, background: bool = True) -> 
     app = Flask("api", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = told.body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    built = house.build(told)
+    built = context.build(told)
     app.extensions["ferryman"] = built
     guard.install(app, told)
     errors.install(app)
@@ -36,6 +36,6 @@ def create_app(settings: Settings | None = None, *, background: bool = True) -> 
     app.register_blueprint(pages.blueprint)
     built.feed.start()
     if background:
-        house.start_background(built)
-    house.end_streams_on_signal(built)
+        context.start_background(built)
+    context.end_streams_on_signal(built)
     return app

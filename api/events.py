@@ -13,7 +13,7 @@ from typing import Any
 from flask import Response, request
 
 from api import answers, sse
-from api.house import House, here
+from api.context import ApiContext, get_context
 from api.problem import Refused
 from engine.errors import StoreUnavailable
 from engine.model.records import Event
@@ -31,19 +31,19 @@ _LAST_STATES = {*ENDED, *(state for state in JobState if state.ended)}
 
 def stream_events(asked: dict[str, Any]) -> Response:
     """What happens, as it happens. Last-Event-ID goes on behind that event."""
-    following = Following(here(), task=asked["task"], job=asked["job"])
+    following = Following(get_context(), task=asked["task"], job=asked["job"])
     following.go_on_after(request.headers.get("Last-Event-ID"))
-    return sse.stream(following.house.feed, following.messages)
+    return sse.stream(following.context.feed, following.messages)
 
 
 class Following:
     """One client's way through the events: the table first, then the feed."""
 
-    def __init__(self, house: House, *, task: str | None, job: str | None) -> None:
+    def __init__(self, context: ApiContext, *, task: str | None, job: str | None) -> None:
         """Resolve the ids. Raises Refused, NotFound, Ambiguous, StoreUnavailable."""
         if task is not None and job is not None:
             raise Refused(400, "task and job are both asked for", "ask for one of them")
-        self.house = house
+        self.context = context
         self.task_id: str | None = None
         self.job_id: str | None = None
         #: The last event that the client saw, None: none.
@@ -51,7 +51,7 @@ class Following:
         self._reset = self._done = False
         if (id := task or job) is None:
             return
-        with house.db.read() as c:
+        with context.db.read() as c:
             found = jobs.resolve(c, id)
         # A job of one task and its task end together: the job's stream holds both.
         if task is not None and found.task_id is not None:
@@ -64,7 +64,7 @@ class Following:
 
         One that lies ahead of all events is another database's: the client is told (`reset`), and served anew.
         """
-        with self.house.db.read() as c:
+        with self.context.db.read() as c:
             self._cursor = cursor
             ahead = cursor is not None and events.is_later(c, cursor, events.latest(c))
             self._reset = ahead and self._end(c) is None
@@ -75,7 +75,7 @@ class Following:
 
     def messages(self) -> Iterator[str]:
         """The stream. An answer that has begun cannot turn into an error: it ends, and the client asks again."""
-        feed, listener = self.house.feed, None
+        feed, listener = self.context.feed, None
         try:
             listener = feed.listen(self._fits)
             if self._reset:
@@ -116,8 +116,8 @@ class Following:
 
     def _replay(self) -> Iterator[str]:
         """What the table holds behind the cursor, and the end when there is one."""
-        while not self.house.feed.ending.is_set():
-            with self.house.db.read() as c:
+        while not self.context.feed.ending.is_set():
+            with self.context.db.read() as c:
                 # In this order: an end that is seen has its events before it.
                 end = self._end(c)
                 found = events.after(

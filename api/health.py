@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from api import queues
 from api.answers import Json
-from api.house import here
+from api.context import get_context
 from engine import __version__
 from engine.model.states import NodeState
 from engine.store import nodes
@@ -25,15 +25,15 @@ def status() -> Json:
 
 def ready() -> Json:
     """The database answers (else 503), and which queues hold work that no live node takes."""
-    house = here()
+    context = get_context()
     unserved = [
-        queue["name"] for queue in queues.find(house) if queue["waiting"] and not queue["subscribers"]
+        queue["name"] for queue in queues.find(context) if queue["waiting"] and not queue["subscribers"]
     ]
-    with house.db.read() as c:
+    with context.db.read() as c:
         live = sum(node.state is NodeState.LIVE for node in nodes.beating(c))
     return {"status": "UNSERVED" if unserved else "READY", "unserved": unserved, "nodes": live}
 
 
 def get_metrics() -> Response:
     """How many tasks wait and run, which nodes beat, and how long each step of a link took."""
-    return Response(here().metrics.told(), content_type=CONTENT_TYPE_LATEST)
+    return Response(get_context().metrics.render(), content_type=CONTENT_TYPE_LATEST)

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Response, request
 
 from api import answers, sse, tasks
-from api.house import House, here
+from api.context import ApiContext, get_context
 from api.problem import Refused
 from engine.errors import StoreUnavailable
 from engine.model.log_gap import is_gap, set_off
@@ -28,30 +28,30 @@ _SEQ = re.compile(r"\d{1,9}", re.ASCII)
 
 def get_log(asked: dict[str, Any], id: str) -> Response | answers.Json:
     """A page of the log; a text for `Accept: text/plain`, `tail` or `timestamps`; a stream for `follow`."""
-    house = here()
-    task_id = tasks.resolve(house, id)
+    context = get_context()
+    task_id = tasks.resolve(context, id)
     accepts = request.accept_mimetypes.best_match(["application/json", "text/plain", "text/event-stream"])
     if asked["follow"] or accepts == "text/event-stream":
-        return follow(house, task_id, asked["tail"])
+        return follow(context, task_id, asked["tail"])
     if asked["tail"] is not None or asked["timestamps"] or accepts == "text/plain":
-        return text(house, task_id, asked["tail"], asked["timestamps"])
-    return page(house, task_id, asked["page"], asked["size"], asked["q"])
+        return text(context, task_id, asked["tail"], asked["timestamps"])
+    return page(context, task_id, asked["page"], asked["size"], asked["q"])
 
 
-def page(house: House, task_id: str, number: int, size: int, q: str = "") -> answers.Json:
+def page(context: ApiContext, task_id: str, number: int, size: int, q: str = "") -> answers.Json:
     """A page of the lines (from 1), oldest first."""
-    with house.db.read() as c:
+    with context.db.read() as c:
         found, total = log_lines.page(c, task_id, number, size, q)
     return answers.page([_line(line) for line in found], number, size, total)
 
 
-def text(house: House, task_id: str, tail: int | None, timestamps: bool) -> Response:
+def text(context: ApiContext, task_id: str, tail: int | None, timestamps: bool) -> Response:
     """What the containers wrote, byte by byte; memory holds a few chunks of it at a time."""
     written = Written(timestamps)
     if tail is None:
-        pieces = _whole(house.db, task_id, written)
+        pieces = _whole(context.db, task_id, written)
     else:
-        with house.db.read() as c:
+        with context.db.read() as c:
             found = log_lines.tail(c, task_id, tail)
         pieces = (written.piece((x.attempt, x.origin, x.link), [x.frame]) for x in found)
     if request.method == "HEAD":
@@ -59,7 +59,7 @@ def text(house: House, task_id: str, tail: int | None, timestamps: bool) -> Resp
     return Response(pieces, content_type="text/plain; charset=utf-8")
 
 
-def follow(house: House, task_id: str, tail: int | None = None) -> Response:
+def follow(context: ApiContext, task_id: str, tail: int | None = None) -> Response:
     """The log as it comes, until the task has ended. Last-Event-ID goes on behind that chunk."""
     after, first_line = -1, 0
     if (last := request.headers.get("Last-Event-ID")) is not None:
@@ -67,8 +67,8 @@ def follow(house: House, task_id: str, tail: int | None = None) -> Response:
             raise Refused(400, f"Last-Event-ID {last[:40]!r} is no number of a log's piece", "leave it out")
         after = int(last)
     elif tail is not None:
-        after, first_line = _tail_begins(house, task_id, tail)
-    return sse.stream(house.feed, lambda: _messages(house, task_id, after, first_line))
+        after, first_line = _tail_begins(context, task_id, tail)
+    return sse.stream(context.feed, lambda: _messages(context, task_id, after, first_line))
 
 
 class Written:
@@ -122,12 +122,12 @@ def _whole(db: Database, task_id: str, written: Written) -> Iterator[bytes]:
         after = batch[-1].seq
 
 
-def _messages(house: House, task_id: str, after: int, first_line: int) -> Iterator[str]:
-    ending, heard = house.feed.ending, time.monotonic()
+def _messages(context: ApiContext, task_id: str, after: int, first_line: int) -> Iterator[str]:
+    ending, heard = context.feed.ending, time.monotonic()
     pause = 0.0
     try:
         while not ending.wait(pause):
-            with house.db.read() as c:
+            with context.db.read() as c:
                 # In this order: a task that has ended writes nothing more.
                 task = task_rows.get(c, task_id)
                 found = logs.chunks(c, task_id, after)
@@ -146,9 +146,9 @@ def _messages(house: House, task_id: str, after: int, first_line: int) -> Iterat
         log.warning("a stream of a log ends, the database does not answer: %s", exc)
 
 
-def _tail_begins(house: House, task_id: str, tail: int) -> tuple[int, int]:
+def _tail_begins(context: ApiContext, task_id: str, tail: int) -> tuple[int, int]:
     """The chunk before the last `tail` lines, and how many frames come before them."""
-    with house.db.read() as c:
+    with context.db.read() as c:
         found = log_lines.tail(c, task_id, tail)
         first_line = found[0].number - 1 if found else logs.head(c, task_id).lines
         return max(-1, logs.seq_of(c, task_id, first_line) - 1), first_line

@@ -49,7 +49,7 @@ class Metrics:
         for step in SPANS:
             self._steps.labels(step)
 
-    def told(self) -> bytes:
+    def render(self) -> bytes:
         """The figures as they are now, in Prometheus' text. Raises StoreUnavailable."""
         with self._lock:
             with self._db.read() as c:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from api import answers
-from api.house import House, here
+from api.context import ApiContext, get_context
 from api.problem import Refused
 from engine.errors import Ambiguous, NotFound
 from engine.lifecycle import nodes as verbs
@@ -22,42 +22,42 @@ _NAMED = 100
 
 def list_nodes() -> list[answers.Json]:
     """The workers: those that beat first, then those that ended last."""
-    return find(here())
+    return find(get_context())
 
 
 def get_node(id: str) -> answers.Json:
     """A node by its id, its name, or a beginning of either, with what runs there."""
-    return read(here(), id)
+    return read(get_context(), id)
 
 
 def drain_node(id: str) -> answers.Json:
     """Have a node take nothing new, carry on what it has, and leave. Asked again, it changes nothing."""
-    house = here()
-    return drain(house, id)
+    context = get_context()
+    return drain(context, id)
 
 
-def find(house: House) -> list[answers.Json]:
+def find(context: ApiContext) -> list[answers.Json]:
     """The answers for the newest 200 nodes."""
-    with house.db.read() as c:
+    with context.db.read() as c:
         return [answers.node(node) for node in nodes.recent(c)]
 
 
-def read(house: House, id: str) -> answers.Json:
+def read(context: ApiContext, id: str) -> answers.Json:
     """The answer for one node. Raises NotFound and Ambiguous."""
-    with house.db.read() as c:
+    with context.db.read() as c:
         node = pick(nodes.recent(c, _KNOWN), id)
         running, named = nodes.work(c, node.id, _NAMED)
     its = [{"id": task_id, "name": name} for task_id, name in named]
     return {**answers.node(node), "running": running, "tasks": its}
 
 
-def drain(house: House, id: str) -> answers.Json:
+def drain(context: ApiContext, id: str) -> answers.Json:
     """The node after it. Raises NotFound, Ambiguous, and Refused (409) for one that has ended."""
-    with house.db.read() as c:
+    with context.db.read() as c:
         node = pick(nodes.recent(c, _KNOWN), id)
     if node.state is not NodeState.LEAVING and node.state not in _GONE:
-        verbs.drain(Installation(house.db, house.settings, house.installation), node.id)
-    with house.db.read() as c:
+        verbs.drain(Installation(context.db, context.settings, context.installation), node.id)
+    with context.db.read() as c:
         after = nodes.get(c, node.id) or node
     if node.state in _GONE or after.state is NodeState.LAPSED:
         what = f"node {node.id} ({node.name}) is {after.state} already"

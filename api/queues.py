@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections import Counter
 
 from api import answers
-from api.house import House, here
+from api.context import ApiContext, get_context
 from engine.model.states import NodeState, TaskState
 from engine.store import nodes, outbox
 
 
 def list_queues() -> list[answers.Json]:
     """The queues that hold work or are served, and the default one."""
-    return find(here())
+    return find(get_context())
 
 
-def find(house: House) -> list[answers.Json]:
+def find(context: ApiContext) -> list[answers.Json]:
     """The answers for all queues, by name."""
-    with house.db.read() as c:
+    with context.db.read() as c:
         depth, beating = outbox.depth(c), nodes.beating(c)
     served = Counter(queue for node in beating if node.state is NodeState.LIVE for queue in node.queues)
-    names = {name for name in (*depth, *served, house.settings.queue_default) if not name.startswith("!")}
+    names = {name for name in (*depth, *served, context.settings.queue_default) if not name.startswith("!")}
     return [
         {
             "name": name,

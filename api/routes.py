@@ -10,7 +10,7 @@ from flask import Flask
 from flask_smorest import Api, Blueprint
 from marshmallow import Schema
 
-from api import answers, asked, events, health, jobs, logs, nodes, queues, tasks
+from api import answers, events, health, jobs, logs, nodes, queries, queues, tasks
 from engine import __version__
 from engine.jobspec.schema import TaskSchema
 
@@ -36,11 +36,11 @@ ROUTES = (
     Route("POST", ("/task", "/tasks"), tasks.submit_task, answers.TaskAnswer(), 201, body=TaskSchema),
     Route("GET", ("/task/<id>", "/tasks/<id>"), tasks.get_task, answers.TaskAnswer()),
     Route("PUT", ("/tasks/<id>/cancel",), tasks.cancel_task, answers.Status()),
-    Route("GET", ("/tasks/<id>/log",), logs.get_log, answers.LogPage(), query=asked.Log),
-    Route("GET", ("/jobs",), jobs.list_jobs, answers.JobPage(), query=asked.JobList),
+    Route("GET", ("/tasks/<id>/log",), logs.get_log, answers.LogPage(), query=queries.Log),
+    Route("GET", ("/jobs",), jobs.list_jobs, answers.JobPage(), query=queries.JobList),
     Route("GET", ("/jobs/<id>",), jobs.get_job, answers.JobAnswer()),
     Route("PUT", ("/jobs/<id>/cancel",), jobs.cancel_job, answers.Status()),
-    Route("GET", ("/events",), events.stream_events, None, query=asked.Events),
+    Route("GET", ("/events",), events.stream_events, None, query=queries.Events),
     Route("GET", ("/nodes",), nodes.list_nodes, answers.NodeAnswer(many=True)),
     Route("GET", ("/nodes/<id>",), nodes.get_node, answers.BusyNode()),
     Route("PUT", ("/nodes/<id>/drain",), nodes.drain_node, answers.NodeAnswer()),

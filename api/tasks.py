@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api import answers, body
-from api.house import House, here
+from api.context import ApiContext, get_context
 from engine.errors import NotFound
 from engine.jobspec import schema
 from engine.lifecycle import cancel as cancelling
@@ -16,43 +16,43 @@ Json = answers.Json
 
 def submit_task() -> Json:
     """Take a task. With the answer 201 it is promised that it will end."""
-    house = here()
+    context = get_context()
     text, media = body.read()
-    spec = schema.check(text, media, house.host_access, house.settings.body_bytes)
-    submitted = submitting.submit(house.db, spec, house.settings)
+    spec = schema.check(text, media, context.host_access, context.settings.body_bytes)
+    submitted = submitting.submit(context.db, spec, context.settings)
     return answers.task(submitted.task, [], [])
 
 
 def get_task(id: str) -> Json:
     """A task by its id, or by its job's; either may be shortened while unique."""
-    house = here()
-    return read(house, resolve(house, id))
+    context = get_context()
+    return read(context, resolve(context, id))
 
 
 def cancel_task(id: str) -> Json:
     """Cancel a task; its container is killed within two seconds."""
-    house = here()
-    with house.db.read() as c:
+    context = get_context()
+    with context.db.read() as c:
         ids = jobs.resolve(c, id)
     if ids.task_id is None:
-        cancelling.cancel_job(house.db, ids.job_id)
+        cancelling.cancel_job(context.db, ids.job_id)
     else:
-        cancelling.cancel(house.db, ids.task_id)
+        cancelling.cancel(context.db, ids.task_id)
     return {"status": "OK"}
 
 
-def resolve(house: House, id: str) -> str:
+def resolve(context: ApiContext, id: str) -> str:
     """The task that an id means. Raises NotFound, also when it is a job's with several tasks, and Ambiguous."""
-    with house.db.read() as c:
+    with context.db.read() as c:
         found = jobs.resolve(c, id)
     if found.task_id is None:
         raise NotFound("single task of job", id)
     return found.task_id
 
 
-def read(house: House, task_id: str) -> Json:
+def read(context: ApiContext, task_id: str) -> Json:
     """The answer for one task. Raises NotFound."""
-    with house.db.read() as c:
+    with context.db.read() as c:
         found = tasks.get(c, task_id)
         if found is None:
             raise NotFound("task", task_id)

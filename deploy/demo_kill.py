@@ -22,13 +22,13 @@ import setup_python
 from setup_screen import Step, Stop
 
 from engine.cli import screen
-from engine.cli.follow import ENDED, Happened, Line, Seen, follow
+from engine.cli.job_stream import ENDED, Happened, Line, Seen, follow
 from engine.client import Client, Json
 from engine.errors import FerrymanError
 from engine.model.names import TASK
 from engine.runtime.docker.client import Client as Docker
 from engine.runtime.docker.client import translated
-from engine.standalone.temporary import Running
+from engine.standalone.ephemeral import Running
 
 IMAGE = "ubuntu:mantic"
 #: What the stand-alone's own worker serves: it must take over work of a queue that is not its own.
@@ -45,7 +45,7 @@ run: |
 retry: {{limit: 1}}
 """
 _READY_SECONDS, _WHOLE_SECONDS, _END_SECONDS = 40.0, 150.0, 7.0
-_TETHER = os.path.join(setup_python.ROOT, "engine", "standalone", "tether.py")
+_DIE_WITH_PARENT = os.path.join(setup_python.ROOT, "engine", "standalone", "die_with_parent.py")
 #: The new worker finds broker and rows by the stand-alone's data directory, not by what this shell has set.
 _FOREIGN = ("FERRYMAN_BROKER_URL", "FERRYMAN_DATABASE_URL", "FERRYMAN_API_URL", "FERRYMAN_FAILPOINT")
 
@@ -82,7 +82,7 @@ def _worker(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
                 sys.executable,
                 "-I",
                 "-S",
-                _TETHER,
+                _DIE_WITH_PARENT,
                 str(os.getpid()),
                 *words,
                 "-n",

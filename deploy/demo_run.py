@@ -12,7 +12,7 @@ import setup_python
 from setup_screen import Step, Stop, forgive_the_terminal, reader_is_gone, say
 
 if TYPE_CHECKING:
-    from engine.standalone.temporary import Running
+    from engine.standalone.ephemeral import Running
 
 HELLO = os.path.join("examples", "hello.yaml")
 KILL = "--kill"
@@ -98,7 +98,7 @@ def _stack(images: list[str], queue: str, stage: contextlib.ExitStack, left: lis
     import demo_show
     import setup_images
 
-    from engine.standalone.temporary import standalone
+    from engine.standalone.ephemeral import standalone
 
     daemon = stage.enter_context(setup_docker.Daemon())
     if daemon.started:

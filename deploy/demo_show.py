@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import setup_python
 from setup_screen import WIDTH, Stop, say
 
-from engine.cli import faults, files, screen
-from engine.cli.follow import ENDED, Line, Seen, follow, links
+from engine.cli import files, problem_report, screen
+from engine.cli.job_stream import ENDED, Line, Seen, follow, links
+from engine.cli.live_view import link_name
 from engine.cli.validate import checked, of_invalid
-from engine.cli.watch import link_name
 from engine.client import ApiError, Client
 from engine.jobspec.problems import Invalid
 from engine.settings import Settings
@@ -32,7 +32,7 @@ def read(file: str, name: str) -> tuple[bytes, TaskSpec]:
     try:
         return text, checked(file, text, Settings.from_env())
     except Invalid as exc:
-        faults.say(name, text, of_invalid(exc))
+        problem_report.say(name, text, of_invalid(exc))
         raise Stop("Nothing was started.") from exc
 
 

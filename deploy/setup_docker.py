@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import setup_apt
 from setup_screen import Step, Stop
 
-_TETHER = os.path.join(os.path.dirname(setup_apt.__file__), "..", "engine", "standalone", "tether.py")
+_DIE_WITH_PARENT = os.path.join(
+    os.path.dirname(setup_apt.__file__), "..", "engine", "standalone", "die_with_parent.py"
+)
 _SOCKET = "/var/run/docker.sock"
 _START_SECONDS = 30
 _NO_RULES = ["--iptables=false", "--ip6tables=false"]
@@ -147,7 +149,7 @@ class Daemon:
         with open(log, "w") as out:
             self._process = subprocess.Popen(
                 # Tethered: should this script be killed, the daemon ends with it.
-                [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), *command],
+                [sys.executable, "-I", "-S", _DIE_WITH_PARENT, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from api import queues
 from api.answers import Json
-from api.dashboard import signs
-from api.dashboard.links import label, present_link
-from api.dashboard.signs import Sign
-from api.house import House
+from api.context import ApiContext
+from api.dashboard import badges
+from api.dashboard.badges import Badge
+from api.dashboard.chain_rows import label, present_link
 from engine.model.records import Job, Link, Node, Task
 from engine.model.states import JobState, NodeState, TaskState
 from engine.store import jobs, links, nodes, tasks
@@ -38,8 +38,8 @@ class JobRow:
     """A job with what it does now, or why it ended as it did."""
 
     job: Job
-    sign: Sign
-    marks: tuple[Sign, ...]
+    badge: Badge
+    marks: tuple[Badge, ...]
     now: str
     #: Tone of `now`.
     tone: str
@@ -60,7 +60,7 @@ class Group:
 class Need:
     """Something that nobody will mend but a person."""
 
-    sign: Sign
+    badge: Badge
     head: str
     rest: str
     since: int
@@ -76,7 +76,7 @@ class Summary:
     needs: tuple[Need, ...]
     counts: dict[str, int]
     queues: tuple[Json, ...]
-    nodes: tuple[tuple[Node, Sign], ...]
+    nodes: tuple[tuple[Node, Badge], ...]
     now: int
 
     @property
@@ -94,10 +94,10 @@ class JobList:
     now: int
 
 
-def summary(house: House) -> Summary:
+def summary(context: ApiContext) -> Summary:
     """Counts, queues, nodes, and what needs somebody, worst first."""
-    figures = queues.find(house)
-    with house.db.read() as c:
+    figures = queues.find(context)
+    with context.db.read() as c:
         now, known, counted = tasks.now(c), nodes.recent(c), jobs.counts(c)
         failed, _ = jobs.in_states(c, (JobState.FAILED,), 1, 3)
         its = {task.job_id: task.id for task in tasks.summaries(c, [job.id for job in failed])}
@@ -107,15 +107,15 @@ def summary(house: House) -> Summary:
         tuple(needs),
         {state: counted.get(state, 0) for state in (*LIVE, *ENDED)},
         tuple(figures),
-        tuple((node, signs.of_node(node)) for node in shown[:50]),
+        tuple((node, badges.of_node(node)) for node in shown[:50]),
         now,
     )
 
 
-def job_list(house: House, asked: Asked) -> JobList:
+def job_list(context: ApiContext, asked: Asked) -> JobList:
     """Live jobs first (on page 1), then a page of those that ended; or those in one state."""
-    unserved = _unserved(house)
-    with house.db.read() as c:
+    unserved = _unserved(context)
+    with context.db.read() as c:
         now = tasks.now(c)
         groups = []
         if asked.state is None and asked.page == 1:
@@ -123,15 +123,15 @@ def job_list(house: House, asked: Asked) -> JobList:
             groups.append(Group("Live", _rows(c, found, unserved, now), total))
         states = ENDED if asked.state is None else (asked.state,)
         found, total = jobs.in_states(c, states, asked.page, PAGE_SIZE, asked.q)
-        name = "Ended" if asked.state is None else signs.STATES[asked.state].word
+        name = "Ended" if asked.state is None else badges.STATES[asked.state].word
         groups.append(Group(name, _rows(c, found, unserved, now), total))
     return JobList(tuple(groups), max(1, -(-total // PAGE_SIZE)), now)
 
 
-def rows(house: House, ids: Sequence[str], *, newest: bool = False) -> JobList:
+def rows(context: ApiContext, ids: Sequence[str], *, newest: bool = False) -> JobList:
     """These jobs again; with `newest`, also those that a first page would hold now."""
-    unserved = _unserved(house)
-    with house.db.read() as c:
+    unserved = _unserved(context)
+    with context.db.read() as c:
         now = tasks.now(c)
         also = jobs.page(c, 1, PAGE_SIZE)[0] if newest else []
         wanted = {job.id: job for job in (*also, *jobs.of_ids(c, ids))}
@@ -139,8 +139,8 @@ def rows(house: House, ids: Sequence[str], *, newest: bool = False) -> JobList:
     return JobList((Group("", found, len(found)),), 1, now)
 
 
-def _unserved(house: House) -> frozenset[str]:
-    return frozenset(queue["name"] for queue in queues.find(house) if not queue["subscribers"])
+def _unserved(context: ApiContext) -> frozenset[str]:
+    return frozenset(queue["name"] for queue in queues.find(context) if not queue["subscribers"])
 
 
 def _rows(c: Connection, found: Sequence[Job], unserved: frozenset[str], now: int) -> tuple[JobRow, ...]:
@@ -154,11 +154,11 @@ def _rows(c: Connection, found: Sequence[Job], unserved: frozenset[str], now: in
 def _row(job: Job, its: Sequence[Task], ran: Sequence[Link], unserved: frozenset[str], now: int) -> JobRow:
     at = next((task for task in its if not task.state.ended), its[-1] if its else None)
     if at is None:
-        return JobRow(job, signs.of_state(job.state), (), job.error or "", "failed", None)
+        return JobRow(job, badges.of_state(job.state), (), job.error or "", "failed", None)
     stuck = at.queue in unserved and not job.state.ended
     does, tone = _now(job, at, [link for link in ran if link.task_id == at.id], stuck, now)
     only = at.id if len(its) == 1 else None
-    return JobRow(job, signs.of_state(job.state, unserved=stuck), signs.marks(at), does, tone, only)
+    return JobRow(job, badges.of_state(job.state, unserved=stuck), badges.marks(at), does, tone, only)
 
 
 def _now(job: Job, task: Task, ran: Sequence[Link], stuck: bool, now: int) -> tuple[str, str]:
@@ -183,7 +183,7 @@ def _ended(node: Node) -> bool:
 def _stuck(figures: Sequence[Json], now: int) -> list[Need]:
     return [
         Need(
-            Sign("", "scheduled", "warn"),
+            Badge("", "scheduled", "warn"),
             f"Queue {queue['name']} has no worker.",
             f"{queue['waiting']} {'task waits' if queue['waiting'] == 1 else 'tasks wait'} and nothing will take"
             f" {'it' if queue['waiting'] == 1 else 'them'}.",
@@ -198,7 +198,7 @@ def _stuck(figures: Sequence[Json], now: int) -> list[Need]:
 def _silent(shown: Sequence[Node]) -> list[Need]:
     return [
         Need(
-            Sign("", "warning", "failed"),
+            Badge("", "warning", "failed"),
             f"Docker does not answer {node.name}.",
             f"It starts nothing until it does; look at the daemon on {node.host}.",
             node.seen_at,
@@ -212,7 +212,7 @@ def _silent(shown: Sequence[Node]) -> list[Need]:
 def _failures(failed: Sequence[Job], its: dict[str, str], now: int) -> list[Need]:
     return [
         Need(
-            Sign("", "failed", "failed"),
+            Badge("", "failed", "failed"),
             job.name,
             f"failed: {job.error or 'no reason kept'}",
             job.ended_at,

@@ -22,9 +22,9 @@ from flask import (
 )
 from werkzeug.wrappers import Response as AnyResponse
 
-from api.asked import MOST_PAGES
-from api.dashboard import formats, overview, single
-from api.house import here
+from api.context import get_context
+from api.dashboard import detail, formats, overview
+from api.queries import MOST_PAGES
 from engine import __version__, errors
 from engine.model.states import JobState
 from engine.store import jobs
@@ -65,19 +65,19 @@ _VERSION = _digest()
 @blueprint.get("/")
 def jobs_page() -> AnyResponse | str:
     """What needs somebody, and the jobs; `q`, `state` and `page` ask for some of them."""
-    house, asked = here(), _asked()
+    context, asked = get_context(), _asked()
     if (job_id := _named(asked.q)) is not None:
         return redirect(url_for("dashboard.job_page", id=job_id), 303)
-    found = overview.job_list(house, asked)
+    found = overview.job_list(context, asked)
     return render_template(
-        "jobs.html", asked=asked, found=found, summary=overview.summary(house), now=found.now
+        "jobs.html", asked=asked, found=found, summary=overview.summary(context), now=found.now
     )
 
 
 @blueprint.get("/-/jobs/<id>")
 def job_page(id: str) -> AnyResponse | str:
     """A job; one with a single task is shown as that task."""
-    shown = single.job_shown(here(), id)
+    shown = detail.job_shown(get_context(), id)
     if len(shown.tasks) == 1 and "all" not in request.args:
         return redirect(url_for("dashboard.task_page", id=shown.tasks[0][0].id), 303)
     return render_template("job.html", shown=shown, now=shown.now)
@@ -86,15 +86,15 @@ def job_page(id: str) -> AnyResponse | str:
 @blueprint.get("/-/tasks/<id>")
 def task_page(id: str) -> str:
     """A task: chain, log, attempts, events, what was asked for."""
-    shown = single.task_shown(here(), id)
-    log, spec = single.log_shown(here(), shown), single.spec_text(shown.task)
+    shown = detail.task_shown(get_context(), id)
+    log, spec = detail.log_shown(get_context(), shown), detail.spec_text(shown.task)
     return render_template("task.html", shown=shown, log=log, spec=spec, now=shown.now)
 
 
 @blueprint.get("/-/parts/summary")
 def summary_part() -> str:
     """All of the first page but the jobs."""
-    found = overview.summary(here())
+    found = overview.summary(get_context())
     return render_template("summary.html", summary=found, asked=_asked(), now=found.now)
 
 
@@ -102,21 +102,21 @@ def summary_part() -> str:
 def rows_part() -> str:
     """Rows of the list: `ids`, separated by commas, and with `newest` those that came meanwhile."""
     ids = request.args.get("ids", "").split(",")[:_MOST_ROWS]
-    found = overview.rows(here(), ids, newest="newest" in request.args)
+    found = overview.rows(get_context(), ids, newest="newest" in request.args)
     return render_template("rows.html", found=found, now=found.now)
 
 
 @blueprint.get("/-/parts/jobs/<id>")
 def job_part(id: str) -> str:
     """What changes on a job's page."""
-    shown = single.job_shown(here(), id)
+    shown = detail.job_shown(get_context(), id)
     return render_template("job_parts.html", shown=shown, now=shown.now)
 
 
 @blueprint.get("/-/parts/tasks/<id>")
 def task_part(id: str) -> str:
     """What changes on a task's page, but its log."""
-    shown = single.task_shown(here(), id)
+    shown = detail.task_shown(get_context(), id)
     return render_template("task_parts.html", shown=shown, now=shown.now)
 
 
@@ -138,7 +138,7 @@ def _static(name: str) -> str:
 
 @blueprint.context_processor
 def _everywhere() -> dict[str, Any]:
-    return {"version": __version__, "installation": here().installation}
+    return {"version": __version__, "installation": get_context().installation}
 
 
 @blueprint.after_request
@@ -188,7 +188,7 @@ def _named(q: str) -> str | None:
     if not _ID_SIGNS <= len(q) <= 32:
         return None
     try:
-        with here().db.read() as c:
+        with get_context().db.read() as c:
             return jobs.resolve(c, q).job_id
     except (errors.NotFound, errors.Ambiguous):
         # Then they are words to look for.

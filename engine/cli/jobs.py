@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from engine.cli import screen
-from engine.cli.follow import links
+from engine.cli.job_stream import links
+from engine.cli.live_view import link_line
 from engine.cli.submit import connected
-from engine.cli.watch import link_line
 from engine.client import Client, Json
 
 _STATES = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")

@@ -80,7 +80,7 @@ def api_command(host: str | None, port: int | None) -> None:
         screen.fail(str(exc))
     screen.say(f"Ferryman API  http://{settings.host}:{settings.port}")
     sys.stdout.flush()
-    words = [sys.executable, "-P", "-m", "gunicorn", "--config", "python:engine.standalone.serving"]
+    words = [sys.executable, "-P", "-m", "gunicorn", "--config", "python:engine.standalone.gunicorn_conf"]
     try:
         os.execve(sys.executable, words, {**os.environ, **settings.environment()})
     except OSError as exc:

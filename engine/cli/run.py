@@ -6,15 +6,15 @@ import sys
 
 import click
 
-from engine.cli import faults, files, screen
-from engine.cli.follow import follow
+from engine.cli import files, problem_report, screen
+from engine.cli.job_stream import follow
+from engine.cli.live_view import watch
 from engine.cli.submit import hand_in, status_of
 from engine.cli.validate import checked, of_invalid
-from engine.cli.watch import watch
 from engine.client import Client, Json
 from engine.jobspec.problems import Invalid
 from engine.settings import Settings
-from engine.standalone.temporary import standalone
+from engine.standalone.ephemeral import standalone
 
 
 @click.command("run", short_help="Run one file and leave nothing behind.")
@@ -30,7 +30,7 @@ def run_command(file: str, as_json: bool) -> None:
     try:
         queue = checked(file, text, settings).queue or settings.queue_default
     except Invalid as exc:
-        faults.say(files.title(file), text, of_invalid(exc))
+        problem_report.say(files.title(file), text, of_invalid(exc))
         sys.exit(2)
     try:
         task = _run(file, text, queue, as_json)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import click
 
-from engine.cli import faults, files, screen
-from engine.cli.follow import follow
-from engine.cli.watch import header, watch
+from engine.cli import files, problem_report, screen
+from engine.cli.job_stream import follow
+from engine.cli.live_view import header, watch
 from engine.client import ApiError, Client, Json
 from engine.settings import Settings
 
@@ -24,8 +24,8 @@ def hand_in(client: Client, name: str, text: bytes) -> Json:
     try:
         return client.submit(text, files.media(name))
     except ApiError as exc:
-        if found := faults.of_api(exc):
-            faults.say(files.title(name), text, found)
+        if found := problem_report.of_api(exc):
+            problem_report.say(files.title(name), text, found)
             sys.exit(2)
         raise
 

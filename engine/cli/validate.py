@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from engine.cli import faults, files, screen
+from engine.cli import files, problem_report, screen
 from engine.jobspec import host_access, schema
 from engine.jobspec.document import Media
 from engine.jobspec.problems import Invalid
@@ -36,7 +36,7 @@ def validate_command(file: tuple[str, ...], as_json: bool) -> None:
             wrong = True
             report[name] = exc.as_json()
             if not as_json:
-                faults.say(files.title(name), text, of_invalid(exc))
+                problem_report.say(files.title(name), text, of_invalid(exc))
     if as_json:
         screen.show_json(report)
     sys.exit(2 if wrong else 0)
@@ -51,6 +51,6 @@ def checked(name: str, text: bytes, settings: Settings) -> TaskSpec:
     return schema.check(text, media, allowed, settings.body_bytes)
 
 
-def of_invalid(exc: Invalid) -> list[faults.Fault]:
+def of_invalid(exc: Invalid) -> list[problem_report.ReportedProblem]:
     """Its problems for the screen."""
-    return [faults.Fault(p.line, p.column, p.path, p.sentence) for p in exc.problems]
+    return [problem_report.ReportedProblem(p.line, p.column, p.path, p.sentence) for p in exc.problems]

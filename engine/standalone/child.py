@@ -20,7 +20,7 @@ FIRST_PAUSE_SECONDS = 0.5
 #: … up to this, and back to the first once it has lived this long.
 LAST_PAUSE_SECONDS = 10.0
 CALM_SECONDS = 30.0
-_TETHER = Path(__file__).with_name("tether.py")
+_DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 _LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\b")
 _LOUD = ("WARNING", "ERROR", "CRITICAL", "FATAL")
 #: Our own prefix carries the time; what the child put in front of its words is cut.
@@ -81,7 +81,7 @@ class Child:
 
     def start(self) -> None:
         """Run the command now."""
-        words = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), *self.command.words]
+        words = [sys.executable, "-I", "-S", str(_DIE_WITH_PARENT), str(os.getpid()), *self.command.words]
         self._last.clear()
         self._process = subprocess.Popen(
             words,

@@ -105,6 +105,6 @@ def _command(process: Path) -> str:
     text = "".join(sign if sign.isprintable() else "?" for sign in text)
     if " standalone" in text and ("ferryman" in text or "engine.cli.main" in text):
         return "ferryman standalone"
-    if "engine.standalone.serving" in text:
+    if "engine.standalone.gunicorn_conf" in text:
         return "ferryman api"
     return text if len(text) <= 60 else text[:59] + "…"

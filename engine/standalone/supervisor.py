@@ -68,7 +68,7 @@ def run(plan: Plan, out: Callable[[str], None]) -> int:
 
 @dataclass
 class Supervisor:
-    """One run of the stand-alone. Children are started from the main thread only (tether.py)."""
+    """One run of the stand-alone. Children are started from the main thread only (die_with_parent.py)."""
 
     plan: Plan
     server: socket.socket
@@ -137,7 +137,7 @@ class Supervisor:
         environment = {**os.environ, **self.settings.environment()}
         bound = {"FERRYMAN_BIND": f"fd://{self.server.fileno()}"}
         python = (sys.executable, "-P", "-m")
-        serve = (*python, "gunicorn", "--config", "python:engine.standalone.serving")
+        serve = (*python, "gunicorn", "--config", "python:engine.standalone.gunicorn_conf")
         self._child("api", serve, environment | bound, (self.server.fileno(),)).start()
         for queue, slots in self.plan.queues:
             name = f"{queue}-{os.getpid()}@%h"

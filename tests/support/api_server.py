@@ -19,7 +19,7 @@ from tests.support.nursery import Born, nursery
 from tests.support.waiting import wait_until
 
 #: What gunicorn is told, everywhere.
-SERVE = ("--config", "python:engine.standalone.serving")
+SERVE = ("--config", "python:engine.standalone.gunicorn_conf")
 
 
 @dataclass

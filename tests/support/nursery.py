@@ -28,7 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Loaded once. Not what reads the environment or names the process: engine.celery, engine.worker.bootstrap and
-#: engine.standalone.serving.
+#: engine.standalone.gunicorn_conf.
 _LOADED = (
     *("celery.bin.celery", "celery.apps.worker", "celery.concurrency.thread"),
     *(
@@ -44,7 +44,7 @@ _LOADED = (
         "engine.worker.node.threads",
     ),
     *("engine.worker.daemon.sweeper", "engine.worker.intake.watchdog"),
-    *("gunicorn.app.wsgiapp", "engine.standalone.heads", "api"),
+    *("gunicorn.app.wsgiapp", "engine.standalone.request_timeout", "api"),
 )
 _MOST_BYTES = 1 << 17
 

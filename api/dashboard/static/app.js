@@ -1,9 +1,9 @@
 // The entry of every page: what it shows stays right without any of this; here it stays up to date.
-import { onCopy, onKeys } from "./hands.js";
+import { onCopy, onKeys } from "./shortcuts.js";
 import { followJobs } from "./jobs.js";
 import { Connection } from "./live.js";
 import { followLog } from "./log.js";
-import { Parts } from "./parts.js";
+import { Fragments } from "./fragments.js";
 import { startClocks } from "./time.js";
 
 document.documentElement.classList.add("scripted");
@@ -20,7 +20,7 @@ function followOne({ events, parts: address }) {
   const log = document.getElementById("lines");
   const follower = log ? followLog(log) : null;
   if (!events) return;
-  const parts = new Parts(() => address, 250);
+  const parts = new Fragments(() => address, 250);
   const live = new Connection(events, {
     open: () => parts.soon(),
     message: () => parts.soon(),

@@ -1,6 +1,6 @@
 // The list: rows change in place, new jobs come on top unless that would move a row under the pointer.
 import { Connection } from "./live.js";
-import { Parts, place } from "./parts.js";
+import { Fragments, place } from "./fragments.js";
 import { localise } from "./time.js";
 
 const MOST_ROWS = 100;
@@ -16,8 +16,8 @@ export function followJobs({ events, parts, rows, grows }) {
   const list = () => document.getElementById("group-live");
   const newer = document.getElementById("newer");
 
-  const summary = new Parts(() => parts, SUMMARY_MS, (text) => place(text, { quiet: inUse() }));
-  const changed = new Parts(take, 250, (text) => { for (const row of place(text)) meet(row); if (due.size) changed.soon(); });
+  const summary = new Fragments(() => parts, SUMMARY_MS, (text) => place(text, { quiet: inUse() }));
+  const changed = new Fragments(take, 250, (text) => { for (const row of place(text)) meet(row); if (due.size) changed.soon(); });
 
   function take() {
     const ids = [...due].slice(0, MOST_ROWS);

@@ -111,17 +111,17 @@ def pull(client: Client, image: str, progress: Callable[[str], None], stop: Call
         for line in _lines(exchange, stop):
             if "error" in line:
                 raise PullFailed(str(line["error"]))
-            progress(layers.told(line))
+            progress(layers.render(line))
 
 
 def _pull_noted(client: Client, image: str, sink: LogSink, control: Control, deadline: float) -> None:
-    began = told = time.monotonic()
+    began = render = time.monotonic()
     sink.note(f"pulling {image}")
 
     def progress(text: str) -> None:
-        nonlocal told
-        if text and time.monotonic() - told >= NOTE_SECONDS:
-            told = time.monotonic()
+        nonlocal render
+        if text and time.monotonic() - render >= NOTE_SECONDS:
+            render = time.monotonic()
             sink.note(f"pulling {image}: {text}")
 
     pull(client, image, progress, lambda: control.changed.is_set() or time.monotonic() > deadline)
@@ -135,7 +135,7 @@ class _Layers:
         self._status: dict[str, str] = {}
         self._bytes: dict[str, tuple[int, int]] = {}
 
-    def told(self, line: dict[str, Any]) -> str:
+    def render(self, line: dict[str, Any]) -> str:
         layer, status = str(line.get("id", "")), str(line.get("status", ""))
         if not layer or status.startswith("Pulling from"):
             return ""

@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api import create_app
-from api.house import House
+from api.context import ApiContext
 from engine.settings import Settings
 
 HELLO = "name: say hello\nimage: busybox:1.36\ncmd: [echo, -n, hello world]\n"
@@ -20,15 +20,15 @@ def app(settings: Settings) -> Iterator[Flask]:
     """The app, without the threads that send and repair."""
     made = create_app(settings, background=False)
     yield made
-    house: House = made.extensions["ferryman"]
-    house.feed.end()
-    house.db.close()
+    context: ApiContext = made.extensions["ferryman"]
+    context.feed.end()
+    context.db.close()
 
 
 @pytest.fixture
-def house(app: Flask) -> House:
+def context(app: Flask) -> ApiContext:
     """What the app's views share."""
-    found: House = app.extensions["ferryman"]
+    found: ApiContext = app.extensions["ferryman"]
     return found
 
 

@@ -45,8 +45,8 @@ def _refused(client: FlaskClient, method: str, path: str) -> None:
 def test_a_stopped_postgresql_is_a_503_and_comes_back(own_server: Postgres, tmp_path: Path) -> None:
     settings = _settings(own_server.url("migrated"), tmp_path)
     app = create_app(settings, background=False)
-    client, house = app.test_client(), app.extensions["ferryman"]
-    task = running(house.db)
+    client, context = app.test_client(), app.extensions["ferryman"]
+    task = running(context.db)
     stream = messages(client.get(f"/events?task={task.id}", buffered=False).iter_encoded())
     next(stream)
     own_server.stop()
@@ -59,16 +59,16 @@ def test_a_stopped_postgresql_is_a_503_and_comes_back(own_server: Postgres, tmp_
         assert client.get("/health").status_code == 200
     finally:
         own_server.start()
-    before = count(house.db, "jobs")
+    before = count(context.db, "jobs")
     assert client.post("/task", data=HELLO, content_type="text/yaml").status_code == 201
-    assert count(house.db, "jobs") == before + 1
+    assert count(context.db, "jobs") == before + 1
     # The stream that was open lives on: its reader waited for the database.
     assert client.put(f"/tasks/{task.id}/cancel").status_code == 200
     assert [message.data.get("to") for message in stream if message.data.get("kind") == "task"] == [
         "CANCELLED"
     ]
-    house.feed.end()
-    house.db.close()
+    context.feed.end()
+    context.db.close()
 
 
 def test_a_locked_sqlite_refuses_writes_in_time_and_still_reads(sqlite_url: str, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from api.house import House
+from api.context import ApiContext
 from engine.lifecycle import nodes
 from engine.lifecycle.cancel import cancel
 from engine.lifecycle.installation import Installation
@@ -18,9 +18,9 @@ def _name(client: FlaskClient) -> str:
 
 @pytest.mark.parametrize("asked", ["id", "name", "beginning"])
 def test_a_node_is_drained_by_what_names_it_and_twice_is_as_once(
-    client: FlaskClient, house: House, asked: str
+    client: FlaskClient, context: ApiContext, asked: str
 ) -> None:
-    live_node(house.db)
+    live_node(context.db)
     word = {"id": "n1", "name": _name(client), "beginning": "n"}[asked]
     for _ in range(2):
         answer = client.put(f"/nodes/{word}/drain")
@@ -29,12 +29,12 @@ def test_a_node_is_drained_by_what_names_it_and_twice_is_as_once(
         assert answer.json["state"] == "LEAVING"  # type: ignore[index]
 
 
-def test_a_node_that_is_unknown_or_gone_is_refused_in_words(client: FlaskClient, house: House) -> None:
+def test_a_node_that_is_unknown_or_gone_is_refused_in_words(client: FlaskClient, context: ApiContext) -> None:
     unknown = client.put("/nodes/nowhere/drain")
     assert unknown.status_code == 404
     assert "there is no node 'nowhere'" in unknown.text
-    live_node(house.db)
-    installation = Installation(house.db, house.settings, house.installation)
+    live_node(context.db)
+    installation = Installation(context.db, context.settings, context.installation)
     assert nodes.drain(installation, "n1")
     assert nodes.leave(installation, "n1")
     gone = client.put("/nodes/n1/drain")
@@ -43,22 +43,24 @@ def test_a_node_that_is_unknown_or_gone_is_refused_in_words(client: FlaskClient,
 
 
 def test_all_that_runs_on_a_node_is_counted_and_the_oldest_are_named(
-    client: FlaskClient, house: House
+    client: FlaskClient, context: ApiContext
 ) -> None:
-    live_node(house.db)
-    live_node(house.db, "m2")
-    first, *_, last = [running(house.db, f"task {i}", "n1") for i in range(103)]
-    running(house.db, "elsewhere", "m2")
+    live_node(context.db)
+    live_node(context.db, "m2")
+    first, *_, last = [running(context.db, f"task {i}", "n1") for i in range(103)]
+    running(context.db, "elsewhere", "m2")
     answer = client.get("/nodes/w@n1").json or {}
     assert answer["state"] == "LIVE" and answer["running"] == 103
     assert len(answer["tasks"]) == 100 and answer["tasks"][0] == {"id": first.id, "name": "task 0"}
-    cancel(house.db, last.id)
+    cancel(context.db, last.id)
     assert (client.get("/nodes/n").json or {})["running"] == 102
     assert [task["name"] for task in (client.get("/nodes/m2").json or {})["tasks"]] == ["elsewhere"]
 
 
-def test_an_idle_node_runs_nothing_and_an_unknown_one_is_said(client: FlaskClient, house: House) -> None:
-    live_node(house.db)
+def test_an_idle_node_runs_nothing_and_an_unknown_one_is_said(
+    client: FlaskClient, context: ApiContext
+) -> None:
+    live_node(context.db)
     idle = client.get("/nodes/n1").json or {}
     assert (idle["running"], idle["tasks"]) == (0, [])
     unknown = client.get("/nodes/nowhere")

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api import create_app, feed
-from api.house import House
+from api.context import ApiContext
 from engine.lifecycle.cancel import cancel
 from engine.model.records import Task
 from engine.model.states import JobState, TaskState
@@ -49,13 +49,15 @@ def _end(db: Database, task: Task, state: TaskState = TaskState.COMPLETED) -> No
         events.add(c, "job", job_id=task.job_id, from_state=JobState.RUNNING, to_state=state)
 
 
-def _listening(house: House) -> bool:
-    return bool(house.feed._listeners)
+def _listening(context: ApiContext) -> bool:
+    return bool(context.feed._listeners)
 
 
-def test_what_has_ended_is_replayed_from_the_beginning_to_its_end(client: FlaskClient, house: House) -> None:
-    task = submitted(house.db)
-    cancel(house.db, task.id)
+def test_what_has_ended_is_replayed_from_the_beginning_to_its_end(
+    client: FlaskClient, context: ApiContext
+) -> None:
+    task = submitted(context.db)
+    cancel(context.db, task.id)
     found = list(_open(client, f"?task={task.id}"))
     assert [message.event for message in found] == ["event", "event", "end"]
     assert [message.data.get("to") for message in found[:2]] == ["PENDING", "CANCELLED"]
@@ -66,105 +68,109 @@ def test_what_has_ended_is_replayed_from_the_beginning_to_its_end(client: FlaskC
     assert wanted.items() <= first.data.items()
 
 
-def test_a_jobs_stream_holds_its_tasks_and_its_own_end(client: FlaskClient, house: House) -> None:
-    task, other = running(house.db), submitted(house.db)
-    _end(house.db, task, TaskState.FAILED)
+def test_a_jobs_stream_holds_its_tasks_and_its_own_end(client: FlaskClient, context: ApiContext) -> None:
+    task, other = running(context.db), submitted(context.db)
+    _end(context.db, task, TaskState.FAILED)
     found = list(_open(client, f"?job={task.job_id[:12]}"))
     assert [message.data.get("kind") for message in found] == ["task", "task", "job", None]
     assert found[-1].data == {"state": "FAILED"}
     assert other.job_id not in {message.data.get("jobId") for message in found}
 
 
-def test_a_stream_goes_on_behind_the_last_event_that_was_seen(client: FlaskClient, house: House) -> None:
-    task = submitted(house.db)
-    _note(house.db, task, *"abcdef")
-    cancel(house.db, task.id)
+def test_a_stream_goes_on_behind_the_last_event_that_was_seen(
+    client: FlaskClient, context: ApiContext
+) -> None:
+    task = submitted(context.db)
+    _note(context.db, task, *"abcdef")
+    cancel(context.db, task.id)
     whole = list(_open(client, f"?task={task.id}"))
     for seen in range(len(whole) - 1):
         rest = list(_open(client, f"?task={task.id}", whole[seen].id))
         assert rest == whole[seen + 1 :]
 
 
-def test_more_than_one_batch_is_replayed_whole(client: FlaskClient, house: House) -> None:
-    task = submitted(house.db)
+def test_more_than_one_batch_is_replayed_whole(client: FlaskClient, context: ApiContext) -> None:
+    task = submitted(context.db)
     wanted = [str(number) for number in range(1203)]
-    _note(house.db, task, *wanted)
-    cancel(house.db, task.id)
+    _note(context.db, task, *wanted)
+    cancel(context.db, task.id)
     found = _reasons(iter(list(_open(client, f"?task={task.id}"))[1:-2]))
     assert found == wanted
 
 
 def test_events_come_as_they_happen_and_the_stream_ends_with_the_task(
-    client: FlaskClient, house: House
+    client: FlaskClient, context: ApiContext
 ) -> None:
-    task = running(house.db)
+    task = running(context.db)
     stream = _open(client, f"?task={task.id}")
     assert next(stream).data["to"] == "PENDING"
     for reason in "abc":
-        _note(house.db, task, reason)
+        _note(context.db, task, reason)
         assert next(stream).data["reason"] == reason
-    _end(house.db, task)
+    _end(context.db, task)
     assert [message.event for message in stream] == ["event", "end"]
-    assert not _listening(house)
+    assert not _listening(context)
 
 
-def test_the_stream_of_all_begins_now(client: FlaskClient, house: House) -> None:
-    task = submitted(house.db)
+def test_the_stream_of_all_begins_now(client: FlaskClient, context: ApiContext) -> None:
+    task = submitted(context.db)
     stream = _open(client)
     opened: list[Message] = []
     reader = threading.Thread(target=lambda: opened.extend(islice(stream, 2)), daemon=True)
     reader.start()
-    wait_until(lambda: _listening(house), 5)
-    _note(house.db, task, "one")
-    _note(house.db, submitted(house.db), "two")
+    wait_until(lambda: _listening(context), 5)
+    _note(context.db, task, "one")
+    _note(context.db, submitted(context.db), "two")
     reader.join(10)
     assert [message.data.get("reason") for message in opened] == ["one", None]
 
 
-def test_the_stream_of_all_goes_on_behind_a_cursor(client: FlaskClient, house: House) -> None:
-    task = submitted(house.db)
-    with house.db.read() as c:
+def test_the_stream_of_all_goes_on_behind_a_cursor(client: FlaskClient, context: ApiContext) -> None:
+    task = submitted(context.db)
+    with context.db.read() as c:
         cursor = events.latest(c)
-    _note(house.db, task, "one", "two")
+    _note(context.db, task, "one", "two")
     assert _reasons(islice(_open(client, "", cursor), 2)) == ["one", "two"]
 
 
-def test_a_cursor_ahead_of_everything_is_told_and_served_anew(client: FlaskClient, house: House) -> None:
-    task = submitted(house.db)
-    ahead = "999999" if house.db.is_sqlite else "999999999-1"
+def test_a_cursor_ahead_of_everything_is_told_and_served_anew(
+    client: FlaskClient, context: ApiContext
+) -> None:
+    task = submitted(context.db)
+    ahead = "999999" if context.db.is_sqlite else "999999999-1"
     found = list(islice(_open(client, f"?task={task.id}", ahead), 2))
     assert [message.event for message in found] == ["reset", "event"]
 
 
 def test_a_client_too_slow_for_its_queue_loses_nothing(
-    client: FlaskClient, house: House, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, context: ApiContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed, "QUEUE_SIZE", 3)
-    task = running(house.db)
+    task = running(context.db)
     stream = _open(client, f"?task={task.id}")
     assert next(stream).data["to"] == "PENDING"
     wanted = [str(number) for number in range(50)]
     for reason in wanted:
-        _note(house.db, task, reason)
-    wait_until(lambda: any(listener.behind.is_set() for listener in house.feed._listeners), 10)
+        _note(context.db, task, reason)
+    wait_until(lambda: any(listener.behind.is_set() for listener in context.feed._listeners), 10)
     assert _reasons(islice(stream, 50)) == wanted
-    _end(house.db, task)
+    _end(context.db, task)
     assert [message.event for message in stream] == ["event", "end"]
 
 
-def test_many_clients_see_the_same(client: FlaskClient, house: House, app: object) -> None:
-    task = running(house.db)
+def test_many_clients_see_the_same(client: FlaskClient, context: ApiContext, app: object) -> None:
+    task = running(context.db)
     streams = [_open(client, f"?task={task.id}") for _ in range(5)]
     assert {next(stream).data["to"] for stream in streams} == {"PENDING"}
-    _note(house.db, task, *"abc")
-    _end(house.db, task)
+    _note(context.db, task, *"abc")
+    _end(context.db, task)
     for stream in streams:
         assert [message.data.get("reason") for message in stream] == ["a", "b", "c", None, None]
 
 
-def test_seats_are_counted_and_given_back(house: House) -> None:
-    client = create_app(replace(house.settings, sse_clients=2), background=False).test_client()
-    task = submitted(house.db)
+def test_seats_are_counted_and_given_back(context: ApiContext) -> None:
+    client = create_app(replace(context.settings, sse_clients=2), background=False).test_client()
+    task = submitted(context.db)
     taken = [client.get(f"/events?task={task.id}", buffered=False) for _ in range(2)]
     for path in (f"/events?task={task.id}", f"/tasks/{task.id}/log?follow=true"):
         refused = client.get(path)
@@ -175,14 +181,14 @@ def test_seats_are_counted_and_given_back(house: House) -> None:
     assert client.get(f"/events?task={task.id}", buffered=False).status_code == 200
 
 
-def test_a_stop_ends_every_stream_soon(client: FlaskClient, house: House) -> None:
-    task = running(house.db)
+def test_a_stop_ends_every_stream_soon(client: FlaskClient, context: ApiContext) -> None:
+    task = running(context.db)
     stream, log = (
         _open(client, f"?task={task.id}"),
         client.get(f"/tasks/{task.id}/log?follow=true", buffered=False),
     )
     next(stream)
-    timer = threading.Timer(0.1, house.feed.end)
+    timer = threading.Timer(0.1, context.feed.end)
     timer.start()
     assert list(stream) == []
     assert list(messages(log.iter_encoded())) == []
@@ -192,20 +198,20 @@ def test_a_stop_ends_every_stream_soon(client: FlaskClient, house: House) -> Non
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("path", ["?task={task}", "?job={job}", ""])
 def test_an_earlier_number_that_commits_later_is_not_skipped(
-    client: FlaskClient, house: House, path: str
+    client: FlaskClient, context: ApiContext, path: str
 ) -> None:
-    task = running(house.db)
-    with house.db.read() as c:
+    task = running(context.db)
+    with context.db.read() as c:
         cursor = events.latest(c)
     stream = _open(client, path.format(task=task.id, job=task.job_id), cursor)
     seen: list[Message] = []
     reader = threading.Thread(target=lambda: seen.extend(islice(stream, 2)), daemon=True)
-    slow = Database(house.settings)
+    slow = Database(context.settings)
     with slow.begin() as held:
         events.add(held, "note", task, reason="first number, second commit")
         reader.start()
-        wait_until(lambda: _listening(house), 5)
-        _note(house.db, task, "second number, first commit")
+        wait_until(lambda: _listening(context), 5)
+        _note(context.db, task, "second number, first commit")
         # The reader looks every 10 ms: a second later it would have shown what it must not show yet.
         reader.join(0.5)
         assert seen == []

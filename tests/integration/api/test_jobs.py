@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.house import House
+from api.context import ApiContext
 from engine.model.states import JobState
 from engine.store import jobs
 from tests.support.rows import submitted
@@ -24,8 +24,8 @@ def test_no_jobs_is_an_empty_page(client: FlaskClient) -> None:
     assert _page(client) == {"items": [], "number": 1, "size": 20, "totalPages": 0, "totalItems": 0}
 
 
-def test_pages_are_newest_first_without_gap_or_double(client: FlaskClient, house: House) -> None:
-    made = [submitted(house.db, f"job {number}").job_id for number in range(7)]
+def test_pages_are_newest_first_without_gap_or_double(client: FlaskClient, context: ApiContext) -> None:
+    made = [submitted(context.db, f"job {number}").job_id for number in range(7)]
     pages = [_page(client, f"?page={number}&size=3") for number in (1, 2, 3, 4)]
     assert [len(page["items"]) for page in pages] == [3, 3, 1, 0]
     assert all((page["totalPages"], page["totalItems"]) == (3, 7) for page in pages)
@@ -46,24 +46,26 @@ def test_pages_are_newest_first_without_gap_or_double(client: FlaskClient, house
         ("%25", []),
     ],
 )
-def test_a_search_finds_names_and_tags(client: FlaskClient, house: House, q: str, wanted: list[str]) -> None:
-    submitted(house.db, "convert a video")
-    submitted(house.db, "backup", tags=("nightly",))
+def test_a_search_finds_names_and_tags(
+    client: FlaskClient, context: ApiContext, q: str, wanted: list[str]
+) -> None:
+    submitted(context.db, "convert a video")
+    submitted(context.db, "backup", tags=("nightly",))
     assert [job["name"] for job in _page(client, f"?q={q}")["items"]] == wanted
 
 
-def test_a_state_can_be_asked_for(client: FlaskClient, house: House) -> None:
-    one = submitted(house.db)
-    submitted(house.db)
-    with house.db.begin() as c:
+def test_a_state_can_be_asked_for(client: FlaskClient, context: ApiContext) -> None:
+    one = submitted(context.db)
+    submitted(context.db)
+    with context.db.begin() as c:
         jobs.end(c, one.job_id, JobState.FAILED, None, "exit 1")
     found = _page(client, "?state=FAILED")
     assert [(job["id"], job["error"]) for job in found["items"]] == [(one.job_id, "exit 1")]
     assert "failedAt" in found["items"][0]
 
 
-def test_a_job_holds_its_tasks(client: FlaskClient, house: House) -> None:
-    task = submitted(house.db, tags=("x",), description="more")
+def test_a_job_holds_its_tasks(client: FlaskClient, context: ApiContext) -> None:
+    task = submitted(context.db, tags=("x",), description="more")
     job = client.get(f"/jobs/{task.job_id[:10]}").json
     assert job is not None
     wanted = {

@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api import logs as views
-from api.house import House
+from api.context import ApiContext
 from engine.model.records import LogPosition, Task
 from engine.model.states import TaskState
 from engine.store import logs, tasks
@@ -19,21 +19,23 @@ from tests.support.streams import Message, messages
 STAMP = "2026-01-02T03:04:05.123456789Z"
 
 
-def _write(house: House, task: Task, *frames: str | logs.Frame, link: int = 0, limit: int = 1 << 20) -> None:
+def _write(
+    context: ApiContext, task: Task, *frames: str | logs.Frame, link: int = 0, limit: int = 1 << 20
+) -> None:
     whole = [(1, STAMP, frame) if isinstance(frame, str) else frame for frame in frames]
-    with house.db.begin() as c:
+    with context.db.begin() as c:
         assert logs.append(c, task.token, task.origin, link, [logs.piece(whole)], LogPosition(), limit)
 
 
-def _end(house: House, task: Task) -> None:
-    with house.db.begin() as c:
+def _end(context: ApiContext, task: Task) -> None:
+    with context.db.begin() as c:
         assert tasks.end(c, task.token, TaskState.COMPLETED)
 
 
 @pytest.fixture
-def task(house: House) -> Task:
+def task(context: ApiContext) -> Task:
     """A running task."""
-    return running(house.db)
+    return running(context.db)
 
 
 def _page(client: FlaskClient, task: Task, query: str = "") -> dict[str, Any]:
@@ -56,15 +58,17 @@ def _follow(client: FlaskClient, task: Task, query: str = "?follow=true", **head
     return list(messages(answer.iter_encoded()))
 
 
-def test_a_task_that_wrote_nothing_has_an_empty_log(client: FlaskClient, house: House) -> None:
-    task = submitted(house.db)
+def test_a_task_that_wrote_nothing_has_an_empty_log(client: FlaskClient, context: ApiContext) -> None:
+    task = submitted(context.db)
     assert _page(client, task)["items"] == []
     assert _text(client, task) == b""
     assert _text(client, task, "?tail=5") == b""
 
 
-def test_pages_hold_lines_with_number_time_and_stream(client: FlaskClient, house: House, task: Task) -> None:
-    _write(house, task, (0, STAMP, "pulling\n"), "out\n", (2, STAMP, "err\n"))
+def test_pages_hold_lines_with_number_time_and_stream(
+    client: FlaskClient, context: ApiContext, task: Task
+) -> None:
+    _write(context, task, (0, STAMP, "pulling\n"), "out\n", (2, STAMP, "err\n"))
     found = _page(client, task, "?page=2&size=2")
     assert found["totalItems"], found["totalPages"] == (3, 2)
     assert found["items"] == [
@@ -80,31 +84,31 @@ def test_pages_hold_lines_with_number_time_and_stream(client: FlaskClient, house
     assert [line["contents"] for line in _page(client, task, "?q=OUT")["items"]] == ["out\n"]
 
 
-def test_the_text_is_what_the_container_wrote(client: FlaskClient, house: House, task: Task) -> None:
-    _write(house, task, (0, STAMP, "pulling\n"), "one\n", (2, STAMP, "two\n"))
+def test_the_text_is_what_the_container_wrote(client: FlaskClient, context: ApiContext, task: Task) -> None:
+    _write(context, task, (0, STAMP, "pulling\n"), "one\n", (2, STAMP, "two\n"))
     for _ in range(40):
-        _write(house, task, "x" * 1000, "\n")
-    _write(house, task, "é\x00\udcff")
+        _write(context, task, "x" * 1000, "\n")
+    _write(context, task, "é\x00\udcff")
     assert _text(client, task) == b"one\ntwo\n" + (b"x" * 1000 + b"\n") * 40 + b"\xc3\xa9\x00\xff"
 
 
-def test_each_link_begins_a_line_of_its_own(client: FlaskClient, house: House, task: Task) -> None:
-    _write(house, task, "hello", link=0)
-    _write(house, task, " world", link=0)
-    _write(house, task, "next\n", link=1)
+def test_each_link_begins_a_line_of_its_own(client: FlaskClient, context: ApiContext, task: Task) -> None:
+    _write(context, task, "hello", link=0)
+    _write(context, task, " world", link=0)
+    _write(context, task, "next\n", link=1)
     assert _text(client, task) == b"hello world\nnext\n"
 
 
 def test_timestamps_stand_before_each_line_and_no_piece_of_one(
-    client: FlaskClient, house: House, task: Task
+    client: FlaskClient, context: ApiContext, task: Task
 ) -> None:
-    _write(house, task, "a" * 5, "b\n", (2, STAMP, "err\n"))
+    _write(context, task, "a" * 5, "b\n", (2, STAMP, "err\n"))
     wanted = f"{STAMP} aaaaab\n{STAMP} err\n".encode()
     assert _text(client, task, "?timestamps=1") == wanted
 
 
-def test_the_tail_needs_no_accept_header(client: FlaskClient, house: House, task: Task) -> None:
-    _write(house, task, *(f"{number}\n" for number in range(100)))
+def test_the_tail_needs_no_accept_header(client: FlaskClient, context: ApiContext, task: Task) -> None:
+    _write(context, task, *(f"{number}\n" for number in range(100)))
     answer = client.get(f"/tasks/{task.id}/log?tail=2")
     assert answer.data == b"98\n99\n"
     assert client.get(f"/tasks/{task.id}/log?tail=1&timestamps=1").data == f"{STAMP} 99\n".encode()
@@ -113,14 +117,16 @@ def test_the_tail_needs_no_accept_header(client: FlaskClient, house: House, task
 NOTE = "The log is cut here: of it 45 bytes in all are not kept (FERRYMAN_LOG_BYTES)\n"
 
 
-def _write_too_much(house: House, task: Task, begin: int = 1, end: int = 13) -> None:
+def _write_too_much(context: ApiContext, task: Task, begin: int = 1, end: int = 13) -> None:
     """Lines of five bytes, of which two stay at the head and two at the end."""
     for number in range(begin, end + 1):
-        _write(house, task, f"no{number:02}\n", limit=20)
+        _write(context, task, f"no{number:02}\n", limit=20)
 
 
-def test_the_text_says_where_it_is_cut_and_how_much(client: FlaskClient, house: House, task: Task) -> None:
-    _write_too_much(house, task)
+def test_the_text_says_where_it_is_cut_and_how_much(
+    client: FlaskClient, context: ApiContext, task: Task
+) -> None:
+    _write_too_much(context, task)
     note = f"[ferryman] {NOTE}".encode()
     assert _text(client, task) == b"no01\nno02\n" + note + b"no12\nno13\n"
     assert _text(client, task, "?tail=3") == b"no02\n" + note + b"no12\nno13\n"
@@ -128,17 +134,19 @@ def test_the_text_says_where_it_is_cut_and_how_much(client: FlaskClient, house: 
     assert _text(client, task, "?timestamps=1").splitlines()[2:4] == [note[:-1], f"{STAMP} no12".encode()]
 
 
-def test_the_note_of_a_cut_stands_on_a_line_of_its_own(client: FlaskClient, house: House, task: Task) -> None:
+def test_the_note_of_a_cut_stands_on_a_line_of_its_own(
+    client: FlaskClient, context: ApiContext, task: Task
+) -> None:
     for text in ("begun", "lost\n", "lost\n", "end\n"):
-        _write(house, task, text, limit=10)
+        _write(context, task, text, limit=10)
     assert _text(client, task).splitlines()[0] == b"begun"
     assert _text(client, task).splitlines()[2] == b"end"
 
 
 def test_pages_say_the_cut_as_a_line_and_keep_the_numbers(
-    client: FlaskClient, house: House, task: Task
+    client: FlaskClient, context: ApiContext, task: Task
 ) -> None:
-    _write_too_much(house, task)
+    _write_too_much(context, task)
     found = [_page(client, task, f"?page={number}&size=2") for number in (1, 2, 3, 4)]
     lines = [line for page in found for line in page["items"]]
     assert [line["number"] for line in lines] == [1, 2, 11, 12, 13]
@@ -146,14 +154,16 @@ def test_pages_say_the_cut_as_a_line_and_keep_the_numbers(
     assert {(page["totalItems"], page["totalPages"]) for page in found} == {(5, 3)}
 
 
-def test_who_follows_across_a_cut_gets_the_note_once(client: FlaskClient, house: House, task: Task) -> None:
-    _write_too_much(house, task, end=3)
+def test_who_follows_across_a_cut_gets_the_note_once(
+    client: FlaskClient, context: ApiContext, task: Task
+) -> None:
+    _write_too_much(context, task, end=3)
     answer = client.get(f"/tasks/{task.id}/log?follow=true", buffered=False)
     heard = messages(answer.iter_encoded())
     begun = [next(heard) for _ in range(3)]
     # More than one look brings: it falls behind, and the writer cuts under it.
-    _write_too_much(house, task, begin=4)
-    _end(house, task)
+    _write_too_much(context, task, begin=4)
+    _end(context, task)
     found = begun + list(heard)
     texts = [text for message in found[:-1] for _, _, text in message.data["frames"]]
     assert texts == ["no01\n", "no02\n", "no03\n", NOTE, "no12\n", "no13\n"]
@@ -167,13 +177,13 @@ def test_who_follows_across_a_cut_gets_the_note_once(client: FlaskClient, house:
 
 
 def test_a_log_is_followed_from_its_beginning_to_the_end_of_the_task(
-    client: FlaskClient, house: House, task: Task
+    client: FlaskClient, context: ApiContext, task: Task
 ) -> None:
-    _write(house, task, "one\n", "two\n")
+    _write(context, task, "one\n", "two\n")
 
     def go_on() -> None:
-        _write(house, task, "three\n", link=1)
-        _end(house, task)
+        _write(context, task, "three\n", link=1)
+        _end(context, task)
 
     timer = threading.Timer(0.3, go_on)
     timer.start()
@@ -192,21 +202,21 @@ def test_a_log_is_followed_from_its_beginning_to_the_end_of_the_task(
 
 
 def test_a_followed_log_goes_on_behind_the_last_piece_that_was_seen(
-    client: FlaskClient, house: House, task: Task
+    client: FlaskClient, context: ApiContext, task: Task
 ) -> None:
     for number in range(40):
-        _write(house, task, f"{number}\n")
-    _end(house, task)
+        _write(context, task, f"{number}\n")
+    _end(context, task)
     whole = _follow(client, task, "", Accept="text/event-stream")
     assert len(whole) == 41
     for seen in (0, 15, 16, 39):
         assert _follow(client, task, **{"Last-Event-ID": str(seen)}) == whole[seen + 1 :]
 
 
-def test_a_log_can_be_followed_from_its_tail(client: FlaskClient, house: House, task: Task) -> None:
-    _write(house, task, "1\n", "2\n")
-    _write(house, task, "3\n", "4\n")
-    _end(house, task)
+def test_a_log_can_be_followed_from_its_tail(client: FlaskClient, context: ApiContext, task: Task) -> None:
+    _write(context, task, "1\n", "2\n")
+    _write(context, task, "3\n", "4\n")
+    _end(context, task)
     found = _follow(client, task, "?follow=true&tail=3")
     assert [message.data.get("firstLine") for message in found] == [2, 3, None]
     assert [text for message in found[:-1] for _, _, text in message.data["frames"]] == ["2\n", "3\n", "4\n"]
@@ -214,11 +224,11 @@ def test_a_log_can_be_followed_from_its_tail(client: FlaskClient, house: House, 
 
 
 def test_the_tail_of_a_long_log_is_followed_without_reading_its_beginning(
-    client: FlaskClient, house: House, task: Task, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, context: ApiContext, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(100):
-        _write(house, task, f"{number}a\n", f"{number}b\n")
-    _end(house, task)
+        _write(context, task, f"{number}a\n", f"{number}b\n")
+    _end(context, task)
     read, chunks = [], logs.chunks
 
     def counted(*asked: Any) -> list[logs.Chunk]:
@@ -243,14 +253,14 @@ def test_what_is_no_piece_of_a_log_is_refused(client: FlaskClient, task: Task, l
     assert "Last-Event-ID" in answer.get_json(force=True)["detail"]
 
 
-def test_halves_of_pairs_do_not_reach_json(client: FlaskClient, house: House, task: Task) -> None:
-    _write(house, task, "a\ud800b🚀\n")
+def test_halves_of_pairs_do_not_reach_json(client: FlaskClient, context: ApiContext, task: Task) -> None:
+    _write(context, task, "a\ud800b🚀\n")
     assert _page(client, task)["items"][0]["contents"] == "a\ufffdb🚀\n"
 
 
-def test_a_large_log_is_streamed_piece_by_piece(house: House, client: FlaskClient, task: Task) -> None:
+def test_a_large_log_is_streamed_piece_by_piece(context: ApiContext, client: FlaskClient, task: Task) -> None:
     for _ in range(views.logs.BATCH * 3):
-        _write(house, task, "x" * 10_000 + "\n")
+        _write(context, task, "x" * 10_000 + "\n")
     answer = client.get(f"/tasks/{task.id}/log", headers={"Accept": "text/plain"}, buffered=False)
     pieces = [len(piece) for piece in answer.iter_encoded()]
     assert max(pieces) < 20_000

@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.house import House
+from api.context import ApiContext
 from engine.lifecycle.finish import finish_link
 from engine.runtime.base import Cause, Outcome
 from tests.support.world import World
@@ -15,9 +15,9 @@ TIMINGS = {"waiting": 3, "creating": 40, "running": 2100}
 
 
 @pytest.fixture
-def world(house: House) -> World:
+def world(context: ApiContext) -> World:
     """The verbs over the app's database."""
-    return World(house.db, house.settings, house.installation)
+    return World(context.db, context.settings, context.installation)
 
 
 def figures(client: FlaskClient) -> dict[tuple[str, ...], float]:

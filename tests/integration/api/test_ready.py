@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask.testing import FlaskClient
 
-from api.house import House
+from api.context import ApiContext
 from engine.model.states import NodeState
 from engine.store import nodes
 from tests.support.rows import live_node, running, submitted
@@ -13,23 +13,23 @@ from tests.support.rows import live_node, running, submitted
 
 @pytest.mark.parametrize("state", [NodeState.LEAVING, NodeState.LAPSED, NodeState.LEFT])
 def test_ready_names_every_queue_with_waiting_tasks_and_no_live_node(
-    client: FlaskClient, house: House, state: NodeState
+    client: FlaskClient, context: ApiContext, state: NodeState
 ) -> None:
-    live_node(house.db, "n1", ("default", "served"))
-    live_node(house.db, "n2", ("left", "shared"))
-    live_node(house.db, "n3", ("shared", "idle"))
+    live_node(context.db, "n1", ("default", "served"))
+    live_node(context.db, "n2", ("left", "shared"))
+    live_node(context.db, "n3", ("shared", "idle"))
     for queue in ("served", "left", "shared", "never", "also"):
-        submitted(house.db, queue=queue)
+        submitted(context.db, queue=queue)
     assert (client.get("/ready").json or {})["unserved"] == ["also", "never"]
     for id in ("n2", "n3"):
-        with house.db.begin() as c:
+        with context.db.begin() as c:
             assert nodes.move(c, id, state, [NodeState.LIVE])
     found = client.get("/ready").json
     assert found == {"status": "UNSERVED", "unserved": ["also", "left", "never", "shared"], "nodes": 1}
 
 
-def test_ready_names_no_queue_in_which_all_tasks_run(client: FlaskClient, house: House) -> None:
-    task = running(house.db)
-    with house.db.begin() as c:
+def test_ready_names_no_queue_in_which_all_tasks_run(client: FlaskClient, context: ApiContext) -> None:
+    task = running(context.db)
+    with context.db.begin() as c:
         assert nodes.move(c, str(task.node), NodeState.LAPSED, [NodeState.LIVE])
     assert client.get("/ready").json == {"status": "READY", "unserved": [], "nodes": 0}

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from engine.settings import Settings
-from engine.standalone.heads import HEAD_SECONDS
+from engine.standalone.request_timeout import HEAD_SECONDS
 from tests.support.api_server import ApiServer, running_api
 from tests.support.databases import free_port
 from tests.support.waiting import wait_until

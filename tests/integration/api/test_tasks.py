@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.house import House
+from api.context import ApiContext
 from engine.model.states import LinkState, TaskState
 from engine.store import attempts, events, links, tasks
 from tests.integration.api.conftest import HELLO
@@ -75,9 +75,9 @@ def test_what_was_asked_for_is_answered_as_it_was_written(client: FlaskClient) -
     }
 
 
-def test_the_rows_are_all_there_after_201(client: FlaskClient, house: House) -> None:
+def test_the_rows_are_all_there_after_201(client: FlaskClient, context: ApiContext) -> None:
     task_id = _json(client.post("/task", json=FULL))["id"]
-    with house.db.read() as c:
+    with context.db.read() as c:
         task = tasks.get(c, task_id)
         happened = events.after(c, None, task_id=task_id)
     assert task is not None
@@ -94,9 +94,9 @@ def test_a_task_that_names_no_queue_goes_to_the_default_one(client: FlaskClient,
     assert _json(client.get(f"/task/{task_id}"))["queue"] == "default"
 
 
-def test_the_answer_shows_links_and_attempts_of_a_run(client: FlaskClient, house: House) -> None:
-    task = running(house.db)
-    with house.db.begin() as c:
+def test_the_answer_shows_links_and_attempts_of_a_run(client: FlaskClient, context: ApiContext) -> None:
+    task = running(context.db)
+    with context.db.begin() as c:
         assert links.confirm(c, task.token, task.origin, 0, "c" * 64)
         assert links.end(c, (task.token, task.origin, 0), "c" * 64, 0, None)
         assert tasks.end(c, task.token, TaskState.COMPLETED, exit_code=0, result="hello", error=None)
@@ -116,9 +116,9 @@ def test_the_answer_shows_links_and_attempts_of_a_run(client: FlaskClient, house
     assert "links" not in attempt
 
 
-def test_links_of_an_earlier_attempt_are_shown_with_it(client: FlaskClient, house: House) -> None:
-    task = running(house.db)
-    with house.db.begin() as c:
+def test_links_of_an_earlier_attempt_are_shown_with_it(client: FlaskClient, context: ApiContext) -> None:
+    task = running(context.db)
+    with context.db.begin() as c:
         assert tasks.retry(c, task.token, 0)
         attempts.end(c, task.token, TaskState.FAILED, 1, "exit 1")
     answer = _json(client.get(f"/task/{task.id}"))
@@ -133,10 +133,10 @@ def test_a_tasks_id_may_be_shortened_or_be_its_jobs(client: FlaskClient, task_id
         assert _json(client.get(f"/tasks/{id}"))["id"] == task_id
 
 
-def test_an_id_that_fits_two_asks_for_more_of_it(client: FlaskClient, house: House) -> None:
+def test_an_id_that_fits_two_asks_for_more_of_it(client: FlaskClient, context: ApiContext) -> None:
     from engine.store import jobs
 
-    with house.db.begin() as c:
+    with context.db.begin() as c:
         jobs.insert(c, "abcd0" + "0" * 27, "a", None, ())
         jobs.insert(c, "abcd1" + "0" * 27, "b", None, ())
     answer = client.get("/jobs/abcd")
@@ -159,49 +159,53 @@ def test_cancel_ends_task_and_job_and_may_be_repeated(client: FlaskClient, task_
 
 
 def test_cancel_of_a_running_task_ends_its_attempt_and_skips_what_waits(
-    client: FlaskClient, house: House
+    client: FlaskClient, context: ApiContext
 ) -> None:
-    task = running(house.db)
+    task = running(context.db)
     assert client.put(f"/tasks/{task.id}/cancel").status_code == 200
     answer = _json(client.get(f"/task/{task.id}"))
     assert answer["attempts"][0]["state"] == "CANCELLED"
     assert answer["links"][0]["state"] == LinkState.SKIPPED
-    with house.db.read() as c:
+    with context.db.read() as c:
         last = events.after(c, None, task_id=task.id, settled=True)[-1]
     assert (last.from_state, last.to_state, last.node) == ("RUNNING", "CANCELLED", "n1")
 
 
 @pytest.mark.parametrize("state", [TaskState.COMPLETED, TaskState.FAILED])
-def test_what_has_ended_cannot_be_cancelled(client: FlaskClient, house: House, state: TaskState) -> None:
+def test_what_has_ended_cannot_be_cancelled(
+    client: FlaskClient, context: ApiContext, state: TaskState
+) -> None:
     from engine.model.states import JobState
     from engine.store import jobs
 
-    task = running(house.db)
-    with house.db.begin() as c:
+    task = running(context.db)
+    with context.db.begin() as c:
         tasks.end(c, task.token, state)
         jobs.end(c, task.job_id, JobState(state))
-    before = count(house.db, "events")
+    before = count(context.db, "events")
     for path in (f"/tasks/{task.id}/cancel", f"/jobs/{task.job_id}/cancel"):
         answer = client.put(path)
         assert answer.status_code == 409
         assert state in answer.get_json(force=True)["detail"]
     assert _json(client.get(f"/task/{task.id}"))["state"] == state
-    assert count(house.db, "events") == before
+    assert count(context.db, "events") == before
 
 
-def test_cancels_that_race_change_the_rows_once(client: FlaskClient, house: House, task_id: str) -> None:
+def test_cancels_that_race_change_the_rows_once(
+    client: FlaskClient, context: ApiContext, task_id: str
+) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from engine.lifecycle.cancel import cancel
 
     with ThreadPoolExecutor(4) as pool:
-        changed = list(pool.map(lambda _: cancel(house.db, task_id), range(4)))
+        changed = list(pool.map(lambda _: cancel(context.db, task_id), range(4)))
     assert sorted(changed) == [(), (), (), (task_id,)]
 
 
-def test_queues_count_what_waits_and_runs_and_who_serves(client: FlaskClient, house: House) -> None:
-    live_node(house.db, "n1", ("default", "media"))
-    running(house.db)
+def test_queues_count_what_waits_and_runs_and_who_serves(client: FlaskClient, context: ApiContext) -> None:
+    live_node(context.db, "n1", ("default", "media"))
+    running(context.db)
     client.post("/task", json={**FULL, "queue": "lonely"})
     client.post("/task", data=HELLO, content_type="text/yaml")
     found = {queue["name"]: queue for queue in client.get("/queues").json or []}
@@ -214,9 +218,9 @@ def test_queues_count_what_waits_and_runs_and_who_serves(client: FlaskClient, ho
     assert ready == {"status": "UNSERVED", "unserved": ["lonely"], "nodes": 1}
 
 
-def test_nodes_are_listed(client: FlaskClient, house: House) -> None:
+def test_nodes_are_listed(client: FlaskClient, context: ApiContext) -> None:
     assert client.get("/nodes").json == []
-    live_node(house.db)
+    live_node(context.db)
     assert _json(client.get("/ready"))["status"] == "READY"
     node = (client.get("/nodes").json or [])[0]
     wanted = {"id": "n1", "state": "LIVE", "runtimeOk": True, "queues": ["default"], "slots": 1}
@@ -228,10 +232,10 @@ def test_health_and_status_say_their_words(client: FlaskClient) -> None:
     assert client.get("/status").json == {"status": "OK"}
 
 
-def test_every_key_of_an_answer_is_documented(client: FlaskClient, house: House) -> None:
+def test_every_key_of_an_answer_is_documented(client: FlaskClient, context: ApiContext) -> None:
     from api import answers
 
-    task = running(house.db, tags=("x",))
+    task = running(context.db, tags=("x",))
     found = _json(client.get(f"/jobs/{task.job_id}"))
     assert set(found) <= set(answers.JobAnswer().fields)
     assert set(found["tasks"][0]) <= set(answers.TaskAnswer().fields)
@@ -242,10 +246,10 @@ def test_every_key_of_an_answer_is_documented(client: FlaskClient, house: House)
     }  # fmt: skip
 
 
-def test_doors_of_the_settings_are_those_of_the_api(house: House) -> None:
+def test_doors_of_the_settings_are_those_of_the_api(context: ApiContext) -> None:
     from api import create_app
 
-    opened = replace(house.settings, bind_sources="/srv/media", networks="backend")
+    opened = replace(context.settings, bind_sources="/srv/media", networks="backend")
     client = create_app(opened, background=False).test_client()
     fine = {
         **FULL,

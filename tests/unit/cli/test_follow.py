@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.cli import follow
+from engine.cli import job_stream
 from engine.client import LogPiece
 from engine.model.log_gap import gap_note
 
@@ -12,7 +12,7 @@ def piece(link: int, *frames: tuple[int, str]) -> LogPiece:
 
 
 def test_pieces_of_two_streams_and_links_become_whole_lines() -> None:
-    lines = follow._Lines()
+    lines = job_stream._Lines()
     said = [
         *lines.add(piece(0, (1, "hel"), (2, "oops\n"), (1, "lo\nwor"))),
         *lines.add(piece(1, (1, "other\n"))),
@@ -26,12 +26,12 @@ def test_pieces_of_two_streams_and_links_become_whole_lines() -> None:
 
 
 def test_notes_of_ours_are_lines_of_their_own() -> None:
-    said = list(follow._Lines().add(piece(0, (0, "pulling 40 %"), (0, "pulled"))))
+    said = list(job_stream._Lines().add(piece(0, (0, "pulling 40 %"), (0, "pulled"))))
     assert [line.text for line in said] == ["pulling 40 %", "pulled"]
 
 
 def test_no_line_goes_over_the_place_where_the_log_is_cut() -> None:
-    lines = follow._Lines()
+    lines = job_stream._Lines()
     said = list(lines.add(piece(0, (1, "begun"), (0, gap_note(9)), (1, "rest\n"))))
     assert [line.text for line in said] == ["begun", gap_note(9)[:-1], "rest"]
     assert list(lines.rest()) == []
@@ -39,12 +39,12 @@ def test_no_line_goes_over_the_place_where_the_log_is_cut() -> None:
 
 def test_before_the_claim_the_links_are_what_the_task_asks_for() -> None:
     task = {"image": "b", "pre": [{"name": "get", "image": "a"}], "post": [{"image": "c"}]}
-    assert [(x["index"], x["kind"], x["image"], x["state"]) for x in follow.links(task)] == [
+    assert [(x["index"], x["kind"], x["image"], x["state"]) for x in job_stream.links(task)] == [
         (0, "pre", "a", "WAITING"), (1, "main", "b", "WAITING"), (2, "post", "c", "WAITING"),
     ]  # fmt: skip
 
 
 def test_the_failed_link_is_the_first_that_ended_badly() -> None:
     links = [{"index": 0, "exitCode": 0}, {"index": 1, "exitCode": 3}, {"index": 2, "error": "no image"}]
-    assert follow.failed_link({"links": links}) == links[1]
-    assert follow.failed_link({"links": links[:1]}) is None
+    assert job_stream.failed_link({"links": links}) == links[1]
+    assert job_stream.failed_link({"links": links[:1]}) is None

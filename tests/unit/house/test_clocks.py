@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[3]
 WALL = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 #: The files that may, with what for. None of them decides about a task or a node.
 ALLOWED = {
-    "engine/cli/watch.py",  # seconds that a link has run, on a screen
+    "engine/cli/live_view.py",  # seconds that a link has run, on a screen
     "engine/runtime/docker/shared_files.py",  # probes that are left over, two minutes old by Docker's clock
     "engine/standalone/broker.py",  # a name for a broken file
     "engine/standalone/datadir.py",  # since when it runs, for people

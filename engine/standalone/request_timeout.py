@@ -14,7 +14,7 @@ from gunicorn.workers.gthread import ThreadWorker
 HEAD_SECONDS = 10.0
 
 
-class BoundedHeads(ThreadWorker):
+class HeadTimeoutWorker(ThreadWorker):
     """Cuts a connection whose request's head does not come to its end."""
 
     def __init__(self, *args: Any, **kw: Any) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 from api import queues
-from api.dashboard import signs
-from api.dashboard.links import LogRow, label, log_rows, place
-from api.dashboard.signs import Sign
-from api.house import House
+from api.context import ApiContext
+from api.dashboard import badges
+from api.dashboard.badges import Badge
+from api.dashboard.chain_rows import LogRow, label, log_rows, place
 from engine.errors import NotFound
 from engine.jobspec import schema
 from engine.model.records import Attempt, Event, Job, Link, Node, Task
@@ -32,7 +32,7 @@ class LinkRow:
     """A link with how it looks and where it stands in the chain."""
 
     link: Link
-    sign: Sign
+    badge: Badge
     place: str
 
 
@@ -41,7 +41,7 @@ class AttemptRow:
     """A try of the chain; `past` are links of its earlier runs."""
 
     attempt: Attempt
-    sign: Sign
+    badge: Badge
     past: tuple[LinkRow, ...]
 
 
@@ -51,8 +51,8 @@ class TaskShown:
 
     task: Task
     job: Job
-    sign: Sign
-    marks: tuple[Sign, ...]
+    badge: Badge
+    marks: tuple[Badge, ...]
     links: tuple[LinkRow, ...]
     attempts: tuple[AttemptRow, ...]
     events: tuple[Event, ...]
@@ -92,29 +92,29 @@ class JobShown:
     """A job with its tasks."""
 
     job: Job
-    sign: Sign
-    tasks: tuple[tuple[Task, Sign, tuple[Sign, ...]], ...]
+    badge: Badge
+    tasks: tuple[tuple[Task, Badge, tuple[Badge, ...]], ...]
     events: tuple[Event, ...]
     nodes: dict[str, Node]
     now: int
 
 
-def task_shown(house: House, id: str) -> TaskShown:
+def task_shown(context: ApiContext, id: str) -> TaskShown:
     """The task, by a whole or shortened id. Raises NotFound, Ambiguous."""
-    served = {queue["name"] for queue in queues.find(house) if queue["subscribers"]}
-    with house.db.read() as c:
+    served = {queue["name"] for queue in queues.find(context) if queue["subscribers"]}
+    with context.db.read() as c:
         task, job = _task(c, id)
         ran, tried = links.of_tasks(c, [task.id]), attempts.of_tasks(c, [task.id])
         run = [link for link in ran if (link.attempt, link.origin) == (task.attempt, task.origin)]
         rows = _link_rows(run, task)
-        culprit = next((row for row in rows if row.sign.tone == "failed"), None)
+        culprit = next((row for row in rows if row.badge.tone == "failed"), None)
         failed = culprit if task.state is TaskState.FAILED else None
         waiting = task.state in (TaskState.PENDING, TaskState.SCHEDULED)
         return TaskShown(
             task,
             job,
-            signs.of_state(task.state, unserved=waiting and task.queue not in served),
-            signs.marks(task),
+            badges.of_state(task.state, unserved=waiting and task.queue not in served),
+            badges.marks(task),
             rows,
             tuple(_attempt_row(one, task, ran) for one in reversed(tried)),
             _events(c, task_id=task.id, settled=task.state.ended),
@@ -128,25 +128,25 @@ def task_shown(house: House, id: str) -> TaskShown:
         )
 
 
-def log_shown(house: House, shown: TaskShown) -> LogShown:
+def log_shown(context: ApiContext, shown: TaskShown) -> LogShown:
     """The end of its log."""
-    with house.db.read() as c:
+    with context.db.read() as c:
         found, head = log_lines.last(c, shown.task.id, LOG_FRAMES), logs.head(c, shown.task.id)
     last = found[-1].number if found else 0
     return LogShown(tuple(log_rows(found, shown.names)), head.lines, head.cut_bytes, last)
 
 
-def job_shown(house: House, id: str) -> JobShown:
+def job_shown(context: ApiContext, id: str) -> JobShown:
     """The job, by its id or that of one of its tasks. Raises NotFound, Ambiguous."""
-    with house.db.read() as c:
+    with context.db.read() as c:
         job = jobs.get(c, jobs.resolve(c, id).job_id)
         if job is None:
             raise NotFound("job", id)
         its = tuple(
-            (task, signs.of_state(task.state), signs.marks(task)) for task in tasks.summaries(c, [job.id])
+            (task, badges.of_state(task.state), badges.marks(task)) for task in tasks.summaries(c, [job.id])
         )
         happened = _events(c, job_id=job.id, settled=job.state.ended)
-        return JobShown(job, signs.of_state(job.state), its, happened, _nodes(c), tasks.now(c))
+        return JobShown(job, badges.of_state(job.state), its, happened, _nodes(c), tasks.now(c))
 
 
 def spec_text(task: Task) -> str:
@@ -165,7 +165,7 @@ def _task(c: Connection, id: str) -> tuple[Task, Job]:
 
 
 def _link_rows(run: Sequence[Link], task: Task) -> tuple[LinkRow, ...]:
-    return tuple(LinkRow(link, signs.of_link(link, task), place(link, run)) for link in run)
+    return tuple(LinkRow(link, badges.of_link(link, task), place(link, run)) for link in run)
 
 
 def _attempt_row(attempt: Attempt, task: Task, ran: Sequence[Link]) -> AttemptRow:
@@ -174,12 +174,12 @@ def _attempt_row(attempt: Attempt, task: Task, ran: Sequence[Link]) -> AttemptRo
         for link in ran
         if link.attempt == attempt.attempt and (link.attempt, link.origin) != (task.attempt, task.origin)
     ]
-    return AttemptRow(attempt, signs.of_state(attempt.state), _past_rows(past, task))
+    return AttemptRow(attempt, badges.of_state(attempt.state), _past_rows(past, task))
 
 
 def _past_rows(past: Sequence[Link], task: Task) -> tuple[LinkRow, ...]:
     return tuple(
-        LinkRow(link, signs.of_link(link, task), place(link, [x for x in past if x.origin == link.origin]))
+        LinkRow(link, badges.of_link(link, task), place(link, [x for x in past if x.origin == link.origin]))
         for link in past
     )
 

@@ -9,13 +9,13 @@ import os
 from typing import Any
 
 from engine.settings import Settings
-from engine.standalone.heads import BoundedHeads
+from engine.standalone.request_timeout import HeadTimeoutWorker
 
 _settings = Settings.from_env()
 
 wsgi_app = "api:create_app()"
 bind = os.environ.get("FERRYMAN_BIND", f"{_settings.host}:{_settings.port}")
-worker_class = BoundedHeads
+worker_class = HeadTimeoutWorker
 workers = 1
 threads = _settings.api_threads
 preload_app = False
@@ -33,6 +33,6 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 control_socket_disable = True
 
 
-def pre_request(worker: BoundedHeads, request: Any) -> None:
+def pre_request(worker: HeadTimeoutWorker, request: Any) -> None:
     """gunicorn calls it when a request's head is read."""
     worker.head_is_read()

@@ -35,7 +35,7 @@ function name(node) {
 }
 
 /** Fetches an address soon after it is told to, at most once in `pause` milliseconds and one at a time. */
-export class Parts {
+export class Fragments {
   #timer = 0;
   #busy = false;
   #again = false;

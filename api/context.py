@@ -29,7 +29,7 @@ _HALT = 3
 
 
 @dataclass(frozen=True)
-class House:
+class ApiContext:
     """What the views of one process share."""
 
     settings: Settings
@@ -41,12 +41,12 @@ class House:
     metrics: Metrics
 
 
-def here() -> House:
-    """The house of the app that answers now."""
-    return cast(House, current_app.extensions["ferryman"])
+def get_context() -> ApiContext:
+    """The context of the app that answers now."""
+    return cast(ApiContext, current_app.extensions["ferryman"])
 
 
-def build(settings: Settings) -> House:
+def build(settings: Settings) -> ApiContext:
     """Open the database and make what views share; starts no thread."""
     # A request holds a connection for milliseconds; more at once than this wait for one another.
     db = Database(settings, pool=8)
@@ -54,10 +54,10 @@ def build(settings: Settings) -> House:
     allowed = host_access.host_access_from(
         settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host
     )
-    return House(settings, db, installation, allowed, Feed(db, settings.sse_clients), Metrics(db))
+    return ApiContext(settings, db, installation, allowed, Feed(db, settings.sse_clients), Metrics(db))
 
 
-def start_background(house: House) -> None:
+def start_background(context: ApiContext) -> None:
     """Start what makes submitted work move: the thread that sends, and the repairs.
 
     Raises WrongInstallation. A broker that is away is no reason not to serve: rows wait until it is back.
@@ -67,15 +67,15 @@ def start_background(house: House) -> None:
     from engine.dispatch.queues import Broker
     from engine.reconcile import loop
 
-    broker = Broker(house.settings)
+    broker = Broker(context.settings)
     try:
-        broker.claim_for(house.installation)
+        broker.claim_for(context.installation)
     except BrokerUnavailable as exc:
         log.warning("the broker is away, what is submitted waits: %s", exc)
     finally:
         broker.close()
-    Flusher(house.db, house.settings).start()
-    loop.start(Installation(house.db, house.settings, house.installation), _end_process)
+    Flusher(context.db, context.settings).start()
+    loop.start(Installation(context.db, context.settings, context.installation), _end_process)
 
 
 def _end_process(exc: WrongInstallation) -> None:
@@ -84,7 +84,7 @@ def _end_process(exc: WrongInstallation) -> None:
     os._exit(_HALT)
 
 
-def end_streams_on_signal(house: House) -> None:
+def end_streams_on_signal(context: ApiContext) -> None:
     """Let a graceful stop end the open streams, which would otherwise hold it up.
 
     gunicorn tells a worker by a signal, and the app nothing: so its handler is called through ours.
@@ -95,7 +95,7 @@ def end_streams_on_signal(house: House) -> None:
         before = signal.getsignal(number)
         # Python's own handler, or none: no server that stops in order.
         if callable(before) and before is not signal.default_int_handler:
-            signal.signal(number, _ended_first(house.feed.end, before))
+            signal.signal(number, _ended_first(context.feed.end, before))
             # As gunicorn has it: a request that is being answered is not interrupted in a system call.
             signal.siginterrupt(number, number != signal.SIGTERM)
 

@@ -10,7 +10,7 @@ from engine.client import ApiError, Json
 
 
 @dataclass(frozen=True)
-class Fault:
+class ReportedProblem:
     """One mistake: where (counted from 1), in which field, and the sentence with its remedy."""
 
     line: int
@@ -19,12 +19,12 @@ class Fault:
     sentence: str
 
 
-def of_api(error: ApiError) -> list[Fault]:
+def of_api(error: ApiError) -> list[ReportedProblem]:
     """The mistakes that the API named."""
     return [_of_json(e) for e in error.errors]
 
 
-def say(title: str, text: bytes, faults: Sequence[Fault]) -> None:
+def say(title: str, text: bytes, faults: Sequence[ReportedProblem]) -> None:
     """Print them all, in the order of the text, on standard error."""
     many = f"{len(faults)} problem{'s' * (len(faults) != 1)}"
     screen.complain(f"{title}: {many}")
@@ -47,10 +47,10 @@ def _point(line: str, column: int) -> None:
     screen.complain(f"        {' ' * len(before)}^")
 
 
-def _of_json(error: Json) -> Fault:
+def _of_json(error: Json) -> ReportedProblem:
     message, hint = str(error.get("message", "")), str(error.get("hint") or "")
     joint = ": " if hint.startswith("write ") else "; "
     sentence = f"{message}{joint}{hint}" if hint else message
-    return Fault(
+    return ReportedProblem(
         int(error.get("line") or 1), int(error.get("column") or 1), str(error.get("path") or ""), sentence
     )

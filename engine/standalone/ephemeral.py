@@ -26,7 +26,7 @@ from engine.standalone import datadir
 _FOREIGN = ("BROKER_URL", "DATABASE_URL", "API_URL", "DATA_DIR", "HOST", "PORT", "ONE_HOST")
 _READY_SECONDS = 75.0
 _STOP_SECONDS = 30.0
-_TETHER = Path(__file__).with_name("tether.py")
+_DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 
 
 class NotReady(FerrymanError):
@@ -59,7 +59,7 @@ def standalone(python: str, queues: Sequence[str], port: int = 0) -> Iterator[Ru
     try:
         with said.open("wb") as out:
             process = subprocess.Popen(
-                [python, "-I", "-S", str(_TETHER), str(os.getpid()), *command],
+                [python, "-I", "-S", str(_DIE_WITH_PARENT), str(os.getpid()), *command],
                 env=environment | {"NO_COLOR": "1"},
                 cwd=directory,
                 stdin=subprocess.DEVNULL,

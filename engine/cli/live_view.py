@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from engine.cli import screen
-from engine.cli.follow import Happened, Line, Seen, Update, failed_link, links
+from engine.cli.job_stream import Happened, Line, Seen, Update, failed_link, links
 from engine.client import Json
 
 if TYPE_CHECKING:
