@@ -44,7 +44,7 @@ def docker() -> Client:
 
 def joining(fleet: Fleet, *words: str, warm: int = 1, module: str = "") -> Worker:
     """A worker that keeps so many sandboxes ready, once they are."""
-    environment = {"NETWORK": "pod", "WARM_NETWORKS": str(warm), "GRACE_MIN": "2"}
+    environment = {"SANDBOX": "pod", "WARM_SANDBOXES": str(warm), "GRACE_MIN": "2"}
     worker = fleet.worker(
         *words, module=module, **{f"FERRYMAN_{key}": value for key, value in environment.items()}
     )
@@ -139,7 +139,7 @@ def test_a_sandbox_that_dies_under_a_link_starts_the_chain_again(
     first = running(fleet, task_id)
     docker.api.kill(sandbox_of(fleet))
     dies(fleet, worker)
-    wait_until(lambda: repairs(fleet, task_id, "given back: the sandbox of its network died"), 60)
+    wait_until(lambda: repairs(fleet, task_id, "given back: its sandbox died"), 60)
     if worker.process.poll() is not None:
         joining(fleet, "-c", "1")
     let_go(running(fleet, task_id, other_than=first))

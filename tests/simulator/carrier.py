@@ -19,7 +19,7 @@ from engine.model.names import node_queue
 from engine.model.records import Token
 from engine.runtime.base import Cause, Control, Detached, Order, Outcome, Resource
 from engine.worker.daemon.sweeper import run_things
-from engine.worker.execute.link_run import _made_nothing
+from engine.worker.execute.link_run import created_nothing
 from engine.worker.running import RunningLink, RunningLinks
 from tests.simulator.around import Around
 from tests.simulator.daemon import Container
@@ -150,7 +150,7 @@ class Carrier:
 
     def gives_up(self, work: Assignment, control: Control) -> bool:
         """It leaves, and nobody could find anything of this run."""
-        return self.leaving and control.detached and _made_nothing(work)
+        return self.leaving and control.detached and created_nothing(work)
 
     def clocks_tick(self) -> None:
         """Kill what has come to its time."""

@@ -6,12 +6,10 @@ import sys
 
 from celery.__main__ import main
 
-from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.finish import Finished
-from engine.worker.context import WorkerContext
 from engine.worker.execute import task
+from engine.worker.execute.link_run import LinkRun
 
-_carry = task.carry
 _FAULTS: dict[str, type[BaseException]] = {
     "exit": SystemExit,
     "memory": MemoryError,
@@ -19,14 +17,17 @@ _FAULTS: dict[str, type[BaseException]] = {
 }
 
 
-def planted(context: WorkerContext, assignment: Assignment) -> Finished | None:
-    """Raise what the task's name asks for; the adopter, which calls carry itself, carries it out later."""
-    if assignment.task_name in _FAULTS:
-        raise _FAULTS[assignment.task_name]("planted")
-    return _carry(context, assignment)
+class PlantedRun(LinkRun):
+    """Run of a link in the pool's thread; adopted work uses LinkRun itself and succeeds."""
+
+    def run(self) -> Finished | None:
+        """Raise the exception that the task's name asks for."""
+        if self.assignment.task_name in _FAULTS:
+            raise _FAULTS[self.assignment.task_name]("planted")
+        return super().run()
 
 
 if __name__ == "__main__":
-    task.carry = planted
+    task.LinkRun = PlantedRun  # type: ignore[misc]
     sys.argv = ["celery", "-A", "engine", "worker", *sys.argv[1:]]
     main()

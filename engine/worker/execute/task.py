@@ -25,7 +25,7 @@ from engine.model.records import Token
 from engine.model.states import NodeState
 from engine.store import nodes, tasks
 from engine.worker.context import WorkerContext, get_context
-from engine.worker.execute.link_run import carry
+from engine.worker.execute.link_run import LinkRun
 
 log = logging.getLogger("ferryman.link")
 
@@ -53,7 +53,7 @@ def run_link(self: Any, task_id: str, attempt: int, delivery: int, index: int) -
             context.claims_lost += 1
             raise Ignore
         _pin(self.request.chain, context.own_queue)
-        finished = carry(context, assignment)
+        finished = LinkRun(context, assignment).run()
         if finished is None:
             raise Ignore
         send_next(context, finished, chain_sends=finished.token == token)

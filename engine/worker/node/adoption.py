@@ -23,7 +23,7 @@ from engine.runtime.base import Resource
 from engine.store import nodes, tasks
 from engine.worker.context import WorkerContext
 from engine.worker.daemon.sweeper import read_owners, stale
-from engine.worker.execute.link_run import carry
+from engine.worker.execute.link_run import LinkRun
 from engine.worker.execute.task import send_next
 from engine.worker.node.deferral import Deferral
 
@@ -153,7 +153,7 @@ class Adopter:
             assignment = resume(context.installation, token, context.node_id)
             if assignment is None:
                 return
-            finished = carry(context, assignment)
+            finished = LinkRun(context, assignment).run()
             if finished is not None:
                 send_next(context, finished, chain_sends=False)
         except FerrymanError as exc:

@@ -97,7 +97,7 @@ def test_what_is_still_being_pulled_is_given_back_and_waits_for_no_grace(sqlite_
     assert task.state in (TaskState.PENDING, TaskState.SCHEDULED), "nobody needs to look for its container"
     assert (task.node, task.attempt, task.delivery, task.crashes) == (None, 1, 2, 0)
     (repair,) = [e for e in fleet.events(task_id) if e.kind == "repair"]
-    assert repair.reason == "given back: its worker left before a container was made"
+    assert repair.reason == "given back: its worker left before it made a container"
     assert not fleet.left_over()
 
 

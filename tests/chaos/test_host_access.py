@@ -87,7 +87,7 @@ def test_alone_the_one_with_closed_doors_brings_the_link_to_its_end_and_gives_ba
     wait_until(lambda: repairs(fleet, task_id), 60)
     let_go(container)
     (given,) = wait_until(lambda: repairs(fleet, task_id, "given back"), 60)
-    assert "this worker may not go on with it" in (given.reason or "")
+    assert "this worker may not continue it" in (given.reason or "")
     assert (door / "said").read_text() == "main\n", (
         "the link that ran was brought to its end, the next not begun"
     )
