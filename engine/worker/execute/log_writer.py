@@ -1,4 +1,4 @@
-"""LogSink of a link: output in chunks to the store, under the token, with the position that a successor needs."""
+"""Log sink of a link: stores the container's output in chunks, with the position from which a successor reads on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from engine.errors import StoreUnavailable
+from engine.lifecycle.append_log import append_log
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.installation import Installation
 from engine.model.records import LogFrame, LogPosition
@@ -16,20 +17,20 @@ from engine.store import logs
 
 log = logging.getLogger("ferryman.logs")
 
-#: A chunk is written at the latest after this, or when it holds this much.
+#: A chunk is written after this time, or as soon as it has this size.
 _EVERY_SECONDS = 0.1
 _CHUNK_BYTES = 64 << 10
-#: A writer waits while this much waits for its turn, beside what is being stored: memory stays flat when the
-#: database is slow.
+#: `write` blocks while this much waits, besides the chunk being stored: a slow database must not fill the memory.
 _MOST_BYTES = 1 << 20
+#: The stream of our own lines, beside 1 (stdout) and 2 (stderr).
 _NOTE = 0
 
 
 class LogWriter:
-    """Takes frames from the runtime's reader and stores them; a thread of its own writes what waits.
+    """Buffer between the runtime's log reader and the store; a thread of its own writes the chunks.
 
-    A store that is away makes the reader wait, not lose. A refused token (fenced) ends the shipping: another
-    delivery reads the container's log from the stored position on.
+    While the database is away the reader waits and no output is lost. A refused token (the link is fenced) ends the
+    writing: another delivery reads the container's log from the stored position.
     """
 
     def __init__(self, installation: Installation, assignment: Assignment, control: Control) -> None:
@@ -39,13 +40,13 @@ class LogWriter:
         self._changed = threading.Condition()
         self._pieces: list[logs.Piece] = []
         self._bytes = 0
-        # Of a link that waits nothing was stored: no container of it has run.
+        # No container of a waiting link has run, so no output of the link is stored.
         self._position = LogPosition() if assignment.waits else self._stored_position()
         self._refused = False
         self._closing = False
-        #: After `close`: the store was away too long, and what came last is in the container's log only.
+        #: Set by `close`: the database was away too long, and the last output is in the container's log only.
         self.is_behind = False
-        #: Begun with the first frames: a link without output needs none.
+        #: Started with the first output.
         self._thread: threading.Thread | None = None
 
     def _stored_position(self) -> LogPosition:
@@ -54,13 +55,13 @@ class LogWriter:
             return logs.position(c, order.task_id, order.attempt, order.origin, order.index)
 
     def position(self) -> LogPosition:
-        """How far this container's log was taken."""
+        """Return the position up to which this container's log was taken."""
         with self._changed:
             return self._position
 
     def write(self, frames: Sequence[LogFrame]) -> None:
-        """Take frames in order; waits while too much is not stored yet."""
-        # Made ready here: beside the thread that stores, whose commits need no interpreter.
+        """Take frames in order; block while too much waits to be stored."""
+        # Serialized in the reader's thread, while the writer's thread waits for a commit.
         piece = logs.piece(
             [(stream, stamp, data.decode("utf-8", "replace")) for stream, stamp, data in frames]
         )
@@ -69,26 +70,26 @@ class LogWriter:
             if self._refused:
                 return
             self._position = self._position.after(frames)
-            self._take(piece)
+            self._add(piece)
 
     def note(self, text: str) -> None:
-        """Take a line of ours."""
+        """Take a line that Ferryman adds to the log."""
         line = text if text.endswith("\n") else text + "\n"
         with self._changed:
             if not self._refused:
-                self._take(logs.piece([(_NOTE, "", line)]))
+                self._add(logs.piece([(_NOTE, "", line)]))
 
-    def _take(self, piece: logs.Piece) -> None:
+    def _add(self, piece: logs.Piece) -> None:
         self._pieces.append(piece)
         self._bytes += piece.size
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="shipping", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
             self._thread.start()
         elif self._bytes >= _CHUNK_BYTES:
             self._changed.notify_all()
 
     def close(self, seconds: float = 30.0) -> bool:
-        """Store what is left; False when it could not be stored in time (its position then tells so)."""
+        """Store what waits, within `seconds`. Return True when all output is stored."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -104,13 +105,13 @@ class LogWriter:
 
     def _run(self) -> None:
         try:
-            self._ship()
+            self._store_chunks()
         except Exception:
-            # Nobody may wait for a writer that is no more.
-            log.exception("a log is not stored any more")
+            # A reader must not wait for a thread that has ended.
+            log.exception("the log of this link is no longer stored; the link goes on")
             self._refuse()
 
-    def _ship(self) -> None:
+    def _store_chunks(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._bytes >= _CHUNK_BYTES, _EVERY_SECONDS)
@@ -119,25 +120,22 @@ class LogWriter:
                 if not self._pieces:
                     continue
                 pieces, position = self._pieces, self._position
-                # The next ones are read while these are stored.
+                # The reader fills the next chunk while this one is stored.
                 self._pieces, self._bytes = [], 0
                 self._changed.notify_all()
             if not self._store(pieces, position):
                 return
 
     def _store(self, pieces: list[logs.Piece], position: LogPosition) -> bool:
-        """Write one chunk, however long the store is away; False when the token is refused or we are done."""
-        order, limit = self._assignment.order, self._installation.settings.log_bytes
+        """Store one chunk, however long the database is away; return False when refused, closed or detached."""
         while not self._refused:
             try:
-                with self._installation.db.begin() as c:
-                    token = self._assignment.token
-                    if logs.append(c, token, order.origin, order.index, pieces, position, limit):
-                        return True
+                if append_log(self._installation, self._assignment, pieces, position):
+                    return True
                 break
             except StoreUnavailable as exc:
-                log.warning("a log waits: %s", exc)
-                # Not on `changed`: it stays set after a kill, and this loop would spin.
+                log.warning("the database does not answer, the log waits: %s", exc)
+                # Not a wait for `control.changed`: a kill sets it for good, and this loop would spin.
                 time.sleep(1.0)
                 if self._control.detached:
                     break

@@ -102,6 +102,21 @@ def test_every_failpoint_is_somewhere_in_the_code_and_no_other() -> None:
     assert len(set(POINTS)) == len(POINTS)
 
 
+#: The verbs, the flusher and the store: every other room changes rows by calling a verb.
+WRITERS = ("engine/lifecycle/", "engine/dispatch/flusher.py", "engine/store/")
+
+
+def test_rows_change_through_verbs_only() -> None:
+    writing = []
+    for path in CODE:
+        if _named(path).startswith(WRITERS):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and re.search(r"\bdb\.begin$", ast.unparse(node)):
+                writing.append(f"{_named(path)}:{node.lineno}")
+    assert writing == []
+
+
 def test_no_error_is_swallowed_without_a_word() -> None:
     """No `except: pass`, and no handler that catches all without a word of why."""
     bare = []
