@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -135,7 +136,15 @@ def _says_why(path: Path, node: ast.ExceptHandler) -> bool:
 
 
 WALK = ROOT / "docs/lifecycle.rst"
-NAMES = sorted(set(re.findall(r"``((?:engine|api)\.[\w.]+)``", WALK.read_text())))
+GLOSSARY = ROOT / "docs/glossary.rst"
+
+
+def dotted_names(page: Path) -> list[str]:
+    """Return the modules, classes and functions that a page names, each once."""
+    return sorted(set(re.findall(r"``((?:engine|api)\.[\w.]+)``", page.read_text())))
+
+
+NAMES = dotted_names(WALK)
 
 
 def test_the_walk_has_its_nine_steps() -> None:
@@ -149,6 +158,15 @@ def test_the_walk_has_its_nine_steps() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_of_the_walk_is_in_the_code(name: str) -> None:
     assert imported(name) is not None
+
+
+@pytest.mark.parametrize("name", dotted_names(GLOSSARY))
+def test_every_module_of_the_glossary_is_in_the_code(name: str) -> None:
+    assert isinstance(imported(name), ModuleType)
+
+
+def test_the_glossary_names_modules() -> None:
+    assert len(dotted_names(GLOSSARY)) > 40
 
 
 def imported(name: str) -> object:
