@@ -22,15 +22,15 @@ def create_app(settings: Settings | None = None, *, background: bool = True) -> 
     Raises SettingsError, StoreUnavailable, SchemaMismatch: better no API than one that promises in vain.
     """
     told = settings or Settings.from_env()
-    refuse_outside(told.host)
+    refuse_outside(told.api.host)
     if background:
         logging.configure(told.log_level)
     app = Flask("api", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = told.body_bytes
+    app.config["MAX_CONTENT_LENGTH"] = told.api.body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
     built = context.build(told)
     app.extensions["ferryman"] = built
-    guard.install(app, told)
+    guard.install(app, told.api)
     errors.install(app)
     routes.install(app)
     app.register_blueprint(pages.blueprint)

@@ -49,12 +49,15 @@ def get_context() -> ApiContext:
 def build(settings: Settings) -> ApiContext:
     """Open the database and make what views share; starts no thread."""
     # A request holds a connection for milliseconds; more at once than this wait for one another.
-    db = Database(settings, pool=8)
+    db = Database(settings.store, pool=8)
     installation = db.open()
     allowed = host_access.host_access_from(
-        settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host
+        settings.runtime.bind_sources,
+        settings.runtime.networks,
+        settings.data_dir,
+        settings.runtime.docker_host,
     )
-    return ApiContext(settings, db, installation, allowed, Feed(db, settings.sse_clients), Metrics(db))
+    return ApiContext(settings, db, installation, allowed, Feed(db, settings.api.sse_clients), Metrics(db))
 
 
 def start_background(context: ApiContext) -> None:
@@ -67,14 +70,14 @@ def start_background(context: ApiContext) -> None:
     from engine.dispatch.queues import Broker
     from engine.reconcile import loop
 
-    broker = Broker(context.settings)
+    broker = Broker(context.settings.broker)
     try:
         broker.claim_for(context.installation)
     except BrokerUnavailable as exc:
         log.warning("the broker is away, what is submitted waits: %s", exc)
     finally:
         broker.close()
-    Flusher(context.db, context.settings).start()
+    Flusher(context.db, context.settings.broker).start()
     loop.start(Installation(context.db, context.settings, context.installation), _end_process)
 
 

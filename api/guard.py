@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, request
 
 from api.problem import Refused
-from engine.settings import Settings
+from engine.settings import ApiSettings
 
 _READING = ("GET", "HEAD", "OPTIONS")
 _HEADERS = {
@@ -23,7 +23,7 @@ _HEADERS = {
 }
 
 
-def install(app: Flask, settings: Settings) -> None:
+def install(app: Flask, settings: ApiSettings) -> None:
     """Ask before every request, and set the headers after it (a view's own stand)."""
     names = frozenset(name.lower() for name in settings.hosts)
 

@@ -20,7 +20,9 @@ def find(context: ApiContext) -> list[answers.Json]:
     with context.db.read() as c:
         depth, beating = outbox.depth(c), nodes.beating(c)
     served = Counter(queue for node in beating if node.state is NodeState.LIVE for queue in node.queues)
-    names = {name for name in (*depth, *served, context.settings.queue_default) if not name.startswith("!")}
+    names = {
+        name for name in (*depth, *served, context.settings.broker.default_queue) if not name.startswith("!")
+    }
     return [
         {
             "name": name,

@@ -18,7 +18,7 @@ def submit_task() -> Json:
     """Take a task. With the answer 201 it is promised that it will end."""
     context = get_context()
     text, media = body.read()
-    spec = schema.check(text, media, context.host_access, context.settings.body_bytes)
+    spec = schema.check(text, media, context.host_access, context.settings.api.body_bytes)
     submitted = submitting.submit(context.db, spec, context.settings)
     return answers.task(submitted.task, [], [])
 

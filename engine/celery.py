@@ -9,4 +9,4 @@ from engine.settings import Settings
 #: Imported so that the command line knows `inspect ferryman`.
 __all__ = ["app", "control"]
 
-app = build_app(Settings.from_env())
+app = build_app(Settings.from_env().broker)

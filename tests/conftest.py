@@ -61,7 +61,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 def db(settings: Settings) -> Iterator[Database]:
     """The fresh database, open and migrated."""
-    database = Database(settings)
+    database = Database(settings.store)
     database.open()
     yield database
     database.close()

@@ -19,9 +19,9 @@ def upgrade_command() -> None:
     from engine.store.database import Database
 
     settings = Settings.from_env()
-    database = Database(settings)
+    database = Database(settings.store)
     try:
         installation = database.open()
     finally:
         database.close()
-    screen.say(f"{without_password(settings.database_url)}: up to date, installation {installation}")
+    screen.say(f"{without_password(settings.store.database_url)}: up to date, installation {installation}")

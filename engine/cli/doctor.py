@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
@@ -15,7 +16,7 @@ import click
 
 from engine.cli import screen
 from engine.errors import BrokerUnavailable, FerrymanError, RuntimeUnavailable
-from engine.settings import Settings, without_password
+from engine.settings import BrokerSettings, RuntimeSettings, Settings, StoreSettings, without_password
 
 if TYPE_CHECKING:
     from engine.store.database import Database
@@ -38,11 +39,15 @@ def doctor_command(as_json: bool) -> None:
     """Check Docker, broker, database and queues as this shell's settings name them; exit 1 on a failure."""
     settings = Settings.from_env()
     findings: list[Finding] = []
-    for examine in (examine_docker, examine_broker, examine_database):
-        for finding in examine(settings):
-            findings.append(finding)
-            if not as_json:
-                _say(finding)
+    looks = (
+        examine_docker(settings.runtime),
+        examine_broker(settings.broker),
+        examine_database(settings.store),
+    )
+    for finding in itertools.chain(*looks):
+        findings.append(finding)
+        if not as_json:
+            _say(finding)
     failures = sum(f.verdict == "FAIL" for f in findings)
     warnings = sum(f.verdict == "warn" for f in findings)
     if as_json:
@@ -54,11 +59,11 @@ def doctor_command(as_json: bool) -> None:
     sys.exit(1 if failures else 0)
 
 
-def examine_docker(settings: Settings) -> Iterator[Finding]:
+def examine_docker(settings: RuntimeSettings) -> Iterator[Finding]:
     """Whether the daemon answers, and whether it keeps limits."""
     from engine.runtime.docker.client import Client, translated
 
-    client = Client(settings.docker_host, min(settings.docker_timeout, 10.0))
+    client = Client(settings.docker_host, min(settings.docker_timeout_seconds, 10.0))
     try:
         with translated("info"):
             info = client.api.info()
@@ -88,7 +93,7 @@ def _free_space(directory: str) -> str:
         return ""
 
 
-def examine_broker(settings: Settings) -> Iterator[Finding]:
+def examine_broker(settings: BrokerSettings) -> Iterator[Finding]:
     """Whether it answers."""
     from engine.standalone import broker
 
@@ -99,7 +104,7 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
         yield Finding("FAIL", "broker", f"{exc}: {remedy}")
 
 
-def examine_database(settings: Settings) -> Iterator[Finding]:
+def examine_database(settings: StoreSettings) -> Iterator[Finding]:
     """Whether it can be used, and which queues hold tasks that nobody will take."""
     from engine.store.database import Database
 

@@ -73,12 +73,12 @@ def _out(line: str) -> None:
 def api_command(host: str | None, port: int | None) -> None:
     """Run the API and its dashboard on the configured database (gunicorn, until Ctrl-C)."""
     settings = Settings.from_env(host=host, port=port)
-    refuse_outside(settings.host)
+    refuse_outside(settings.api.host)
     try:
-        ports.listen(settings.host, settings.port).close()
+        ports.listen(settings.api.host, settings.api.port).close()
     except ports.PortTaken as exc:
         screen.fail(str(exc))
-    screen.say(f"Ferryman API  http://{settings.host}:{settings.port}")
+    screen.say(f"Ferryman API  http://{settings.api.host}:{settings.api.port}")
     sys.stdout.flush()
     words = [sys.executable, "-P", "-m", "gunicorn", "--config", "python:engine.standalone.gunicorn_conf"]
     try:

@@ -28,7 +28,7 @@ def run_command(file: str, as_json: bool) -> None:
     text = files.read(file)
     settings = Settings.from_env()
     try:
-        queue = checked(file, text, settings).queue or settings.queue_default
+        queue = checked(file, text, settings).queue or settings.broker.default_queue
     except Invalid as exc:
         problem_report.say(files.title(file), text, of_invalid(exc))
         sys.exit(2)

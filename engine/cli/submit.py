@@ -16,7 +16,7 @@ from engine.settings import Settings
 
 def connected() -> Client:
     """A client of the API that the environment, or the running stand-alone, names."""
-    return Client(Settings.from_env().api_url)
+    return Client(Settings.from_env().api.api_url)
 
 
 def hand_in(client: Client, name: str, text: bytes) -> Json:

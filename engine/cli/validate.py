@@ -45,10 +45,13 @@ def validate_command(file: tuple[str, ...], as_json: bool) -> None:
 def checked(name: str, text: bytes, settings: Settings) -> TaskSpec:
     """The task of a file's text. Raises Invalid with every problem."""
     allowed = host_access.host_access_from(
-        settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host
+        settings.runtime.bind_sources,
+        settings.runtime.networks,
+        settings.data_dir,
+        settings.runtime.docker_host,
     )
     media: Media = "json" if files.media(name).endswith("json") else "yaml"
-    return schema.check(text, media, allowed, settings.body_bytes)
+    return schema.check(text, media, allowed, settings.api.body_bytes)
 
 
 def of_invalid(exc: Invalid) -> list[problem_report.ReportedProblem]:

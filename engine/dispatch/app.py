@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery
 
-from engine.settings import Settings
+from engine.settings import BrokerSettings
 
 #: Redis serves a lower broker priority first; a task's 9 is its highest (Tork), so broker = 9 - task's.
 PRIORITY_STEPS = list(range(10))
@@ -27,12 +27,12 @@ def broker_priority(task_priority: int) -> int:
     return 9 - task_priority
 
 
-def build_app(settings: Settings) -> Celery:
+def build_app(settings: BrokerSettings) -> Celery:
     """The app that `celery -A engine` finds. Opens no connection."""
     app = Celery("ferryman", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
         # A worker with no -Q serves this queue and its own.
-        task_default_queue=settings.queue_default,
+        task_default_queue=settings.default_queue,
         # The worker's room is loaded by name: neither the API nor a reconciler ever imports Docker.
         imports=["engine.worker.bootstrap"],
         # Containers are waited for, not computed.
@@ -78,7 +78,7 @@ def build_app(settings: Settings) -> Celery:
     return app
 
 
-def publisher_options(settings: Settings) -> dict[str, Any]:
+def publisher_options(settings: BrokerSettings) -> dict[str, Any]:
     """Transport options of a connection that publishes: bounded, no retry inside (the flusher retries)."""
     return {
         "global_keyprefix": settings.broker_prefix,

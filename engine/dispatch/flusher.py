@@ -28,7 +28,7 @@ from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
 from engine.jobspec import stored
 from engine.model.records import Task
 from engine.model.states import TaskState
-from engine.settings import Settings
+from engine.settings import BrokerSettings
 from engine.store import events, outbox
 from engine.store.database import Database
 
@@ -55,7 +55,7 @@ def link_names(task: Task) -> list[str]:
 class Publisher:
     """A bounded connection that sends chains. Used by one thread at a time; each call ends within ~4 s."""
 
-    def __init__(self, settings: Settings, app: Celery | None = None) -> None:
+    def __init__(self, settings: BrokerSettings, app: Celery | None = None) -> None:
         self.app = app or build_app(settings)
         self._settings = settings
         self._lock = threading.Lock()
@@ -133,7 +133,7 @@ class Publisher:
 class Flusher:
     """The thread that sends what is due: at once what this process committed, after a second what others did."""
 
-    def __init__(self, db: Database, settings: Settings, app: Celery | None = None) -> None:
+    def __init__(self, db: Database, settings: BrokerSettings, app: Celery | None = None) -> None:
         self._db = db
         self._batch = settings.flush_batch
         self.publisher = Publisher(settings, app)

@@ -8,7 +8,7 @@ import redis
 
 from engine.dispatch.app import PRIORITY_STEPS
 from engine.errors import BrokerUnavailable, WrongInstallation
-from engine.settings import Settings, without_password
+from engine.settings import BrokerSettings, without_password
 
 #: kombu joins queue and priority by this (kombu.transport.redis.Channel.sep).
 _SEPARATOR = "\x06\x16"
@@ -19,9 +19,9 @@ _MARKER = "installation"
 class Broker:
     """A bounded connection to Redis beside Celery's: every call ends within 3 s or raises BrokerUnavailable."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: BrokerSettings) -> None:
         self._prefix = settings.broker_prefix
-        self._exchange = settings.queue_default
+        self._exchange = settings.default_queue
         self.url = without_password(settings.broker_url)
         self._redis = redis.Redis.from_url(
             settings.broker_url,
@@ -92,7 +92,7 @@ class _bounded:
             raise BrokerUnavailable(f"{self.url}: {exc}") from exc
 
 
-def ping(settings: Settings) -> str:
+def ping(settings: BrokerSettings) -> str:
     """The broker in a few words. Raises BrokerUnavailable."""
     broker = Broker(settings)
     try:

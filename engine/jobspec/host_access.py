@@ -46,8 +46,10 @@ class BindDecision:
     reason: str = ""
 
 
-def host_access_from(bind_sources: str, networks: str, data_dir: str, docker_host: str = "") -> HostAccess:
-    """The doors as the settings' texts say: `/srv/media,/srv/out:rw` and `net1,net2`.
+def host_access_from(
+    bind_sources: Iterable[str], networks: Iterable[str], data_dir: str, docker_host: str = ""
+) -> HostAccess:
+    """The doors as the settings' entries say: `/srv/media` or `/srv/out:rw`, and names of networks.
 
     `data_dir`, the socket in `docker_host` (`unix:///…`) and Docker's usual places are never bound.
     Raises SettingsError naming the variable.
@@ -56,14 +58,10 @@ def host_access_from(bind_sources: str, networks: str, data_dir: str, docker_hos
     forbidden += [posixpath.normpath(data_dir)] if data_dir else []
     forbidden += [posixpath.normpath(docker_host[7:])] if docker_host.startswith("unix://") else []
     return HostAccess(
-        bind_sources=tuple(_bind_source(entry) for entry in _entries(bind_sources)),
-        networks=tuple(_network(entry) for entry in _entries(networks)),
+        bind_sources=tuple(_bind_source(entry) for entry in bind_sources),
+        networks=tuple(_network(entry) for entry in networks),
         forbidden=tuple(dict.fromkeys(forbidden)),
     )
-
-
-def _entries(text: str) -> list[str]:
-    return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
 def _bind_source(entry: str) -> tuple[str, bool]:

@@ -18,6 +18,6 @@ def append_log(
     Return False, with nothing written, when the task is not RUNNING under this token: another delivery reads the
     container's log from the stored position.
     """
-    order, limit_bytes = assignment.order, installation.settings.log_bytes
+    order, limit_bytes = assignment.order, installation.settings.runtime.log_bytes
     with installation.db.begin() as c:
         return logs.append(c, assignment.token, order.origin, order.index, pieces, position, limit_bytes)

@@ -12,7 +12,7 @@ from engine.model import names
 from engine.model.records import AttemptStatus, Link, Task, Token
 from engine.model.states import LinkState
 from engine.runtime.base import Order
-from engine.settings import Settings
+from engine.settings import RuntimeSettings
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ def _time_left(
 
 
 def _order(installation: Installation, task: Task, spec: TaskSpec, index: int) -> Order:
-    settings, (kind, wanted) = installation.settings, spec.links[index]
+    kind, wanted = spec.links[index]
     run = (installation.id, task.id, task.attempt, task.origin)
     targets = spec.volume_targets
-    cpus, memory = _limits(spec, settings)
+    cpus, memory = _limits(spec, installation.settings.runtime)
     return Order(
         installation=installation.id,
         job_id=task.job_id,
@@ -113,7 +113,7 @@ def _order(installation: Installation, task: Task, spec: TaskSpec, index: int) -
     )
 
 
-def _limits(spec: TaskSpec, settings: Settings) -> tuple[float | None, int | None]:
+def _limits(spec: TaskSpec, settings: RuntimeSettings) -> tuple[float | None, int | None]:
     cpus = spec.limits.cpus or settings.default_cpus
     memory = spec.limits.memory or settings.default_memory
     return (

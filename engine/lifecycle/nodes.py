@@ -81,7 +81,7 @@ def lapse(installation: Installation, seen: Node) -> bool:
             node=seen.id,
             from_state=node.state,
             to_state=to,
-            reason=f"{node.name}: {installation.settings.lease_seconds:g} s without a beat",
+            reason=f"{node.name}: {installation.settings.cluster.lease_seconds:g} s without a beat",
         )
         failpoints.hit("lapse.rows")
     failpoints.hit("lapse.committed")

@@ -37,7 +37,7 @@ def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
         stored.dump(spec),
         job_id=uuid4().hex,
         task_id=uuid4().hex,
-        queue=settings.queue_default,
+        queue=settings.broker.default_queue,
     )
     with db.begin() as c:
         job = rows.job

@@ -53,12 +53,14 @@ def self_take_over(installation: Installation, token: Token, node_id: str, why: 
 def count_crashes(c: Connection, installation: Installation, task: Task, former: NodeState) -> int:
     """The count after this hand-over (protocol 2a)."""
     held = tasks.now(c) - (task.held_since or 0)
-    return retry.crashes_after(task.crashes, former, held, round(installation.settings.calm_seconds * 1000))
+    return retry.crashes_after(
+        task.crashes, former, held, round(installation.settings.cluster.calm_seconds * 1000)
+    )
 
 
 def poisoned(c: Connection, installation: Installation, task: Task, former: NodeState, crashes: int) -> bool:
     """FAIL a task that killed its workers `max_crashes` times in quick succession; True when it did."""
-    if former is not NodeState.LAPSED or crashes < installation.settings.max_crashes:
+    if former is not NodeState.LAPSED or crashes < installation.settings.cluster.max_crashes:
         return False
     error = f"its worker died {crashes} times in quick succession: given up (FERRYMAN_MAX_CRASHES)"
     return end_task.fail(c, task, error, None, again=False) is not None

@@ -33,7 +33,7 @@ class Lapses:
 
     def see(self, beats: Mapping[str, int]) -> int:
         """What one look saw, just read: id -> beat. Says how many nodes were ended. Raises StoreUnavailable."""
-        lease = self._installation.settings.lease_seconds
+        lease = self._installation.settings.cluster.lease_seconds
         now = time.monotonic()
         # A gap in our own reads (database away, process stopped) proves nothing about others: begin anew.
         if self._last_read is not None and now - self._last_read > lease / 2:

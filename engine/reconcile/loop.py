@@ -70,7 +70,7 @@ class _Looks(threading.Thread):
         self, name: str, installation: Installation, lost: Callable[[WrongInstallation], None]
     ) -> None:
         super().__init__(name=name, daemon=True)
-        self._beat = installation.settings.beat_seconds
+        self._beat = installation.settings.cluster.beat_seconds
         self._lost = lost
         self.stop_asked = threading.Event()
         #: Set by whoever sees that there is something to do here.

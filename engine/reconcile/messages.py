@@ -28,7 +28,7 @@ class LostMessages:
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
-        self._broker = Broker(installation.settings)
+        self._broker = Broker(installation.settings.broker)
         self._empty_since: dict[str, float] = {}
         #: What was sent before this is to be sent again: the broker was emptied, and not all is done yet.
         self._emptied_at: int | None = None
@@ -68,7 +68,7 @@ class LostMessages:
 
     def _overdue(self) -> int:
         """Overdue: its own wait is over, and a later one was claimed or the queue is empty with a node there."""
-        wait_ms = round(self._installation.settings.resend_seconds * 1000)
+        wait_ms = round(self._installation.settings.cluster.resend_seconds * 1000)
         with self._installation.db.read() as c:
             since = outbox.overdue_since(c, wait_ms, _LONGEST_MS)
             if not since:
@@ -92,5 +92,5 @@ class LostMessages:
         now = time.monotonic()
         empty = {queue for queue in queues if self._broker.depth(queue) == 0}
         self._empty_since = {queue: self._empty_since.get(queue, now) for queue in empty}
-        two_looks = self._installation.settings.beat_seconds * 2
+        two_looks = self._installation.settings.cluster.beat_seconds * 2
         return {queue for queue, since in self._empty_since.items() if now - since >= two_looks}

@@ -21,7 +21,7 @@ class NodeLeftovers:
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
-        self._broker = Broker(installation.settings)
+        self._broker = Broker(installation.settings.broker)
         self._done: set[str] = set()
         self._rows_at = time.monotonic()
 

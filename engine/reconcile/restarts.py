@@ -20,8 +20,7 @@ class Restarts:
 
     def run(self) -> int:
         """One look; says how many were restarted. Raises StoreUnavailable."""
-        settings = self._installation.settings
-        bounds = settings.grace_bounds
+        bounds = self._installation.settings.cluster.grace_bounds
         with self._installation.db.read() as c:
             lost = tasks.lost(c)
             ages = {task.id: attempts.status(c, task.token).age_ms for task, _, _ in lost}

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from engine.errors import BrokerUnavailable, FerrymanError
-from engine.settings import Settings, without_password
+from engine.settings import BrokerSettings, without_password
 from engine.standalone import datadir, ports
 
 _PROGRAMS = ("valkey-server", "redis-server")
@@ -154,7 +154,7 @@ def configured_url() -> str | None:
     return os.environ.get("FERRYMAN_BROKER_URL") or None
 
 
-def describe(settings: Settings) -> str:
+def describe(settings: BrokerSettings) -> str:
     """The broker of these settings in a few words (`ping`). Raises BrokerUnavailable."""
     return ping(settings.broker_url)
 

@@ -18,13 +18,15 @@ from engine.store.database import Database
 def main() -> int:
     """Print how many containers run, or ran until they were removed."""
     settings = Settings.from_env()
-    database = Database(settings, pool=1)
+    database = Database(settings.store, pool=1)
     try:
         installation = database.open()
     finally:
         database.close()
-    host_access = host_access_from(settings.bind_sources, settings.networks, settings.data_dir)
-    runtime = DockerRuntime(settings, installation, host_access)
+    host_access = host_access_from(
+        settings.runtime.bind_sources, settings.runtime.networks, settings.data_dir
+    )
+    runtime = DockerRuntime(settings.runtime, settings.path, installation, host_access)
     verb = sys.stdin.readline().strip()
     things = runtime.list()
     running = [thing for thing in things if thing.kind == "container" and thing.state == "running"]

@@ -14,10 +14,10 @@ from engine.standalone.request_timeout import HeadTimeoutWorker
 _settings = Settings.from_env()
 
 wsgi_app = "api:create_app()"
-bind = os.environ.get("FERRYMAN_BIND", f"{_settings.host}:{_settings.port}")
+bind = f"{_settings.api.host}:{_settings.api.port}"
 worker_class = HeadTimeoutWorker
 workers = 1
-threads = _settings.api_threads
+threads = _settings.api.api_threads
 preload_app = False
 #: Seconds that answers on their way get at a stop; streams end by themselves when they are told.
 graceful_timeout = 2

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import FrameType
 
 from engine import __version__
@@ -59,10 +59,10 @@ def run(plan: Plan, out: Callable[[str], None]) -> int:
 
     Raises DataDirInUse, PortTaken, NoBroker, SettingsError, NotStarted, each with what to do.
     """
-    refuse_outside(plan.settings.host)
+    refuse_outside(plan.settings.api.host)
     with datadir.held(plan.settings.path):
         datadir.remove_run_file(plan.settings.path)
-        with ports.listen(plan.settings.host, plan.settings.port) as server:
+        with ports.listen(plan.settings.api.host, plan.settings.api.port) as server:
             return Supervisor(plan, server, out).run()
 
 
@@ -85,7 +85,7 @@ class Supervisor:
     def __post_init__(self) -> None:
         host, port = self.server.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        self.settings = replace(self.plan.settings, port=port, api_url=url)
+        self.settings = self.plan.settings.replace(port=port, api_url=url)
 
     def run(self) -> int:
         """All of it, from the first child to the last."""
@@ -107,10 +107,10 @@ class Supervisor:
         url = broker.configured_url()
         if url:
             self._broker_words = f"{broker.ping(url)}, configured by FERRYMAN_BROKER_URL"
-            self.settings = replace(self.settings, broker_url=url)
+            self.settings = self.settings.replace(broker_url=url)
             return
         embedded = broker.prepare(self.settings.path)
-        self.settings = replace(self.settings, broker_url=embedded.url)
+        self.settings = self.settings.replace(broker_url=embedded.url)
         self._broker_words = f"{embedded.program.title}, embedded, append-only file on"
         child = self._child("broker", embedded.command, dict(os.environ))
         child.hushed = True
@@ -135,10 +135,11 @@ class Supervisor:
 
     def _start_others(self) -> None:
         environment = {**os.environ, **self.settings.environment()}
-        bound = {"FERRYMAN_BIND": f"fd://{self.server.fileno()}"}
         python = (sys.executable, "-P", "-m")
-        serve = (*python, "gunicorn", "--config", "python:engine.standalone.gunicorn_conf")
-        self._child("api", serve, environment | bound, (self.server.fileno(),)).start()
+        # The socket is bound already: in front of the host and port of the configuration.
+        bind = ("--bind", f"fd://{self.server.fileno()}")
+        serve = (*python, "gunicorn", "--config", "python:engine.standalone.gunicorn_conf", *bind)
+        self._child("api", serve, environment, (self.server.fileno(),)).start()
         for queue, slots in self.plan.queues:
             name = f"{queue}-{os.getpid()}@%h"
             words = (*python, "celery", "-A", "engine", "worker", "-Q", queue, "-c", str(slots), "-n", name)
@@ -156,14 +157,14 @@ class Supervisor:
         return child
 
     def _say_plan(self) -> None:
-        store = "SQLite, broker" if self.settings.is_sqlite else "broker"
+        store = "SQLite, broker" if self.settings.store.is_sqlite else "broker"
         slots = " · ".join(f"{name}: {count} slot{'s' * (count != 1)}" for name, count in self.plan.queues)
         self.out(f"Ferryman {__version__}  standalone")
         note = "(loopback only; see docs/security.rst to open it)"
-        self._fact("API and dashboard", f"{self.settings.api_url}   {note}")
+        self._fact("API and dashboard", f"{self.settings.api.api_url}   {note}")
         self._fact("data", f"{datadir.shown(self.settings.path)}  ({store})")
-        if not self.settings.is_sqlite:
-            self._fact("database", without_password(self.settings.database_url))
+        if not self.settings.store.is_sqlite:
+            self._fact("database", without_password(self.settings.store.database_url))
         self._fact("broker", self._broker_words)
         self._fact("worker", slots)
 
@@ -171,7 +172,7 @@ class Supervisor:
         self.out(f"  {label:<{_LABEL_COLUMNS - 1}} {words}")
 
     def _wait_ready(self, began: float) -> None:
-        client = Client(self.settings.api_url, timeout_seconds=5)
+        client = Client(self.settings.api.api_url, timeout_seconds=5)
         self._write_run_file(ready=False)
         wanted = {name for name, _ in self.plan.queues}
         deadline = began + _READY_SECONDS
@@ -200,7 +201,9 @@ class Supervisor:
             return set()
         except ApiError as exc:
             if exc.status < 500:
-                raise NotStarted(f"{self.settings.api_url} answers, but not as Ferryman does: {exc}") from exc
+                raise NotStarted(
+                    f"{self.settings.api.api_url} answers, but not as Ferryman does: {exc}"
+                ) from exc
             return set()
 
     def _give_up_on_the_hopeless(self) -> None:
@@ -210,7 +213,11 @@ class Supervisor:
 
     def _write_run_file(self, ready: bool) -> None:
         s = self.settings
-        found = {"broker_url": s.broker_url, "database_url": s.database_url, "api_url": s.api_url}
+        found = {
+            "broker_url": s.broker.broker_url,
+            "database_url": s.store.database_url,
+            "api_url": s.api.api_url,
+        }
         more = {"pid": os.getpid(), "ready": ready, "broker": self._broker_words}
         datadir.write_run_file(s.path, found | more)
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from engine.errors import StoreUnavailable
-from engine.settings import Settings, without_password
+from engine.settings import StoreSettings, without_password
 from engine.store import tables, upgrade
 
 #: What `begin` and `read` hand out: the type that a verb passes on to the store's functions.
@@ -47,11 +47,11 @@ class Database:
     Safe to share between threads; a forked child calls `after_fork` first.
     """
 
-    def __init__(self, settings: Settings, pool: int = 10) -> None:
+    def __init__(self, settings: StoreSettings, pool: int = 10) -> None:
         """Open nothing yet; `pool` bounds this process's connections (a further one waits store_timeout)."""
         self.url = sa.engine.make_url(settings.database_url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._timeout_seconds = settings.store_timeout
+        self._timeout_seconds = settings.store_timeout_seconds
         # SQLite's waiters sleep up to 100 ms between tries; within a process a lock wakes the next at once.
         self._writing = threading.Lock()
         self._write = self._engine(pool, immediate=True)

@@ -25,7 +25,7 @@ from engine.jobspec.host_access import host_access_from
 from engine.lifecycle.installation import Installation
 from engine.reconcile import loop
 from engine.runtime.docker.runtime import DockerRuntime
-from engine.settings import Settings, without_password
+from engine.settings import BrokerSettings, Settings, without_password
 from engine.store.database import Database
 from engine.telemetry.logging import configure
 from engine.worker.context import WorkerContext, get_context, set_context
@@ -70,25 +70,28 @@ def _open(sender: Any, **_: Any) -> None:
     instance = sender
     try:
         settings = Settings.from_env()
-        db = Database(settings, pool=instance.concurrency + 8)
+        db = Database(settings.store, pool=instance.concurrency + 8)
         installation = Installation(db, settings, db.open())
-        _match_broker(settings, installation.id)
+        _match_broker(settings.broker, installation.id)
         host_access = host_access_from(
-            settings.bind_sources, settings.networks, settings.data_dir, settings.docker_host
+            settings.runtime.bind_sources,
+            settings.runtime.networks,
+            settings.data_dir,
+            settings.runtime.docker_host,
         )
-        runtime = DockerRuntime(settings, installation.id, host_access)
+        runtime = DockerRuntime(settings.runtime, settings.path, installation.id, host_access)
     except FerrymanError as exc:
         _end(str(exc))
     queues = tuple(sorted(instance.app.amqp.queues.consume_from))
     doubt, running = threading.Event(), RunningLinks()
-    sandboxes = SandboxPool(runtime, running, settings, installation.id, instance.concurrency)
+    sandboxes = SandboxPool(runtime, running, settings.runtime, installation.id, instance.concurrency)
     context = WorkerContext(
         installation=installation,
         runtime=runtime,
         sweeper=Sweeper(installation, runtime, sandboxes, doubt),
         sandboxes=sandboxes,
         doubt=doubt,
-        flusher=Flusher(db, settings, instance.app),
+        flusher=Flusher(db, settings.broker, instance.app),
         running=running,
         name=instance.hostname,
         queues=queues,
@@ -100,7 +103,7 @@ def _open(sender: Any, **_: Any) -> None:
     instance.app.amqp.queues.select_add(context.own_queue)
 
 
-def _match_broker(settings: Settings, installation: str) -> None:
+def _match_broker(settings: BrokerSettings, installation: str) -> None:
     broker = Broker(settings)
     try:
         broker.claim_for(installation)
@@ -124,8 +127,8 @@ def _start(sender: Any, **_: Any) -> None:
     log.info(
         "joined installation %s: database %s, broker %s",
         context.installation.id,
-        without_password(settings.database_url),
-        without_password(settings.broker_url),
+        without_password(settings.store.database_url),
+        without_password(settings.broker.broker_url),
     )
     threads = NodeThreads(context)
     leaving = Shutdown(context, threads)

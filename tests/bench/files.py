@@ -33,6 +33,7 @@ def files(ground: Ground) -> Row:
         return took
 
     bound, packed = (
-        DockerRuntime(settings, installation, HostAccess(), shares_files=way) for way in (True, False)
+        DockerRuntime(settings.runtime, settings.path, installation, HostAccess(), shares_files=way)
+        for way in (True, False)
     )
     return take_turns(row, {OURS: lambda: link(bound), row.anchor: lambda: link(packed)}, ground.n)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from engine.settings import Settings
+from engine.settings import OPTIONS
 from engine.store.tables import tasks
 from tests.support.api_server import running_api
 from tests.support.fleet import Fleet, a_fleet
@@ -21,8 +21,8 @@ from tests.support.redis_server import RedisServer
 
 #: What people run with, not the short leases of the tests.
 USUAL = {
-    name: getattr(Settings(), name)
-    for name in ("lease_seconds", "grace_min", "restart_grace", "resend_seconds")
+    name: OPTIONS[name].default
+    for name in ("lease_seconds", "grace_min_seconds", "restart_grace_seconds", "resend_seconds")
 }
 IMAGE = "busybox:1.36"
 #: Of the worker of a row.
@@ -126,7 +126,9 @@ def await_ends(fleet: Fleet, count: int, seconds: float = 300) -> None:
 def await_empty(fleet: Fleet, seconds: float = 120) -> None:
     """Wait until nothing of the installation is left on the daemon but the sandboxes that a worker keeps ready."""
     runtime, end = fleet.runtime(), time.monotonic() + seconds
-    kept = {"none": 0, "slot": SLOTS}.get(fleet.settings.sandbox, fleet.settings.warm_sandboxes)
+    kept = {"none": 0, "slot": SLOTS}.get(
+        fleet.settings.runtime.sandbox, fleet.settings.runtime.warm_sandboxes
+    )
     while True:
         kinds = [thing.kind for thing in runtime.list()]
         sandboxes = kinds.count("sandbox")

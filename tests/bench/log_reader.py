@@ -25,14 +25,14 @@ from tests.support.world import World
 
 def _ours(container: str, url: str, directory: str) -> Callable[[], int]:
     settings = Settings.from_env({}, data_dir=directory, database_url=url)
-    db = Database(settings)
+    db = Database(settings.store)
     world = World(db, settings, db.open())
     world.wipe()
     client = require_docker()
 
     def read() -> int:
         sink = LogWriter(world.installation, world.confirmed(), Control())
-        follower = Follower(client, container, sink, settings.result_bytes)
+        follower = Follower(client, container, sink, settings.runtime.result_bytes)
         follower.start()
         follower.finish(60, threading.Event())
         assert sink.close(300), "the log is not stored"

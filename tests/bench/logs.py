@@ -112,7 +112,7 @@ def worst_lateness(fleet: Fleet, seconds: float) -> float:
             beats.append(now - seen_at)
             last, seen_at = beat, now
         time.sleep(_LOOK_SECONDS)
-    return max([*beats[1:], time.monotonic() - seen_at]) - fleet.settings.beat_seconds
+    return max([*beats[1:], time.monotonic() - seen_at]) - fleet.settings.cluster.beat_seconds
 
 
 def _all_write(fleet: Fleet, ids: list[str]) -> bool:

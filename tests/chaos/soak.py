@@ -156,10 +156,10 @@ def _soak(home: Path, seed: int, asked: argparse.Namespace) -> bool:
 
 
 def _settings(ground: Ground) -> str:
-    told = ground.fleet.settings
+    told = ground.fleet.settings.cluster
     load = os.getloadavg()[0]
     return (
-        f"lease {told.lease_seconds:g} s, grace {told.grace_min:g} s, {len(ground.workers)} workers;"
+        f"lease {told.lease_seconds:g} s, grace {told.grace_min_seconds:g} s, {len(ground.workers)} workers;"
         f" load {load:.1f} on {os.cpu_count()} processors before it began"
     )
 

@@ -24,7 +24,7 @@ CHATTY = "name: chatty\nimage: busybox:1.36\nrun: 'yes 0123456789012345678901234
 def usual(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
     """With the lease that people have: 5 s, and a beat each second."""
     require_docker(BUSYBOX)
-    with a_fleet(tmp_path, sqlite_url, redis_server, lease_seconds=Settings().lease_seconds) as made:
+    with a_fleet(tmp_path, sqlite_url, redis_server, lease_seconds=Settings().cluster.lease_seconds) as made:
         yield made
 
 

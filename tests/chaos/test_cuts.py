@@ -216,7 +216,7 @@ def _reaches(host: Host, redis: RedisServer) -> bool:
 ASK_DATABASE = """
 from engine.errors import StoreUnavailable as Away
 from engine.store.database import Database
-db = Database(settings)
+db = Database(settings.store)
 def ask():
     with db.begin() as c:
         yield c.exec_driver_sql("SELECT 1")
@@ -225,7 +225,7 @@ def ask():
 ASK_BROKER = """
 from redis import RedisError as Away
 from engine.dispatch.app import build_app
-client = build_app(settings).connection().default_channel.client
+client = build_app(settings.broker).connection().default_channel.client
 def ask():
     yield client.ping()
     client.ping()

@@ -29,7 +29,7 @@ def away(
     with Daemon(live_restore=getattr(request, "param", True)) as daemon:
         provide((BUSYBOX,), daemon.host)
         with a_fleet(
-            tmp_path, sqlite_url, redis_server, docker_host=daemon.host, docker_timeout=2.0
+            tmp_path, sqlite_url, redis_server, docker_host=daemon.host, docker_timeout_seconds=2.0
         ) as fleet:
             yield fleet, daemon
             daemon.start()

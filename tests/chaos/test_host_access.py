@@ -42,13 +42,13 @@ def door(tmp_path: Path) -> Path:
 def patient(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
     """Whose grace is long enough for a neighbour to come first on a busy machine."""
     require_docker(BUSYBOX)
-    with a_fleet(tmp_path, sqlite_url, redis_server, grace_min=40) as made:
+    with a_fleet(tmp_path, sqlite_url, redis_server, grace_min_seconds=40) as made:
         yield made
 
 
 def _submitted(fleet: Fleet, door: Path) -> str:
     text = CHAIN.format(door=door).encode()
-    spec = schema.check(text, "yaml", host_access_from(f"{door}:rw", "", fleet.settings.data_dir))
+    spec = schema.check(text, "yaml", host_access_from((f"{door}:rw",), (), fleet.settings.data_dir))
     return submit(fleet.db, spec, fleet.settings).task_id
 
 

@@ -11,7 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import docker
 import pytest
@@ -52,7 +52,7 @@ import sys
 from engine.lifecycle import cancel
 from engine.settings import Settings
 from engine.store.database import Database
-getattr(cancel, sys.argv[1])(Database(Settings.from_env()), sys.argv[2])
+getattr(cancel, sys.argv[1])(Database(Settings.from_env().store), sys.argv[2])
 """
 
 
@@ -96,11 +96,11 @@ def _adopting(fleet: Fleet, point: str, text: str) -> str:
 
 
 def _restarting(fleet: Fleet, point: str, text: str) -> str:
-    return _second(fleet, "claim.committed", point, text, FERRYMAN_GRACE_MIN="0.5")
+    return _second(fleet, "claim.committed", point, text, FERRYMAN_GRACE_MIN_SECONDS="0.5")
 
 
 def _timing_out(fleet: Fleet, point: str, text: str) -> str:
-    return _second(fleet, "claim.committed", point, text, FERRYMAN_GRACE_MIN="60")
+    return _second(fleet, "claim.committed", point, text, FERRYMAN_GRACE_MIN_SECONDS="60")
 
 
 def _without_a_thread(fleet: Fleet, point: str, text: str) -> str:
@@ -152,7 +152,7 @@ def _without_its_volume(fleet: Fleet, point: str, text: str) -> str:
 def _without_its_message(fleet: Fleet, point: str, text: str) -> str:
     (task_id,) = fleet.submit(text)
     wait_until(lambda: fleet.task(task_id).state is TaskState.SCHEDULED, 20)
-    for key in fleet.redis.client.keys(f"{fleet.settings.broker_prefix}default*"):
+    for key in fleet.redis.client.keys(f"{fleet.settings.broker.broker_prefix}default*"):
         fleet.redis.client.delete(key)
     _died(fleet.worker("-c", "1", wait=False, FERRYMAN_FAILPOINT=point))
     return task_id
@@ -168,7 +168,7 @@ def _unsent(fleet: Fleet, point: str, text: str) -> str:
 
 def _submitting(fleet: Fleet, point: str, text: str) -> str:
     """The API died over a submission. What is not there, its client submits again."""
-    with running_api(replace(fleet.settings, failpoint=point)) as server:
+    with running_api(fleet.settings.replace(failpoint=point)) as server:
         asked = urllib.request.Request(f"{server.url}/task", text.encode(), {"Content-Type": "text/yaml"})
         with pytest.raises((http.client.HTTPException, ConnectionError, urllib.error.URLError)):
             urllib.request.urlopen(asked, timeout=30)
@@ -383,7 +383,7 @@ def test_a_running_container_is_adopted_with_its_log_whole(fleet: Fleet) -> None
 
 def _in_broker(fleet: Fleet, node_id: str) -> bool:
     """The node's queue has a list or a binding in Redis."""
-    prefix = fleet.settings.broker_prefix
+    prefix = fleet.settings.broker.broker_prefix
     bindings = fleet.redis.client.smembers(f"{prefix}_kombu.binding.default")
     return bool(fleet.redis.client.keys(f"{prefix}!{node_id}*")) or any(node_id in text for text in bindings)
 

@@ -100,7 +100,7 @@ def test_a_database_away_for_longer_than_the_lease_costs_ten_tasks_nothing(
         running = sum(fleet.task(task_id).state is TaskState.RUNNING for task_id in ids)
         assert running >= 7, "all ten, unless this machine is very slow"
         server.stop()
-        lasting(30 * fleet.settings.lease_seconds)
+        lasting(30 * fleet.settings.cluster.lease_seconds)
         server.start()
         back = time.monotonic()
         fleet.ended(ids, 150)

@@ -21,7 +21,7 @@ from tests.support.witness import Witness, witness
 pytestmark = pytest.mark.docker
 
 #: Leases and graces as people run them: a busy machine must lapse nobody here.
-CALM = {"lease_seconds": 5.0, "grace_min": 15.0, "restart_grace": 300.0}
+CALM = {"lease_seconds": 5.0, "grace_min_seconds": 15.0, "restart_grace_seconds": 300.0}
 CHAIN = """
 name: chain
 image: busybox:1.36

@@ -116,14 +116,14 @@ GARBAGE = {
 
 def test_garbage_in_the_queue_harms_nobody(broken: Fleet) -> None:
     worker = broken.worker("-c", "1")
-    key = f"{broken.settings.broker_prefix}default"
+    key = f"{broken.settings.broker.broker_prefix}default"
     for text in GARBAGE.values():
         broken.redis.client.lpush(key, text)
     nonsense: list[list[object]] = [
         ["no such task", 1, 1, 0], ["x", "y", "z", "w"], [None, [], {}, 3], [1], [],
     ]  # fmt: skip
     _send(broken, "default", nonsense)
-    app = build_app(broken.settings)
+    app = build_app(broken.settings.broker)
     app.send_task("no.such.task", args=[1], queue="default")
     app.close()
     ids = broken.submit(WORK, 2)
@@ -133,7 +133,7 @@ def test_garbage_in_the_queue_harms_nobody(broken: Fleet) -> None:
 
 
 def _send(fleet: Fleet, queue: str, arguments: list[list[object]]) -> None:
-    app = build_app(fleet.settings)
+    app = build_app(fleet.settings.broker)
     for args in arguments:
         app.send_task(RUN_LINK, args=args, queue=queue)
     app.close()

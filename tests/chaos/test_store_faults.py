@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from engine.errors import StoreUnavailable
 from engine.model.states import NodeState
-from engine.settings import Settings
+from engine.settings import Settings, StoreSettings
 from engine.store.database import Database
 from engine.store.tables import tasks
 from tests.support.api_server import running_api
@@ -148,7 +148,7 @@ def test_work_survives_a_postgresql_that_hangs(
 @pytest.mark.long
 @pytest.mark.parametrize("at", ["statement", "commit"])
 def test_an_answer_that_never_comes_is_waited_for_only_so_long(postgres_server: Postgres, at: str) -> None:
-    db = Database(Settings(database_url=postgres_server.new(), store_timeout=1.0))
+    db = Database(StoreSettings(database_url=postgres_server.new(), store_timeout_seconds=1.0))
     statement = sa.select(sa.func.count()).select_from(tasks)
     with frozen_later(postgres_server) as freeze:
         began = time.monotonic()
@@ -172,7 +172,7 @@ def test_an_api_over_a_postgresql_that_hangs_says_503_in_its_time(
         database_url=postgres_server.new(),
         broker_url=redis_server.url,
         broker_prefix=f"{tmp_path.name}:",
-        store_timeout=1.0,
+        store_timeout_seconds=1.0,
     )
     with running_api(settings) as api:
         assert _post(api.url).status == 201
@@ -226,7 +226,7 @@ def _locked(path: str) -> Iterator[None]:
 def test_work_survives_a_sqlite_that_another_locks(on_sqlite: Fleet) -> None:
     fleet = on_sqlite
     ids = busy(fleet)
-    with running_api(replace(fleet.settings, store_timeout=2.0)) as api:
+    with running_api(fleet.settings.replace(store_timeout_seconds=2.0)) as api:
         with _locked(str(fleet.db.url.database)):
             end = time.monotonic() + 20
             answer = _post(api.url)

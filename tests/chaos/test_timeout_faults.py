@@ -118,7 +118,7 @@ def test_a_retry_on_another_daemon_waits_for_the_end_of_what_a_returning_worker_
             (task_id,) = fleet.submit(AGAIN)
             container = under_way(fleet, task_id)
             # Live and idle from now on: the retry is its, as soon as there is one.
-            fleet.worker("-c", "1", FERRYMAN_GRACE_MIN="600")
+            fleet.worker("-c", "1", FERRYMAN_GRACE_MIN_SECONDS="600")
             doomed.kill()
             environment = holds.environment | {"FERRYMAN_DOCKER_HOST": far.host}
             fleet.worker("-Q", "far", "-c", "1", wait=False, module=MODULE, **environment)
@@ -154,7 +154,7 @@ def test_a_worker_that_dies_while_it_kills_for_a_time_out_leaves_the_rest_to_the
     fleet: Fleet, seen: Witness
 ) -> None:
     task_id, container = _overdue(fleet)
-    doomed = fleet.worker("-c", "1", wait=False, FERRYMAN_KILL_GRACE="60")
+    doomed = fleet.worker("-c", "1", wait=False, FERRYMAN_KILL_GRACE_SECONDS="60")
     wait_until(lambda: "TERM\n" in fleet.log(task_id), 60)
     doomed.kill()
     fleet.worker("-c", "2")

@@ -72,7 +72,7 @@ class Pair:
     def promised(self) -> float:
         """Seconds after which work of a lost host starts again at the latest."""
         settings = self.fleet.settings
-        return settings.lease_seconds + settings.grace_min + 3
+        return settings.cluster.lease_seconds + settings.cluster.grace_min_seconds + 3
 
     def runs(self) -> list[str]:
         """Who each run of the main link said it was."""
@@ -168,7 +168,7 @@ def _assert_the_second_run_stands(pair: Pair, first_node: str, again: Event) -> 
 
 
 def test_a_partition_shorter_than_the_grace_starts_nothing_twice(undo: ExitStack, tmp_path: Path) -> None:
-    pair = _two_hosts(undo, tmp_path, 25, grace_min=60.0)
+    pair = _two_hosts(undo, tmp_path, 25, grace_min_seconds=60.0)
     fleet, here = pair.fleet, pair.here
     container = fleet.links(pair.task_id)[1].container_id
     here.host.cut()

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from engine.settings import Settings
+from engine.settings import StoreSettings
 from engine.store import tables
 from engine.store.database import Database
 from tests.simulator.swift import Swift
@@ -31,7 +31,7 @@ class CountingDatabase(Database):
     clock stands still, so that a seed tells the same story each time.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: StoreSettings) -> None:
         super().__init__(settings)
         self._writes = 0
         self._swift: Swift | None = None

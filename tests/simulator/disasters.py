@@ -33,7 +33,7 @@ MOST_STEPS = 6_000
 def installation(url: str) -> tuple[World, CountingDatabase]:
     """The rows of all seeds, one after another, in one database."""
     settings = Settings.from_env({}, database_url=url, max_crashes=1000)
-    db = CountingDatabase(settings)
+    db = CountingDatabase(settings.store)
     db.open()
     return World(db, settings), db
 

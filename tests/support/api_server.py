@@ -46,7 +46,7 @@ class ApiServer:
 def running_api(settings: Settings) -> Iterator[ApiServer]:
     """The real server over these settings; ended at the end, whatever happens."""
     port = free_port()
-    environment = {**os.environ, **settings.environment(), "FERRYMAN_BIND": f"127.0.0.1:{port}"}
+    environment = {**os.environ, **settings.environment(), "FERRYMAN_PORT": str(port)}
     with tempfile.NamedTemporaryFile() as said:
         process = nursery().start("gunicorn", SERVE, environment, Path(said.name))
         server = ApiServer(f"http://127.0.0.1:{port}", process, said)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from engine.settings import Settings
+from engine.settings import StoreSettings
 from engine.store.database import Database
 from engine.store.tables import metadata
 
@@ -101,7 +101,7 @@ def running_postgres(host: str = "127.0.0.1") -> Iterator[Postgres]:
 
 def migrate(url: str) -> None:
     """Make the tables, and nobody's installation: each copy gets one of its own when it is opened."""
-    db = Database(Settings(database_url=url))
+    db = Database(StoreSettings(database_url=url))
     db.open()
     with db.begin() as c:
         c.exec_driver_sql("DELETE FROM installation")

@@ -85,7 +85,7 @@ def empty(redis: RedisServer) -> None:
 def messages(fleet: Fleet, queue: str) -> int:
     """Messages that wait in a queue, at all priorities."""
     client = fleet.redis.client
-    return sum(client.llen(key) for key in client.keys(f"{fleet.settings.broker_prefix}{queue}*"))
+    return sum(client.llen(key) for key in client.keys(f"{fleet.settings.broker.broker_prefix}{queue}*"))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from engine.model.records import Event, Link, Node, Task
 from engine.model.states import NodeState
 from engine.runtime.base import Resource
 from engine.runtime.docker.runtime import DockerRuntime
-from engine.settings import Settings
+from engine.settings import OPTIONS, Settings
 from engine.store import attempts, events, links, logs, nodes, tasks
 from engine.store.database import Database
 from tests.support.databases import free_port
@@ -31,11 +31,11 @@ from tests.support.waiting import wait_until
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Short leases and graces, so that a test takes seconds; the long ring repeats with the defaults.
-QUICK = {"lease_seconds": 1.0, "grace_min": 3.0, "restart_grace": 3.0, "resend_seconds": 1.0}
+QUICK = {"lease_seconds": 1.0, "grace_min_seconds": 3.0, "restart_grace_seconds": 3.0, "resend_seconds": 1.0}
 #: How the containers of a fleet's workers get their networks: the quickest to begin, unless a run asks for another.
 SANDBOX = os.environ.get("FERRYMAN_TEST_SANDBOX", "none")
 #: The same as they are where nobody sets them.
-DEFAULTS: dict[str, float] = {name: Settings.__dataclass_fields__[name].default for name in QUICK}
+DEFAULTS: dict[str, float] = {name: OPTIONS[name].default for name in QUICK}
 
 
 @dataclass
@@ -70,9 +70,9 @@ class Fleet:
     workers: list[Worker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.db = Database(self.settings)
+        self.db = Database(self.settings.store)
         self.installation = Installation(self.db, self.settings, self.db.open())
-        self.flusher = Flusher(self.db, self.settings).start()
+        self.flusher = Flusher(self.db, self.settings.broker).start()
 
     def worker(self, *words: str, wait: bool = True, module: str = "", **environment: str) -> Worker:
         """`celery -A engine worker WORDS`, in a process group of its own; waits until its node is LIVE.
@@ -162,7 +162,7 @@ class Fleet:
 
     def runtime(self) -> DockerRuntime:
         """This installation's things on the daemon."""
-        return DockerRuntime(self.settings, self.installation.id, HostAccess())
+        return DockerRuntime(self.settings.runtime, self.settings.path, self.installation.id, HostAccess())
 
     def left_over(self) -> Sequence[Resource]:
         """Containers, volumes and sandboxes of this installation that nobody will use any more."""
@@ -178,7 +178,7 @@ class Fleet:
         )
         kept, ready = used & sandboxes.keys(), Counter[str]()
         for name, node in sorted(sandboxes.items()):
-            if name not in used and node in live and ready[node] < self.settings.warm_sandboxes:
+            if name not in used and node in live and ready[node] < self.settings.runtime.warm_sandboxes:
                 ready[node] += 1
                 kept.add(name)
         return kept

@@ -47,7 +47,7 @@ class Stage:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.db = Database(settings)
+        self.db = Database(settings.store)
         self.installation = Installation(self.db, settings, self.db.open())
         self.port = free_port()
         self._process: Born | None = None
@@ -65,7 +65,7 @@ class Stage:
         environment = {
             **os.environ,
             **self.settings.environment(),
-            "FERRYMAN_BIND": f"127.0.0.1:{self.port}",
+            "FERRYMAN_PORT": str(self.port),
         }
         self._process = nursery().start("gunicorn", words, environment, Path(self._said.name))
         wait_until(self._answers, 30)
@@ -137,8 +137,8 @@ class Stage:
 
     def submit(self, text: str = HELLO, **fields: str) -> Task:
         """A task of this YAML; `fields` replace some of its texts, unchecked, as hostile rows would."""
-        host_access = host_access_from("", "", self.settings.data_dir, "")
-        spec = schema.check(text.encode(), "yaml", host_access, self.settings.body_bytes)
+        host_access = host_access_from((), (), self.settings.data_dir)
+        spec = schema.check(text.encode(), "yaml", host_access, self.settings.api.body_bytes)
         done = submit(self.db, replace(spec, **fields) if fields else spec, self.settings)
         return self.task(done.task_id)
 

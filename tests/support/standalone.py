@@ -80,7 +80,7 @@ class Standalone:
     @property
     def installation(self) -> str:
         """The installation's id, from its database."""
-        database = Database(Settings.from_env({}, data_dir=str(self.data_dir)))
+        database = Database(Settings.from_env({}, data_dir=str(self.data_dir)).store)
         try:
             return database.open()
         finally:

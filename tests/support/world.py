@@ -36,7 +36,7 @@ class World:
 
     def with_settings(self, **values: Any) -> World:
         """The same rows under other settings."""
-        return World(self.db, replace(self.installation.settings, **values), self.installation.id)
+        return World(self.db, self.installation.settings.replace(**values), self.installation.id)
 
     # Nodes.
 

@@ -17,12 +17,12 @@ from engine.jobspec.nested import LimitsSchema, MountSchema, RetrySchema
 from engine.jobspec.schema import PostSchema, TaskSchema, check
 from engine.jobspec.task import HostAccess
 from engine.model.states import TRANSITIONS, JobState, LinkState, NodeState, TaskState
-from engine.settings import Settings, variable
+from engine.settings import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.rst", ROOT / "CHANGELOG.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
 REFERENCE = ROOT / "docs/reference"
-#: Variables of ours that are no setting: what a container sees, and what is handed to gunicorn.
+#: Variables of ours that are not settings: a container sees them.
 NO_SETTINGS = {"FERRYMAN_OUTPUT", "FERRYMAN_PROGRESS"}
 
 SAMPLE = re.compile(r"^\.\. code-block:: yaml\n\n((?:    .*\n|\n)+)", re.MULTILINE)
@@ -58,7 +58,7 @@ def test_the_samples_are_found() -> None:
 
 @pages
 def test_a_setting_that_is_named_exists(page: Path) -> None:
-    known = {variable(name) for name in Settings.__dataclass_fields__} | NO_SETTINGS
+    known = {option.variable for option in OPTIONS.values()} | NO_SETTINGS
     assert set(re.findall(r"FERRYMAN_[A-Z][A-Z_]*[A-Z]", page.read_text())) <= known
 
 

@@ -84,7 +84,7 @@ def ensure(client: Client, image: str, sink: LogSink, control: Control, pull_tim
             if control.changed.is_set():
                 raise Detached from None
             raise Unstartable(
-                f"pulling {image} took longer than {pull_timeout:g} s (FERRYMAN_PULL_TIMEOUT)"
+                f"pulling {image} took longer than {pull_timeout:g} s (FERRYMAN_PULL_TIMEOUT_SECONDS)"
             ) from None
         except PullFailed as exc:
             if not exc.is_unreachable or wait_seconds is None:

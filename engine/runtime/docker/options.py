@@ -14,7 +14,7 @@ from engine.jobspec.host_access import bind_allowed
 from engine.jobspec.task import HostAccess, Mount
 from engine.runtime.base import Order
 from engine.runtime.docker import files, labels
-from engine.settings import Settings
+from engine.settings import RuntimeSettings
 
 #: Kept by Docker beside what we store: two files of this size, so that a follower is not overtaken.
 LOG_SIZE = "64m"
@@ -51,7 +51,7 @@ def check_host_access_of(
 
 
 def create_body(
-    order: Order, settings: Settings, mounts: list[dict[str, Any]], shared: Shared | None
+    order: Order, settings: RuntimeSettings, mounts: list[dict[str, Any]], shared: Shared | None
 ) -> dict[str, Any]:
     """The body of `POST /containers/create`. `shared` None: files go by archive."""
     command = _command(order)
@@ -92,7 +92,7 @@ def _environment(order: Order) -> list[str]:
     return [f"{key}={value}" for key, value in env.items()]
 
 
-def _host_config(order: Order, settings: Settings, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+def _host_config(order: Order, settings: RuntimeSettings, mounts: list[dict[str, Any]]) -> dict[str, Any]:
     memory = order.memory_bytes or quantities.memory_bytes(settings.default_memory)
     config: dict[str, Any] = {
         "Mounts": mounts,

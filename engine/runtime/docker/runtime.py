@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from docker.errors import APIError
 
@@ -39,7 +40,7 @@ from engine.runtime.docker.activity import Activity
 from engine.runtime.docker.client import Client, translated, words
 from engine.runtime.docker.labels import ListedContainer
 from engine.runtime.docker.logs import Follower
-from engine.settings import Settings
+from engine.settings import RuntimeSettings
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class DockerRuntime:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: RuntimeSettings,
+        data_dir: Path,
         installation: str,
         host_access: HostAccess,
         *,
@@ -64,10 +66,11 @@ class DockerRuntime:
     ) -> None:
         """`shares_files` None: tried by a nonce, once for each start of the daemon; False: files go by archive."""
         self._settings = settings
+        self._data_dir = data_dir
         self._installation = installation
         self._doors = host_access
-        self._client = Client(settings.docker_host, settings.docker_timeout)
-        self._sharing = shared_files.SharedFiles(self._client, settings.path, installation, told=shares_files)
+        self._client = Client(settings.docker_host, settings.docker_timeout_seconds)
+        self._sharing = shared_files.SharedFiles(self._client, data_dir, installation, told=shares_files)
         self._activity = Activity()
 
     def describe(self) -> str:
@@ -107,7 +110,7 @@ class DockerRuntime:
         if order.pull == "always" and not (must_look and self._look(order)):
             self._mounts(order)
             with control.timings.span("pulling"):
-                images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
+                images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout_seconds)
         while True:
             if control.detached:
                 raise Detached
@@ -132,7 +135,7 @@ class DockerRuntime:
         return options.check_host_access_of(order, self._doors, are_files_shared=self.shares_files())
 
     def _look(self, order: Order) -> ListedContainer | None:
-        return container.look(self._client, order, lambda name: files.remove(self._settings.path, name))
+        return container.look(self._client, order, lambda name: files.remove(self._data_dir, name))
 
     def _meet(self, order: Order, seen: ListedContainer) -> Prepared | None:
         """What the container of my name is to me; None when it is not there, or not any more."""
@@ -163,7 +166,7 @@ class DockerRuntime:
     ) -> Prepared:
         shared = None
         if self.shares_files():
-            path = files.directory(self._settings.path, order.name, order.delivery)
+            path = files.directory(self._data_dir, order.name, order.delivery)
             shared = options.Shared(path / "out", files.make(path, order))
         if not order.needs_volumes:
             volumes.make(self._client, order)
@@ -197,7 +200,7 @@ class DockerRuntime:
             return container.create(self._client, order, body)
         except container.ImageMissing:
             with control.timings.span("pulling"):
-                images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout)
+                images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout_seconds)
             if not order.needs_volumes:
                 # A pull may have lasted long enough for somebody's `docker volume prune`.
                 volumes.make(self._client, order)
@@ -210,7 +213,7 @@ class DockerRuntime:
 
     def _forget(self, order: Order) -> None:
         """Remove the work directory that this delivery made, once no container binds it."""
-        files.remove_directory(files.directory(self._settings.path, order.name, order.delivery))
+        files.remove_directory(files.directory(self._data_dir, order.name, order.delivery))
 
     def _complete(self, order: Order, container_id: str, *, is_shared: bool) -> None:
         container.join_networks(self._client, order, container_id)
@@ -250,7 +253,7 @@ class DockerRuntime:
             else:
                 with control.timings.span("running"):
                     end = exit_status.await_end(
-                        self._client, container_id, control, self._settings.kill_grace
+                        self._client, container_id, control, self._settings.kill_grace_seconds
                     )
             self._activity.touch()
             follower.finish(DRAIN_SECONDS, _only_detach(control, end))
@@ -283,7 +286,7 @@ class DockerRuntime:
 
     def _result(self, prepared: Prepared, code: int, follower: Follower, sink: LogSink) -> str:
         order, is_mine = prepared.order, prepared.state is PreparedState.CREATED
-        mine = files.directory(self._settings.path, order.name, order.delivery) / "out" if is_mine else None
+        mine = files.directory(self._data_dir, order.name, order.delivery) / "out" if is_mine else None
         source = results.Source(self._client, prepared.container_id, self.shares_files(), mine)
         found = results.of_file(source, self._settings.result_bytes, sink)
         if found is not None:
@@ -320,11 +323,11 @@ class DockerRuntime:
 
     def tidy(self) -> None:
         """See engine.runtime.base: what a probe of shared files left whose process died."""
-        shared_files.remove_dead(self._client, self._settings.path, self._installation)
+        shared_files.remove_dead(self._client, self._data_dir, self._installation)
 
     def directories(self) -> Sequence[Resource]:
         """See engine.runtime.base."""
-        return files.directories(self._settings.path, self._installation)
+        return files.directories(self._data_dir, self._installation)
 
     def remove(self, things: Iterable[Resource]) -> int:
         """See engine.runtime.base. The rest comes after the links' containers; what sticks stops no other.
@@ -351,14 +354,14 @@ class DockerRuntime:
         if thing.kind == "volume":
             return self._remove_volume(thing.id)
         if thing.kind == "directory":
-            return files.remove_directory(self._settings.path / "work" / thing.id)
+            return files.remove_directory(self._data_dir / "work" / thing.id)
         return self._remove_container(thing)
 
     def _remove_container(self, thing: Resource) -> bool:
         if not container.remove(self._client, thing.id, force=True):
             return False
         failpoints.hit("remove.container")
-        if not files.remove(self._settings.path, thing.name):
+        if not files.remove(self._data_dir, thing.name):
             log.warning(
                 "files of %s stay: its user made them so that this one may not remove them", thing.name
             )

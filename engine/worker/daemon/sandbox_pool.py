@@ -17,7 +17,7 @@ from engine.errors import RuntimeUnavailable, Unstartable
 from engine.lifecycle.sandbox import Offered
 from engine.model import names
 from engine.runtime.base import Cause, Order, Resource, Runtime
-from engine.settings import Settings
+from engine.settings import RuntimeSettings
 from engine.worker.running import RunningLinks
 
 log = logging.getLogger("ferryman.network")
@@ -39,7 +39,12 @@ class SandboxPool:
     """What this node holds and lends. Thread-safe; its thread makes what is missing."""
 
     def __init__(
-        self, runtime: Runtime, running: RunningLinks, settings: Settings, installation: str, slots: int
+        self,
+        runtime: Runtime,
+        running: RunningLinks,
+        settings: RuntimeSettings,
+        installation: str,
+        slots: int,
     ) -> None:
         self._runtime = runtime
         self._running = running

@@ -43,7 +43,7 @@ class Watchdog(threading.Thread):
         super().__init__(name="watchdog", daemon=True)
         self._c = consumer
         self._context = context
-        self._broker = Broker(context.installation.settings)
+        self._broker = Broker(context.installation.settings.broker)
         self._heard = self._beat = time.monotonic()
         self._asked = self._pulse_asked = 0.0
         self._strikes = 0

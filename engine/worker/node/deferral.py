@@ -50,6 +50,5 @@ class Deferral:
         if task.token not in self._since:
             log.info("task %s is left to another worker for now: %s", task.id, why)
         since = self._since.setdefault(task.token, now)
-        settings = self._installation.settings
-        bounds = settings.grace_bounds
+        bounds = self._installation.settings.cluster.grace_bounds
         return (now - since) * 1000 < grace_ms(former, 0, bounds)

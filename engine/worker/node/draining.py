@@ -49,7 +49,7 @@ class Draining:
 
     def _wait(self) -> None:
         context, loose = self._context, time.monotonic()
-        pace = context.installation.settings.beat_seconds
+        pace = context.installation.settings.cluster.beat_seconds
         while not context.leaving.wait(pace) and not self.fenced.is_set():
             if context.running.all():
                 loose = time.monotonic()

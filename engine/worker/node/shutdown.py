@@ -72,7 +72,7 @@ class Shutdown:
         if context.window is not None:
             context.window.refresh()
         self._quietly(lambda: verbs.drain(context.installation, context.node_id))
-        if context.installation.settings.drain_timeout and not self._hurry.is_set():
+        if context.installation.settings.cluster.drain_timeout_seconds and not self._hurry.is_set():
             self._drain()
         if count := len(context.running.all()):
             log.info(
@@ -94,7 +94,7 @@ class Shutdown:
     def _drain(self) -> None:
         """Let running links end, for drain_timeout at most or until asked again."""
         context = self._context
-        patience = context.installation.settings.drain_timeout
+        patience = context.installation.settings.cluster.drain_timeout_seconds
         log.info(
             "%d links may end, for %g s; asked again, it leaves at once", len(context.running.all()), patience
         )

@@ -60,7 +60,7 @@ class NodeThreads:
     # The beat's thread.
 
     def _beat_loop(self) -> None:
-        pace = self._context.installation.settings.beat_seconds
+        pace = self._context.installation.settings.cluster.beat_seconds
         while not self._stop.is_set():
             began = time.monotonic()
             if self._joined and not self._fenced.is_set():
@@ -104,7 +104,7 @@ class NodeThreads:
     # The pass's thread.
 
     def _pass_loop(self) -> None:
-        pace = self._context.installation.settings.beat_seconds
+        pace = self._context.installation.settings.cluster.beat_seconds
         while not self._stop.is_set():
             began = time.monotonic()
             try:
@@ -190,7 +190,7 @@ class NodeThreads:
             context.name,
             ", ".join(context.queues),
             context.slots,
-            context.installation.settings.lease_seconds,
+            context.installation.settings.cluster.lease_seconds,
         )
 
     def _runtime_is_silent(self, exc: RuntimeUnavailable) -> None:

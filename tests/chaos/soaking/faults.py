@@ -170,7 +170,7 @@ class Faults:
     def message_doubled(self, chance: Random) -> tuple[float, Undo] | None:
         if self._broker_in_fault:
             return None
-        client, prefix = self.ground.redis.client, self.ground.fleet.settings.broker_prefix
+        client, prefix = self.ground.redis.client, self.ground.fleet.settings.broker.broker_prefix
         try:
             # A list is a queue; sets and hashes are kombu's own.
             keys = sorted(key for key in client.keys(f"{prefix}*") if client.type(key) == "list")

@@ -146,7 +146,7 @@ def laid_out(home: Path, database: str) -> Iterator[Ground]:
             url = f"sqlite:///{home / 'ferryman.db'}"
             migrate(url)
         # Every crash is one of ours: how many in a row fail a task is tried elsewhere.
-        options = {"bind_sources": f"{notes}:rw", "max_crashes": 1000, "sandbox": "pod"}
+        options = {"bind_sources": (f"{notes}:rw",), "max_crashes": 1000, "sandbox": "pod"}
         fleet = stack.enter_context(a_fleet(home, url, redis, **options))
         # The API's and the workers' own must send everything: this process is not there to be killed.
         fleet.flusher.stop()
@@ -168,7 +168,7 @@ def _end(ground: Ground) -> None:
 
 
 def _api(fleet: Fleet, port: int) -> Part:
-    environment = {**os.environ, **fleet.settings.environment(), "FERRYMAN_BIND": f"127.0.0.1:{port}"}
+    environment = {**os.environ, **fleet.settings.environment(), "FERRYMAN_PORT": str(port)}
 
     def launch() -> Born:
         return nursery().start("gunicorn", SERVE, environment, fleet.directory / "api.log")

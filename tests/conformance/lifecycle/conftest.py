@@ -21,7 +21,7 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     else:
         url = request.getfixturevalue("postgres_server").new()
     settings = Settings.from_env({}, data_dir=str(directory / "data"), database_url=url)
-    db = Database(settings)
+    db = Database(settings.store)
     world = World(db, settings, db.open())
     yield world
     db.close()

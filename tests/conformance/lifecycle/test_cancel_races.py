@@ -106,7 +106,7 @@ def _take_over(world: World) -> Race:
 def _last_crash(world: World) -> Race:
     found, taker = world.confirmed(dead := _node(world)), _node(world)
     world.lapse(dead)
-    world.set(found.token.task_id, crashes=world.installation.settings.max_crashes - 1)
+    world.set(found.token.task_id, crashes=world.installation.settings.cluster.max_crashes - 1)
     return Race(
         found.token.task_id, partial(take_over, world.installation, found.token, taker, "found"), FAILED
     )
@@ -176,7 +176,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def postgresql(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("races")
     settings = Settings.from_env({}, data_dir=str(directory), database_url=postgres_server.new())
-    db = Database(settings)
+    db = Database(settings.store)
     yield World(db, settings, db.open())
     db.close()
 

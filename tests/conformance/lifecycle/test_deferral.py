@@ -46,14 +46,15 @@ def _yields(found: Deferral, world: World, task_id: str, former: NodeState, thin
 
 
 @pytest.mark.parametrize(
-    ("former", "seconds"), [(NodeState.LAPSED, "grace_min"), (NodeState.LEFT, "restart_grace")]
+    ("former", "seconds"),
+    [(NodeState.LAPSED, "grace_min_seconds"), (NodeState.LEFT, "restart_grace_seconds")],
 )
 def test_a_task_is_left_to_others_for_the_least_grace_and_no_longer(
     world: World, clock: SimpleNamespace, former: NodeState, seconds: str
 ) -> None:
     task_id = world.confirmed(post=1).token.task_id
     found: Any = Deferral(world.installation, HostAccess("closed"))  # type: ignore[arg-type]
-    bound = getattr(world.installation.settings, seconds)
+    bound = getattr(world.installation.settings.cluster, seconds)
     assert _yields(found, world, task_id, former, _thing(world, task_id))
     clock.now += bound - 0.1
     assert _yields(found, world, task_id, former, _thing(world, task_id))
@@ -85,6 +86,6 @@ def test_another_token_is_waited_for_anew(world: World, clock: SimpleNamespace) 
     task_id = world.confirmed(post=1).token.task_id
     found, task = Deferral(world.installation, HostAccess("closed")), world.task(task_id)  # type: ignore[arg-type]
     assert found.defers(task, NodeState.LAPSED, [_thing(world, task_id)])
-    clock.now += world.installation.settings.grace_min + 1
+    clock.now += world.installation.settings.cluster.grace_min_seconds + 1
     found.keep([])
     assert found.defers(replace(task), NodeState.LAPSED, [_thing(world, task_id)])

@@ -22,7 +22,9 @@ def _context(world: World) -> WorkerContext:
     """A worker whose daemon answers and has nothing."""
     daemon = SimpleNamespace(describe=lambda: "daemon", list=list, remove=lambda things: 0)
     nobody, running = cast(Any, None), RunningLinks()
-    sandboxes = SandboxPool(cast(Any, daemon), running, world.installation.settings, world.installation.id, 1)
+    sandboxes = SandboxPool(
+        cast(Any, daemon), running, world.installation.settings.runtime, world.installation.id, 1
+    )
     return WorkerContext(
         installation=world.installation,
         runtime=cast(Any, daemon),

@@ -33,7 +33,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def pg(postgres_server: Postgres, tmp_path: Any) -> Iterator[World]:
     """An empty installation on PostgreSQL, where verbs of two connections are really at once."""
     settings = Settings.from_env({}, data_dir=str(tmp_path), database_url=postgres_server.new())
-    db = Database(settings)
+    db = Database(settings.store)
     yield World(db, settings, db.open())
     db.close()
 

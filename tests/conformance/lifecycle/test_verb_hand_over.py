@@ -102,7 +102,7 @@ def test_nothing_is_taken_over_that_ended(world: World) -> None:
 
 def test_a_lapse_after_a_long_hold_begins_the_count_anew(world: World) -> None:
     token = world.confirmed().token
-    calm_ms = round(world.installation.settings.calm_seconds * 1000)
+    calm_ms = round(world.installation.settings.cluster.calm_seconds * 1000)
     world.set(token.task_id, crashes=4, held_since=world.now - calm_ms)
     world.lapse("n1")
     assert take_over(world.installation, token, world.live("n2"), "found")

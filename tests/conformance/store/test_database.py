@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from engine.errors import SchemaMismatch, StoreUnavailable
-from engine.settings import Settings
+from engine.settings import Settings, StoreSettings
 from engine.store import log_lines, logs, tables, upgrade
 from engine.store.database import Database
 from tests.support.databases import KINDS
@@ -35,7 +34,7 @@ def test_eight_first_comers_at_once_make_one_installation(empty: Settings) -> No
     together = threading.Barrier(8)
 
     def come() -> str:
-        db = Database(empty)
+        db = Database(empty.store)
         together.wait(10)
         try:
             return db.open()
@@ -48,7 +47,7 @@ def test_eight_first_comers_at_once_make_one_installation(empty: Settings) -> No
 
 
 def test_a_newer_schema_is_refused_in_a_sentence(empty: Settings) -> None:
-    db = Database(empty)
+    db = Database(empty.store)
     db.open()
     with db.begin() as c:
         c.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
@@ -62,7 +61,7 @@ def test_the_newest_schema_is_that_of_the_last_migration() -> None:
 
 
 def test_the_migrations_make_what_the_tables_say(empty: Settings) -> None:
-    db = Database(empty)
+    db = Database(empty.store)
     db.open()
     with db.begin() as c:
         differences = compare_metadata(MigrationContext.configure(c), tables.metadata)
@@ -84,7 +83,7 @@ def _insert(c: sa.Connection, table: str, **given: object) -> None:
 
 def test_a_log_that_was_cut_before_the_tail_was_kept_can_be_read_and_goes_on(empty: Settings) -> None:
     """The schema of the first migration, with a log whose end was cut, is brought to the newest."""
-    db, id = Database(empty), "a" * 32
+    db, id = Database(empty.store), "a" * 32
     db.open()  # makes the file; the schema is made again below
     db.close()
     with db.begin() as c:
@@ -113,7 +112,7 @@ def test_a_log_that_was_cut_before_the_tail_was_kept_can_be_read_and_goes_on(emp
 
 
 def test_a_lock_that_is_held_too_long_is_said_in_time(empty: Settings) -> None:
-    holder, waiter = Database(empty), Database(replace(empty, store_timeout=1.0))
+    holder, waiter = Database(empty.store), Database(empty.replace(store_timeout_seconds=1.0).store)
     holder.open()
     with holder.begin() as c:
         c.execute(tables.lapses.update().values(last=7))
@@ -128,13 +127,13 @@ def test_a_lock_that_is_held_too_long_is_said_in_time(empty: Settings) -> None:
 def test_a_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "data" / "ferryman.db"
     settings = Settings.from_env({}, data_dir=str(path.parent))
-    Database(settings).open()
+    Database(settings.store).open()
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_database_in_memory_is_one_for_readers_and_writers() -> None:
-    db = Database(Settings(database_url="sqlite://"))
+    db = Database(StoreSettings(database_url="sqlite://"))
     installation = db.open()
     with db.read() as c:
         assert c.scalar(sa.select(tables.installation.c.id)) == installation

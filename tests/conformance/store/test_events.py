@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.settings import Settings
+from engine.settings import StoreSettings
 from engine.store import events
 from engine.store.database import Database
 from engine.store.events import UnknownCursor
@@ -93,7 +93,7 @@ def test_a_cursor_of_the_other_kind_of_database_is_refused(db: Database) -> None
 
 
 def test_an_earlier_number_that_commits_later_is_not_skipped(postgres_server: Postgres) -> None:
-    settings = Settings(database_url=postgres_server.new())
+    settings = StoreSettings(database_url=postgres_server.new())
     slow, quick, reader = (Database(settings) for _ in range(3))
     slow.open()
     with slow.begin() as held:
@@ -110,7 +110,7 @@ def test_an_earlier_number_that_commits_later_is_not_skipped(postgres_server: Po
 
 
 def test_the_last_event_of_what_has_ended_does_not_wait_for_others(postgres_server: Postgres) -> None:
-    settings = Settings(database_url=postgres_server.new())
+    settings = StoreSettings(database_url=postgres_server.new())
     slow, quick = Database(settings), Database(settings)
     slow.open()
     with slow.begin() as held:

@@ -28,7 +28,7 @@ def own_server() -> Iterator[Postgres]:
 
 
 def _settings(url: str, tmp_path: Path) -> Settings:
-    return Settings.from_env({}, data_dir=str(tmp_path), database_url=url, store_timeout=1.0)
+    return Settings.from_env({}, data_dir=str(tmp_path), database_url=url, store_timeout_seconds=1.0)
 
 
 def _refused(client: FlaskClient, method: str, path: str) -> None:

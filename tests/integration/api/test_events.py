@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -169,7 +168,7 @@ def test_many_clients_see_the_same(client: FlaskClient, context: ApiContext, app
 
 
 def test_seats_are_counted_and_given_back(context: ApiContext) -> None:
-    client = create_app(replace(context.settings, sse_clients=2), background=False).test_client()
+    client = create_app(context.settings.replace(sse_clients=2), background=False).test_client()
     task = submitted(context.db)
     taken = [client.get(f"/events?task={task.id}", buffered=False) for _ in range(2)]
     for path in (f"/events?task={task.id}", f"/tasks/{task.id}/log?follow=true"):
@@ -206,7 +205,7 @@ def test_an_earlier_number_that_commits_later_is_not_skipped(
     stream = _open(client, path.format(task=task.id, job=task.job_id), cursor)
     seen: list[Message] = []
     reader = threading.Thread(target=lambda: seen.extend(islice(stream, 2)), daemon=True)
-    slow = Database(context.settings)
+    slow = Database(context.settings.store)
     with slow.begin() as held:
         events.add(held, "note", task, reason="first number, second commit")
         reader.start()

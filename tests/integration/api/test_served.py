@@ -11,7 +11,6 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,7 +42,7 @@ def database_url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
 @pytest.fixture
 def lonely(settings: Settings) -> Settings:
     """Settings whose broker does not answer: no request may notice."""
-    return replace(settings, broker_url=f"redis://127.0.0.1:{free_port()}/0")
+    return settings.replace(broker_url=f"redis://127.0.0.1:{free_port()}/0")
 
 
 @pytest.fixture
@@ -137,7 +136,7 @@ def _drained(stream: Iterator[bytes]) -> None:
 def test_a_crash_around_the_commit_keeps_all_or_nothing(
     lonely: Settings, db: Database, point: str, kept: int
 ) -> None:
-    with running_api(replace(lonely, failpoint=point)) as server:
+    with running_api(lonely.replace(failpoint=point)) as server:
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             _post(server.url)
         assert [count(db, table) for table in ("jobs", "tasks", "events")] == [kept] * 3
@@ -196,7 +195,7 @@ def broker(tmp_path: Path) -> Iterator[RedisServer]:
 def test_what_is_submitted_is_sent_by_the_api_itself(
     settings: Settings, db: Database, broker: RedisServer
 ) -> None:
-    with running_api(replace(settings, broker_url=broker.url)) as server:
+    with running_api(settings.replace(broker_url=broker.url)) as server:
         task_id = _post(server.url)["id"]
         wait_until(lambda: _state(db, task_id) == "SCHEDULED", 10)
         broker.kill()
@@ -214,8 +213,8 @@ def _state(db: Database, task_id: str) -> str:
 def test_an_api_does_not_serve_with_another_installations_broker(
     settings: Settings, db: Database, broker: RedisServer
 ) -> None:
-    foreign = replace(settings, broker_url=broker.url)
-    marker = f"{settings.broker_prefix}installation"
+    foreign = settings.replace(broker_url=broker.url)
+    marker = f"{settings.broker.broker_prefix}installation"
     broker.client.set(marker, "foreign")
     with pytest.raises(AssertionError, match="this broker serves installation foreign"), running_api(foreign):
         raise NotImplementedError

@@ -6,7 +6,6 @@ import socket
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,7 +25,7 @@ def served(sqlite_url: str, tmp_path: Path) -> Iterator[ApiServer]:
     """The real server, with few threads."""
     settings = Settings.from_env({}, data_dir=str(tmp_path), database_url=sqlite_url, api_threads=THREADS)
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
-    with running_api(replace(settings, broker_url=nowhere, sse_clients=THREADS // 2)) as server:
+    with running_api(settings.replace(broker_url=nowhere, sse_clients=THREADS // 2)) as server:
         yield server
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -249,7 +248,7 @@ def test_every_key_of_an_answer_is_documented(client: FlaskClient, context: ApiC
 def test_doors_of_the_settings_are_those_of_the_api(context: ApiContext) -> None:
     from api import create_app
 
-    opened = replace(context.settings, bind_sources="/srv/media", networks="backend")
+    opened = context.settings.replace(bind_sources=("/srv/media",), networks=("backend",))
     client = create_app(opened, background=False).test_client()
     fine = {
         **FULL,

@@ -39,6 +39,6 @@ def world(server: RedisServer, broker: Any, tmp_path: Path) -> Iterator[World]:
     settings = Settings.from_env(
         {}, data_dir=str(tmp_path / "data"), broker_url=server.url, broker_prefix="t:"
     )
-    db = Database(settings)
+    db = Database(settings.store)
     yield World(db, settings, db.open())
     db.close()

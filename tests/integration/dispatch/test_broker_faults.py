@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from engine.dispatch.flusher import Flusher
 from engine.settings import Settings
 from engine.store.database import Database
 settings = Settings.from_env()
-Flusher(Database(settings), settings).flush(sys.argv[1:])
+Flusher(Database(settings.store), settings.broker).flush(sys.argv[1:])
 """
 
 
@@ -69,7 +68,7 @@ def test_a_flusher_that_dies_after_it_sent_leaves_the_row_to_be_sent_again(world
     task = world.submitted()
     assert _flush_elsewhere(world, "flush.published", task.id) == -signal.SIGKILL
     assert world.task(task.id).state is TaskState.PENDING
-    ours = Broker(world.installation.settings)
+    ours = Broker(world.installation.settings.broker)
     assert ours.depth("default") == 1
     assert _flush_elsewhere(world, "", task.id) == 0
     assert world.task(task.id).state is TaskState.SCHEDULED
@@ -85,19 +84,19 @@ def test_a_flusher_that_dies_before_it_sent_leaves_the_row_as_it_was(world: Worl
     task = world.submitted()
     assert _flush_elsewhere(world, "flush.read", task.id) == -signal.SIGKILL
     assert world.task(task.id).state is TaskState.PENDING
-    assert Broker(world.installation.settings).depth("default") == 0
+    assert Broker(world.installation.settings.broker).depth("default") == 0
 
 
 # Whose broker
 
 
 def test_the_first_to_come_marks_the_broker_and_others_see_it(world: World, broker: Any) -> None:
-    ours = Broker(world.installation.settings)
+    ours = Broker(world.installation.settings.broker)
     assert ours.claim_for("i1") is True
     assert ours.claim_for("i1") is False
     with pytest.raises(WrongInstallation, match=r"i1.*i2"):
         ours.claim_for("i2")
-    beside = Broker(replace(world.installation.settings, broker_prefix="other:"))
+    beside = Broker(world.installation.settings.replace(broker_prefix="other:").broker)
     assert beside.claim_for("i2") is True
 
 
@@ -107,7 +106,7 @@ def test_the_first_to_come_marks_the_broker_and_others_see_it(world: World, brok
 def test_after_an_emptied_broker_all_that_was_sent_is_sent_again(world: World, broker: Any) -> None:
     world.live()
     sent = [world.submitted() for _ in range(5)]
-    flusher = Flusher(world.db, world.installation.settings)
+    flusher = Flusher(world.db, world.installation.settings.broker)
     assert flusher.flush([task.id for task in sent]) == 5
     deliveries = LostMessages(world.installation)
     assert deliveries.run() == 5, "a new broker holds nothing of ours"
@@ -120,7 +119,7 @@ def test_after_an_emptied_broker_all_that_was_sent_is_sent_again(world: World, b
     states = [world.task(task.id).state for task in sent]
     assert states == [TaskState.RUNNING] + [TaskState.PENDING] * 4
     assert flusher.flush([task.id for task in sent]) == 4
-    assert Broker(world.installation.settings).depth("default") == 4
+    assert Broker(world.installation.settings.broker).depth("default") == 4
     assert deliveries.run() == 0
     flusher.publisher.close()
 
@@ -130,7 +129,7 @@ def test_a_backlog_is_sent_again_once_although_the_flusher_is_at_work(
     world: World, broker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = [world.submitted().id for _ in range(6)]
-    flusher = Flusher(world.db, world.installation.settings)
+    flusher = Flusher(world.db, world.installation.settings.broker)
     assert flusher.flush(sent) == 6
     deliveries = LostMessages(world.installation)
 
@@ -182,7 +181,7 @@ def test_a_message_that_waits_in_its_queue_is_left_there(world: World, broker: A
     deliveries = LostMessages(world.installation)
     deliveries.run()
     task = world.submitted()
-    flusher = Flusher(world.db, world.installation.settings)
+    flusher = Flusher(world.db, world.installation.settings.broker)
     flusher.flush([task.id])
     flusher.publisher.close()
     world.set(task.id, sent_at=world.now - 60_000)
@@ -207,7 +206,7 @@ def test_a_queue_that_nobody_serves_has_nothing_to_send_again(world: World, brok
 
 def test_publishing_to_a_hung_broker_ends_in_seconds(world: World, broker: Any, hung: RedisServer) -> None:
     task = world.submitted()
-    publisher = Publisher(world.installation.settings)
+    publisher = Publisher(world.installation.settings.broker)
     assert _seconds(lambda: publisher.send(task, first_way(task, link_names(task)))) < 6
     publisher.close()
 
@@ -216,7 +215,7 @@ def test_publishing_over_an_open_connection_that_hangs_ends_in_seconds(
     world: World, broker: Any, server: RedisServer
 ) -> None:
     task = world.submitted()
-    publisher = Publisher(world.installation.settings)
+    publisher = Publisher(world.installation.settings.broker)
     publisher.send(task, first_way(task, link_names(task)))
     server.signal(signal.SIGSTOP)
     try:
@@ -228,23 +227,23 @@ def test_publishing_over_an_open_connection_that_hangs_ends_in_seconds(
 
 
 def test_asking_a_hung_broker_ends_in_seconds(world: World, broker: Any, hung: RedisServer) -> None:
-    ours = Broker(world.installation.settings)
+    ours = Broker(world.installation.settings.broker)
     for call in (lambda: ours.claim_for("i"), lambda: ours.depth("q"), lambda: ours.drop("q"), ours.describe):
         assert _seconds(call) < 6
     ours.close()
 
 
 def test_a_broker_that_is_gone_is_said_at_once_and_without_its_password(world: World, broker: Any) -> None:
-    gone = replace(world.installation.settings, broker_url=f"redis://:pa55word@127.0.0.1:{free_port()}/0")
+    gone = world.installation.settings.replace(broker_url=f"redis://:pa55word@127.0.0.1:{free_port()}/0")
     task = world.submitted()
-    publisher = Publisher(gone)
+    publisher = Publisher(gone.broker)
     with pytest.raises(BrokerUnavailable) as caught:
         publisher.send(task, first_way(task, link_names(task)))
     with pytest.raises(BrokerUnavailable) as asked:
-        ping(gone)
+        ping(gone.broker)
     for said in (str(caught.value), str(asked.value)):
         assert "pa55word" not in said
-    assert _seconds(lambda: ping(gone)) < 3
+    assert _seconds(lambda: ping(gone.broker)) < 3
 
 
 def test_a_reconciler_without_a_broker_repairs_nothing_and_goes_on(
@@ -266,7 +265,7 @@ def test_a_flusher_sends_at_once_and_goes_on_after_its_broker_was_killed(
     world: World, broker: Any, server: RedisServer
 ) -> None:
     wakeup._due.clear()
-    flusher = Flusher(world.db, world.installation.settings).start()
+    flusher = Flusher(world.db, world.installation.settings.broker).start()
     try:
         first = world.submitted()
         wait_until(lambda: world.task(first.id).state is TaskState.SCHEDULED, 10)
@@ -284,7 +283,7 @@ def test_a_retry_is_sent_when_it_is_due_and_not_before(world: World, broker: Any
     task = world.submitted()
     world.set(task.id, not_before=world.now + 700)
     wakeup._due.clear()
-    flusher = Flusher(world.db, world.installation.settings).start()
+    flusher = Flusher(world.db, world.installation.settings.broker).start()
     try:
         wakeup.wake(task.id, delay_seconds=0.7)
         wait_until(lambda: world.task(task.id).state is TaskState.SCHEDULED, 10)

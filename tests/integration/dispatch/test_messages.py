@@ -34,7 +34,7 @@ def _body(message: dict[str, Any]) -> Any:
 
 
 def _flush(world: World, *task_ids: str) -> int:
-    flusher = Flusher(world.db, world.installation.settings)
+    flusher = Flusher(world.db, world.installation.settings.broker)
     try:
         return flusher.flush(list(task_ids))
     finally:
@@ -98,8 +98,8 @@ def test_a_message_is_word_for_word_what_celerys_own_chain_would_send(
     world: World, broker: Any, names: list[str]
 ) -> None:
     task = world.submitted(queue="gpu")
-    app = build_app(world.installation.settings)
-    publisher = Publisher(world.installation.settings, app)
+    app = build_app(world.installation.settings.broker)
+    publisher = Publisher(world.installation.settings.broker, app)
     for _ in range(2):  # the second goes where the queue is declared already
         publisher.send(task, Way("gpu", 4, names))
     with publisher._producing() as producer:
@@ -140,20 +140,20 @@ def test_a_task_goes_to_its_queue_at_its_priority(world: World, broker: Any) -> 
         _flush(world, task.id)
         key = "t:gpu" + (f"{SEP}{9 - priority}" if priority < 9 else "")
         assert [_body(m)[0][0] for m in _sent(broker, key)] == [task.id]
-    assert Broker(world.installation.settings).depth("gpu") == 3
+    assert Broker(world.installation.settings.broker).depth("gpu") == 3
 
 
 def test_nine_is_served_before_nought_and_a_started_chain_before_both(world: World, broker: Any) -> None:
-    app = build_app(world.installation.settings)
+    app = build_app(world.installation.settings.broker)
     low, high = world.submitted(priority=0), world.submitted(priority=9)
     started = world.claimed(pre=1, priority=0)
     _flush(world, low.id, high.id)
-    publisher = Publisher(world.installation.settings, app)
+    publisher = Publisher(world.installation.settings.broker, app)
     running = world.task(started.token.task_id)
     publisher.send(running, later_way("!n1", link_names(running)), 1)
     publisher.close()
     options = dict(app.conf.broker_transport_options) | {"socket_timeout": 3}
-    with Connection(world.installation.settings.broker_url, transport_options=options) as connection:
+    with Connection(world.installation.settings.broker.broker_url, transport_options=options) as connection:
         channel = connection.channel()
         taken = []
         for queue in ("default", "!n1"):
@@ -181,7 +181,7 @@ def test_a_flush_leaves_what_is_not_due_and_what_others_just_committed(world: Wo
     fresh, later, old = world.submitted(), world.submitted(), world.submitted()
     world.set(later.id, not_before=world.now + 60_000)
     world.set(old.id, not_before=world.now - 1_500)
-    flusher = Flusher(world.db, world.installation.settings)
+    flusher = Flusher(world.db, world.installation.settings.broker)
     assert flusher.flush() == 1
     assert world.task(old.id).state is TaskState.SCHEDULED
     assert world.task(fresh.id).state is world.task(later.id).state is TaskState.PENDING
@@ -192,7 +192,7 @@ def test_a_flush_leaves_what_is_not_due_and_what_others_just_committed(world: Wo
 
 def test_a_task_that_was_cancelled_while_it_was_sent_stays_cancelled(world: World, broker: Any) -> None:
     task = world.submitted()
-    flusher = Flusher(world.db, world.installation.settings)
+    flusher = Flusher(world.db, world.installation.settings.broker)
     send = flusher.publisher.send
 
     def slowly(*args: Any) -> None:
@@ -206,7 +206,7 @@ def test_a_task_that_was_cancelled_while_it_was_sent_stays_cancelled(world: Worl
 
 
 def test_a_foreign_celery_on_the_same_redis_keeps_its_messages(world: World, broker: Any) -> None:
-    foreign = Celery("other", broker=world.installation.settings.broker_url, set_as_current=False)
+    foreign = Celery("other", broker=world.installation.settings.broker.broker_url, set_as_current=False)
     foreign.conf.task_default_queue = "default"
     for n in range(3):
         foreign.send_task("their.task", args=[n])
@@ -215,7 +215,7 @@ def test_a_foreign_celery_on_the_same_redis_keeps_its_messages(world: World, bro
     theirs = set(broker.keys("*"))
     task = world.submitted()
     _flush(world, task.id)
-    ours = Broker(world.installation.settings)
+    ours = Broker(world.installation.settings.broker)
     ours.claim_for(world.installation.id)
     assert ours.depth("default") == 1
     ours.drop("default")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +58,8 @@ def make_runtime(
 
     def make(host_access: HostAccess = HostAccess(), **values: Any) -> DockerRuntime:
         shared = values.pop("shares_files", usual["shares_files"])
-        return DockerRuntime(
-            replace(docker_settings, **values), installation, host_access, shares_files=shared
-        )
+        settings = docker_settings.replace(**values)
+        return DockerRuntime(settings.runtime, settings.path, installation, host_access, shares_files=shared)
 
     return make
 

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 
 def worker(daemon: Daemon, path: Path) -> DockerRuntime:
     settings = Settings.from_env({}, data_dir=str(path / "work"), docker_host=daemon.host)
-    return DockerRuntime(settings, "restarts", HostAccess(), shares_files=True)
+    return DockerRuntime(settings.runtime, settings.path, "restarts", HostAccess(), shares_files=True)
 
 
 def test_a_container_that_its_daemon_took_along_is_gone_not_failed(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_daemon_that_was_started_again_is_asked_anew_whether_files_are_shared(
     hide = 'mount -t tmpfs none "$0" && exec "$@"'
     with Daemon(live_restore=False) as daemon:
         settings = Settings.from_env({}, data_dir=str(tmp_path / "work"), docker_host=daemon.host)
-        runtime = DockerRuntime(settings, "restarts", HostAccess())
+        runtime = DockerRuntime(settings.runtime, settings.path, "restarts", HostAccess())
         assert [runtime.shares_files() for _ in range(3)] == [True] * 3
         assert probed == [True]
         daemon.stop()

@@ -139,7 +139,7 @@ def test_a_pull_that_takes_too_long_is_told(
 ) -> None:
     registry.gate.clear()
     with pytest.raises(Unstartable, match="took longer than 1 s"):
-        make_runtime(pull_timeout=1.0).prepare(order(image=registry.image), KeepingSink(), Control())
+        make_runtime(pull_timeout_seconds=1.0).prepare(order(image=registry.image), KeepingSink(), Control())
 
 
 @pytest.mark.parametrize("image", ["", "UPPER/case", "a b"])

@@ -227,7 +227,7 @@ def test_the_limits_and_the_fences_are_in_place(
     about = docker.api.inspect_container(prepare(runtime, wanted).container_id)
     host = about["HostConfig"]
     assert (host["Memory"], host["MemorySwap"], host["NanoCpus"]) == (32 << 20, 32 << 20, 500_000_000)
-    assert (host["ShmSize"], host["PidsLimit"]) == (1 << 20, docker_settings.pids_limit)
+    assert (host["ShmSize"], host["PidsLimit"]) == (1 << 20, docker_settings.runtime.pids_limit)
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert (host["Privileged"], host["AutoRemove"], host["Init"]) == (False, False, True)
     assert host["NetworkMode"] == "none"

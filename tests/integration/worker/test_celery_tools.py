@@ -55,7 +55,7 @@ def test_revoke_does_no_harm(sqlite_fleet: Fleet) -> None:
     (blocking,) = fleet.submit("name: block\nimage: busybox:1.36\ncmd: [sleep, '3']\n")
     wait_until(lambda: fleet.task(blocking).state is TaskState.RUNNING, 20)
     (id,) = fleet.submit(HELLO)
-    keys = wait_until(lambda: fleet.redis.client.keys(f"{fleet.settings.broker_prefix}default*9"), 10)
+    keys = wait_until(lambda: fleet.redis.client.keys(f"{fleet.settings.broker.broker_prefix}default*9"), 10)
     message = json.loads(fleet.redis.client.lrange(keys[0], 0, -1)[0])
     fleet.celery("control", "revoke", message["headers"]["id"])
     (task,) = fleet.ended([id], 40)

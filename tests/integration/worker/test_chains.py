@@ -89,7 +89,7 @@ post: [{image: "busybox:1.36", run: "echo post >> /data/log; sleep 0.5; cat /dat
 """
     )
     fleet.worker("-c", "4")
-    publisher = Publisher(fleet.settings)
+    publisher = Publisher(fleet.settings.broker)
 
     def doubled() -> bool:
         task = fleet.task(task_id)

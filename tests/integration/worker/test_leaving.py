@@ -69,7 +69,7 @@ def test_asked_again_or_by_sigquit_it_leaves_at_once_and_its_container_goes_on(
     sqlite_fleet: Fleet, numbers: tuple[signal.Signals, ...]
 ) -> None:
     fleet = sqlite_fleet
-    worker = fleet.worker("-c", "1", FERRYMAN_DRAIN_TIMEOUT="600")
+    worker = fleet.worker("-c", "1", FERRYMAN_DRAIN_TIMEOUT_SECONDS="600")
     (task_id,) = fleet.submit(SLEEP % 15)
     before = _begins(fleet, task_id)
     worker.process.send_signal(numbers[0])
@@ -145,7 +145,7 @@ def _keep(terminal: int, log: Path) -> None:
 def test_ctrl_c_leaves_in_order_and_a_second_one_at_once(sqlite_fleet: Fleet, times: int) -> None:
     fleet = sqlite_fleet
     drain_timeout = "600" if times == 2 else "0"
-    with _on_a_terminal(fleet, FERRYMAN_DRAIN_TIMEOUT=drain_timeout) as (worker, terminal):
+    with _on_a_terminal(fleet, FERRYMAN_DRAIN_TIMEOUT_SECONDS=drain_timeout) as (worker, terminal):
         (task_id,) = fleet.submit(SLEEP % 60)
         before = _begins(fleet, task_id)
         os.write(terminal, b"\x03")

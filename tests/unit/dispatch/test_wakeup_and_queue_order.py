@@ -10,7 +10,7 @@ import pytest
 from engine.dispatch import wakeup
 from engine.dispatch.app import broker_priority, build_app, publisher_options
 from engine.dispatch.queue_order import OwnFirst
-from engine.settings import Settings
+from engine.settings import BrokerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_nine_is_the_highest_priority() -> None:
 
 
 def test_the_app_opens_nothing_and_keeps_late_acks_without_a_backend() -> None:
-    app = build_app(Settings(broker_url="redis://127.0.0.1:1/0", broker_prefix="p:"))
+    app = build_app(BrokerSettings(broker_url="redis://127.0.0.1:1/0", broker_prefix="p:"))
     conf = app.conf
     assert conf.task_acks_late and conf.task_ignore_result and conf.worker_prefetch_multiplier == 1
     assert conf.result_backend is None
@@ -104,6 +104,6 @@ def test_the_app_opens_nothing_and_keeps_late_acks_without_a_backend() -> None:
 
 
 def test_a_publisher_never_waits_for_long() -> None:
-    options = publisher_options(Settings())
+    options = publisher_options(BrokerSettings())
     assert options["socket_timeout"] <= 3 and options["socket_connect_timeout"] <= 1
     assert options["max_retries"] == 0

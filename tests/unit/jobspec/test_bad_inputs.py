@@ -13,7 +13,7 @@ from engine.jobspec import schema
 from engine.jobspec.host_access import host_access_from
 from engine.jobspec.problems import MOST_PROBLEMS, Invalid
 
-DOORS = host_access_from("/srv/media,/srv/out:rw", "backend", "/srv/out/ferryman")
+DOORS = host_access_from(("/srv/media", "/srv/out:rw"), ("backend",), "/srv/out/ferryman")
 #: Of computing time; a tracer (coverage) slows each line down.
 SECONDS = 0.2 if sys.gettrace() is None else 2.0
 

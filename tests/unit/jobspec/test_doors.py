@@ -9,7 +9,10 @@ from engine.jobspec.host_access import BindDecision, bind_allowed, host_access_f
 from engine.jobspec.task import HostAccess
 
 DOORS = host_access_from(
-    "/srv/media, /srv/out:rw,/srv/out/old:ro,", "backend,", "/srv/media/.ferryman", "unix:///srv/d.sock"
+    ("/srv/media", "/srv/out:rw", "/srv/out/old:ro"),
+    ("backend",),
+    "/srv/media/.ferryman",
+    "unix:///srv/d.sock",
 )
 
 
@@ -20,21 +23,21 @@ def test_the_settings_say_what_is_open() -> None:
 
 
 def test_nothing_is_open_when_the_settings_are_empty() -> None:
-    host_access = host_access_from("", "", "")
+    host_access = host_access_from((), (), "")
     assert (host_access.bind_sources, host_access.networks) == ((), ())
     assert not bind_allowed("/srv", host_access).allowed
 
 
-@pytest.mark.parametrize("sources", ["srv", "/", "/srv/../etc", "/srv:rw:rw:x/..", "//"])
-def test_a_source_that_is_no_path_below_the_root_is_a_wrong_setting(sources: str) -> None:
+@pytest.mark.parametrize("source", ["srv", "/", "/srv/../etc", "/srv:rw:rw:x/..", "//"])
+def test_a_source_that_is_no_path_below_the_root_is_a_wrong_setting(source: str) -> None:
     with pytest.raises(SettingsError, match="FERRYMAN_BIND_SOURCES"):
-        host_access_from(sources, "", "")
+        host_access_from((source,), (), "")
 
 
-@pytest.mark.parametrize("networks", ["host", "bridge", "none", "container:x", "a b", "-x"])
-def test_a_network_that_docker_reads_otherwise_is_a_wrong_setting(networks: str) -> None:
+@pytest.mark.parametrize("network", ["host", "bridge", "none", "container:x", "a b", "-x"])
+def test_a_network_that_docker_reads_otherwise_is_a_wrong_setting(network: str) -> None:
     with pytest.raises(SettingsError, match="FERRYMAN_NETWORKS"):
-        host_access_from("", networks, "")
+        host_access_from((), (network,), "")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from engine.jobspec.host_access import host_access_from
 from engine.jobspec.task import HostAccess, Limits, LinkSpec, Mount, Retry, TaskSpec
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-DOORS = host_access_from("/srv/media,/srv/out:rw", "backend", "/var/lib/ferryman")
+DOORS = host_access_from(("/srv/media", "/srv/out:rw"), ("backend",), "/var/lib/ferryman")
 EVERYTHING = """\
 name: everything
 description: |

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.errors import SettingsError
-from engine.settings import Settings, variable, without_password
+from engine.settings import GROUPS, OPTIONS, Option, Settings, StoreSettings, read_settings, without_password
 
 
 def read(tmp_path: Path, env: dict[str, str] | None = None, **given: Any) -> Settings:
@@ -20,10 +19,10 @@ def read(tmp_path: Path, env: dict[str, str] | None = None, **given: Any) -> Set
 def test_with_nothing_set_all_is_on_this_host(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert found.data_dir == str(tmp_path / ".local/share/ferryman")
-    assert found.database_url == f"sqlite:///{found.data_dir}/ferryman.db" and found.is_sqlite
-    assert found.broker_url == "redis://127.0.0.1:6379/0"
-    assert found.host == "127.0.0.1" and "localhost" in found.hosts
-    assert found.beat_seconds == found.lease_seconds / 5
+    assert found.store == StoreSettings(f"sqlite:///{found.data_dir}/ferryman.db") and found.store.is_sqlite
+    assert found.broker.broker_url == "redis://127.0.0.1:6379/0"
+    assert found.api.host == "127.0.0.1" and "localhost" in found.api.hosts
+    assert found.cluster.beat_seconds == found.cluster.lease_seconds / 5
     assert found.path == Path(found.data_dir)
 
 
@@ -32,14 +31,14 @@ def test_the_data_directory_follows_xdg(tmp_path: Path) -> None:
 
 
 def test_a_given_option_wins_over_the_environment(tmp_path: Path) -> None:
-    assert read(tmp_path, {"FERRYMAN_PORT": "4000"}, port=5000).port == 5000
-    assert read(tmp_path, {"FERRYMAN_PORT": "4000"}, port=None).port == 4000
+    assert read(tmp_path, {"FERRYMAN_PORT": "4000"}, port=5000).api.port == 5000
+    assert read(tmp_path, {"FERRYMAN_PORT": "4000"}, port=None).api.port == 4000
 
 
 def test_docker_host_is_taken_from_dockers_own_variable(tmp_path: Path) -> None:
-    assert read(tmp_path, {"DOCKER_HOST": "tcp://x:2375"}).docker_host == "tcp://x:2375"
+    assert read(tmp_path, {"DOCKER_HOST": "tcp://x:2375"}).runtime.docker_host == "tcp://x:2375"
     both = {"DOCKER_HOST": "tcp://x:2375", "FERRYMAN_DOCKER_HOST": "unix:///y"}
-    assert read(tmp_path, both).docker_host == "unix:///y"
+    assert read(tmp_path, both).runtime.docker_host == "unix:///y"
 
 
 @pytest.mark.parametrize("text", ["1", "true", "YES"])
@@ -59,7 +58,7 @@ def test_a_switch_is_off(tmp_path: Path, text: str) -> None:
         ("PORT", "3.5", "a whole number"),
         ("LEASE_SECONDS", "soon", "a number"),
         ("ONE_HOST", "maybe", "0 or 1"),
-        ("SANDBOX", "bridge", "pod, slot or none"),
+        ("SANDBOX", "bridge", "must be one of: pod, slot, none"),
         ("BROKER_URL", "amqp://x", "redis://"),
         ("LEASE_SECONDS", "nan", "a number"),
         ("LEASE_SECONDS", "inf", "at most"),
@@ -73,26 +72,40 @@ def test_a_bad_value_is_named_with_what_is_expected(
     assert f"FERRYMAN_{name}" in str(caught.value) and expected in str(caught.value)
 
 
-BOUNDED = [f for f in fields(Settings) if f.metadata["low"] is not None]
+BOUNDED = [option for option in OPTIONS.values() if option.low is not None]
 
 
-@pytest.mark.parametrize("field", BOUNDED, ids=lambda field: field.name)
-def test_every_number_has_its_bounds(tmp_path: Path, field: Any) -> None:
-    low, high, whole = field.metadata["low"], field.metadata["high"], field.type == "int"
+@pytest.mark.parametrize("option", BOUNDED, ids=lambda option: option.name)
+def test_every_number_has_its_bounds(tmp_path: Path, option: Option) -> None:
+    low, high, whole = option.low, option.high, option.kind == "int"
+    assert low is not None
     step = 1 if whole else 0.001
     for value, word in ((low - step, "at least"), *([(high + step, "at most")] if high is not None else [])):
         text = str(int(value) if whole else value)
-        with pytest.raises(SettingsError, match=f"{variable(field.name)}=.*{word}"):
-            read(tmp_path, {variable(field.name): text})
+        with pytest.raises(SettingsError, match=f"{option.variable}=.*{word}"):
+            read(tmp_path, {option.variable: text})
     text = str(int(low) if whole else low)
-    assert getattr(read(tmp_path, {variable(field.name): text}), field.name) == low
+    assert read(tmp_path, {option.variable: text}).value(option) == low
 
 
 def test_every_number_is_bounded_below_and_every_option_has_its_words() -> None:
-    for field in fields(Settings):
-        assert field.metadata["help"], field.name
-        if field.type in ("int", "float"):
-            assert field.metadata["low"] is not None, field.name
+    for option in OPTIONS.values():
+        assert option.help, option.name
+        if option.kind in ("int", "float"):
+            assert option.low is not None, option.name
+
+
+def test_every_time_has_its_unit_in_its_name() -> None:
+    assert [name for name, option in OPTIONS.items() if option.kind == "float"] == [
+        name for name in OPTIONS if name.endswith("_seconds")
+    ]
+
+
+def test_no_two_groups_have_an_option_of_one_name() -> None:
+    names = [
+        field for group in GROUPS.values() for field in group.__dataclass_fields__ if field not in GROUPS
+    ]
+    assert sorted(names) == sorted(OPTIONS)
 
 
 def _run_file(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
@@ -111,30 +124,30 @@ def test_a_running_stand_alone_is_joined(tmp_path: Path) -> None:
     }
     data = _run_file(tmp_path, json.dumps(running))
     found = read(tmp_path, data_dir=str(data))
-    assert (found.database_url, found.broker_url, found.api_url) == tuple(running.values())
+    assert (found.store.database_url, found.broker.broker_url, found.api.api_url) == tuple(running.values())
 
 
 def test_the_environment_wins_over_a_running_stand_alone(tmp_path: Path) -> None:
     data = _run_file(tmp_path, json.dumps({"broker_url": "redis://127.0.0.1:7000/0"}))
     found = read(tmp_path, {"FERRYMAN_BROKER_URL": "redis://127.0.0.1:7001/0"}, data_dir=str(data))
-    assert found.broker_url == "redis://127.0.0.1:7001/0"
+    assert found.broker.broker_url == "redis://127.0.0.1:7001/0"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_a_run_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
     data = _run_file(tmp_path, "{}", mode)
-    with pytest.raises(SettingsError, match="may be read by others"):
+    with pytest.raises(SettingsError, match="readable by other users"):
         read(tmp_path, data_dir=str(data))
 
 
 def test_a_run_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
     data = _run_file(tmp_path, "{")
-    with pytest.raises(SettingsError, match="no JSON"):
+    with pytest.raises(SettingsError, match="not valid JSON"):
         read(tmp_path, data_dir=str(data))
 
 
 def test_a_run_file_that_is_no_object_says_nothing(tmp_path: Path) -> None:
-    assert read(tmp_path, data_dir=str(_run_file(tmp_path, "[]"))).broker_url.endswith(":6379/0")
+    assert read(tmp_path, data_dir=str(_run_file(tmp_path, "[]"))).broker.broker_url.endswith(":6379/0")
 
 
 FOREIGN = {"FERRYMAN_BROKER_URL": "redis://:secret@broker.example:6379/0"}
@@ -153,20 +166,26 @@ def test_sqlite_with_a_broker_elsewhere_is_taken_when_all_is_on_one_host(tmp_pat
 
 def test_postgresql_with_a_broker_elsewhere_is_taken(tmp_path: Path) -> None:
     url = {"FERRYMAN_DATABASE_URL": "postgresql+psycopg://u@db.example/f"}
-    assert not read(tmp_path, FOREIGN | url).is_sqlite
+    assert not read(tmp_path, FOREIGN | url).store.is_sqlite
 
 
 def test_a_child_gets_these_very_settings(tmp_path: Path) -> None:
     found = read(
-        tmp_path, {"FERRYMAN_PORT": "4000", "FERRYMAN_ONE_HOST": "1", "FERRYMAN_LEASE_SECONDS": "0.7"}
+        tmp_path,
+        {
+            "FERRYMAN_PORT": "4000",
+            "FERRYMAN_ONE_HOST": "1",
+            "FERRYMAN_LEASE_SECONDS": "0.7",
+            "FERRYMAN_NETWORKS": "a,b",
+        },
     )
     assert Settings.from_env(found.environment()) == found
 
 
 def test_names_that_are_allowed_as_host_come_once_each(tmp_path: Path) -> None:
     found = read(tmp_path, {"FERRYMAN_ALLOWED_HOSTS": "a.example, localhost,,b.example"})
-    assert found.hosts[-2:] == ("a.example", "b.example")
-    assert len(set(found.hosts)) == len(found.hosts)
+    assert found.api.hosts[-2:] == ("a.example", "b.example")
+    assert len(set(found.api.hosts)) == len(found.api.hosts)
 
 
 @pytest.mark.parametrize(
@@ -181,3 +200,30 @@ def test_names_that_are_allowed_as_host_come_once_each(tmp_path: Path) -> None:
 )
 def test_a_password_is_struck_out(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+def test_the_lists_are_split_once(tmp_path: Path) -> None:
+    lists = {"FERRYMAN_NETWORKS": "a, b,,", "FERRYMAN_BIND_SOURCES": "/srv/media,/srv/out:rw"}
+    settings = read(tmp_path, lists)
+    assert settings.runtime.networks == ("a", "b")
+    assert settings.runtime.bind_sources == ("/srv/media", "/srv/out:rw")
+
+
+def test_an_option_is_replaced_in_its_group(tmp_path: Path) -> None:
+    settings = read(tmp_path)
+    changed = settings.replace(lease_seconds=1.0, max_crashes=2, failpoint="x")
+    assert (changed.cluster.lease_seconds, changed.cluster.max_crashes, changed.failpoint) == (1.0, 2, "x")
+    assert changed.replace(lease_seconds=5.0, max_crashes=5, failpoint="") == settings
+
+
+def test_each_value_is_read_with_its_origin(tmp_path: Path) -> None:
+    data = _run_file(tmp_path, json.dumps({"broker_url": "redis://127.0.0.1:7000/0"}))
+    env = {"FERRYMAN_PORT": "4000", "DOCKER_HOST": "unix:///x", "FERRYMAN_DATA_DIR": str(data)}
+    _, origins = read_settings({"HOME": str(tmp_path)} | env, host="127.0.0.2")
+    assert origins == {
+        "host": "command line",
+        "port": "FERRYMAN_PORT",
+        "data_dir": "FERRYMAN_DATA_DIR",
+        "docker_host": "DOCKER_HOST",
+        "broker_url": "run.json",
+    }

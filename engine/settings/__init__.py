@@ -1,0 +1,167 @@
+"""Settings of one process, in groups of frozen values: each option with its meaning, unit, default and bounds.
+
+Each option is set by `FERRYMAN_` and its name in capitals. A wrong value is an error that names the
+variable, never a silent default. Nothing here opens a connection; the one file that is read is the
+`run.json` of a running stand-alone, so that a plain `celery -A engine worker` joins it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from engine.errors import SettingsError
+from engine.settings.groups import (
+    LOOPBACK,
+    ApiSettings,
+    BrokerSettings,
+    ClusterSettings,
+    RuntimeSettings,
+    StoreSettings,
+    refuse_outside,
+)
+from engine.settings.option import Option, option, options_of, without_password
+
+__all__ = [
+    "ApiSettings",
+    "BrokerSettings",
+    "ClusterSettings",
+    "Option",
+    "RuntimeSettings",
+    "StoreSettings",
+    "refuse_outside",
+    "without_password",
+]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Process: what belongs to no part. Read once at the start, by `from_env`; a part gets its group."""
+
+    data_dir: str = option("", "directory of the SQLite file, the embedded broker and work files (mode 0700)")
+    one_host: bool = option(
+        False, "1: all processes run on this host, although the broker's name is not a loopback name"
+    )
+    log_level: str = option("INFO", "DEBUG, INFO, WARNING or ERROR")
+    failpoint: str = option("", "for tests: the point in the code at which the process kills itself")
+    api: ApiSettings = field(default_factory=ApiSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
+
+    @property
+    def path(self) -> Path:
+        """The data directory as a path."""
+        return Path(self.data_dir)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
+        """Read the environment; `given` (a command line's options) wins over it.
+
+        Raises SettingsError naming the variable when a value is not a number, out of bounds or unusable.
+        """
+        return read_settings(environ, **given)[0]
+
+    def replace(self, **values: Any) -> Settings:
+        """Return these settings with other values of some options, each named without its group."""
+        grouped: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            grouped.setdefault(OPTIONS[name].group, {})[name] = value
+        changes = grouped.pop("", {})
+        for group, inner in grouped.items():
+            changes[group] = dataclasses.replace(getattr(self, group), **inner)
+        return dataclasses.replace(self, **changes)
+
+    def value(self, about: Option) -> Any:
+        """Return the value of an option."""
+        return getattr(getattr(self, about.group) if about.group else self, about.name)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that give a child process these very settings, passwords included: for `env=` only."""
+        return {about.variable: about.write(self.value(about)) for about in OPTIONS.values()}
+
+
+#: The groups, "" for what belongs to none, each with the class that defines it.
+GROUPS: dict[str, type[Any]] = {
+    "": Settings,
+    "api": ApiSettings,
+    "cluster": ClusterSettings,
+    "runtime": RuntimeSettings,
+    "store": StoreSettings,
+    "broker": BrokerSettings,
+}
+#: Every option by its name, which is unique among all groups.
+OPTIONS: dict[str, Option] = {
+    about.name: about for group, holder in GROUPS.items() for about in options_of(holder, group)
+}
+
+
+def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> tuple[Settings, dict[str, str]]:
+    """Return the settings as `from_env` does and, by option, where each value that is not a default comes from."""
+    env = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+
+    def fill(name: str, value: Any, origin: str) -> None:
+        if value and not values.get(name):
+            values[name], origins[name] = value, origin
+
+    for name, about in OPTIONS.items():
+        if given.get(name) is not None:
+            values[name], origins[name] = given[name], "command line"
+        elif (text := env.get(about.variable)) is not None:
+            values[name], origins[name] = about.parse(text), about.variable
+    if "docker_host" not in values:
+        fill("docker_host", env.get("DOCKER_HOST"), "DOCKER_HOST")
+    fill("data_dir", env.get("XDG_DATA_HOME") and f"{env['XDG_DATA_HOME']}/ferryman", "XDG_DATA_HOME")
+    home_dir = os.path.join(env.get("HOME", "~"), ".local", "share", "ferryman")
+    values["data_dir"] = str(Path(values.get("data_dir") or home_dir).expanduser().absolute())
+    running = _run_file(Path(values["data_dir"]))
+    for name in ("database_url", "broker_url", "api_url"):
+        fill(name, running.get(name), "run.json")
+    values["database_url"] = values.get("database_url") or f"sqlite:///{values['data_dir']}/ferryman.db"
+    values["broker_url"] = values.get("broker_url") or "redis://127.0.0.1:6379/0"
+    settings = Settings().replace(**values)
+    _check(settings)
+    return settings, origins
+
+
+def _run_file(data_dir: Path) -> dict[str, Any]:
+    """Return what a running stand-alone wrote, {} when none runs. Raises SettingsError for a file not to be trusted."""
+    path = data_dir / "run.json"
+    try:
+        if path.stat().st_mode & 0o077:
+            raise SettingsError(
+                f"{path} holds the broker's password and is readable by other users: chmod 600 {path}"
+            )
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except PermissionError as exc:
+        raise SettingsError(f"{path} cannot be read: {exc.strerror}; set FERRYMAN_DATA_DIR") from exc
+    except ValueError as exc:
+        raise SettingsError(f"{path} is not valid JSON: remove it, then start the stand-alone again") from exc
+    return content if isinstance(content, dict) else {}
+
+
+def _check(settings: Settings) -> None:
+    for about in OPTIONS.values():
+        about.check(settings.value(about))
+    url = settings.broker.broker_url
+    broker = urlsplit(url)
+    if broker.scheme not in ("redis", "rediss", "redis+socket"):
+        shown = without_password(url)
+        raise SettingsError(f"FERRYMAN_BROKER_URL={shown!r}: expected redis://host:port/db")
+    is_local = broker.hostname in (*LOOPBACK, None) or settings.one_host
+    if settings.store.is_sqlite and not is_local:
+        raise SettingsError(
+            f"the broker is on {broker.hostname}, but the database is a file that only this host can read. Set"
+            " FERRYMAN_DATABASE_URL to PostgreSQL, or FERRYMAN_ONE_HOST=1 if every process runs on this host"
+        )

@@ -1,0 +1,97 @@
+"""Option of the settings: its variable, meaning, default and bounds, and how its text is read and written."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import SettingsError
+
+LIST = "tuple[str, ...]"
+_EXPECTED = {"int": "a whole number", "float": "a number", "bool": "0 or 1"}
+_SWITCHES = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    secret: bool = False,
+) -> Any:
+    """Define a field of a group of settings. `secret`: the value is a URL that may hold a password."""
+    about = {"help": help, "low": low, "high": high, "choices": choices, "secret": secret}
+    return dataclasses.field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of the settings. `group` is the field of Settings that holds it, "" for Settings itself."""
+
+    name: str
+    group: str
+    #: The annotation: "str", "int", "float", "bool" or LIST.
+    kind: str
+    default: Any
+    help: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    secret: bool
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of this option."""
+        return f"FERRYMAN_{self.name.upper()}"
+
+    def parse(self, text: str) -> Any:
+        """Return the value of a variable's text. Raises SettingsError."""
+        try:
+            if self.kind == "bool":
+                return _SWITCHES[text.lower()]
+            if self.kind == "int":
+                return int(text)
+            if self.kind == "float":
+                number = float(text)
+                if math.isnan(number):
+                    raise ValueError  # it would pass every bound
+                return number
+        except (KeyError, ValueError):
+            raise SettingsError(f"{self.variable}={text!r}: expected {_EXPECTED[self.kind]}") from None
+        if self.kind == LIST:
+            return tuple(entry.strip() for entry in text.split(",") if entry.strip())
+        return text
+
+    def write(self, value: Any) -> str:
+        """Return the text that `parse` reads as this value."""
+        if self.kind == "bool":
+            return "1" if value else "0"
+        return ",".join(value) if self.kind == LIST else str(value)
+
+    def check(self, value: Any) -> None:
+        """Raise SettingsError when the value is out of bounds or not one of the choices."""
+        if self.low is not None and value < self.low:
+            raise SettingsError(f"{self.variable}={value}: must be at least {self.low}")
+        if self.high is not None and value > self.high:
+            raise SettingsError(f"{self.variable}={value}: must be at most {self.high}")
+        if self.choices and value not in self.choices:
+            raise SettingsError(f"{self.variable}={value!r}: must be one of: {', '.join(self.choices)}")
+
+
+def options_of(holder: type[Any], group: str) -> list[Option]:
+    """Return the options that a dataclass defines, in their order; other fields are skipped."""
+    return [
+        Option(field.name, group, str(field.type), field.default, **field.metadata)
+        for field in dataclasses.fields(holder)
+        if field.metadata
+    ]
+
+
+def without_password(url: str) -> str:
+    """Return the URL with *** for its password, which may itself hold an @, for logs and answers."""
+    return re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)
