@@ -209,8 +209,7 @@ class Stage:
 @contextmanager
 def staged(directory: str) -> Iterator[Stage]:
     """A stage over a SQLite file in this directory, served."""
-    settings = Settings(
-        data_dir=directory,
+    settings = Settings(data_dir=directory).replace(
         database_url=f"sqlite:///{directory}/ferryman.db",
         broker_url="redis://127.0.0.1:1/0",
         lease_seconds=3600,

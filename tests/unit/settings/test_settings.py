@@ -170,16 +170,10 @@ def test_postgresql_with_a_broker_elsewhere_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_child_gets_these_very_settings(tmp_path: Path) -> None:
-    found = read(
-        tmp_path,
-        {
-            "FERRYMAN_PORT": "4000",
-            "FERRYMAN_ONE_HOST": "1",
-            "FERRYMAN_LEASE_SECONDS": "0.7",
-            "FERRYMAN_NETWORKS": "a,b",
-        },
-    )
-    assert Settings.from_env(found.environment()) == found
+    variables = {"PORT": "4000", "ONE_HOST": "1", "LEASE_SECONDS": "0.7", "NETWORKS": "a,b"}
+    settings = read(tmp_path, {f"FERRYMAN_{name}": text for name, text in variables.items()})
+    assert settings.runtime.networks == ("a", "b")
+    assert Settings.from_env(settings.environment()) == settings
 
 
 def test_names_that_are_allowed_as_host_come_once_each(tmp_path: Path) -> None:
