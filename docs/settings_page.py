@@ -13,6 +13,7 @@ Settings
 
 Every process reads its settings from the environment, once, when it starts. A wrong value ends the process with an
 error that names the variable. A command line's option (``--host``, ``--port``, ``--data-dir``) wins over its variable.
+``ferryman settings`` prints the values in effect in your shell and their origins. Times are in seconds, sizes in bytes.
 
 In the code the settings are in groups, and each part of Ferryman is given its own: ``settings.cluster.lease_seconds``.
 This page is printed by ``docs/settings_page.py``.

@@ -24,6 +24,7 @@ COMMANDS = {
     "nodes": ("nodes", "List the workers."),
     "drain": ("nodes", "Have a worker finish what it has and leave."),
     "doctor": ("doctor", "Check Docker, broker, database and queues, each with its remedy."),
+    "settings": ("settings", "Show the settings in effect, each with its origin."),
     "api": ("processes", "Run the API alone."),
     "db": ("db", "Prepare the database: db upgrade."),
 }

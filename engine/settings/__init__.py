@@ -26,7 +26,7 @@ from engine.settings.groups import (
     StoreSettings,
     refuse_outside,
 )
-from engine.settings.option import Option, option, options_of, without_password
+from engine.settings.option import Option, option, without_password
 
 __all__ = [
     "ApiSettings",
@@ -42,12 +42,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Settings:
-    """Process: what belongs to no part. Read once at the start, by `from_env`; a part gets its group."""
+    """Process: its directory, its log, and whether it shares its host. Read once, when the process starts."""
 
     data_dir: str = option("", "directory of the SQLite file, the embedded broker and work files (mode 0700)")
-    one_host: bool = option(
-        False, "1: all processes run on this host, although the broker's name is not a loopback name"
-    )
+    one_host: bool = option(False, "1: all processes run on this host, whatever the name of the broker")
     log_level: str = option("INFO", "DEBUG, INFO, WARNING or ERROR")
     failpoint: str = option("", "for tests: the point in the code at which the process kills itself")
     api: ApiSettings = field(default_factory=ApiSettings)
@@ -89,17 +87,15 @@ class Settings:
 
 
 #: The groups, "" for what belongs to none, each with the class that defines it.
-GROUPS: dict[str, type[Any]] = {
-    "": Settings,
-    "api": ApiSettings,
-    "cluster": ClusterSettings,
-    "runtime": RuntimeSettings,
-    "store": StoreSettings,
-    "broker": BrokerSettings,
+GROUPS: dict[str, Any] = {"": Settings} | {
+    each.name: each.default_factory for each in dataclasses.fields(Settings) if not each.metadata
 }
 #: Every option by its name, which is unique among all groups.
 OPTIONS: dict[str, Option] = {
-    about.name: about for group, holder in GROUPS.items() for about in options_of(holder, group)
+    each.name: Option(each.name, group, str(each.type), each.default, **each.metadata)
+    for group, holder in GROUPS.items()
+    for each in dataclasses.fields(holder)
+    if each.metadata
 }
 
 
@@ -154,11 +150,9 @@ def _run_file(data_dir: Path) -> dict[str, Any]:
 def _check(settings: Settings) -> None:
     for about in OPTIONS.values():
         about.check(settings.value(about))
-    url = settings.broker.broker_url
-    broker = urlsplit(url)
+    broker = urlsplit(url := settings.broker.broker_url)
     if broker.scheme not in ("redis", "rediss", "redis+socket"):
-        shown = without_password(url)
-        raise SettingsError(f"FERRYMAN_BROKER_URL={shown!r}: expected redis://host:port/db")
+        raise SettingsError(f"FERRYMAN_BROKER_URL={without_password(url)}: expected redis://host:port/db")
     is_local = broker.hostname in (*LOOPBACK, None) or settings.one_host
     if settings.store.is_sqlite and not is_local:
         raise SettingsError(

@@ -16,16 +16,9 @@ class ApiSettings:
 
     host: str = option("127.0.0.1", "address that the API binds to")
     port: int = option(3000, "port of the API", low=0, high=65535)
-    api_url: str = option(
-        "http://127.0.0.1:3000",
-        "URL at which the command line finds the API; default: the running stand-alone's",
-    )
-    allowed_hosts: tuple[str, ...] = option(
-        (), "further names that requests may give in their Host header, separated by commas"
-    )
-    api_threads: int = option(
-        256, "threads that answer requests; each SSE client occupies one", low=8, high=4096
-    )
+    api_url: str = option("http://127.0.0.1:3000", "URL at which the command line finds the API")
+    allowed_hosts: tuple[str, ...] = option((), "more names accepted in the Host header, separated by commas")
+    api_threads: int = option(256, "threads that answer requests; an SSE client takes one", low=8, high=4096)
     sse_clients: int = option(200, "SSE clients at the same time; the next one gets 503", low=1, high=4000)
     body_bytes: int = option(1 << 20, "bytes of the largest request body", low=1024, high=1 << 26)
 
@@ -39,28 +32,14 @@ class ApiSettings:
 class ClusterSettings:
     """Nodes and repairs: when a node has lapsed, and when lost work starts again. The same on every host."""
 
-    lease_seconds: float = option(
-        5.0, "seconds without a beat after which a node has lapsed", low=0.5, high=3600
-    )
-    grace_min_seconds: float = option(
-        15.0, "shortest wait before the work of a lapsed node starts again elsewhere", low=0, high=3600
-    )
-    grace_max_seconds: float = option(
-        300.0, "longest wait before the work of a lapsed node starts again elsewhere", low=0, high=86400
-    )
-    restart_grace_seconds: float = option(
-        300.0, "wait before the work of a node that left in order starts again elsewhere", low=0, high=86400
-    )
-    drain_timeout_seconds: float = option(
-        0.0, "seconds that running links get to end after SIGTERM", low=0, high=86400
-    )
+    lease_seconds: float = option(5.0, "time without a beat after which a node lapses", low=0.5, high=3600)
+    grace_min_seconds: float = option(15.0, "shortest wait before lapsed work restarts", low=0, high=3600)
+    grace_max_seconds: float = option(300.0, "longest wait before lapsed work restarts", low=0, high=86400)
+    restart_grace_seconds: float = option(300.0, "restart wait after a node left in order", low=0, high=86400)
+    drain_timeout_seconds: float = option(0.0, "time for running links after SIGTERM", low=0, high=86400)
     max_crashes: int = option(5, "crashes in quick succession after which a task fails", low=1, high=1000)
-    calm_seconds: float = option(
-        600.0, "seconds on one node after which the count of crashes starts at 0 again", low=1, high=86400
-    )
-    resend_seconds: float = option(
-        10.0, "first wait before a message that seems lost is sent again", low=0.2, high=600
-    )
+    calm_seconds: float = option(600.0, "time on a node that clears the count of crashes", low=1, high=86400)
+    resend_seconds: float = option(10.0, "first wait before a lost message is resent", low=0.2, high=600)
 
     @property
     def beat_seconds(self) -> float:
@@ -89,19 +68,13 @@ class RuntimeSettings:
         " container has its own",
         choices=("pod", "slot", "none"),
     )
-    warm_sandboxes: int = option(
-        2, "sandboxes that a worker keeps ready, never more than its slots", low=0, high=256
-    )
+    warm_sandboxes: int = option(2, "sandboxes that a worker keeps ready, at most its slots", low=0, high=256)
     default_memory: str = option("2g", "memory of a container whose task sets no limit")
     default_cpus: str = option("", "CPUs of a container whose task sets no limit; empty: all")
     pids_limit: int = option(4096, "processes that a container may have", low=16, high=1 << 20)
-    docker_timeout_seconds: float = option(
-        30.0, "longest time of a Docker call, except pulls and waits", low=1, high=600
-    )
-    pull_timeout_seconds: float = option(1800.0, "longest time of an image pull", low=1, high=86400)
-    kill_grace_seconds: float = option(
-        0.8, "time between TERM and KILL on cancel and time-out", low=0, high=60
-    )
+    docker_timeout_seconds: float = option(30.0, "longest call, except pulls and waits", low=1, high=600)
+    pull_timeout_seconds: float = option(1800.0, "longest pull of an image", low=1, high=86400)
+    kill_grace_seconds: float = option(0.8, "time between SIGTERM and SIGKILL", low=0, high=60)
     result_bytes: int = option(64 << 10, "bytes of the largest result that is kept", low=1024, high=1 << 24)
     log_bytes: int = option(
         64 << 20,
@@ -115,9 +88,7 @@ class StoreSettings:
     """Database: where it is, and how long a statement may wait."""
 
     database_url: str = option("", "SQLAlchemy URL; default: ferryman.db in the data directory", secret=True)
-    store_timeout_seconds: float = option(
-        30.0, "longest time that a statement waits for the database", low=1, high=600
-    )
+    store_timeout_seconds: float = option(30.0, "longest time of a statement", low=1, high=600)
 
     @property
     def is_sqlite(self) -> bool:
@@ -129,9 +100,7 @@ class StoreSettings:
 class BrokerSettings:
     """Broker: where it is, its keys, and how messages are sent."""
 
-    broker_url: str = option(
-        "", "Redis URL; default: the running stand-alone's, else redis://127.0.0.1:6379/0", secret=True
-    )
+    broker_url: str = option("", "Redis URL; default: redis://127.0.0.1:6379/0", secret=True)
     broker_prefix: str = option("ferryman:", "prefix of every key in the broker")
     default_queue: str = option("default", "queue of tasks that name none, and of workers without -Q")
     flush_batch: int = option(200, "rows that the flusher takes at once", low=1, high=10000)

@@ -15,18 +15,9 @@ _EXPECTED = {"int": "a whole number", "float": "a number", "bool": "0 or 1"}
 _SWITCHES = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-    secret: bool = False,
-) -> Any:
-    """Define a field of a group of settings. `secret`: the value is a URL that may hold a password."""
-    about = {"help": help, "low": low, "high": high, "choices": choices, "secret": secret}
-    return dataclasses.field(default=default, metadata=about)
+def option(default: Any, help: str, **about: Any) -> Any:
+    """Define a field of a group of settings; `about` are fields of Option."""
+    return dataclasses.field(default=default, metadata={"help": help, **about})
 
 
 @dataclass(frozen=True)
@@ -39,10 +30,11 @@ class Option:
     kind: str
     default: Any
     help: str
-    low: float | None
-    high: float | None
-    choices: tuple[str, ...]
-    secret: bool
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    #: The value is a URL that may hold a password.
+    secret: bool = False
 
     @property
     def variable(self) -> str:
@@ -57,10 +49,9 @@ class Option:
             if self.kind == "int":
                 return int(text)
             if self.kind == "float":
-                number = float(text)
-                if math.isnan(number):
+                if math.isnan(float(text)):
                     raise ValueError  # it would pass every bound
-                return number
+                return float(text)
         except (KeyError, ValueError):
             raise SettingsError(f"{self.variable}={text!r}: expected {_EXPECTED[self.kind]}") from None
         if self.kind == LIST:
@@ -81,15 +72,6 @@ class Option:
             raise SettingsError(f"{self.variable}={value}: must be at most {self.high}")
         if self.choices and value not in self.choices:
             raise SettingsError(f"{self.variable}={value!r}: must be one of: {', '.join(self.choices)}")
-
-
-def options_of(holder: type[Any], group: str) -> list[Option]:
-    """Return the options that a dataclass defines, in their order; other fields are skipped."""
-    return [
-        Option(field.name, group, str(field.type), field.default, **field.metadata)
-        for field in dataclasses.fields(holder)
-        if field.metadata
-    ]
 
 
 def without_password(url: str) -> str:
