@@ -1,8 +1,8 @@
-"""The REST API: parse, guard, call one verb or one query, answer. No view is longer than ten lines.
+"""REST API and dashboard: parse, guard, call one verb or one query, answer. No view is longer than ten lines.
 
-Served by gunicorn with threads (`api:create_app()`): the app and its threads are made in the worker process,
-after the fork. It speaks to the database; what goes to the broker goes through engine.dispatch, in a thread
-of its own: no request ever waits for the broker. It knows neither Celery nor Docker.
+gunicorn serves it with threads (`api:create_app()`): the app and its threads are made in the worker process,
+after the fork. The API speaks to the database; engine.dispatch publishes to the broker in a thread of its own,
+so no request ever waits for the broker. The API knows neither Celery nor Docker.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from engine.telemetry import logging
 
 
 def create_app(settings: Settings | None = None, *, background: bool = True) -> Flask:
-    """The app over this database, ready to serve. Settings come from the environment unless given.
+    """Create the app over the database of these settings, ready to serve; default: settings of the environment.
 
-    `background` starts what every API process does besides: log lines, the flusher, the reconciler.
-    Raises SettingsError, StoreUnavailable, SchemaMismatch: better no API than one that promises in vain.
+    `background` also starts the rest of an API process: logging, the flusher, the reconciler.
+    Raises SettingsError, StoreUnavailable, SchemaMismatch.
     """
-    told = settings or Settings.from_env()
-    refuse_outside(told.api.host)
+    settings = settings or Settings.from_env()
+    refuse_outside(settings.api.host)
     if background:
-        logging.configure(told.log_level)
+        logging.configure(settings.log_level)
     app = Flask("api", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = told.api.body_bytes
+    app.config["MAX_CONTENT_LENGTH"] = settings.api.body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    built = context.build(told)
-    app.extensions["ferryman"] = built
-    guard.install(app, told.api)
+    api_context = context.create(settings)
+    app.extensions["ferryman"] = api_context
+    guard.install(app, settings.api)
     errors.install(app)
     routes.install(app)
     app.register_blueprint(pages.blueprint)
-    built.feed.start()
+    api_context.feed.start()
     if background:
-        context.start_background(built)
-    context.end_streams_on_signal(built)
+        context.start_background(api_context)
+    context.end_streams_on_signal(api_context)
     return app

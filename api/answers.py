@@ -1,87 +1,107 @@
-"""What answers look like: schemas for the documentation and the dump, and rows made into them.
+"""Schemas of the API's answers: they read rows and records, and document the answers in OpenAPI.
 
-camelCase; times RFC 3339, UTC, milliseconds; what is absent is left out.
+Names are camelCase; times are RFC 3339, UTC, with milliseconds; absent values are left out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
-from marshmallow import Schema, fields
+from marshmallow import Schema, fields, post_dump
+from marshmallow.utils import get_value
 
 from engine.jobspec.schema import RetrySchema, TaskSchema
-from engine.model.records import Attempt, Event, Job, Link, Node, Task
+from engine.model.records import Attempt, Event, Job, Link, Task
 from engine.runtime.timings import SPANS
 
 Json = dict[str, Any]
 
-#: The field that holds the time at which something ended, by the state in which it did.
-_ENDED_AT = {
-    "COMPLETED": "completedAt",
-    "FAILED": "failedAt",
-    "CANCELLED": "cancelledAt",
-    "SKIPPED": "skippedAt",
-}
+
+class Time(fields.String):
+    """Milliseconds of a record as RFC 3339; with `state`, only of a record in that state."""
+
+    def __init__(self, about: str, attribute: str | None = None, state: str | None = None) -> None:
+        metadata = {"description": about, "format": "date-time"}
+        super().__init__(attribute=attribute, dump_only=True, metadata=metadata)
+        self.state = state
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if self.state and get_value(obj, "state") != self.state else rfc3339(value)
 
 
-def _time(about: str) -> fields.String:
-    return fields.String(metadata={"description": about, "format": "date-time"})
+class Answer(Schema):
+    """Base of the answers: names in camelCase, no key for an absent value."""
+
+    #: Leave out False and empty lists and maps too.
+    leave_out_empty: ClassVar[bool] = False
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Name the field in camelCase."""
+        field_obj.data_key = re.sub("_([a-z])", lambda match: match[1].upper(), field_name)
+
+    @post_dump
+    def _without_absent(self, data: Json, **_: Any) -> Json:
+        return {name: value for name, value in data.items() if not self._is_absent(value)}
+
+    def _is_absent(self, value: Any) -> bool:
+        return value is None or (self.leave_out_empty and (value is False or value in ([], {})))
 
 
-class LinkAnswer(Schema):
+class LinkAnswer(Answer):
     """One container of a run of the chain."""
 
+    leave_out_empty = True
     index = fields.Integer()
     kind = fields.String(metadata={"enum": ["pre", "main", "post"]})
     name = fields.String()
     image = fields.String()
     always = fields.Boolean()
     state = fields.String(metadata={"enum": ["WAITING", "CONFIRMED", "ENDED", "SKIPPED"]})
-    exitCode = fields.Integer()
+    exit_code = fields.Integer()
     error = fields.String()
-    containerId = fields.String()
-    startedAt = _time("When its container was confirmed")
-    endedAt = _time("When its end was stored")
+    container_id = fields.String()
+    started_at = Time("When its container was confirmed")
+    ended_at = Time("When its end was stored")
     timings = fields.Dict(
         keys=fields.String(metadata={"enum": list(SPANS)}),
         values=fields.Integer(),
-        metadata={
-            "description": "Milliseconds that each step took; only the last of a container that was adopted"
-        },
+        metadata={"description": "Milliseconds of each step; an adopted container has only its last step"},
     )
     attempt = fields.Integer()
     origin = fields.Integer(metadata={"description": "Delivery in which this run of the chain was claimed"})
 
 
-class AttemptAnswer(Schema):
+class AttemptAnswer(Answer):
     """One try of the whole chain."""
 
+    leave_out_empty = True
     attempt = fields.Integer()
     state = fields.String()
-    nodeId = fields.String()
-    startedAt = _time("When it was claimed")
-    endedAt = _time("When it ended")
-    exitCode = fields.Integer()
+    node_id = fields.String(attribute="node")
+    started_at = Time("When it was claimed")
+    ended_at = Time("When it ended")
+    exit_code = fields.Integer()
     error = fields.String()
     links = fields.List(
         fields.Nested(LinkAnswer),
-        metadata={"description": "Links of its earlier runs, not of the present one"},
+        metadata={"description": "Links of its earlier runs; those of the present run are in the task"},
     )
 
 
 class RetryAnswer(RetrySchema):
-    """The policy as it was written, with what was used of it."""
+    """The retry policy as submitted, with the number of retries so far."""
 
     attempts = fields.Integer(metadata={"description": "Retries so far"})
 
 
-class _Identity(Schema):
-    """What comes first in a task's answer."""
+class _TaskIdentity(Answer):
+    """First fields of a task's answer."""
 
     id = fields.String()
-    jobId = fields.String()
+    job_id = fields.String()
     position = fields.Integer()
     name = fields.String()
     description = fields.String()
@@ -94,20 +114,20 @@ class _Identity(Schema):
     )  # fmt: skip
 
 
-class TaskAnswer(TaskSchema, _Identity):  # type: ignore[misc] # same fields, other order
-    """A task: what was asked for, and what became of it."""
+class TaskAnswer(TaskSchema, _TaskIdentity):  # type: ignore[misc] # same fields, other order
+    """A task: its spec as submitted, its state and its runs."""
 
-    createdAt = _time("When it was submitted")
-    scheduledAt = _time("When its last message was sent")
-    startedAt = _time("When it was claimed first")
-    completedAt = _time("When it completed")
-    failedAt = _time("When it failed")
-    cancelledAt = _time("When it was cancelled")
-    skippedAt = _time("When it was skipped")
-    nodeId = fields.String(metadata={"description": "The node that has it, or had it last"})
+    created_at = Time("When it was submitted")
+    scheduled_at = Time("When its last message was sent", "sent_at")
+    started_at = Time("When it was first claimed")
+    completed_at = Time("When it completed", "ended_at", "COMPLETED")
+    failed_at = Time("When it failed", "ended_at", "FAILED")
+    cancelled_at = Time("When it was cancelled", "ended_at", "CANCELLED")
+    skipped_at = Time("When it was skipped", "ended_at", "SKIPPED")
+    node_id = fields.String(attribute="node", metadata={"description": "Its node, or its last one"})
     result = fields.String()
     error = fields.String()
-    exitCode = fields.Integer()
+    exit_code = fields.Integer()
     attempt = fields.Integer()
     delivery = fields.Integer()
     crashes = fields.Integer()
@@ -116,7 +136,7 @@ class TaskAnswer(TaskSchema, _Identity):  # type: ignore[misc] # same fields, ot
     links = fields.List(fields.Nested(LinkAnswer), metadata={"description": "Links of the present run"})
 
 
-class JobSummary(Schema):
+class JobSummary(Answer):
     """A job without its tasks."""
 
     id = fields.String()
@@ -124,14 +144,14 @@ class JobSummary(Schema):
     description = fields.String()
     tags = fields.List(fields.String())
     state = fields.String(metadata={"enum": ["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"]})
-    createdAt = _time("When it was submitted")
-    startedAt = _time("When its first task was claimed")
-    completedAt = _time("When it completed")
-    failedAt = _time("When it failed")
-    cancelledAt = _time("When it was cancelled")
+    created_at = Time("When it was submitted")
+    started_at = Time("When its first task was claimed")
+    completed_at = Time("When it completed", "ended_at", "COMPLETED")
+    failed_at = Time("When it failed", "ended_at", "FAILED")
+    cancelled_at = Time("When it was cancelled", "ended_at", "CANCELLED")
     result = fields.String()
     error = fields.String()
-    taskCount = fields.Integer()
+    task_count = fields.Integer()
 
 
 class JobAnswer(JobSummary):
@@ -140,11 +160,11 @@ class JobAnswer(JobSummary):
     tasks = fields.List(fields.Nested(TaskAnswer))
 
 
-class _Page(Schema):
-    number = fields.Integer()
-    size = fields.Integer()
-    totalPages = fields.Integer()
-    totalItems = fields.Integer()
+class _Page(Answer):
+    number = fields.Integer(metadata={"description": "Number of this page, from 1"})
+    size = fields.Integer(metadata={"description": "Items on a full page"})
+    total_pages = fields.Integer()
+    total_items = fields.Integer()
 
 
 class JobPage(_Page):
@@ -153,39 +173,41 @@ class JobPage(_Page):
     items = fields.List(fields.Nested(JobSummary))
 
 
-class LogLine(Schema):
-    """A line of a log, or a piece of at most 16 KB of a longer one."""
+class LogLine(Answer):
+    """A line of a log, or a piece of at most 16 KB of a longer line."""
 
     number = fields.Integer()
     contents = fields.String()
-    createdAt = _time("When the container wrote it")
-    stream = fields.Integer(metadata={"description": "1 standard output, 2 standard error, 0 a note of ours"})
+    created_at = fields.String(metadata={"description": "When the container wrote it", "format": "date-time"})
+    stream = fields.Integer(
+        metadata={"description": "1: standard output, 2: standard error, 0: a note from Ferryman"}
+    )
     link = fields.Integer()
     attempt = fields.Integer()
 
 
 class LogPage(_Page):
-    """A page of a log, oldest first."""
+    """A page of a log, oldest line first."""
 
     items = fields.List(fields.Nested(LogLine))
 
 
-class NodeAnswer(Schema):
+class NodeAnswer(Answer):
     """A worker process."""
 
     id = fields.String()
     name = fields.String()
     host = fields.String()
     state = fields.String(metadata={"enum": ["JOINING", "LIVE", "LEAVING", "LEFT", "LAPSED"]})
-    runtimeOk = fields.Boolean()
+    runtime_ok = fields.Boolean(metadata={"description": "Whether its Docker daemon answers"})
     daemon = fields.String()
     queues = fields.List(fields.String())
-    slots = fields.Integer()
-    startedAt = _time("When it joined")
-    seenAt = _time("When it last beat")
+    slots = fields.Integer(metadata={"description": "Tasks that it runs at the same time"})
+    started_at = Time("When it joined")
+    seen_at = Time("When its last beat was stored")
 
 
-class NodeTask(Schema):
+class NodeTask(Answer):
     """A task that runs on a node."""
 
     id = fields.String()
@@ -193,42 +215,40 @@ class NodeTask(Schema):
 
 
 class BusyNode(NodeAnswer):
-    """A worker process with what runs there."""
+    """A worker process with the tasks that it runs."""
 
-    running = fields.Integer(metadata={"description": "How many tasks run there"})
-    tasks = fields.List(
-        fields.Nested(NodeTask), metadata={"description": "100 of them at most, the oldest first"}
-    )
+    running = fields.Integer(metadata={"description": "Number of tasks that run on it"})
+    tasks = fields.List(fields.Nested(NodeTask), metadata={"description": "At most 100, the oldest first"})
 
 
-class QueueAnswer(Schema):
-    """A queue in figures."""
+class QueueAnswer(Answer):
+    """A queue with its numbers of tasks and nodes."""
 
     name = fields.String()
-    waiting = fields.Integer(metadata={"description": "Tasks PENDING or SCHEDULED"})
-    running = fields.Integer()
-    subscribers = fields.Integer(metadata={"description": "Live nodes that serve it"})
+    waiting = fields.Integer(metadata={"description": "PENDING and SCHEDULED tasks"})
+    running = fields.Integer(metadata={"description": "RUNNING tasks"})
+    subscribers = fields.Integer(metadata={"description": "LIVE nodes that serve it"})
 
 
-class Status(Schema):
-    """A word about a thing."""
+class Status(Answer):
+    """Status of the API, or the result of a request."""
 
     status = fields.String()
     version = fields.String()
 
 
-class Ready(Schema):
-    """Whether work that is submitted now will be done."""
+class Ready(Answer):
+    """Readiness: a queue with waiting tasks and no live node is unserved."""
 
-    status = fields.String()
+    status = fields.String(metadata={"enum": ["READY", "UNSERVED"]})
     unserved = fields.List(
-        fields.String(), metadata={"description": "Queues in which tasks wait and that no live node serves"}
+        fields.String(), metadata={"description": "Queues with waiting tasks that no live node serves"}
     )
-    nodes = fields.Integer()
+    nodes = fields.Integer(metadata={"description": "Number of LIVE nodes"})
 
 
-class ProblemEntry(Schema):
-    """One thing that is wrong with a text."""
+class ProblemEntry(Answer):
+    """One problem in a request, with its place."""
 
     path = fields.String()
     line = fields.Integer()
@@ -237,8 +257,8 @@ class ProblemEntry(Schema):
     hint = fields.String()
 
 
-class Problem(Schema):
-    """Every refusal (application/problem+json)."""
+class Problem(Answer):
+    """Error answer (application/problem+json, RFC 9457)."""
 
     type = fields.String()
     title = fields.String()
@@ -248,133 +268,53 @@ class Problem(Schema):
 
 
 def rfc3339(ms: int | None) -> str | None:
-    """The time as answers write it."""
+    """Return milliseconds since 1970 as RFC 3339 in UTC."""
     if ms is None:
         return None
     text = datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{ms % 1000:03d}Z"
 
 
-def task(found: Task, attempts: Iterable[Attempt], links: Sequence[Link]) -> Json:
-    """A task's answer, from its row, its attempts and all its links."""
-    run = (found.attempt, found.origin)
+def task(row: Task, attempts: Iterable[Attempt], links: Sequence[Link]) -> Json:
+    """Return what TaskAnswer reads: the spec, the row over it, the attempts and the links of all runs."""
+    run = (row.attempt, row.origin)
     past = [link for link in links if (link.attempt, link.origin) != run]
-    became = _present(
-        id=found.id,
-        jobId=found.job_id,
-        position=found.position,
-        state=found.state,
-        queue=found.queue,
-        priority=found.priority,
-        createdAt=rfc3339(found.created_at),
-        scheduledAt=rfc3339(found.sent_at),
-        startedAt=rfc3339(found.started_at),
-        **_ended(found.state, found.ended_at),
-        nodeId=found.node,
-        result=found.result,
-        error=found.error,
-        exitCode=found.exit_code,
-        attempt=found.attempt,
-        delivery=found.delivery,
-        crashes=found.crashes,
-        retry={"limit": 0, **found.spec.get("retry", {}), "attempts": found.attempt - 1},
-        attempts=[_attempt(one, past) for one in attempts],
-        links=[_link(link) for link in links if (link.attempt, link.origin) == run],
-    )
-    return {**found.spec, **became}
+    return {
+        **row.spec,
+        **vars(row),
+        "retry": {"limit": 0, **row.spec.get("retry", {}), "attempts": row.attempt - 1},
+        "attempts": [
+            {**vars(attempt), "links": [link for link in past if link.attempt == attempt.attempt]}
+            for attempt in attempts
+        ],
+        "links": [link for link in links if (link.attempt, link.origin) == run],
+    }
 
 
-def job(found: Job, count: int) -> Json:
-    """A job's summary."""
-    return _present(
-        id=found.id,
-        name=found.name,
-        description=found.description,
-        tags=list(found.tags),
-        state=found.state,
-        createdAt=rfc3339(found.created_at),
-        startedAt=rfc3339(found.started_at),
-        **_ended(found.state, found.ended_at),
-        result=found.result,
-        error=found.error,
-        taskCount=count,
-    )
+def job(row: Job, count: int) -> Json:
+    """Return what JobSummary reads: the row and the number of tasks."""
+    return {**vars(row), "task_count": count}
 
 
-def event(found: Event) -> Json:
-    """The data of an event."""
-    return _present(
-        cursor=found.cursor,
-        time=rfc3339(found.time),
-        jobId=found.job_id,
-        taskId=found.task_id,
-        attempt=found.attempt,
-        delivery=found.delivery,
-        kind=found.kind,
-        **{"from": found.from_state},
-        to=found.to_state,
-        node=found.node,
-        reason=found.reason,
-    )
-
-
-def node(found: Node) -> Json:
-    """A node's answer."""
-    return _present(
-        id=found.id,
-        name=found.name,
-        host=found.host,
-        state=found.state,
-        runtimeOk=found.runtime_ok,
-        daemon=found.daemon,
-        queues=list(found.queues),
-        slots=found.slots,
-        startedAt=rfc3339(found.started_at),
-        seenAt=rfc3339(found.seen_at),
-    )
-
-
-def page(items: list[Json], number: int, size: int, total: int) -> Json:
-    """A page as Tork writes it."""
-    pages = -(-total // size)
-    return {"items": items, "number": number, "size": size, "totalPages": pages, "totalItems": total}
-
-
-def _attempt(found: Attempt, past: Iterable[Link]) -> Json:
-    return _present(
-        attempt=found.attempt,
-        state=found.state,
-        nodeId=found.node,
-        startedAt=rfc3339(found.started_at),
-        endedAt=rfc3339(found.ended_at),
-        exitCode=found.exit_code,
-        error=found.error,
-        links=[_link(link) for link in past if link.attempt == found.attempt] or None,
-    )
-
-
-def _link(found: Link) -> Json:
-    return _present(
-        index=found.index,
-        kind=found.kind,
-        name=found.name,
-        image=found.image,
-        always=found.always or None,
-        state=found.state,
-        exitCode=found.exit_code,
-        error=found.error,
-        containerId=found.container_id,
-        startedAt=rfc3339(found.started_at),
-        endedAt=rfc3339(found.ended_at),
-        timings=dict(found.timings) if found.timings else None,
-        attempt=found.attempt,
-        origin=found.origin,
-    )
-
-
-def _ended(state: str, at: int | None) -> Json:
-    return {_ENDED_AT[state]: rfc3339(at)} if state in _ENDED_AT else {}
-
-
-def _present(**values: Any) -> Json:
+def event(row: Event) -> Json:
+    """Return the data of an event's message."""
+    values = {
+        "cursor": row.cursor,
+        "time": rfc3339(row.time),
+        "jobId": row.job_id,
+        "taskId": row.task_id,
+        "attempt": row.attempt,
+        "delivery": row.delivery,
+        "kind": row.kind,
+        "from": row.from_state,
+        "to": row.to_state,
+        "node": row.node,
+        "reason": row.reason,
+    }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def page(items: Sequence[Any], number: int, size: int, total: int) -> Json:
+    """Return what a page's schema reads; `number` counts from 1."""
+    pages = -(-total // size)
+    return {"items": items, "number": number, "size": size, "total_pages": pages, "total_items": total}

@@ -1,4 +1,4 @@
-"""The body of a request as bytes of YAML or JSON, by its Content-Type; nothing is guessed."""
+"""Body of a request as bytes of YAML or JSON, according to its Content-Type; the type is never guessed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask import request
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import parse_options_header
 
-from api.problem import Refused
+from api.problem import RequestRefused
 from engine.jobspec.document import Media
 
 _MEDIA: dict[str, Media] = {
@@ -18,56 +18,55 @@ _MEDIA: dict[str, Media] = {
     "application/x-yaml": "yaml",
     "application/json": "json",
 }
-#: The next piece of a body must come within this time.
-PIECE_SECONDS = 10.0
-_HEADER = "add the header: curl -H 'Content-Type: text/yaml' (or application/json)"
+#: Longest wait for the next part of a body.
+READ_SECONDS = 10.0
+_USE_HEADER = "add curl's -H 'Content-Type: text/yaml' (or application/json)"
 
 
 def read() -> tuple[bytes, Media]:
-    """The body and its kind.
+    """Return the body and its media.
 
-    Raises Refused: 400 when it is empty, 415 when it is of another kind, charset or compressed; werkzeug's
-    413 when it is longer than MAX_CONTENT_LENGTH, which also ends a body without a length; 408 when the rest
-    does not come.
+    Raises RequestRefused: 400 for an empty body, 408 when the body stops arriving, 415 for another type,
+    charset or encoding. Raises werkzeug's 413 for more than MAX_CONTENT_LENGTH, with or without a length.
     """
-    text = _whole()
+    text = _read_all()
     if not text:
-        raise Refused(400, "the body is empty", "send the file with curl's --data-binary @file")
+        raise RequestRefused(400, "the body is empty", "send the file with curl's --data-binary @file")
     return text, media()
 
 
-def _whole() -> bytes:
-    # gunicorn waits for a body as long as its sender likes, and a thread waits with it.
+def _read_all() -> bytes:
+    # gunicorn waits for a body without any time-out, and one of its threads waits too.
     connection = request.environ.get("gunicorn.socket")
     if connection is None:
         return request.get_data(cache=False)
-    connection.settimeout(PIECE_SECONDS)
+    connection.settimeout(READ_SECONDS)
     try:
         return request.get_data(cache=False)
     except (TimeoutError, ClientDisconnected):
-        # Nothing more is read from it, so nobody waits for the rest. It may be gone already.
+        # After the shutdown nobody waits for the rest of the body. The connection may be closed already.
         with contextlib.suppress(OSError):
             connection.shutdown(SHUT_RD)
-        raise Refused(408, f"the body stopped coming for {PIECE_SECONDS:g} s", "send it again") from None
+        found = f"no part of the body arrived for {READ_SECONDS:g} s"
+        raise RequestRefused(408, found, "send the request again") from None
     finally:
         connection.settimeout(None)
 
 
 def media() -> Media:
-    """What the headers say the body is. Raises Refused (415)."""
+    """Return the media that the headers name. Raises RequestRefused (415)."""
     header = request.headers.get("Content-Type", "")
-    kind, options = parse_options_header(header)
-    found = _MEDIA.get(kind.lower())
+    content_type, options = parse_options_header(header)
+    charset = options.get("charset", "utf-8")
+    encoding = request.headers.get("Content-Encoding", "identity")
     if not header:
-        raise Refused(415, "the body's kind is not said", _HEADER)
-    if found is None:
-        raise Refused(415, f"a body of kind {kind[:80]!r} is not read", _HEADER)
-    if options.get("charset", "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
-        raise Refused(
-            415,
-            f"charset {options['charset'][:40]!r} is not read",
-            "save the file as UTF-8 and say no charset",
-        )
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Refused(415, "a compressed body is not read", "send it as it is, without Content-Encoding")
-    return found
+        raise RequestRefused(415, "Content-Type header is missing", _USE_HEADER)
+    if content_type.lower() not in _MEDIA:
+        raise RequestRefused(415, f"Content-Type {content_type[:80]!r} is not supported", _USE_HEADER)
+    if charset.lower() not in ("utf-8", "utf8", "us-ascii"):
+        remedy = "save the file as UTF-8 and send no charset"
+        raise RequestRefused(415, f"charset {charset[:40]!r} is not supported", remedy)
+    if encoding.lower() != "identity":
+        found = f"Content-Encoding {encoding[:40]!r} is not supported"
+        raise RequestRefused(415, found, "send the body uncompressed, without this header")
+    return _MEDIA[content_type.lower()]

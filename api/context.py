@@ -1,4 +1,4 @@
-"""What the views of one process share: settings, database, doors, the feed of events; and its threads."""
+"""Context of the API: what the views of one process share, and the threads of the process."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ from engine.store.database import Database
 
 log = logging.getLogger("ferryman.api")
 
-#: gunicorn ends as a whole, and starts no other worker, when one exits so (its WORKER_BOOT_ERROR).
-_HALT = 3
+#: gunicorn's WORKER_BOOT_ERROR: when a worker exits with this code, gunicorn stops and starts no other worker.
+_EXIT_STOPPING_GUNICORN = 3
+
+Handler = Callable[[int, FrameType | None], Any]
 
 
 @dataclass(frozen=True)
 class ApiContext:
-    """What the views of one process share."""
+    """Settings, database and feed that the views of one process share."""
 
     settings: Settings
     db: Database
-    #: The installation that this database is.
+    #: Id of the installation to which the database belongs.
     installation: str
     host_access: HostAccess
     feed: Feed
@@ -42,13 +44,13 @@ class ApiContext:
 
 
 def get_context() -> ApiContext:
-    """The context of the app that answers now."""
+    """Return the context of the current app."""
     return cast(ApiContext, current_app.extensions["ferryman"])
 
 
-def build(settings: Settings) -> ApiContext:
-    """Open the database and make what views share; starts no thread."""
-    # A request holds a connection for milliseconds; more at once than this wait for one another.
+def create(settings: Settings) -> ApiContext:
+    """Open the database and create the context; starts no thread."""
+    # A request holds a connection for milliseconds; more than 8 requests at the same time wait for one another.
     db = Database(settings.store, pool=8)
     installation = db.open()
     allowed = host_access.host_access_from(
@@ -61,11 +63,11 @@ def build(settings: Settings) -> ApiContext:
 
 
 def start_background(context: ApiContext) -> None:
-    """Start what makes submitted work move: the thread that sends, and the repairs.
+    """Start the flusher and the reconciler, which move submitted work.
 
-    Raises WrongInstallation. A broker that is away is no reason not to serve: rows wait until it is back.
+    Raises WrongInstallation. Serves without a broker too: rows wait until the broker is back.
     """
-    # Only a process that sends loads Celery.
+    # Only a process that publishes loads Celery.
     from engine.dispatch.flusher import Flusher
     from engine.dispatch.queues import Broker
     from engine.reconcile import loop
@@ -74,7 +76,7 @@ def start_background(context: ApiContext) -> None:
     try:
         broker.claim_for(context.installation)
     except BrokerUnavailable as exc:
-        log.warning("the broker is away, what is submitted waits: %s", exc)
+        log.warning("the broker does not answer; submitted tasks wait until it does: %s", exc)
     finally:
         broker.close()
     Flusher(context.db, context.settings.broker).start()
@@ -82,32 +84,30 @@ def start_background(context: ApiContext) -> None:
 
 
 def _end_process(exc: WrongInstallation) -> None:
-    """The broker became another installation's: nothing may be sent there any more."""
+    """End the process: the broker now belongs to another installation, so nothing may be published there."""
     log.critical("%s", exc)
-    os._exit(_HALT)
+    os._exit(_EXIT_STOPPING_GUNICORN)
 
 
 def end_streams_on_signal(context: ApiContext) -> None:
-    """Let a graceful stop end the open streams, which would otherwise hold it up.
+    """Make the signals of a graceful stop end the open streams, which would otherwise delay it.
 
-    gunicorn tells a worker by a signal, and the app nothing: so its handler is called through ours.
+    gunicorn tells its worker process by a signal and the app not at all, so our handlers wrap gunicorn's.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
-        before = signal.getsignal(number)
-        # Python's own handler, or none: no server that stops in order.
-        if callable(before) and before is not signal.default_int_handler:
-            signal.signal(number, _ended_first(context.feed.end, before))
-            # As gunicorn has it: a request that is being answered is not interrupted in a system call.
+        handler = signal.getsignal(number)
+        # Python's own handler, or none, means that no server with a graceful stop runs here.
+        if callable(handler) and handler is not signal.default_int_handler:
+            signal.signal(number, _wrap(handler, context.feed.end))
+            # As gunicorn does: SIGTERM does not interrupt the system calls of a running request.
             signal.siginterrupt(number, number != signal.SIGTERM)
 
 
-def _ended_first(
-    end: Callable[[], None], before: Callable[[int, FrameType | None], Any]
-) -> Callable[[int, FrameType | None], Any]:
+def _wrap(handler: Handler, end_streams: Callable[[], None]) -> Handler:
     def handle(number: int, frame: FrameType | None) -> Any:
-        end()
-        return before(number, frame)
+        end_streams()
+        return handler(number, frame)
 
     return handle

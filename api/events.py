@@ -1,6 +1,6 @@
-"""Events as they come (SSE), in commit order, from the beginning or from where a client left off.
+"""Streams of events (SSE) in commit order, from the beginning or after the last event that a client saw.
 
-For one task or job the stream replays from the first event and ends after the last; for all it begins now.
+The stream of a task or job replays from its first event and ends after its last; a stream of all begins now.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flask import Response, request
 
 from api import answers, sse
 from api.context import ApiContext, get_context
-from api.problem import Refused
+from api.problem import RequestRefused
 from engine.errors import StoreUnavailable
 from engine.model.records import Event
 from engine.model.states import ENDED, JobState
@@ -23,89 +23,89 @@ from engine.store.database import Connection
 
 log = logging.getLogger("ferryman.events")
 
-#: A stop is noticed within this time.
-_LISTEN_SECONDS = 1.0
+#: Longest wait for an event: the stream notices the stop of its process after it.
+_WAIT_SECONDS = 1.0
 _BATCH = 500
 _LAST_STATES = {*ENDED, *(state for state in JobState if state.ended)}
 
 
-def stream_events(asked: dict[str, Any]) -> Response:
-    """What happens, as it happens. Last-Event-ID goes on behind that event."""
-    following = Following(get_context(), task=asked["task"], job=asked["job"])
-    following.go_on_after(request.headers.get("Last-Event-ID"))
-    return sse.stream(following.context.feed, following.messages)
+def stream_events(query: dict[str, Any]) -> Response:
+    """Stream events as they happen (SSE). Last-Event-ID resumes after that event."""
+    stream = EventStream(get_context(), task=query["task"], job=query["job"])
+    stream.resume_after(request.headers.get("Last-Event-ID"))
+    return sse.stream(stream.context.feed, stream.messages)
 
 
-class Following:
-    """One client's way through the events: the table first, then the feed."""
+class EventStream:
+    """Events for one client, from the table first, then from the feed."""
 
     def __init__(self, context: ApiContext, *, task: str | None, job: str | None) -> None:
-        """Resolve the ids. Raises Refused, NotFound, Ambiguous, StoreUnavailable."""
+        """Resolve the ids. Raises RequestRefused, NotFound, Ambiguous, StoreUnavailable."""
         if task is not None and job is not None:
-            raise Refused(400, "task and job are both asked for", "ask for one of them")
+            raise RequestRefused(400, "both task and job are given", "give one of them")
         self.context = context
         self.task_id: str | None = None
         self.job_id: str | None = None
-        #: The last event that the client saw, None: none.
+        #: Cursor of the last event that the client saw, or None.
         self._cursor: str | None = None
         self._reset = self._done = False
         if (id := task or job) is None:
             return
         with context.db.read() as c:
-            found = jobs.resolve(c, id)
-        # A job of one task and its task end together: the job's stream holds both.
-        if task is not None and found.task_id is not None:
-            self.task_id = found.task_id
+            ids = jobs.resolve(c, id)
+        # The id of a job with one task, given as a task's, is the task; any other id of a job is the job.
+        if task is not None and ids.task_id is not None:
+            self.task_id = ids.task_id
         else:
-            self.job_id = found.job_id
+            self.job_id = ids.job_id
 
-    def go_on_after(self, cursor: str | None) -> None:
-        """Begin behind this event. Raises UnknownCursor when it is no cursor, StoreUnavailable.
+    def resume_after(self, cursor: str | None) -> None:
+        """Begin after this event. Raises UnknownCursor for a malformed cursor, and StoreUnavailable.
 
-        One that lies ahead of all events is another database's: the client is told (`reset`), and served anew.
+        A cursor after all events comes from another database: the client gets `reset`, then all from the start.
         """
         with self.context.db.read() as c:
             self._cursor = cursor
-            ahead = cursor is not None and events.is_later(c, cursor, events.latest(c))
-            self._reset = ahead and self._end(c) is None
+            is_ahead = cursor is not None and events.is_later(c, cursor, events.latest(c))
+            self._reset = is_ahead and self._end_state(c) is None
             if self._reset:
                 self._cursor = None
             if self._cursor is None and self.task_id is None and self.job_id is None:
                 self._cursor = events.latest(c)
 
     def messages(self) -> Iterator[str]:
-        """The stream. An answer that has begun cannot turn into an error: it ends, and the client asks again."""
+        """Yield the messages. After an error the stream just ends, because its 200 is sent: clients reconnect."""
         feed, listener = self.context.feed, None
         try:
-            listener = feed.listen(self._fits)
+            listener = feed.listen(self._matches)
             if self._reset:
                 yield sse.message("reset", {})
             yield from self._replay()
-            heard = time.monotonic()
+            last_sent = time.monotonic()
             while not self._done and not feed.ending.is_set():
                 if listener.behind.is_set():
                     listener.catch_up()
                     yield from self._replay()
-                elif (event := listener.next(_LISTEN_SECONDS)) is not None:
-                    heard = time.monotonic()
-                    yield from self._tell(event)
-                elif time.monotonic() - heard >= sse.KEEP_ALIVE_SECONDS:
-                    heard = time.monotonic()
+                elif (event := listener.next(_WAIT_SECONDS)) is not None:
+                    last_sent = time.monotonic()
+                    yield from self._send(event)
+                elif time.monotonic() - last_sent >= sse.KEEP_ALIVE_SECONDS:
+                    last_sent = time.monotonic()
                     yield sse.KEEP_ALIVE
                     yield from self._replay()
         except StoreUnavailable as exc:
-            log.warning("a stream of events ends, the database does not answer: %s", exc)
+            log.warning("ending an event stream: the database does not answer: %s", exc)
         finally:
             if listener is not None:
-                feed.leave(listener)
+                feed.remove(listener)
 
-    def _fits(self, event: Event) -> bool:
+    def _matches(self, event: Event) -> bool:
         if self.task_id is not None:
             return event.task_id == self.task_id
         return self.job_id is None or event.job_id == self.job_id
 
-    def _tell(self, event: Event) -> Iterator[str]:
-        if self._cursor is None or _place(event.cursor) > _place(self._cursor):
+    def _send(self, event: Event) -> Iterator[str]:
+        if self._cursor is None or _sort_key(event.cursor) > _sort_key(self._cursor):
             yield self._message(event)
             if event.to_state in _LAST_STATES:
                 yield from self._replay()
@@ -115,29 +115,29 @@ class Following:
         return sse.message("event", answers.event(event), event.cursor)
 
     def _replay(self) -> Iterator[str]:
-        """What the table holds behind the cursor, and the end when there is one."""
+        """Yield the events of the table after the cursor, and `end` when the task or job has ended."""
         while not self.context.feed.ending.is_set():
             with self.context.db.read() as c:
-                # In this order: an end that is seen has its events before it.
-                end = self._end(c)
-                found = events.after(
+                # In this order: once the end is visible, all events before it are too.
+                end_state = self._end_state(c)
+                batch = events.after(
                     c,
                     self._cursor,
                     task_id=self.task_id,
                     job_id=self.job_id,
                     limit=_BATCH,
-                    settled=end is not None,
+                    settled=end_state is not None,
                 )
-            for event in found:
+            for event in batch:
                 yield self._message(event)
-            if len(found) < _BATCH:
-                if end is not None:
+            if len(batch) < _BATCH:
+                if end_state is not None:
                     self._done = True
-                    yield sse.message("end", {"state": end})
+                    yield sse.message("end", {"state": end_state})
                 return
 
-    def _end(self, c: Connection) -> str | None:
-        """The state in which the followed thing ended, None: it has not, or all is followed."""
+    def _end_state(self, c: Connection) -> str | None:
+        """Return the state in which the task or job ended, or None; a stream of all has no end."""
         if self.task_id is not None:
             task = tasks.get(c, self.task_id)
             return task.state if task is not None and task.state.ended else None
@@ -147,5 +147,5 @@ class Following:
         return None
 
 
-def _place(cursor: str) -> tuple[int, ...]:
+def _sort_key(cursor: str) -> tuple[int, ...]:
     return tuple(int(part) for part in cursor.split("-"))

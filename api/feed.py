@@ -1,7 +1,7 @@
-"""One reader of the events table a process, which feeds this process's SSE clients by bounded queues.
+"""Feed of events: one thread a process reads the events table, bounded queues pass events to the SSE clients.
 
-It reads only while somebody listens. A client that is too slow for its queue loses nothing: it reads the
-table itself from its own cursor, and then listens again. Streams of logs take their seats here as well.
+The thread reads only while somebody listens. A client that is too slow for its queue loses nothing: it reads
+the table from its own cursor, then listens again. Log streams take their seats here as well.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from engine.errors import FerrymanError, StoreUnavailable
 from engine.model.records import Event
@@ -18,35 +18,33 @@ from engine.store.database import Database
 
 log = logging.getLogger("ferryman.events")
 
-#: Between two looks while somebody listens: what a live view is late at most.
+#: Pause between two reads while somebody listens: the longest delay that a live view sees.
 POLL_SECONDS = 0.01
-#: While nobody listens the reader sleeps, until the first listener wakes it; unasked, so often.
+#: Longest sleep while nobody listens; the first listener wakes the thread.
 IDLE_SECONDS = 30.0
-#: Events that wait for a slow client before it is sent back to the table.
+#: Events that may wait for a slow client before it has to read the table.
 QUEUE_SIZE = 1000
-_AWAY_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
 
 
-class TooManyListeners(FerrymanError):
-    """All seats for streams are taken; one may be free in a moment."""
+class TooManyStreams(FerrymanError):
+    """No seat is free for another stream; one may become free in a moment."""
 
     def __init__(self, seats: int) -> None:
-        super().__init__(
-            f"{seats} streams are open, more are not served: close one, or raise FERRYMAN_SSE_CLIENTS"
-        )
+        super().__init__(f"all {seats} streams are in use: close one, or raise FERRYMAN_SSE_CLIENTS")
 
 
 class Listener:
-    """One client's queue. `behind` is set when events were left out: read the table, then listen again."""
+    """Queue of one client. `behind` is set once events were left out: read the table, then listen again."""
 
-    def __init__(self, fits: Callable[[Event], bool]) -> None:
-        self._fits = fits
+    def __init__(self, matches: Callable[[Event], bool]) -> None:
+        self._matches = matches
         self._queue: queue.Queue[Event | None] = queue.Queue(QUEUE_SIZE)
         self.behind = threading.Event()
 
     def offer(self, event: Event) -> None:
-        """Called by the reader for every event."""
-        if self.behind.is_set() or not self._fits(event):
+        """Queue the event if it matches; the feed calls this for every event."""
+        if self.behind.is_set() or not self._matches(event):
             return
         try:
             self._queue.put_nowait(event)
@@ -54,117 +52,115 @@ class Listener:
             self.behind.set()
 
     def wake(self) -> None:
-        """End a wait in `next`; a full queue needs no waking."""
+        """End a wait in `next`; with a full queue nobody waits."""
         if self._queue.empty():
             self._queue.put_nowait(None)
 
     def next(self, seconds: float) -> Event | None:
-        """The next event, None when none came in time or the feed ends."""
+        """Return the next event, or None when none came in time or the feed ends."""
         try:
             return self._queue.get(timeout=seconds)
         except queue.Empty:
             return None
 
     def catch_up(self) -> None:
-        """Forget what waits, and take events from now on: the table is read next."""
+        """Forget the waiting events and take new ones; the caller reads the table next."""
         while not self._queue.empty():
             self._queue.get_nowait()
         self.behind.clear()
 
 
 class Feed:
-    """The reader and its listeners. Thread-safe."""
+    """Reader thread and its listeners. Thread-safe."""
 
     def __init__(self, db: Database, seats: int) -> None:
         self._db = db
         self._seats = seats
+        #: Guards the three attributes below.
         self._lock = threading.Lock()
-        #: Touched under the lock: everyone with a seat, and those of them who listen to events.
-        self._taken = 0
+        #: Open streams, of logs too; and the listeners among them.
+        self._seats_taken = 0
         self._listeners: set[Listener] = set()
-        #: Behind which event the reader goes on; None: set it anew when the first listener comes.
+        #: Event after which the thread reads on; the first listener sets it.
         self._cursor: str | None = None
         self.ending = threading.Event()
-        #: Set by the first listener, and at the end: what the sleeping reader waits for.
-        self._called = threading.Event()
+        #: Set by the first listener and at the end: wakes the sleeping thread.
+        self._wanted = threading.Event()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
     def start(self) -> None:
-        """Start the reader; it ends with the process, or by `end`."""
+        """Start the thread; it ends with the process, or by `end`."""
         self._thread.start()
 
     def end(self) -> None:
-        """End all streams within half a second. May be called from a signal handler: it takes no lock of ours."""
+        """End all streams within half a second. Signal handlers may call this: it takes no lock of ours."""
         self.ending.set()
-        self._called.set()
+        self._wanted.set()
 
     def take_seat(self) -> None:
-        """Count one stream in. Raises TooManyListeners; each seat must be given back."""
+        """Take a seat for a stream, to be given back. Raises TooManyStreams."""
         with self._lock:
-            if self._taken >= self._seats or self.ending.is_set():
-                raise TooManyListeners(self._seats)
-            self._taken += 1
+            if self._seats_taken >= self._seats or self.ending.is_set():
+                raise TooManyStreams(self._seats)
+            self._seats_taken += 1
 
     def give_back_seat(self) -> None:
-        """Count one stream out."""
+        """Give back the seat of a stream."""
         with self._lock:
-            self._taken -= 1
+            self._seats_taken -= 1
 
-    def listen(self, fits: Callable[[Event], bool]) -> Listener:
-        """Take part from now on: every event committed after this call is offered, if it fits.
+    def listen(self, matches: Callable[[Event], bool]) -> Listener:
+        """Add a listener, which is offered every event that is committed after this call.
 
         Raises StoreUnavailable.
         """
-        listener = Listener(fits)
+        listener = Listener(matches)
         with self._lock:
             if not self._listeners:
                 with self._db.read() as c:
                     self._cursor = events.latest(c)
             self._listeners.add(listener)
-        self._called.set()
+        self._wanted.set()
         return listener
 
-    def leave(self, listener: Listener) -> None:
-        """Take part no more."""
+    def remove(self, listener: Listener) -> None:
+        """Remove a listener."""
         with self._lock:
             self._listeners.discard(listener)
 
     def _run(self) -> None:
         while not self.ending.is_set():
             try:
-                pause = self._look()
+                pause = self._read_once()
             except StoreUnavailable as exc:
-                log.warning("events are late, the database does not answer: %s", exc)
-                pause = _AWAY_SECONDS
+                log.warning("events are late: the database does not answer: %s", exc)
+                pause = _RETRY_SECONDS
             except Exception:
                 # The thread serves all listeners of the process: a defect must not end it.
-                log.exception("reading events")
-                pause = _AWAY_SECONDS
+                log.exception("reading events failed")
+                pause = _RETRY_SECONDS
             if pause:
                 self.ending.wait(pause)
             elif not self.ending.is_set():
-                self._called.wait(IDLE_SECONDS)
+                self._wanted.wait(IDLE_SECONDS)
         with self._lock:
             for listener in self._listeners:
                 listener.wake()
 
-    def _look(self) -> float:
-        """Read and hand out what is new; says how long to wait then: 0 means until somebody listens."""
+    def _read_once(self) -> float:
+        """Pass on the new events; return the pause in seconds, or 0 to sleep until somebody listens."""
         with self._lock:
             if not self._listeners:
-                self._called.clear()
+                self._wanted.clear()
                 return 0.0
             cursor = self._cursor
-        found = list(self._new(cursor))
+        with self._db.read() as c:
+            batch = events.after(c, cursor)
         with self._lock:
-            # The last listener may have left and another come meanwhile, with a cursor of its own.
-            if self._cursor == cursor and found:
-                self._cursor = found[-1].cursor
+            # The last listener may have left meanwhile, and another come with a cursor of its own.
+            if self._cursor == cursor and batch:
+                self._cursor = batch[-1].cursor
                 for listener in self._listeners:
-                    for event in found:
+                    for event in batch:
                         listener.offer(event)
         return POLL_SECONDS
-
-    def _new(self, cursor: str | None) -> Iterator[Event]:
-        with self._db.read() as c:
-            yield from events.after(c, cursor)

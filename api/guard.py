@@ -1,6 +1,6 @@
-"""Who may ask: names that this API answers to, no page of a foreign origin; and headers for every answer.
+"""Guards against DNS rebinding, foreign forms and cross-site requests, and security headers for every answer.
 
-No web page can run containers on somebody's laptop (DNS rebinding, forms, cross-site requests).
+Without them a foreign web page could run containers on the laptop of its reader.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 
-from api.problem import Refused
+from api.problem import RequestRefused
 from engine.settings import ApiSettings
 
-_READING = ("GET", "HEAD", "OPTIONS")
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -24,13 +24,13 @@ _HEADERS = {
 
 
 def install(app: Flask, settings: ApiSettings) -> None:
-    """Ask before every request, and set the headers after it (a view's own stand)."""
+    """Check every request, and set the headers of every answer where its view has not set them."""
     names = frozenset(name.lower() for name in settings.hosts)
 
     @app.before_request
     def guard() -> None:
         check_host(request.environ.get("HTTP_HOST", ""), names)
-        if request.method not in _READING:
+        if request.method not in _SAFE_METHODS:
             check_origin()
 
     @app.after_request
@@ -41,26 +41,21 @@ def install(app: Flask, settings: ApiSettings) -> None:
 
 
 def check_host(host: str, names: frozenset[str]) -> None:
-    """Raises Refused (400) unless the Host header names this API; its port does not matter."""
+    """Check that the Host header, without its port, is one of these names. Raises RequestRefused (400)."""
     name = host.lower()
     if not name.endswith("]"):
         before, colon, port = name.rpartition(":")
         name = before if colon and port.isdecimal() and port.isascii() else name
     if name not in names:
-        raise Refused(
-            400,
-            f"this API does not answer to the host name {host[:80]!r}",
-            "add it to FERRYMAN_ALLOWED_HOSTS",
-        )
+        found = f"host name {host[:80]!r} is not allowed"
+        raise RequestRefused(400, found, "use localhost, or add the name to FERRYMAN_ALLOWED_HOSTS")
 
 
 def check_origin() -> None:
-    """Raises Refused (403) when a page of another origin asks to change something."""
+    """Check that a request that changes something is not cross-origin. Raises RequestRefused (403)."""
     origin = request.headers.get("Origin")
     same = origin is None or urlsplit(origin).netloc.lower() == request.environ.get("HTTP_HOST", "").lower()
     if not same or request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-        raise Refused(
-            403,
-            f"a page of {str(origin)[:80]!r} may change nothing here",
-            "ask from this API's own pages, or without a browser",
-        )
+        source = "" if origin is None else f" from {origin[:80]!r}"
+        remedy = "send it from a page of this API, or with a client such as curl"
+        raise RequestRefused(403, f"cross-origin request{source} refused", remedy)

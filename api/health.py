@@ -1,4 +1,4 @@
-"""Is the process up, and will work that is submitted now be done? And the figures for Prometheus."""
+"""Health, readiness, and the metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from engine.store import nodes
 
 
 def health() -> Json:
-    """The process answers. It asks nobody else, so it says nothing about the database."""
+    """Report that the process answers, and its version; the database is not asked."""
     return {"status": "UP", "version": __version__}
 
 
 def status() -> Json:
-    """The first version's word for health."""
+    """Report that the process answers, for clients of the first version."""
     return {"status": "OK"}
 
 
 def ready() -> Json:
-    """The database answers (else 503), and which queues hold work that no live node takes."""
+    """Report the queues with waiting tasks that no live node serves; 503 when the database does not answer."""
     context = get_context()
     unserved = [
-        queue["name"] for queue in queues.find(context) if queue["waiting"] and not queue["subscribers"]
+        queue["name"] for queue in queues.counts(context) if queue["waiting"] and not queue["subscribers"]
     ]
     with context.db.read() as c:
         live = sum(node.state is NodeState.LIVE for node in nodes.beating(c))
@@ -35,5 +35,5 @@ def ready() -> Json:
 
 
 def get_metrics() -> Response:
-    """How many tasks wait and run, which nodes beat, and how long each step of a link took."""
+    """Return the metrics for Prometheus: waiting and running tasks, nodes, duration of each step of a link."""
     return Response(get_context().metrics.render(), content_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""A task's log: pages of lines (JSON), the text as it was written, or as it comes (SSE)."""
+"""Log of a task: pages of lines (JSON), the text as it was written, or a stream of chunks (SSE)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flask import Response, request
 
 from api import answers, sse, tasks
 from api.context import ApiContext, get_context
-from api.problem import Refused
+from api.problem import RequestRefused
 from engine.errors import StoreUnavailable
 from engine.model.log_gap import is_gap, set_off
 from engine.store import log_lines, logs
@@ -21,140 +21,141 @@ from engine.store.database import Database
 
 log = logging.getLogger("ferryman.logs")
 
-#: Between two looks at a log that grows, and at one that does not.
+#: Pause between two reads of a log that grows, and longest pause for one that does not.
 _BUSY_SECONDS, _IDLE_SECONDS = 0.1, 0.5
 _SEQ = re.compile(r"\d{1,9}", re.ASCII)
 
 
-def get_log(asked: dict[str, Any], id: str) -> Response | answers.Json:
-    """A page of the log; a text for `Accept: text/plain`, `tail` or `timestamps`; a stream for `follow`."""
+def get_log(query: dict[str, Any], id: str) -> Response | answers.Json:
+    """Return a page of the log; text for `Accept: text/plain`, `tail` or `timestamps`; a stream for `follow`."""
     context = get_context()
     task_id = tasks.resolve(context, id)
     accepts = request.accept_mimetypes.best_match(["application/json", "text/plain", "text/event-stream"])
-    if asked["follow"] or accepts == "text/event-stream":
-        return follow(context, task_id, asked["tail"])
-    if asked["tail"] is not None or asked["timestamps"] or accepts == "text/plain":
-        return text(context, task_id, asked["tail"], asked["timestamps"])
-    return page(context, task_id, asked["page"], asked["size"], asked["q"])
+    if query["follow"] or accepts == "text/event-stream":
+        return follow(context, task_id, query["tail"])
+    if query["tail"] is not None or query["timestamps"] or accepts == "text/plain":
+        return text(context, task_id, query["tail"], query["timestamps"])
+    return page(context, task_id, query["page"], query["size"], query["q"])
 
 
-def page(context: ApiContext, task_id: str, number: int, size: int, q: str = "") -> answers.Json:
-    """A page of the lines (from 1), oldest first."""
+def page(context: ApiContext, task_id: str, number: int, size: int, q: str) -> answers.Json:
+    """Return a page of the lines (from 1), oldest first; with `q` only of the lines that contain this text."""
     with context.db.read() as c:
-        found, total = log_lines.page(c, task_id, number, size, q)
-    return answers.page([_line(line) for line in found], number, size, total)
+        lines, total = log_lines.page(c, task_id, number, size, q)
+    return answers.page([_line_answer(line) for line in lines], number, size, total)
 
 
 def text(context: ApiContext, task_id: str, tail: int | None, timestamps: bool) -> Response:
-    """What the containers wrote, byte by byte; memory holds a few chunks of it at a time."""
-    written = Written(timestamps)
+    """Return the bytes that the containers wrote, streamed: memory holds only a few chunks at a time."""
+    encoder = TextEncoder(timestamps)
     if tail is None:
-        pieces = _whole(context.db, task_id, written)
+        pieces = _whole_text(context.db, task_id, encoder)
     else:
         with context.db.read() as c:
-            found = log_lines.tail(c, task_id, tail)
-        pieces = (written.piece((x.attempt, x.origin, x.link), [x.frame]) for x in found)
+            lines = log_lines.tail(c, task_id, tail)
+        pieces = (encoder.encode((line.attempt, line.origin, line.link), [line.frame]) for line in lines)
     if request.method == "HEAD":
         pieces = iter(())
     return Response(pieces, content_type="text/plain; charset=utf-8")
 
 
 def follow(context: ApiContext, task_id: str, tail: int | None = None) -> Response:
-    """The log as it comes, until the task has ended. Last-Event-ID goes on behind that chunk."""
+    """Stream the log until the task ends. Last-Event-ID resumes after that chunk; else `tail` counts."""
     after, first_line = -1, 0
     if (last := request.headers.get("Last-Event-ID")) is not None:
         if _SEQ.fullmatch(last) is None:
-            raise Refused(400, f"Last-Event-ID {last[:40]!r} is no number of a log's piece", "leave it out")
+            found = f"Last-Event-ID {last[:40]!r} is not the number of a log chunk"
+            raise RequestRefused(400, found, "leave the header out")
         after = int(last)
     elif tail is not None:
-        after, first_line = _tail_begins(context, task_id, tail)
+        after, first_line = _tail_start(context, task_id, tail)
     return sse.stream(context.feed, lambda: _messages(context, task_id, after, first_line))
 
 
-class Written:
-    """Turns frames back into what was written, with Docker's stamp before each line if asked for.
+class TextEncoder:
+    """Converter of frames to the bytes that were written, with Docker's timestamp before each line if wanted.
 
-    Where the log was cut stands a line of its own that says how much; other notes of ours are left out.
+    A log gap becomes a line of its own that says how much is missing; other notes of Ferryman are left out.
     """
 
     def __init__(self, timestamps: bool) -> None:
         self._timestamps = timestamps
         self._link: tuple[int, int, int] | None = None
-        #: Streams of the present link that are in the middle of a line.
-        self._inside: set[int] = set()
+        #: Streams of the current link whose last line has not ended.
+        self._unfinished: set[int] = set()
 
-    def piece(self, link: tuple[int, int, int], frames: Iterable[logs.Frame]) -> bytes:
-        """The bytes of these frames; another link begins a line of its own."""
+    def encode(self, link: tuple[int, int, int], frames: Iterable[logs.Frame]) -> bytes:
+        """Return the bytes of these frames; the output of another link begins on a new line."""
         parts: list[str] = []
         for stream, stamp, written in frames:
             if is_gap(stream, written):
-                parts.append(set_off(written, inside_line=bool(self._inside)))
-                self._inside = set()
+                parts.append(set_off(written, inside_line=bool(self._unfinished)))
+                self._unfinished = set()
             if stream == 0:
                 continue
             if link != self._link:
-                parts += ["\n"] if self._inside else []
-                self._link, self._inside = link, set()
-            if self._timestamps and stream not in self._inside:
+                parts += ["\n"] if self._unfinished else []
+                self._link, self._unfinished = link, set()
+            if self._timestamps and stream not in self._unfinished:
                 parts.append(f"{stamp} ")
             parts.append(written)
-            (self._inside.discard if written.endswith("\n") else self._inside.add)(stream)
-        return _encoded("".join(parts))
+            (self._unfinished.discard if written.endswith("\n") else self._unfinished.add)(stream)
+        return _utf8("".join(parts))
 
 
-def _encoded(written: str) -> bytes:
+def _utf8(written: str) -> bytes:
     try:
-        # Bytes that were no UTF-8 come back as they were, if they were kept as Python keeps them.
+        # Bytes that were not UTF-8 are stored as Python's surrogate escapes, and come back unchanged.
         return written.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return written.encode("utf-8", "replace")
 
 
-def _whole(db: Database, task_id: str, written: Written) -> Iterator[bytes]:
+def _whole_text(db: Database, task_id: str, encoder: TextEncoder) -> Iterator[bytes]:
     after = -1
     while True:
         with db.read() as c:
             batch = logs.chunks(c, task_id, after)
         for chunk in batch:
-            yield written.piece((chunk.attempt, chunk.origin, chunk.link), chunk.frames)
+            yield encoder.encode((chunk.attempt, chunk.origin, chunk.link), chunk.frames)
         if not batch:
             return
         after = batch[-1].seq
 
 
 def _messages(context: ApiContext, task_id: str, after: int, first_line: int) -> Iterator[str]:
-    ending, heard = context.feed.ending, time.monotonic()
+    ending, last_sent = context.feed.ending, time.monotonic()
     pause = 0.0
     try:
         while not ending.wait(pause):
             with context.db.read() as c:
                 # In this order: a task that has ended writes nothing more.
                 task = task_rows.get(c, task_id)
-                found = logs.chunks(c, task_id, after)
-            for chunk in found:
-                after, heard = chunk.seq, time.monotonic()
+                batch = logs.chunks(c, task_id, after)
+            for chunk in batch:
+                after, last_sent = chunk.seq, time.monotonic()
                 if chunk.first_line + len(chunk.frames) > first_line:
-                    yield _chunk(chunk, first_line)
-            if not found and (task is None or task.state.ended):
+                    yield _chunk_message(chunk, first_line)
+            if not batch and (task is None or task.state.ended):
                 yield sse.message("end", {"state": task.state if task else "CANCELLED"})
                 return
-            if time.monotonic() - heard >= sse.KEEP_ALIVE_SECONDS:
-                heard = time.monotonic()
+            if time.monotonic() - last_sent >= sse.KEEP_ALIVE_SECONDS:
+                last_sent = time.monotonic()
                 yield sse.KEEP_ALIVE
-            pause = 0.0 if found else min(_IDLE_SECONDS, max(_BUSY_SECONDS, pause * 1.5))
+            pause = 0.0 if batch else min(_IDLE_SECONDS, max(_BUSY_SECONDS, pause * 1.5))
     except StoreUnavailable as exc:
-        log.warning("a stream of a log ends, the database does not answer: %s", exc)
+        log.warning("ending a log stream: the database does not answer: %s", exc)
 
 
-def _tail_begins(context: ApiContext, task_id: str, tail: int) -> tuple[int, int]:
-    """The chunk before the last `tail` lines, and how many frames come before them."""
+def _tail_start(context: ApiContext, task_id: str, tail: int) -> tuple[int, int]:
+    """Return the chunk before the last `tail` lines, and the number of frames before these lines."""
     with context.db.read() as c:
-        found = log_lines.tail(c, task_id, tail)
-        first_line = found[0].number - 1 if found else logs.head(c, task_id).lines
+        lines = log_lines.tail(c, task_id, tail)
+        first_line = lines[0].number - 1 if lines else logs.head(c, task_id).lines
         return max(-1, logs.seq_of(c, task_id, first_line) - 1), first_line
 
 
-def _chunk(chunk: logs.Chunk, first_line: int) -> str:
+def _chunk_message(chunk: logs.Chunk, first_line: int) -> str:
     skipped = max(0, first_line - chunk.first_line)
     data = {
         "seq": chunk.seq,
@@ -162,27 +163,26 @@ def _chunk(chunk: logs.Chunk, first_line: int) -> str:
         "origin": chunk.origin,
         "link": chunk.link,
         "firstLine": chunk.first_line + skipped + 1,
-        "frames": [[stream, stamp, _readable(written)] for stream, stamp, written in chunk.frames[skipped:]],
+        "frames": [
+            [stream, stamp, _without_surrogates(written)] for stream, stamp, written in chunk.frames[skipped:]
+        ],
     }
     return sse.message("log", data, chunk.seq)
 
 
-def _line(line: log_lines.Line) -> answers.Json:
+def _line_answer(line: log_lines.Line) -> answers.Json:
     stream, stamp, written = line.frame
+    created_at = f"{stamp[:23]}Z" if len(stamp) > 23 else answers.rfc3339(line.created_at)
     return {
-        "number": line.number,
-        "contents": _readable(written),
-        "createdAt": f"{stamp[:23]}Z" if len(stamp) > 23 else answers.rfc3339(line.created_at),
+        **vars(line),
+        "contents": _without_surrogates(written),
+        "created_at": created_at,
         "stream": stream,
-        "link": line.link,
-        "attempt": line.attempt,
     }
 
 
-def _readable(written: str) -> str:
-    """Without halves of surrogate pairs, which JSON may carry and most readers do not."""
-    return (
-        written
-        if written.isascii()
-        else written.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    )
+def _without_surrogates(written: str) -> str:
+    """Replace single surrogates, which JSON may carry but most parsers refuse."""
+    if written.isascii():
+        return written
+    return written.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,4 +1,4 @@
-"""The one shape of every refusal: application/problem+json (RFC 9457)."""
+"""Form of every error answer: application/problem+json (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from flask import Response, json
 from engine.errors import FerrymanError
 
 
-class Refused(FerrymanError):
-    """A request that is not carried out: HTTP status, what is wrong, and what to do about it."""
+class RequestRefused(FerrymanError):
+    """The request is not carried out; the message says what was found and what to do about it."""
 
-    def __init__(self, status: int, what: str, remedy: str) -> None:
-        super().__init__(f"{what}: {remedy}")
+    def __init__(self, status: int, found: str, remedy: str) -> None:
+        super().__init__(f"{found}: {remedy}")
         self.status = status
 
 
 def problem(
     status: int, detail: str, errors: Sequence[dict[str, Any]] = (), headers: dict[str, str] | None = None
 ) -> Response:
-    """The answer. `errors` are path, line, column, message and hint of each single problem."""
+    """Return the answer; each of `errors` has path, line, column, message and hint."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": _title(status),

@@ -1,4 +1,4 @@
-"""What may stand behind the question mark: a schema a path, with bounds; anything else is refused by name."""
+"""Schemas of the query parameters, with bounds; an unknown parameter is refused by name."""
 
 from __future__ import annotations
 
@@ -9,70 +9,69 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 from engine.model.states import JobState
 from engine.store import jobs, logs
 
-#: A page further away than this is not looked for: the database would count its way there.
+#: A higher page number is refused: the database would count its way to that page.
 MOST_PAGES = 1_000_000
 MOST_SIZE = 1000
 MOST_TAIL = 10_000
 
 
-class _Asked(Schema):
+class _Query(Schema):
     class Meta:
         unknown = RAISE
 
-    error_messages = {"unknown": "no such parameter here"}  # noqa: RUF012 - marshmallow reads it so
+    error_messages = {"unknown": "unknown parameter"}  # noqa: RUF012 - marshmallow reads it so
 
 
-def _size(default: int) -> Any:
-    bounds = validate.Range(1, MOST_SIZE, error="expected a number from 1 to {max}")
-    return fields.Integer(load_default=default, validate=bounds)
+def _number(default: int | None, least: int, most: int, about: str) -> Any:
+    bounds = validate.Range(least, most, error="expected a number from {min} to {max}")
+    return fields.Integer(load_default=default, validate=bounds, metadata={"description": about})
 
 
-def _searchable(text: str) -> None:
-    if not all(sign.isprintable() for sign in text):
-        raise ValidationError("expected words without control characters")
+def _words(about: str, *rules: Any) -> Any:
+    length = validate.Length(max=200, error="expected at most {max} characters")
+    return fields.String(
+        load_default="", validate=[length, _check_printable, *rules], metadata={"description": about}
+    )
 
 
-def _few_words(text: str) -> None:
+def _check_printable(text: str) -> None:
+    if not text.isprintable():
+        raise ValidationError("control characters are not allowed")
+
+
+def _check_few_words(text: str) -> None:
     if len(text.split()) > jobs.MOST_WORDS:
-        raise ValidationError(f"at most {jobs.MOST_WORDS} words")
+        raise ValidationError(f"expected at most {jobs.MOST_WORDS} words")
 
 
-class _Paged(_Asked):
-    page = fields.Integer(
-        load_default=1, validate=validate.Range(1, MOST_PAGES, error="expected a number from 1 to {max}")
-    )
-    q = fields.String(
-        load_default="",
-        validate=[validate.Length(max=200, error="at most {max} characters"), _searchable],
-        metadata={"description": "Words to look for"},
-    )
+class _PageQuery(_Query):
+    page = _number(1, 1, MOST_PAGES, "Number of the page, from 1")
 
 
-class JobList(_Paged):
-    """Which jobs: words of name and description, `tag:x`, and a state."""
+class JobQuery(_PageQuery):
+    """Selection of jobs by words, tag and state."""
 
-    size = _size(20)
-    q = fields.String(
-        load_default="",
-        validate=[validate.Length(max=200, error="at most {max} characters"), _searchable, _few_words],
-        metadata={"description": "Words of name or description; tag:x for a tag. All must fit"},
-    )
+    size = _number(20, 1, MOST_SIZE, "Jobs on a page")
+    q = _words("Words of name or description; tag:x for a tag. All must match", _check_few_words)
     state = fields.Enum(JobState, by_value=True, load_default=None)
 
 
-class Log(_Paged):
-    """Which part of a log, and how: a page (JSON), a text (`tail`, `timestamps`), or as it comes (`follow`)."""
+class LogQuery(_PageQuery):
+    """Part and form of a log: a page (JSON), text (`tail`, `timestamps`), or a stream (`follow`)."""
 
-    size = _size(logs.BATCH * 25)
-    tail = fields.Integer(
-        load_default=None, validate=validate.Range(0, MOST_TAIL, error="expected a number from 0 to {max}")
+    size = _number(logs.BATCH * 25, 1, MOST_SIZE, "Lines on a page")
+    q = _words("Return only lines that contain this text, in upper or lower case")
+    tail = _number(None, 0, MOST_TAIL, "Return only this many lines of the end")
+    timestamps = fields.Boolean(
+        load_default=False, metadata={"description": "Begin each line with the time at which it was written"}
     )
-    timestamps = fields.Boolean(load_default=False)
-    follow = fields.Boolean(load_default=False)
+    follow = fields.Boolean(
+        load_default=False, metadata={"description": "Stream the log as it is written, until the task ends"}
+    )
 
 
-class Events(_Asked):
-    """Whose events: a task's, a job's, or all."""
+class EventQuery(_Query):
+    """Selection of events: those of a task or of a job, else all."""
 
-    task = fields.String(load_default=None)
-    job = fields.String(load_default=None)
+    task = fields.String(load_default=None, metadata={"description": "Id of a task"})
+    job = fields.String(load_default=None, metadata={"description": "Id of a job"})

@@ -1,22 +1,22 @@
-"""Queues in figures, from the rows: the broker is not asked."""
+"""Queues with their numbers of tasks and nodes, read from the database; the broker is not asked."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from api import answers
+from api.answers import Json
 from api.context import ApiContext, get_context
 from engine.model.states import NodeState, TaskState
 from engine.store import nodes, outbox
 
 
-def list_queues() -> list[answers.Json]:
-    """The queues that hold work or are served, and the default one."""
-    return find(get_context())
+def list_queues() -> list[Json]:
+    """List the default queue, and all queues that hold tasks or that a live node serves."""
+    return counts(get_context())
 
 
-def find(context: ApiContext) -> list[answers.Json]:
-    """The answers for all queues, by name."""
+def counts(context: ApiContext) -> list[Json]:
+    """Return name, waiting, running and subscribers of each queue, by name."""
     with context.db.read() as c:
         depth, beating = outbox.depth(c), nodes.beating(c)
     served = Counter(queue for node in beating if node.state is NodeState.LIVE for queue in node.queues)

@@ -1,4 +1,4 @@
-"""Server-sent events: how a message is written, and the answer that streams them and gives its seat back."""
+"""Server-sent events: the text of a message, and the answer that streams messages and gives its seat back."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from flask import Response, request
 
 from api.feed import Feed
 
-#: A comment this often keeps proxies and clients from taking a quiet stream for a dead one.
+#: A quiet stream sends a comment this often, so that proxies and clients do not take it for dead.
 KEEP_ALIVE_SECONDS = 15.0
 KEEP_ALIVE = ": keep-alive\n\n"
-#: The first bytes: the browser asks again after a second when the connection is cut.
+#: First bytes of a stream: the browser reconnects one second after the connection breaks.
 _OPENING = "retry: 1000\n\n"
 
 
 def message(event: str, data: dict[str, Any], id: str | int | None = None) -> str:
-    """One message. JSON has no line breaks outside its escapes, so it is one `data` line."""
-    head = "" if id is None else f"id: {id}\n"
-    return f"{head}event: {event}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
+    """Return the text of a message. JSON escapes line breaks, so the data is a single line."""
+    id_line = "" if id is None else f"id: {id}\n"
+    return f"{id_line}event: {event}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
 
 
 def stream(feed: Feed, messages: Callable[[], Iterator[str]]) -> Response:
-    """An answer that sends the messages. Raises TooManyListeners before anything is sent.
+    """Return an answer that streams the messages. Raises TooManyStreams before anything is sent.
 
-    The seat is given back when the answer is closed, however it ends: the server always closes it.
+    The server closes every answer, however it ends; closing gives the seat back.
     """
     if request.method == "HEAD":
         return Response(mimetype="text/event-stream")
     feed.take_seat()
     answer = Response(_opened(messages), mimetype="text/event-stream")
     answer.call_on_close(feed.give_back_seat)
-    # nginx would hold messages back until its buffer is full.
+    # nginx would otherwise hold messages back until its buffer is full.
     answer.headers["X-Accel-Buffering"] = "no"
     return answer
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from api import answers, body
+from api.answers import Json
 from api.context import ApiContext, get_context
+from api.problem import RequestRefused
 from engine.errors import NotFound
 from engine.jobspec import schema
-from engine.lifecycle import cancel as cancelling
+from engine.lifecycle import cancel as verbs
 from engine.lifecycle import submit as submitting
 from engine.store import attempts, jobs, links, tasks
 from engine.store.database import Connection
 
-Json = answers.Json
-
 
 def submit_task() -> Json:
-    """Take a task. With the answer 201 it is promised that it will end."""
+    """Submit a task. The answer 201 promises that the task will end, whatever crashes on the way."""
     context = get_context()
     text, media = body.read()
     spec = schema.check(text, media, context.host_access, context.settings.api.body_bytes)
@@ -24,51 +24,51 @@ def submit_task() -> Json:
 
 
 def get_task(id: str) -> Json:
-    """A task by its id, or by its job's; either may be shortened while unique."""
+    """Return a task; the id may be that of its job, and may be shortened while unique."""
     context = get_context()
-    return read(context, resolve(context, id))
+    task_id = resolve(context, id)
+    with context.db.read() as c:
+        task = tasks.get(c, task_id)
+        if task is None:
+            raise NotFound("task", id)
+        return answers.task(task, attempts.of_tasks(c, [task_id]), links.of_tasks(c, [task_id]))
 
 
 def cancel_task(id: str) -> Json:
-    """Cancel a task; its container is killed within two seconds."""
+    """Cancel a task; a running container is killed within two seconds. The id may be that of its job."""
     context = get_context()
     with context.db.read() as c:
         ids = jobs.resolve(c, id)
     if ids.task_id is None:
-        cancelling.cancel_job(context.db, ids.job_id)
+        verbs.cancel_job(context.db, ids.job_id)
     else:
-        cancelling.cancel(context.db, ids.task_id)
+        verbs.cancel(context.db, ids.task_id)
     return {"status": "OK"}
 
 
 def resolve(context: ApiContext, id: str) -> str:
-    """The task that an id means. Raises NotFound, also when it is a job's with several tasks, and Ambiguous."""
-    with context.db.read() as c:
-        found = jobs.resolve(c, id)
-    if found.task_id is None:
-        raise NotFound("single task of job", id)
-    return found.task_id
+    """Return the id of the task that a whole or shortened id of a task, or of its job, names.
 
-
-def read(context: ApiContext, task_id: str) -> Json:
-    """The answer for one task. Raises NotFound."""
+    Raises NotFound, Ambiguous, and RequestRefused (404) for a job of several tasks.
+    """
     with context.db.read() as c:
-        found = tasks.get(c, task_id)
-        if found is None:
-            raise NotFound("task", task_id)
-        return answers.task(found, attempts.of_tasks(c, [task_id]), links.of_tasks(c, [task_id]))
+        ids = jobs.resolve(c, id)
+    if ids.task_id is None:
+        remedy = f"use the id of one task; GET /jobs/{ids.job_id} lists them"
+        raise RequestRefused(404, f"job {ids.job_id} has several tasks", remedy)
+    return ids.task_id
 
 
 def of_job(c: Connection, job_id: str) -> list[Json]:
-    """The answers for all tasks of a job, in their order, by three queries."""
-    found = tasks.of_job(c, job_id)
-    ids = [task.id for task in found]
-    tried, ran = attempts.of_tasks(c, ids), links.of_tasks(c, ids)
+    """Return what TaskAnswer reads for each task of a job, in their order; three queries in all."""
+    rows = tasks.of_job(c, job_id)
+    ids = [task.id for task in rows]
+    all_attempts, all_links = attempts.of_tasks(c, ids), links.of_tasks(c, ids)
     return [
         answers.task(
             task,
-            [attempt for attempt in tried if attempt.task_id == task.id],
-            [link for link in ran if link.task_id == task.id],
+            [attempt for attempt in all_attempts if attempt.task_id == task.id],
+            [link for link in all_links if link.task_id == task.id],
         )
-        for task in found
+        for task in rows
     ]

@@ -1,5 +1,6 @@
-"""The dashboard: pages for people, made here from rows and read-only; a browser without scripts can use them.
+"""Dashboard: pages for people, rendered from rows and read-only; a browser without scripts can use them.
 
-`pages` answers, `shown` makes rows into what a template prints, `formats` writes times, ids and foreign texts.
-Scripts of ours (static/) listen to the API's own streams and fetch parts of these pages again.
+`pages` has the views, `overview` and `detail` read what a page shows, `badges` and `chain_rows` turn states,
+links and log lines into what a template prints, `formats` writes times, ids and foreign texts.
+The scripts (static/) listen to the API's own streams, and fetch parts of these pages again.
 """

@@ -1,4 +1,4 @@
-"""How states look: a word, a shape of sprite.svg and a tone of the sheet, never a colour alone."""
+"""Badges of states: a word, a shape of sprite.svg and a tone of style.css, never a colour alone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from engine.model.states import JobState, LinkState, NodeState, TaskState
 
 @dataclass(frozen=True)
 class Badge:
-    """What stands for a state or a mark."""
+    """Word, shape and tone of a state, or of a mark beside it."""
 
     word: str
     shape: str
-    #: idle, running, completed, failed, warn or fix: a class of the sheet.
+    #: idle, running, completed, failed, warn or repair: a class of style.css.
     tone: str = "idle"
 
 
@@ -44,43 +44,42 @@ _NODES = {
 
 
 def of_state(state: TaskState | JobState, *, unserved: bool = False) -> Badge:
-    """A task's or job's state; amber when it waits for a worker that there is not."""
-    found = STATES[state]
+    """Return the badge of a task's or job's state; amber when it waits in a queue that no worker serves."""
+    badge = STATES[state]
     waits = state in (TaskState.PENDING, TaskState.SCHEDULED)
-    return Badge(found.word, found.shape, "warn") if unserved and waits else found
+    return Badge(badge.word, badge.shape, "warn") if unserved and waits else badge
 
 
 def of_link(link: Link, task: Task) -> Badge:
-    """A link: what its container does, or how it ended."""
+    """Return the badge of a link: the state of its container, or how that ended."""
     if link.state is LinkState.WAITING:
         return Badge("Waiting", "created") if not task.state.ended else _CANCELLED
     if link.state is LinkState.CONFIRMED:
-        present = task.state is TaskState.RUNNING and (link.attempt, link.origin) == (
-            task.attempt,
-            task.origin,
+        of_present_run = (link.attempt, link.origin) == (task.attempt, task.origin)
+        return (
+            _RUNNING if task.state is TaskState.RUNNING and of_present_run else Badge("Stopped", "cancelled")
         )
-        return _RUNNING if present else Badge("Stopped", "cancelled")
     if link.state is LinkState.SKIPPED:
         return _SKIPPED
     return _COMPLETED if link.exit_code == 0 else _FAILED
 
 
 def of_node(node: Node) -> Badge:
-    """A node; red when its daemon is silent."""
+    """Return the badge of a node; red when its Docker daemon does not answer."""
     if node.state is NodeState.LIVE and not node.runtime_ok:
         return Badge("No Docker", "warning", "failed")
     return _NODES[node.state]
 
 
 def marks(task: Task) -> tuple[Badge, ...]:
-    """What was repaired or tried again, in the task's own figures."""
-    found = []
+    """Return the marks of retries, adoptions and restarts."""
+    badges = []
     if task.attempt > 1:
-        again = f"{task.attempt - 1} retried" if task.state.ended else f"retry {task.attempt - 1}"
-        found.append(Badge(again, "retrying", "idle" if task.state is TaskState.COMPLETED else "warn"))
-    # An adoption raises the delivery and keeps the origin; a new start of the chain takes a new origin.
+        retries = f"{task.attempt - 1} retried" if task.state.ended else f"retry {task.attempt - 1}"
+        badges.append(Badge(retries, "retrying", "idle" if task.state is TaskState.COMPLETED else "warn"))
+    # An adoption raises the delivery and keeps the origin; a restart of the chain gets a new origin.
     if task.origin and task.delivery > task.origin:
-        found.append(Badge("adopted", "adopted", "fix"))
+        badges.append(Badge("adopted", "adopted", "repair"))
     if max(task.origin, 0 if task.origin else task.delivery) > 1:
-        found.append(Badge("redelivered", "redelivered", "fix"))
-    return tuple(found)
+        badges.append(Badge("restarted", "restarted", "repair"))
+    return tuple(badges)

@@ -1,4 +1,4 @@
-"""The links of a chain in words, and its log in rows."""
+"""Links of a chain in words, and its log in rows."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from engine.store.log_lines import Line
 
 @dataclass(frozen=True)
 class LogRow:
-    """A line of the log; a heading when `stream` is None."""
+    """A line of the log, or a heading when `stream` is None."""
 
     number: int
-    #: RFC 3339, as Docker stamped it.
+    #: Docker's timestamp (RFC 3339).
     at: str
     stream: int | None
     text: str
-    #: attempt.origin.link.stream: what a further piece must have in common with it.
+    #: attempt.origin.link.stream: the same for all pieces of a line.
     key: str = ""
-    #: Its line has not ended yet.
+    #: True while the line has not ended.
     open: bool = False
 
 
@@ -42,14 +42,14 @@ def label(link: Link, run: Sequence[Link]) -> str:
     return where if link.name == link.kind else f"{where}, {link.name}"
 
 
-def present_link(task: Task, ran: Sequence[Link]) -> Link | None:
-    """The link that runs now or is prepared."""
-    run = [link for link in ran if (link.attempt, link.origin) == (task.attempt, task.origin)]
+def present_link(task: Task, of_task: Sequence[Link]) -> Link | None:
+    """Return the link that runs now, or is next."""
+    run = [link for link in of_task if (link.attempt, link.origin) == (task.attempt, task.origin)]
     return next((link for link in run if link.state in (LinkState.CONFIRMED, LinkState.WAITING)), None)
 
 
 def log_rows(lines: Sequence[Line], names: Sequence[str]) -> list[LogRow]:
-    """Frames as rows: pieces of one line joined (not over a cut), a heading where another link begins."""
+    """Return frames as rows: pieces of a line are joined (never across a log gap), each link gets a heading."""
     rows: list[LogRow] = []
     unfinished: dict[str, tuple[int, str]] = {}
     run: tuple[int, int, int] | None = None

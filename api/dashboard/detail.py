@@ -1,4 +1,4 @@
-"""What the page of one task, or of one job, shows."""
+"""Content of the page of one task, and of one job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engine.model.states import LinkState, TaskState
 from engine.store import attempts, events, jobs, links, log_lines, logs, nodes, tasks
 from engine.store.database import Connection
 
-#: Frames of the log that come with the page; scripts follow from there.
+#: Frames of the log in the page; scripts stream the rest.
 LOG_FRAMES = 200
 MOST_EVENTS = 500
 _FAILURE_LINES = 6
@@ -29,7 +29,7 @@ _MOST_SPEC = 20_000
 
 @dataclass(frozen=True)
 class LinkRow:
-    """A link with how it looks and where it stands in the chain."""
+    """A link with its badge and its position in the chain."""
 
     link: Link
     badge: Badge
@@ -38,7 +38,7 @@ class LinkRow:
 
 @dataclass(frozen=True)
 class AttemptRow:
-    """A try of the chain; `past` are links of its earlier runs."""
+    """An attempt with the links of its earlier runs."""
 
     attempt: Attempt
     badge: Badge
@@ -46,8 +46,8 @@ class AttemptRow:
 
 
 @dataclass(frozen=True)
-class TaskShown:
-    """A task with all that became of it."""
+class TaskPage:
+    """A task with its job, links, attempts and events."""
 
     task: Task
     job: Job
@@ -57,39 +57,39 @@ class TaskShown:
     attempts: tuple[AttemptRow, ...]
     events: tuple[Event, ...]
     nodes: dict[str, Node]
-    #: Tries in all that its policy allows.
+    #: Number of attempts that its retry policy allows, the first one included.
     most_attempts: int
-    #: The queue waits and nobody serves it.
-    stuck: bool
-    #: The first link that ended badly, and the last lines that it wrote.
-    culprit: LinkRow | None
+    #: The task waits in a queue that no live node serves.
+    unserved: bool
+    #: First link that failed, and the last lines of its log.
+    failed_link: LinkRow | None
     last_lines: tuple[LogRow, ...]
-    #: What stands over the lines of each link in the log.
-    names: tuple[str, ...]
+    #: Heading of each link in the log.
+    headings: tuple[str, ...]
     now: int
 
     @property
     def lapsed_node(self) -> bool:
-        """Its node is silent: its work is being taken over or started again."""
+        """True while the task runs on a node that lapsed or left, until it is adopted or restarted."""
         node = self.nodes.get(self.task.node or "")
         return self.task.state is TaskState.RUNNING and node is not None and node.state in tasks.GONE
 
 
 @dataclass(frozen=True)
-class LogShown:
-    """The end of a task's log."""
+class LogTail:
+    """End of a task's log."""
 
     rows: tuple[LogRow, ...]
-    #: Frames that were written, and bytes of them that are not kept.
+    #: Number of all frames, and of the bytes that are not kept.
     lines: int
     cut_bytes: int
-    #: The last frame that is shown.
+    #: Number of the last frame shown.
     last: int
 
 
 @dataclass(frozen=True)
-class JobShown:
-    """A job with its tasks."""
+class JobPage:
+    """A job with its tasks and events."""
 
     job: Job
     badge: Badge
@@ -99,60 +99,63 @@ class JobShown:
     now: int
 
 
-def task_shown(context: ApiContext, id: str) -> TaskShown:
-    """The task, by a whole or shortened id. Raises NotFound, Ambiguous."""
-    served = {queue["name"] for queue in queues.find(context) if queue["subscribers"]}
+def task_page(context: ApiContext, id: str) -> TaskPage:
+    """Return the content of a task's page; the id may be shortened. Raises NotFound, Ambiguous."""
+    served = {queue["name"] for queue in queues.counts(context) if queue["subscribers"]}
     with context.db.read() as c:
         task, job = _task(c, id)
-        ran, tried = links.of_tasks(c, [task.id]), attempts.of_tasks(c, [task.id])
-        run = [link for link in ran if (link.attempt, link.origin) == (task.attempt, task.origin)]
+        all_links = links.of_tasks(c, [task.id])
+        run = [link for link in all_links if (link.attempt, link.origin) == (task.attempt, task.origin)]
         rows = _link_rows(run, task)
-        culprit = next((row for row in rows if row.badge.tone == "failed"), None)
-        failed = culprit if task.state is TaskState.FAILED else None
-        waiting = task.state in (TaskState.PENDING, TaskState.SCHEDULED)
-        return TaskShown(
+        failed = next((row for row in rows if row.badge.tone == "failed"), None)
+        failed = failed if task.state is TaskState.FAILED else None
+        waits = task.state in (TaskState.PENDING, TaskState.SCHEDULED)
+        unserved = waits and task.queue not in served
+        return TaskPage(
             task,
             job,
-            badges.of_state(task.state, unserved=waiting and task.queue not in served),
+            badges.of_state(task.state, unserved=unserved),
             badges.marks(task),
             rows,
-            tuple(_attempt_row(one, task, ran) for one in reversed(tried)),
+            tuple(_attempt_row(row, task, all_links) for row in reversed(attempts.of_tasks(c, [task.id]))),
             _events(c, task_id=task.id, settled=task.state.ended),
             _nodes(c),
             schema.load(task.spec).retry.limit + 1,
-            waiting and task.queue not in served,
+            unserved,
             failed,
             _last_lines(c, failed.link) if failed else (),
-            _names(task, run or ran),
+            _headings(task, run or all_links),
             tasks.now(c),
         )
 
 
-def log_shown(context: ApiContext, shown: TaskShown) -> LogShown:
-    """The end of its log."""
+def log_tail(context: ApiContext, page: TaskPage) -> LogTail:
+    """Return the end of the task's log."""
     with context.db.read() as c:
-        found, head = log_lines.last(c, shown.task.id, LOG_FRAMES), logs.head(c, shown.task.id)
-    last = found[-1].number if found else 0
-    return LogShown(tuple(log_rows(found, shown.names)), head.lines, head.cut_bytes, last)
+        lines, head = log_lines.last(c, page.task.id, LOG_FRAMES), logs.head(c, page.task.id)
+    last = lines[-1].number if lines else 0
+    return LogTail(tuple(log_rows(lines, page.headings)), head.lines, head.cut_bytes, last)
 
 
-def job_shown(context: ApiContext, id: str) -> JobShown:
-    """The job, by its id or that of one of its tasks. Raises NotFound, Ambiguous."""
+def job_page(context: ApiContext, id: str) -> JobPage:
+    """Return the content of a job's page; the id may be one of its tasks'. Raises NotFound, Ambiguous."""
     with context.db.read() as c:
         job = jobs.get(c, jobs.resolve(c, id).job_id)
         if job is None:
             raise NotFound("job", id)
-        its = tuple(
+        rows = tuple(
             (task, badges.of_state(task.state), badges.marks(task)) for task in tasks.summaries(c, [job.id])
         )
-        happened = _events(c, job_id=job.id, settled=job.state.ended)
-        return JobShown(job, badges.of_state(job.state), its, happened, _nodes(c), tasks.now(c))
+        newest_first = _events(c, job_id=job.id, settled=job.state.ended)
+        return JobPage(job, badges.of_state(job.state), rows, newest_first, _nodes(c), tasks.now(c))
 
 
 def spec_text(task: Task) -> str:
-    """What was asked for, as YAML; a long one is cut."""
+    """Return the spec as YAML, shortened if it is long."""
     text = yaml.safe_dump(dict(task.spec), sort_keys=False, allow_unicode=True, width=100)
-    return text if len(text) <= _MOST_SPEC else f"{text[:_MOST_SPEC]}\n… GET /tasks/{task.id} has the whole"
+    return (
+        text if len(text) <= _MOST_SPEC else f"{text[:_MOST_SPEC]}\n… GET /tasks/{task.id} returns all of it"
+    )
 
 
 def _task(c: Connection, id: str) -> tuple[Task, Job]:
@@ -168,10 +171,10 @@ def _link_rows(run: Sequence[Link], task: Task) -> tuple[LinkRow, ...]:
     return tuple(LinkRow(link, badges.of_link(link, task), place(link, run)) for link in run)
 
 
-def _attempt_row(attempt: Attempt, task: Task, ran: Sequence[Link]) -> AttemptRow:
+def _attempt_row(attempt: Attempt, task: Task, all_links: Sequence[Link]) -> AttemptRow:
     past = [
         link
-        for link in ran
+        for link in all_links
         if link.attempt == attempt.attempt and (link.attempt, link.origin) != (task.attempt, task.origin)
     ]
     return AttemptRow(attempt, badges.of_state(attempt.state), _past_rows(past, task))
@@ -185,7 +188,7 @@ def _past_rows(past: Sequence[Link], task: Task) -> tuple[LinkRow, ...]:
 
 
 def _events(c: Connection, *, settled: bool, **of: Any) -> tuple[Event, ...]:
-    """Newest first; a thing with more events shows its first ones only."""
+    """Return the first MOST_EVENTS events of a task or job, newest first."""
     return tuple(reversed(events.after(c, None, limit=MOST_EVENTS, settled=settled, **of)))
 
 
@@ -193,7 +196,7 @@ def _nodes(c: Connection) -> dict[str, Node]:
     return {node.id: node for node in nodes.recent(c)}
 
 
-def _names(task: Task, run: Sequence[Link]) -> tuple[str, ...]:
+def _headings(task: Task, run: Sequence[Link]) -> tuple[str, ...]:
     first = [link for link in run if (link.attempt, link.origin) == (run[0].attempt, run[0].origin)]
     if first:
         return tuple(label(link, first) for link in first)
@@ -214,10 +217,10 @@ def _asked_names(task: Task) -> list[str]:
 def _last_lines(c: Connection, link: Link) -> tuple[LogRow, ...]:
     if link.state is not LinkState.ENDED:
         return ()
-    its = [
+    lines = [
         line
         for line in log_lines.last(c, link.task_id, LOG_FRAMES)
         if (line.attempt, line.origin, line.link) == (link.attempt, link.origin, link.index)
         and line.frame[0] != 0
     ]
-    return tuple(row for row in log_rows(its, ()) if row.stream is not None and row.text)[-_FAILURE_LINES:]
+    return tuple(row for row in log_rows(lines, ()) if row.stream is not None and row.text)[-_FAILURE_LINES:]

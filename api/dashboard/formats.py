@@ -1,4 +1,4 @@
-"""How values are written for people: durations, times, ids, and texts that somebody else chose."""
+"""Formats of values for people: durations, times, ids, and texts that somebody else chose."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ _MOST_LINE = 4000
 
 
 def install(filters: dict[str, Any]) -> None:
-    """Make the formats known to templates, by their own names."""
-    filters.update({one.__name__: one for one in (age, clock, cut, day, duration, exact, id8, plain, term)})
+    """Add the formats to the filters of templates, under their own names."""
+    filters.update(
+        {format.__name__: format for format in (age, clock, cut, day, duration, exact, id8, plain, term)}
+    )
 
 
 def duration(ms: int | None) -> str:
@@ -42,27 +44,27 @@ def duration(ms: int | None) -> str:
 
 
 def age(ms: int) -> str:
-    """How long ago, in words."""
+    """Return how long ago, in words."""
     return "just now" if ms < 1000 else f"{duration(ms)} ago"
 
 
 def clock(ms: int | None) -> str:
-    """The time of day in UTC; scripts write the reader's own."""
+    """Return the time of day in UTC; scripts replace it by local time."""
     return "" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M:%S")
 
 
 def day(ms: int | None) -> str:
-    """Day and time in UTC, as a tooltip has it."""
+    """Return day and time in UTC, for a tooltip."""
     return "" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%a %d %b %Y %H:%M:%S UTC")
 
 
 def exact(ms: int | None) -> str:
-    """RFC 3339, for `datetime=`."""
+    """Return RFC 3339, for the attribute `datetime`."""
     return rfc3339(ms) or ""
 
 
 def id8(id: str | None) -> str:
-    """The first eight signs: enough for people, and the API takes them."""
+    """Return the first eight characters, which the API accepts as an id."""
     return (id or "")[:8]
 
 
@@ -85,5 +87,5 @@ def line_text(text: str) -> str:
 
 
 def term(words: Iterable[str]) -> str:
-    """Words of a command, one space between, for reading."""
+    """Return the words of a command, joined by spaces."""
     return " ".join(words)

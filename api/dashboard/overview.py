@@ -1,4 +1,4 @@
-"""What the first page shows: what needs somebody, the jobs, the queues and the nodes."""
+"""Content of the first page: alerts, jobs, queues and nodes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from engine.store.database import Connection
 
 LIVE = (JobState.RUNNING, JobState.PENDING)
 ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
-#: Live jobs on the first page, and jobs on a page of those that ended.
+#: Most live jobs on the first page, and ended jobs on each page.
 MOST_LIVE, PAGE_SIZE = 50, 25
-#: Nodes that ended are shown for this long, and failures need somebody for this long.
+#: Ended nodes are shown for this long, and alerts of failed jobs.
 _NODE_MS, _FAILURE_MS = 3_600_000, 86_400_000
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which jobs are looked for."""
+class JobQuery:
+    """Jobs that a reader wants to see: page, words, state."""
 
     page: int = 1
     q: str = ""
@@ -35,20 +35,20 @@ class Asked:
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job with what it does now, or why it ended as it did."""
+    """A job with its present activity, or the reason of its end."""
 
     job: Job
     badge: Badge
     marks: tuple[Badge, ...]
-    now: str
-    #: Tone of `now`.
+    activity: str
+    #: Tone of `activity`.
     tone: str
-    #: Its only task: the row leads there.
+    #: The only task of the job, to which the row links.
     task_id: str | None
 
 
 @dataclass(frozen=True)
-class Group:
+class JobGroup:
     """Jobs under one heading."""
 
     name: str
@@ -57,12 +57,12 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Need:
-    """Something that nobody will mend but a person."""
+class Alert:
+    """A problem that only a person can solve."""
 
     badge: Badge
-    head: str
-    rest: str
+    title: str
+    detail: str
     since: int
     task_id: str | None = None
     job_id: str | None = None
@@ -71,9 +71,9 @@ class Need:
 
 @dataclass(frozen=True)
 class Summary:
-    """All of the first page but the jobs."""
+    """Content of the first page except the jobs."""
 
-    needs: tuple[Need, ...]
+    alerts: tuple[Alert, ...]
     counts: dict[str, int]
     queues: tuple[Json, ...]
     nodes: tuple[tuple[Node, Badge], ...]
@@ -81,126 +81,133 @@ class Summary:
 
     @property
     def total(self) -> int:
-        """Jobs in all."""
+        """Number of all jobs."""
         return sum(self.counts.values())
 
 
 @dataclass(frozen=True)
 class JobList:
-    """The jobs that were asked for."""
+    """Jobs that a query selects."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[JobGroup, ...]
     pages: int
     now: int
 
 
 def summary(context: ApiContext) -> Summary:
-    """Counts, queues, nodes, and what needs somebody, worst first."""
-    figures = queues.find(context)
+    """Return counts, queues, nodes and alerts, the most serious alerts first."""
+    queue_counts = queues.counts(context)
     with context.db.read() as c:
-        now, known, counted = tasks.now(c), nodes.recent(c), jobs.counts(c)
+        now, recent_nodes, job_counts = tasks.now(c), nodes.recent(c), jobs.counts(c)
         failed, _ = jobs.in_states(c, (JobState.FAILED,), 1, 3)
-        its = {task.job_id: task.id for task in tasks.summaries(c, [job.id for job in failed])}
-    shown = [node for node in known if not _ended(node) or now - node.seen_at < _NODE_MS]
-    needs = [*_stuck(figures, now), *_silent(shown), *_failures(failed, its, now)]
+        task_ids = {task.job_id: task.id for task in tasks.summaries(c, [job.id for job in failed])}
+    shown = [node for node in recent_nodes if not _has_ended(node) or now - node.seen_at < _NODE_MS]
+    alerts = [
+        *_unserved_queues(queue_counts, now),
+        *_silent_daemons(shown),
+        *_failures(failed, task_ids, now),
+    ]
     return Summary(
-        tuple(needs),
-        {state: counted.get(state, 0) for state in (*LIVE, *ENDED)},
-        tuple(figures),
+        tuple(alerts),
+        {state: job_counts.get(state, 0) for state in (*LIVE, *ENDED)},
+        tuple(queue_counts),
         tuple((node, badges.of_node(node)) for node in shown[:50]),
         now,
     )
 
 
-def job_list(context: ApiContext, asked: Asked) -> JobList:
-    """Live jobs first (on page 1), then a page of those that ended; or those in one state."""
+def job_list(context: ApiContext, query: JobQuery) -> JobList:
+    """Return the live jobs (on page 1) and a page of the ended jobs, or a page of the jobs in one state."""
     unserved = _unserved(context)
     with context.db.read() as c:
         now = tasks.now(c)
         groups = []
-        if asked.state is None and asked.page == 1:
-            found, total = jobs.in_states(c, LIVE, 1, MOST_LIVE, asked.q)
-            groups.append(Group("Live", _rows(c, found, unserved, now), total))
-        states = ENDED if asked.state is None else (asked.state,)
-        found, total = jobs.in_states(c, states, asked.page, PAGE_SIZE, asked.q)
-        name = "Ended" if asked.state is None else badges.STATES[asked.state].word
-        groups.append(Group(name, _rows(c, found, unserved, now), total))
+        if query.state is None and query.page == 1:
+            live, total = jobs.in_states(c, LIVE, 1, MOST_LIVE, query.q)
+            groups.append(JobGroup("Live", _rows(c, live, unserved, now), total))
+        states = ENDED if query.state is None else (query.state,)
+        matching, total = jobs.in_states(c, states, query.page, PAGE_SIZE, query.q)
+        name = "Ended" if query.state is None else badges.STATES[query.state].word
+        groups.append(JobGroup(name, _rows(c, matching, unserved, now), total))
     return JobList(tuple(groups), max(1, -(-total // PAGE_SIZE)), now)
 
 
 def rows(context: ApiContext, ids: Sequence[str], *, newest: bool = False) -> JobList:
-    """These jobs again; with `newest`, also those that a first page would hold now."""
+    """Return the rows of these jobs; with `newest` also the newest jobs."""
     unserved = _unserved(context)
     with context.db.read() as c:
         now = tasks.now(c)
         also = jobs.page(c, 1, PAGE_SIZE)[0] if newest else []
         wanted = {job.id: job for job in (*also, *jobs.of_ids(c, ids))}
-        found = _rows(c, list(wanted.values()), unserved, now)
-    return JobList((Group("", found, len(found)),), 1, now)
+        job_rows = _rows(c, list(wanted.values()), unserved, now)
+    return JobList((JobGroup("", job_rows, len(job_rows)),), 1, now)
 
 
 def _unserved(context: ApiContext) -> frozenset[str]:
-    return frozenset(queue["name"] for queue in queues.find(context) if not queue["subscribers"])
+    return frozenset(queue["name"] for queue in queues.counts(context) if not queue["subscribers"])
 
 
-def _rows(c: Connection, found: Sequence[Job], unserved: frozenset[str], now: int) -> tuple[JobRow, ...]:
-    its = tasks.summaries(c, [job.id for job in found])
-    ran = links.of_tasks(c, [task.id for task in its if task.state is TaskState.RUNNING])
+def _rows(c: Connection, listed: Sequence[Job], unserved: frozenset[str], now: int) -> tuple[JobRow, ...]:
+    all_tasks = tasks.summaries(c, [job.id for job in listed])
+    all_links = links.of_tasks(c, [task.id for task in all_tasks if task.state is TaskState.RUNNING])
     return tuple(
-        _row(job, [task for task in its if task.job_id == job.id], ran, unserved, now) for job in found
+        _row(job, [task for task in all_tasks if task.job_id == job.id], all_links, unserved, now)
+        for job in listed
     )
 
 
-def _row(job: Job, its: Sequence[Task], ran: Sequence[Link], unserved: frozenset[str], now: int) -> JobRow:
-    at = next((task for task in its if not task.state.ended), its[-1] if its else None)
-    if at is None:
+def _row(
+    job: Job, of_job: Sequence[Task], all_links: Sequence[Link], unserved: frozenset[str], now: int
+) -> JobRow:
+    task = next((task for task in of_job if not task.state.ended), of_job[-1] if of_job else None)
+    if task is None:
         return JobRow(job, badges.of_state(job.state), (), job.error or "", "failed", None)
-    stuck = at.queue in unserved and not job.state.ended
-    does, tone = _now(job, at, [link for link in ran if link.task_id == at.id], stuck, now)
-    only = at.id if len(its) == 1 else None
-    return JobRow(job, badges.of_state(job.state, unserved=stuck), badges.marks(at), does, tone, only)
+    stuck = task.queue in unserved and not job.state.ended
+    activity, tone = _activity(job, task, [link for link in all_links if link.task_id == task.id], stuck, now)
+    badge = badges.of_state(job.state, unserved=stuck)
+    return JobRow(job, badge, badges.marks(task), activity, tone, task.id if len(of_job) == 1 else None)
 
 
-def _now(job: Job, task: Task, ran: Sequence[Link], stuck: bool, now: int) -> tuple[str, str]:
-    """What it does, or why it is as it is; the usual gets a blank."""
+def _activity(job: Job, task: Task, of_task: Sequence[Link], stuck: bool, now: int) -> tuple[str, str]:
+    """Return what the job does now, or the reason of its failure, with the tone of this text."""
     if job.state.ended:
         return (job.error or task.error or "", "failed") if job.state is JobState.FAILED else ("", "idle")
     if task.state is TaskState.RUNNING:
-        link = present_link(task, ran)
-        return (label(link, ran) if link else "", "idle")
+        link = present_link(task, of_task)
+        return (label(link, of_task) if link else "", "idle")
     if stuck:
-        return f"no worker on {task.queue}", "warn"
+        return f"no worker serves queue {task.queue}", "warn"
     if task.not_before > now:
-        return "waits for its next attempt", "idle"
-    waits = "waits for a worker" if task.state is TaskState.SCHEDULED else "to be sent"
-    return f"{waits}, queue {task.queue}", "idle"
+        return "waiting for its next attempt", "idle"
+    if task.state is TaskState.SCHEDULED:
+        return f"waiting for a worker, queue {task.queue}", "idle"
+    return f"about to be sent to queue {task.queue}", "idle"
 
 
-def _ended(node: Node) -> bool:
+def _has_ended(node: Node) -> bool:
     return node.state in (NodeState.LEFT, NodeState.LAPSED)
 
 
-def _stuck(figures: Sequence[Json], now: int) -> list[Need]:
+def _unserved_queues(queue_counts: Sequence[Json], now: int) -> list[Alert]:
     return [
-        Need(
+        Alert(
             Badge("", "scheduled", "warn"),
-            f"Queue {queue['name']} has no worker.",
-            f"{queue['waiting']} {'task waits' if queue['waiting'] == 1 else 'tasks wait'} and nothing will take"
-            f" {'it' if queue['waiting'] == 1 else 'them'}.",
+            f"No worker serves queue {queue['name']}.",
+            f"{queue['waiting']} {'task waits' if queue['waiting'] == 1 else 'tasks wait'} for one. Start it:",
             now,
             command=f"celery -A engine worker -Q {queue['name']}",
         )
-        for queue in figures
+        for queue in queue_counts
         if queue["waiting"] and not queue["subscribers"]
     ]
 
 
-def _silent(shown: Sequence[Node]) -> list[Need]:
+def _silent_daemons(shown: Sequence[Node]) -> list[Alert]:
     return [
-        Need(
+        Alert(
             Badge("", "warning", "failed"),
-            f"Docker does not answer {node.name}.",
-            f"It starts nothing until it does; look at the daemon on {node.host}.",
+            f"Docker does not answer on {node.name}.",
+            f"This node starts no task until it does. Check the daemon on {node.host}:",
             node.seen_at,
             command="ferryman doctor",
         )
@@ -209,14 +216,14 @@ def _silent(shown: Sequence[Node]) -> list[Need]:
     ]
 
 
-def _failures(failed: Sequence[Job], its: dict[str, str], now: int) -> list[Need]:
+def _failures(failed: Sequence[Job], task_ids: dict[str, str], now: int) -> list[Alert]:
     return [
-        Need(
+        Alert(
             Badge("", "failed", "failed"),
             job.name,
-            f"failed: {job.error or 'no reason kept'}",
+            f"failed: {job.error or 'no reason was stored'}",
             job.ended_at,
-            task_id=its.get(job.id),
+            task_id=task_ids.get(job.id),
             job_id=job.id,
         )
         for job in failed

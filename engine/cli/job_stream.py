@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from engine.client import ApiError, ApiUnavailable, Client, Json, LogPiece
+from engine.client import ApiError, ApiUnavailable, Client, Json, LogChunk
 from engine.errors import FerrymanError
 from engine.model.log_gap import is_gap
 
@@ -57,7 +57,7 @@ class _Lines:
 
     _begun: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
 
-    def add(self, piece: LogPiece) -> Iterator[Line]:
+    def add(self, piece: LogChunk) -> Iterator[Line]:
         for stream, _, text in piece.frames:
             if is_gap(stream, text):
                 yield from self.rest()
@@ -81,7 +81,7 @@ def follow(client: Client, task: Json) -> Iterator[Update]:
 
     Raises ApiUnavailable when the API is away for a minute; the task itself goes on.
     """
-    heard: queue.SimpleQueue[Happened | LogPiece | FerrymanError | str] = queue.SimpleQueue()
+    heard: queue.SimpleQueue[Happened | LogChunk | FerrymanError | str] = queue.SimpleQueue()
     threading.Thread(target=_events, args=(client, task["id"], heard), daemon=True).start()
     threading.Thread(target=_log, args=(client, task["id"], heard), daemon=True).start()
     lines, look, log_open, ended_at = _Lines(), _Look(client, task), True, None
@@ -102,7 +102,7 @@ def follow(client: Client, task: Json) -> Iterator[Update]:
 
 
 def _shown(thing: object, lines: _Lines) -> Iterator[Update]:
-    if isinstance(thing, LogPiece):
+    if isinstance(thing, LogChunk):
         yield from lines.add(thing)
     elif isinstance(thing, Happened):
         yield thing
@@ -129,7 +129,7 @@ class _Look:
         return self.task
 
 
-def _batch(heard: queue.SimpleQueue[Happened | LogPiece | FerrymanError | str]) -> list[object]:
+def _batch(heard: queue.SimpleQueue[Happened | LogChunk | FerrymanError | str]) -> list[object]:
     """What came, one thing at least or nothing within the time."""
     found: list[object] = []
     try:

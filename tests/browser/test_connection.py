@@ -38,9 +38,9 @@ def test_a_page_says_since_when_it_is_cut_off_and_catches_up(fresh_stage: Stage,
     other = stage.submit()
     stage.serve()
     # By the script: the page may have tried by itself, and taken the button away, a moment before.
-    one.page.evaluate("document.getElementById('try-now').click()")
-    expect(one.page.locator("#head .sub")).to_contain_text("Completed")
-    expect(one.page.locator("#lines .row .t")).to_have_text(["before", "meanwhile"])
+    one.page.evaluate("document.getElementById('reconnect').click()")
+    expect(one.page.locator("#head .subtitle")).to_contain_text("Completed")
+    expect(one.page.locator("#lines .log-row .text")).to_have_text(["before", "meanwhile"])
     expect(jobs.page.locator(f"#job-{task.job_id}")).to_contain_text("Completed")
     for seen in (jobs, one):
         expect(seen.page.locator("#offline")).to_be_hidden()

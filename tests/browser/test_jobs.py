@@ -53,7 +53,7 @@ def test_a_row_that_changes_keeps_the_keyboard(stage: Stage, visit: Visiting) ->
     task = stage.submit(_named("under the keyboard"))
     page = visit(f"{stage.url}/").page
     _live(page)
-    name = page.locator(f"#job-{task.job_id} a.nm")
+    name = page.locator(f"#job-{task.job_id} a.name")
     name.focus()
     stage.claim(task, NODE)
     expect(page.locator(f"#job-{task.job_id}")).to_contain_text("Running")
@@ -66,7 +66,7 @@ def test_the_address_asks_by_words_tag_and_state(stage: Stage, visit: Visiting) 
     page = visit(f"{stage.url}/?q=needle").page
     rows = page.locator("#jobs tr[data-live]")
     expect(rows).to_have_count(1)
-    expect(page.locator(".find input")).to_have_value("needle")
+    expect(page.locator(".search input")).to_have_value("needle")
     page.goto(f"{stage.url}/?q=tag:rare&state=PENDING")
     expect(rows).to_have_count(1)
     expect(rows).to_have_attribute("id", f"job-{tagged.job_id}")
@@ -104,14 +104,14 @@ def test_a_queue_without_a_worker_needs_somebody_until_one_joins(stage: Stage, v
     task = stage.submit(_named("needs a gpu", "queue: gpu\n"))
     stage.send(task)
     page = visit(f"{stage.url}/").page
-    needs, row = page.locator("#needs"), page.locator(f"#job-{task.job_id}")
-    expect(needs).to_contain_text("Queue gpu has no worker. 1 task waits and nothing will take it.")
+    needs, row = page.locator("#alerts"), page.locator(f"#job-{task.job_id}")
+    expect(needs).to_contain_text("No worker serves queue gpu. 1 task waits for one. Start it:")
     expect(needs).to_contain_text("celery -A engine worker -Q gpu")
-    expect(row).to_contain_text("no worker on gpu")
+    expect(row).to_contain_text("no worker serves queue gpu")
     _live(page)
     page.mouse.move(0, 0)
     stage.live("c3" * 16, "gpu@host-b", ("gpu",))
-    expect(needs).not_to_contain_text("Queue gpu")
+    expect(needs).not_to_contain_text("queue gpu")
     expect(page.locator("#fleet")).to_contain_text("gpu@host-b")
 
 
@@ -120,8 +120,8 @@ def test_a_failure_needs_somebody_and_leads_to_its_task(stage: Stage, visit: Vis
     link = stage.claim(task, NODE)
     stage.end(link, stage.start(link), 3, "exit code 3")
     page = visit(f"{stage.url}/").page
-    expect(page.locator("#needs")).to_contain_text("that one failed failed: main: exit code 3")
-    page.locator("#needs").get_by_role("link", name="that one failed").click()
+    expect(page.locator("#alerts")).to_contain_text("that one failed failed: main: exit code 3")
+    page.locator("#alerts").get_by_role("link", name="that one failed").click()
     page.wait_for_url(f"**/-/tasks/{task.id}")
 
 

@@ -94,7 +94,7 @@ def test_states_have_a_shape_a_word_and_a_colour(
     stage: Stage, visit: Visiting, pages: dict[str, str]
 ) -> None:
     page = visit(f"{stage.url}{pages['failed']}").page
-    state = page.locator("#chain .st").first
+    state = page.locator("#chain .state").first
     expect(state).to_have_text("Failed")
     box = state.locator("svg use").evaluate(
         "use => { const b = use.getBoundingClientRect(); return [b.width, b.height] }"
@@ -105,7 +105,7 @@ def test_states_have_a_shape_a_word_and_a_colour(
 
 def test_ages_tick_and_times_are_the_readers(stage: Stage, visit: Visiting, pages: dict[str, str]) -> None:
     page = visit(f"{stage.url}{pages['runs']}", timezone_id="Asia/Kolkata").page
-    age = page.locator("#head .sub [data-since]").first
+    age = page.locator("#head .subtitle [data-since]").first
     before = age.inner_text()
     expect(age).not_to_have_text(before)
     time = page.locator("#facts time").first

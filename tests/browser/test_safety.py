@@ -52,7 +52,7 @@ def test_hostile_texts_stay_texts_wherever_they_stand(stage: Stage, visit: Visit
     page = seen.page
     expect(page.locator("#live")).to_have_text("Live")
     stage.write(link, f"{words}\n", f"\x1b]0;{words}\x07after\n")
-    expect(page.locator("#lines .row")).to_have_count(2)
+    expect(page.locator("#lines .log-row")).to_have_count(2)
     _check(page, storable[:20] if storable.isascii() else None)
     stage.end(link, container, 1, storable)
     expect(page.locator("#head .err")).to_be_visible()
@@ -75,10 +75,10 @@ def test_a_long_name_is_cut_and_pushes_nothing_aside(stage: Stage, visit: Visiti
 def test_a_search_is_written_back_as_text(stage: Stage, visit: Visiting) -> None:
     page = visit(f"{stage.url}/").page
     for words in (HOSTILE[0], HOSTILE[2], HOSTILE[5]):
-        page.locator(".find input").fill(words)
+        page.locator(".search input").fill(words)
         page.keyboard.press("Enter")
         page.wait_for_url("**q=**")
-        expect(page.locator(".find input")).to_have_value(" ".join(words.split()))
+        expect(page.locator(".search input")).to_have_value(" ".join(words.split()))
         _check(page)
 
 

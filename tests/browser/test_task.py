@@ -32,7 +32,7 @@ def test_links_attempts_and_events_follow_the_task_to_its_end(stage: Stage, visi
         expect(row).to_contain_text("Completed")
         if done.next_index is not None:
             link = stage.go_on(link.token, done.next_index, NODE)
-    expect(page.locator("#head .sub")).to_contain_text("Completed")
+    expect(page.locator("#head .subtitle")).to_contain_text("Completed")
     expect(page.locator("#head .result pre")).to_have_text("over")
     expect(page.locator("#attempts tbody tr")).to_have_count(1)
     events = page.locator("#events tbody tr")
@@ -47,20 +47,20 @@ def test_the_log_is_followed_as_it_is_written(stage: Stage, visit: Visiting) -> 
     container = stage.start(link)
     stage.write(link, "before the page\n")
     page = visit(f"{stage.url}/-/tasks/{task.id}").page
-    rows = page.locator("#lines .row")
+    rows = page.locator("#lines .log-row")
     expect(rows).to_have_count(1)
     stage.write(link, "line two\n", "begun, ")
     expect(rows).to_have_count(3)
     stage.write(link, "ended\n", "10 %\r50 %\r", "\x1b[32m100 %\x1b[0m\r\n")
-    expect(rows.nth(2).locator(".t")).to_have_text("begun, ended")
-    expect(rows.nth(3).locator(".t")).to_have_text("100 %")
-    expect(page.locator("#lines .head_")).to_have_text("main")
+    expect(rows.nth(2).locator(".text")).to_have_text("begun, ended")
+    expect(rows.nth(3).locator(".text")).to_have_text("100 %")
+    expect(page.locator("#lines .link-heading")).to_have_text("main")
     stage.end(link, container)
-    expect(page.locator("#head .sub")).to_contain_text("Completed")
+    expect(page.locator("#head .subtitle")).to_contain_text("Completed")
     expect(page.locator("#follow")).to_be_hidden()
     expect(rows).to_have_count(4)
     page.reload()
-    texts = [text.strip() for text in rows.locator(".t").all_inner_texts()]
+    texts = [text.strip() for text in rows.locator(".text").all_inner_texts()]
     assert texts == ["before the page", "line two", "begun, ended", "100 %"]
 
 
@@ -73,7 +73,7 @@ def test_following_ends_when_the_reader_scrolls_up_and_400_rows_are_kept(
     stage.write(link, *(f"line {n}\n" for n in range(100)))
     page = visit(f"{stage.url}/-/tasks/{task.id}").page
     follow, box = page.locator("#follow"), page.locator("#lines")
-    last = box.locator(".row").last
+    last = box.locator(".log-row").last
     expect(last).to_be_in_viewport()
     box.hover()
     page.mouse.wheel(0, -600)
@@ -102,7 +102,7 @@ def test_a_failed_task_says_why_which_link_and_its_last_lines(stage: Stage, visi
     box = page.locator("#head .err")
     expect(box).to_contain_text("main: out of memory: limit 512m reached")
     expect(box).to_contain_text("main jrottenberg/ffmpeg:3.4-scratch ended with exit code 137")
-    expect(box).to_contain_text("No retry was asked for.")
+    expect(box).to_contain_text("No retries are configured.")
     expect(box.locator("pre")).to_contain_text("could not allocate 94m")
     rows = page.locator("#chain tbody tr")
     expect(rows.nth(1)).to_contain_text("Failed")
@@ -135,7 +135,7 @@ def test_an_adoption_is_told_in_its_own_colour(stage: Stage, visit: Visiting) ->
     mark = page.locator("#head h1 .tag.fix")
     expect(mark).to_have_text("adopted")
     expect(page.locator("#events .tag.fix")).to_have_text("repair")
-    expect(page.locator("#head .sub")).to_contain_text("delivery 2")
+    expect(page.locator("#head .subtitle")).to_contain_text("delivery 2")
 
 
 def test_all_of_it_is_there_without_scripts(stage: Stage, visit: Visiting) -> None:
@@ -159,7 +159,7 @@ def test_a_job_has_a_page_of_its_own(stage: Stage, visit: Visiting) -> None:
     expect(page.locator("#tasks")).to_contain_text("one of a job")
     link = stage.claim(task, NODE)
     stage.end(link, stage.start(link))
-    expect(page.locator("#head .sub")).to_contain_text("Completed")
+    expect(page.locator("#head .subtitle")).to_contain_text("Completed")
 
 
 def test_what_is_not_there_is_said_in_words(stage: Stage, visit: Visiting) -> None:

@@ -1,4 +1,4 @@
-// The entry of every page: what it shows stays right without any of this; here it stays up to date.
+// Entry of every page: pages are complete without scripts; the scripts keep them up to date.
 import { onCopy, onKeys } from "./shortcuts.js";
 import { followJobs } from "./jobs.js";
 import { Connection } from "./live.js";
@@ -13,19 +13,19 @@ onKeys();
 
 const page = document.body.dataset;
 if (page.page === "jobs") followJobs(page);
-else if (page.page) followOne(page);
+else if (page.page) followDetail(page);
 
-/** A task's or a job's page: each event of it brings all its parts again, at most four times a second. */
-function followOne({ events, parts: address }) {
-  const log = document.getElementById("lines");
-  const follower = log ? followLog(log) : null;
+/** Follow a task or a job: each of its events refreshes all parts of the page, at most four times a second. */
+function followDetail({ events, parts: address }) {
+  const lines = document.getElementById("lines");
+  const log = lines ? followLog(lines) : null;
   if (!events) return;
   const parts = new Fragments(() => address, 250);
   const live = new Connection(events, {
-    open: () => parts.soon(),
-    message: () => parts.soon(),
-    end: () => { parts.soon(); follower?.finish(); },
+    open: () => parts.refresh(),
+    message: () => parts.refresh(),
+    end: () => { parts.refresh(); log?.finish(); },
   });
-  follower?.begin();
+  log?.begin();
   live.begin();
 }

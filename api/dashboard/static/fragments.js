@@ -1,56 +1,57 @@
-// Pieces of the page, made by the server's own templates and put in place of what they were.
+// Fragments of the page: the server renders them by its own templates, the script puts them in place.
 import { localise } from "./time.js";
 
 const BUSY_MS = 2000;
-const last = new Map();
+const lastHtml = new Map();
 
-/** Put every part of the fetched page in its place; what did not change is left alone. Gives those without one. */
-export function place(text, { quiet = false } = {}) {
-  const fetched = new DOMParser().parseFromString(text, "text/html");
-  const homeless = [];
+/** Replace the parts of the page that changed; return the parts that the page does not have. */
+export function update(html, { quiet = false } = {}) {
+  const fetched = new DOMParser().parseFromString(html, "text/html");
+  const unknown = [];
   for (const part of fetched.querySelectorAll("[data-live]")) {
-    const here = document.getElementById(part.id);
-    if (!here) { homeless.push(part); continue; }
-    // Nothing moves under the pointer: what pushes the list down waits.
+    const current = document.getElementById(part.id);
+    if (!current) { unknown.push(part); continue; }
+    // Nothing moves under the pointer: parts that would push the list down wait.
     if (quiet && "push" in part.dataset) continue;
-    if (last.get(part.id) === part.outerHTML) continue;
-    last.set(part.id, part.outerHTML);
-    replace(here, part);
+    if (lastHtml.get(part.id) === part.outerHTML) continue;
+    lastHtml.set(part.id, part.outerHTML);
+    replace(current, part);
   }
-  return homeless;
+  return unknown;
 }
 
-function replace(here, part) {
+/** Replace an element; keep the keyboard focus and the scroll positions inside it. */
+function replace(current, part) {
   const fresh = document.importNode(part, true);
-  const at = here.contains(document.activeElement) ? name(document.activeElement) : null;
-  const scrolled = [...here.querySelectorAll(".tw")].map((box) => [box.scrollLeft, box.scrollTop]);
+  const focused = current.contains(document.activeElement) ? identity(document.activeElement) : null;
+  const scrolled = [...current.querySelectorAll(".table-box")].map((box) => [box.scrollLeft, box.scrollTop]);
   localise(fresh);
-  here.replaceWith(fresh);
-  fresh.querySelectorAll(".tw").forEach((box, i) => { [box.scrollLeft, box.scrollTop] = scrolled[i] ?? [0, 0]; });
-  if (at) [...fresh.querySelectorAll("a, button, [tabindex]")].find((node) => name(node) === at)?.focus({ preventScroll: true });
+  current.replaceWith(fresh);
+  fresh.querySelectorAll(".table-box").forEach((box, i) => { [box.scrollLeft, box.scrollTop] = scrolled[i] ?? [0, 0]; });
+  if (focused) [...fresh.querySelectorAll("a, button, [tabindex]")].find((node) => identity(node) === focused)?.focus({ preventScroll: true });
 }
 
-function name(node) {
+function identity(node) {
   return `${node.tagName} ${node.getAttribute("href") ?? node.dataset.copy ?? node.getAttribute("aria-label") ?? ""}`;
 }
 
-/** Fetches an address soon after it is told to, at most once in `pause` milliseconds and one at a time. */
+/** Fetcher of an address on demand: at most once in `pause` milliseconds, one request at a time. */
 export class Fragments {
   #timer = 0;
   #busy = false;
   #again = false;
-  #at = 0;
+  #fetchedAt = 0;
 
-  constructor(address, pause, use = (text) => place(text)) {
+  constructor(address, pause, use = (html) => update(html)) {
     this.address = address;
     this.pause = pause;
     this.use = use;
   }
 
-  soon() {
+  refresh() {
     if (this.#busy) { this.#again = true; return; }
     if (this.#timer) return;
-    this.#timer = setTimeout(() => this.#fetch(), Math.max(0, this.#at + this.pause - Date.now()));
+    this.#timer = setTimeout(() => this.#fetch(), Math.max(0, this.#fetchedAt + this.pause - Date.now()));
   }
 
   async #fetch() {
@@ -58,19 +59,19 @@ export class Fragments {
     const address = this.address();
     if (!address) return;
     this.#busy = true;
-    this.#at = Date.now();
+    this.#fetchedAt = Date.now();
     try {
       const answer = await fetch(address, { signal: AbortSignal.timeout(10000) });
       if (answer.ok) this.use(await answer.text());
       else if (answer.status === 503) {
         this.#again = true;
-        this.#at += BUSY_MS;
+        this.#fetchedAt += BUSY_MS;
       }
     } catch {
-      // The stream notices the same break, says so, and asks for everything again when it is back.
+      // The stream breaks too: it shows that the page is offline, and refreshes everything after reconnecting.
     } finally {
       this.#busy = false;
-      if (this.#again) { this.#again = false; this.soon(); }
+      if (this.#again) { this.#again = false; this.refresh(); }
     }
   }
 }

@@ -1,26 +1,26 @@
-// One stream of the API's, kept up: asked for again when it breaks, let go while nobody looks.
+// A stream of the API that reconnects when it breaks, and closes while the page is in the background.
 import { clock, now } from "./time.js";
 
-const AGAIN_MS = 2000;
-const lost = new Set();
+const RECONNECT_MS = 2000;
+const broken = new Set();
 const active = new Set();
 
-/** A page shows one line for all its streams: not connected since the first of them broke. */
-function tell(connection, connected) {
-  if (connected) lost.delete(connection);
-  else lost.add(connection);
-  const off = lost.size > 0;
-  const line = document.getElementById("offline");
+/** Show the state of all streams of the page: offline from the moment when the first of them broke. */
+function showState(connection, connected) {
+  if (connected) broken.delete(connection);
+  else broken.add(connection);
+  const offline = broken.size > 0;
+  const bar = document.getElementById("offline");
   const light = document.getElementById("live");
-  if (off && line.hidden) document.getElementById("offline-since").textContent = `Not connected since ${clock(now())}.`;
-  line.hidden = !off;
+  if (offline && bar.hidden) document.getElementById("offline-since").textContent = `Not connected since ${clock(now())}.`;
+  bar.hidden = !offline;
   light.hidden = active.size === 0;
-  light.classList.toggle("no", off);
-  light.lastElementChild.textContent = off ? "Offline" : "Live";
-  document.documentElement.classList.toggle("offline", off);
+  light.classList.toggle("broken", offline);
+  light.lastElementChild.textContent = offline ? "Offline" : "Live";
+  document.documentElement.classList.toggle("offline", offline);
 }
 
-/** Streams events to `handlers`: open(), message(name, data), end(data). `address` may be a function. */
+/** Stream of events to `handlers`: open(), message(data), end(data); `names` are the events to listen for. */
 export class Connection {
   #address;
   #handlers;
@@ -37,33 +37,33 @@ export class Connection {
   begin() {
     active.add(this);
     this.#open();
-    // A browser gives one server six connections: a page in the background must not hold two of them.
+    // A browser opens six connections to a server: a page in the background must not hold two of them.
     document.addEventListener("visibilitychange", () => (document.hidden ? this.#close() : this.#open()));
-    document.getElementById("try-now").addEventListener("click", () => { this.#close(); this.#open(); });
+    document.getElementById("reconnect").addEventListener("click", () => { this.#close(); this.#open(); });
     addEventListener("pagehide", () => this.#close());
     addEventListener("pageshow", (event) => { if (event.persisted) this.#open(); });
   }
 
-  /** Nothing more is to come. */
+  /** Close the stream for good. */
   end() {
     this.#ended = true;
     active.delete(this);
     this.#close();
-    tell(this, true);
+    showState(this, true);
   }
 
   #open() {
     if (this.#ended || this.#source || document.hidden) return;
     clearTimeout(this.#timer);
-    const source = new EventSource(typeof this.#address === "function" ? this.#address() : this.#address);
+    const source = new EventSource(this.#address);
     this.#source = source;
-    source.onopen = () => { tell(this, true); this.#handlers.open?.(); };
+    source.onopen = () => { showState(this, true); this.#handlers.open?.(); };
     source.onerror = () => {
       if (this.#source !== source) return;
-      tell(this, false);
-      // The browser would wait ever longer, or not ask again after a refusal: we ask ourselves.
+      showState(this, false);
+      // Browsers wait longer each time, and give up after a refusal, so the reconnect is ours.
       this.#close();
-      this.#timer = setTimeout(() => this.#open(), AGAIN_MS);
+      this.#timer = setTimeout(() => this.#open(), RECONNECT_MS);
     };
     for (const name of this.names) source.addEventListener(name, (e) => this.#handlers.message?.(JSON.parse(e.data)));
     source.addEventListener("end", (e) => { this.end(); this.#handlers.end?.(JSON.parse(e.data)); });

@@ -1,37 +1,37 @@
-// What the reader does: copy buttons and keys.
+// Copy buttons and keyboard shortcuts.
 
-/** A button with data-copy puts its words on the clipboard and says so. */
+/** Make each button with `data-copy` copy this text to the clipboard, and say so. */
 export function onCopy() {
   document.addEventListener("click", async (event) => {
     const button = event.target.closest?.("[data-copy]");
     if (!button) return;
-    const before = button.getAttribute("aria-label");
+    const label = button.getAttribute("aria-label");
     try {
       await navigator.clipboard.writeText(button.dataset.copy);
       button.classList.add("done");
       button.setAttribute("aria-label", "Copied");
     } catch {
-      button.setAttribute("aria-label", "The browser does not let pages copy here");
+      button.setAttribute("aria-label", "The browser does not allow copying");
     }
     setTimeout(() => {
       button.classList.remove("done");
-      if (before) button.setAttribute("aria-label", before);
+      if (label) button.setAttribute("aria-label", label);
       else button.removeAttribute("aria-label");
     }, 1500);
   });
 }
 
-/** `/` finds, `j` and `k` go through the rows, `f` follows the log. */
+/** Handle the keys: `/` searches, `j` and `k` move through the rows, `f` follows the log. */
 export function onKeys() {
   document.addEventListener("keydown", (event) => {
     if (event.target.matches("input, textarea, select") || event.metaKey || event.ctrlKey || event.altKey) return;
     if (event.key === "/") {
       event.preventDefault();
-      document.querySelector(".find input").focus();
+      document.querySelector(".search input").focus();
     } else if (event.key === "j" || event.key === "k") {
-      const rows = [...document.querySelectorAll("main a.nm, .att p a")];
-      const at = rows.indexOf(document.activeElement) + (event.key === "j" ? 1 : -1);
-      rows[Math.max(0, Math.min(rows.length - 1, at))]?.focus();
+      const rows = [...document.querySelectorAll("main a.name, .alerts p a")];
+      const next = rows.indexOf(document.activeElement) + (event.key === "j" ? 1 : -1);
+      rows[Math.max(0, Math.min(rows.length - 1, next))]?.focus();
     } else if (event.key === "f") document.dispatchEvent(new Event("follow-log"));
   });
 }

@@ -1,7 +1,7 @@
-// Times in the reader's own zone, and ages that tick by one timer, by the server's clock.
+// Times in the reader's zone, and ages by the server's clock; one timer updates them all.
 
 const root = document.documentElement;
-// The server said its time when it began to answer; what came since is not its lag.
+// The page holds the server's time at the start of its answer: transfer time is not part of the difference.
 const answered = performance.timeOrigin + (performance.getEntriesByType("navigation")[0]?.responseStart ?? 0);
 const offset = Number(document.body.dataset.now || answered) - answered;
 const clockFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -11,7 +11,7 @@ const two = (n) => String(n).padStart(2, "0");
 /** Milliseconds since 1970 by the server's clock. */
 export const now = () => Date.now() + offset;
 
-/** `380 ms`, `2.1 s`, `38 s`, `14m 38s`, `3h 04m`, `6d 02h`. */
+/** Return a duration as `380 ms`, `2.1 s`, `38 s`, `14m 38s`, `3h 04m`, `6d 02h`. */
 export function duration(ms) {
   if (ms < 950) return `${Math.max(0, Math.round(ms))} ms`;
   if (ms < 9950) return `${(ms / 1000).toFixed(1)} s`;
@@ -22,10 +22,10 @@ export function duration(ms) {
   return `${Math.floor(s / 86400)}d ${two(Math.floor((s % 86400) / 3600))}h`;
 }
 
-/** How long ago, in words. */
+/** Return how long ago, in words. */
 const age = (ms) => (ms < 1000 ? "just now" : `${duration(ms)} ago`);
 
-/** `14:32:07` today, `Mon 23 Nov 18:04` before. */
+/** Return `14:32:07` for a time of today, else `Mon 23 Nov 18:04`. */
 export function clock(ms) {
   const then = new Date(ms);
   const time = clockFormat.format(then);
@@ -33,7 +33,7 @@ export function clock(ms) {
   return `${dayFormat.format(then).replace(",", "")} ${time.slice(0, 5)}`;
 }
 
-/** Write clocks below `node` in the reader's zone. */
+/** Write the times inside `node` in the reader's zone. */
 export function localise(node) {
   for (const time of node.querySelectorAll("time[data-clock]")) {
     const ms = Number(time.dataset.clock);
@@ -52,7 +52,7 @@ function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Begin; ages stop while there is no connection: what is shown is from then. */
+/** Start the timer; ages stand still while the page is offline, like the rest of the page. */
 export function startClocks() {
   localise(document);
   setInterval(() => {

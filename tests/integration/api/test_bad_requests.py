@@ -50,13 +50,18 @@ BODIES = [
     ),
     Bad("multipart", 415, "Content-Type: text/yaml", kind="multipart/form-data; boundary=x"),
     Bad("plain text", 415, "Content-Type: text/yaml", kind="text/plain"),
-    Bad("html", 415, "Content-Type: text/yaml", kind="text/html"),
-    Bad("no type", 415, "Content-Type: text/yaml", kind=None),
+    Bad("html", 415, "Content-Type 'text/html' is not supported", kind="text/html"),
+    Bad("no type", 415, "Content-Type header is missing: add curl's -H 'Content-Type: text/yaml'", kind=None),
     Bad("nonsense type", 415, "Content-Type: text/yaml", kind=";;;"),
     Bad("type that begins like ours", 415, "Content-Type: text/yaml", kind="text/yamlish"),
     Bad("utf-16", 415, "UTF-8", kind="text/yaml; charset=utf-16"),
     Bad("latin-1", 415, "UTF-8", kind="application/json; charset=iso-8859-1"),
-    Bad("gzip", 415, "Content-Encoding", headers={"Content-Encoding": "gzip"}),
+    Bad(
+        "gzip",
+        415,
+        "Content-Encoding 'gzip' is not supported: send the body uncompressed",
+        headers={"Content-Encoding": "gzip"},
+    ),
     Bad("too large by one byte", 413, "FERRYMAN_BODY_BYTES", body="#" * ((1 << 20) + 1)),
     Bad("YAML sent as JSON", 400, "", kind="application/json"),
     Bad("no YAML", 400, "", body="name: [x"),
@@ -80,9 +85,19 @@ DOORS = [
     Bad("two hosts", 400, "host name", headers={"Host": "localhost,evil.example"}),
     Bad("empty host", 400, "host name", headers={"Host": ""}),
     Bad("foreign origin", 403, "http://evil.example", headers={"Origin": "http://evil.example"}),
-    Bad("origin of another port", 403, "nothing here", headers={"Origin": "http://localhost:8080"}),
+    Bad(
+        "origin of another port",
+        403,
+        "cross-origin request from 'http://localhost:8080' refused",
+        headers={"Origin": "http://localhost:8080"},
+    ),
     Bad("origin null", 403, "null", headers={"Origin": "null"}),
-    Bad("cross-site, says the browser", 403, "nothing here", headers={"Sec-Fetch-Site": "cross-site"}),
+    Bad(
+        "cross-site, says the browser",
+        403,
+        "cross-origin request refused",
+        headers={"Sec-Fetch-Site": "cross-site"},
+    ),
     Bad(
         "foreign origin cancels",
         403,
@@ -130,8 +145,8 @@ CURSORS = [
 ]
 METHODS = [
     Bad("nothing there", 404, "/openapi.json", "/nowhere", "GET"),
-    Bad("up the tree", 404, "there is nothing", "/task/../../etc/passwd", "GET"),
-    Bad("no UTF-8 in the path", 404, "there is nothing", "/%ff", "GET"),
+    Bad("up the tree", 404, "does not exist", "/task/../../etc/passwd", "GET"),
+    Bad("no UTF-8 in the path", 404, "does not exist", "/%ff", "GET"),
     Bad("DELETE", 405, "GET", "/jobs", "DELETE"),
     Bad("TRACE", 405, "POST", "/task", "TRACE"),
     Bad("GET of what is to be posted", 405, "POST", "/task", "GET"),
@@ -202,7 +217,7 @@ def test_a_defect_shows_no_trace_and_no_secret(client: FlaskClient, monkeypatch:
     def explode(*_: Any) -> None:
         raise RuntimeError("postgresql://user:secret@host/db")
 
-    monkeypatch.setattr("api.jobs.find", explode)
+    monkeypatch.setattr("api.jobs.jobs.page", explode)
     answer = client.get("/jobs")
     assert answer.status_code == 500
     assert "secret" not in answer.text

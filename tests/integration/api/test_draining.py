@@ -39,7 +39,7 @@ def test_a_node_that_is_unknown_or_gone_is_refused_in_words(client: FlaskClient,
     assert nodes.leave(installation, "n1")
     gone = client.put("/nodes/n1/drain")
     assert gone.status_code == 409
-    assert "is LEFT already" in gone.text
+    assert "is already LEFT" in gone.text
 
 
 def test_all_that_runs_on_a_node_is_counted_and_the_oldest_are_named(

@@ -122,7 +122,7 @@ def test_drain_waits_says_what_runs_and_ends_when_the_node_has_left(server: Stan
         node["id"],
     )
     late = run(server, "drain", node["id"])
-    assert late.returncode == 1 and f"node {node['id']} ({node['name']}) is LEFT already" in late.stderr
+    assert late.returncode == 1 and f"node {node['id']} ({node['name']}) is already LEFT" in late.stderr
     assert any(
         line.startswith(f"{node['id'][:8]}  LEFT ") for line in run(server, "nodes").stdout.splitlines()
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from engine.cli import job_stream
-from engine.client import LogPiece
+from engine.client import LogChunk
 from engine.model.log_gap import gap_note
 
 
-def piece(link: int, *frames: tuple[int, str]) -> LogPiece:
-    return LogPiece("1", 1, 1, link, 1, tuple((stream, "", text) for stream, text in frames))
+def piece(link: int, *frames: tuple[int, str]) -> LogChunk:
+    return LogChunk("1", 1, 1, link, 1, tuple((stream, "", text) for stream, text in frames))
 
 
 def test_pieces_of_two_streams_and_links_become_whole_lines() -> None:
