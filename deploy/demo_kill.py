@@ -22,13 +22,13 @@ import setup_python
 from setup_screen import Step, Stop
 
 from engine.cli import screen
-from engine.cli.job_stream import ENDED, Happened, Line, Seen, follow
+from engine.cli.job_stream import ENDED, EventUpdate, LogLine, TaskUpdate, follow
 from engine.client import Client, Json
 from engine.errors import FerrymanError
 from engine.model.names import TASK
 from engine.runtime.docker.client import Client as Docker
 from engine.runtime.docker.client import translated
-from engine.standalone.ephemeral import Running
+from engine.standalone.ephemeral import RunningStandalone
 
 IMAGE = "ubuntu:mantic"
 #: What the stand-alone's own worker serves: it must take over work of a queue that is not its own.
@@ -50,20 +50,20 @@ _DIE_WITH_PARENT = os.path.join(setup_python.ROOT, "engine", "standalone", "die_
 _FOREIGN = ("FERRYMAN_BROKER_URL", "FERRYMAN_DATABASE_URL", "FERRYMAN_API_URL", "FERRYMAN_FAILPOINT")
 
 
-def play(running: Running, stage: contextlib.ExitStack) -> bool:
+def play(running: RunningStandalone, stage: contextlib.ExitStack) -> bool:
     """Run the play on a stack that serves `OTHER`; True when every claim held. Raises Stop, FerrymanError."""
     client = Client(running.url)
     step = Step("", "a second worker, as anybody starts one: ")
     worker = stage.enter_context(_worker(running.data_dir))
     _wait_served(client, worker, running.data_dir)
     step.done(f"celery -A engine worker -Q {_QUEUE} -c 1 (process {worker.pid})")
-    screen.say("")
+    screen.print_line("")
     for line in _TEXT.splitlines():
-        screen.say(f"    {line}", "faint")
-    screen.say("")
+        screen.print_line(f"    {line}", "faint")
+    screen.print_line("")
     with _docker_events() as made:
         task = client.submit(_TEXT.encode())
-        screen.say(f"POST /task  →  201  {task['id']}")
+        screen.print_line(f"POST /task  →  201  {task['id']}")
         story = _Story(client, worker)
         for update in _updates(client, task):
             story.take(update)
@@ -176,7 +176,7 @@ def _updates(client: Client, task: Json) -> Iterator[object]:
 def _of_nodes(client: Client) -> Iterator[object]:
     for event in client.events():
         if event.get("kind") == "node":
-            yield Happened(event)
+            yield EventUpdate(event)
 
 
 def _pour(source: Iterable[object], heard: queue.SimpleQueue[object]) -> None:
@@ -205,14 +205,14 @@ class _Story:
 
     def take(self, update: object) -> None:
         """Show it."""
-        if isinstance(update, Line) and update.stream:
+        if isinstance(update, LogLine) and update.stream:
             self.lines.append(update.text)
             _tell(f"  {screen.log_line(update.text)}", "faint")
             if len(self.lines) == _KILL_AFTER and self.killed_at is None:
                 self._kill()
-        elif isinstance(update, Seen):
+        elif isinstance(update, TaskUpdate):
             self.task = update.task
-        elif isinstance(update, Happened):
+        elif isinstance(update, EventUpdate):
             self._happened(update.event)
 
     def _happened(self, event: Json) -> None:
@@ -249,15 +249,15 @@ def _short(event: Json) -> str:
 
 
 def _tell(words: str, style: str | None = None) -> None:
-    screen.say(f"  {time.strftime('%H:%M:%S')}  {words}", style)
+    screen.print_line(f"  {time.strftime('%H:%M:%S')}  {words}", style)
 
 
 def _say_checks(story: _Story, made: list[tuple[str, str, str]]) -> bool:
     """Each claim with what was found; True when all hold."""
-    screen.say("")
+    screen.print_line("")
     checks = list(_checks(story, made))
     for holds, words in checks:
-        screen.say(f"  {'✓' if holds else '✗'} {words}", "good" if holds else "bad")
+        screen.print_line(f"  {'✓' if holds else '✗'} {words}", "good" if holds else "bad")
     return all(holds for holds, _ in checks)
 
 

@@ -12,7 +12,7 @@ import setup_python
 from setup_screen import Step, Stop, forgive_the_terminal, reader_is_gone, say
 
 if TYPE_CHECKING:
-    from engine.standalone.ephemeral import Running
+    from engine.standalone.ephemeral import RunningStandalone
 
 HELLO = os.path.join("examples", "hello.yaml")
 KILL = "--kill"
@@ -93,7 +93,7 @@ def _kill(arguments: list[str], stage: contextlib.ExitStack, left: list[str]) ->
     return 0 if is_true else 1
 
 
-def _stack(images: list[str], queue: str, stage: contextlib.ExitStack, left: list[str]) -> Running:
+def _stack(images: list[str], queue: str, stage: contextlib.ExitStack, left: list[str]) -> RunningStandalone:
     """Docker, images and the stand-alone, each taken away when the stage closes; `left` names them for people."""
     import demo_show
     import setup_images

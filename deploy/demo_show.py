@@ -10,9 +10,9 @@ import setup_python
 from setup_screen import WIDTH, Stop, say
 
 from engine.cli import files, problem_report, screen
-from engine.cli.job_stream import ENDED, Line, Seen, follow, links
+from engine.cli.job_stream import ENDED, LogLine, TaskUpdate, follow, links
 from engine.cli.live_view import link_name
-from engine.cli.validate import checked, of_invalid
+from engine.cli.validate import check_file
 from engine.client import ApiError, Client
 from engine.jobspec.problems import Invalid
 from engine.settings import Settings
@@ -30,9 +30,9 @@ def read(file: str, name: str) -> tuple[bytes, TaskSpec]:
         raise Stop(f"{name}: no such file")
     text = files.read(file)
     try:
-        return text, checked(file, text, Settings.from_env())
+        return text, check_file(file, text, Settings.from_env())
     except Invalid as exc:
-        problem_report.say(name, text, of_invalid(exc))
+        problem_report.print_problems(name, text, exc.problems)
         raise Stop("Nothing was started.") from exc
 
 
@@ -40,8 +40,8 @@ def port() -> tuple[int, str]:
     """Port 3000, or 0 for a free one with the reason in words when it is taken."""
     try:
         ports.listen("127.0.0.1", PORT).close()
-    except ports.PortTaken:
-        holder = ports.owner(PORT)
+    except ports.PortInUse:
+        holder = ports.find_owner(PORT)
         by = f"process {holder.pid}, {holder.command}" if holder else "another process"
         return 0, f" ({PORT} is taken by {by})"
     return PORT, ""
@@ -58,16 +58,16 @@ def run(url: str, name: str, file: str, text: bytes) -> dict[str, Any]:
     client = Client(url)
     say()
     try:
-        task = client.submit(text, files.media(file))
+        task = client.submit(text, files.media_type(file))
     except ApiError as exc:
         raise Stop(f"POST /task  {name}  →  {exc.status}  {exc}", 1) from exc
     say(f"POST /task  {name}  →  201  {task['id']}")
     shown = _Shown()
     for update in follow(client, task):
-        if isinstance(update, Seen):
+        if isinstance(update, TaskUpdate):
             shown.take(update.task)
             task = update.task
-        elif isinstance(update, Line):
+        elif isinstance(update, LogLine):
             shown.log(update)
         elif update.event.get("kind") == "task":
             shown.state(task, str(update.event.get("to") or ""))
@@ -109,7 +109,7 @@ class _Shown:
             elif link["state"] == "SKIPPED":
                 self._line(f"    {_title(link)}   skipped", None)
 
-    def log(self, line: Line) -> None:
+    def log(self, line: LogLine) -> None:
         self._line(f"      {'' if line.stream == 0 else '| '}{screen.log_line(line.text)}", None)
 
     def end(self, task: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ class _Shown:
         self._line(f"  {screen.harmless(task['name'])}   {task['state']}", seconds)
         for label in ("result", "error"):
             if task.get(label):
-                screen.say_text(f"  {label:<9}", task[label])
+                screen.print_text(f"  {label:<9}", task[label])
         assert task["state"] in ENDED
         say()
         say(json.dumps(task, indent=2, ensure_ascii=False))

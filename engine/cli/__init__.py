@@ -1,5 +1,5 @@
 """The command line. It speaks HTTP to an API like any other client.
 
-Only `doctor`, `validate` and `db` look at this host themselves, and `standalone` starts the servers. What
-users wrote is made harmless for a terminal before it is printed.
+Only `doctor`, `validate` and `db` examine this host themselves, and `standalone`, `run` and `api` start servers.
+Text of users is made harmless for a terminal before it is printed.
 """

@@ -1,4 +1,4 @@
-"""`ferryman db upgrade`: make or bring up to date the database, and say whose it is."""
+"""`ferryman db upgrade`: create or upgrade the database, and print its installation id."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from engine.cli import screen
 from engine.settings import Settings, without_password
 
 
-@click.group("db", short_help="Prepare the database.")
+@click.group("db")
 def db_command() -> None:
-    """The database that FERRYMAN_DATABASE_URL names."""
+    """Create or upgrade the database that FERRYMAN_DATABASE_URL names."""
 
 
 @db_command.command("upgrade")
 def upgrade_command() -> None:
-    """Bring the schema to this version; an empty database is filled. Safe to run again, and beside a server."""
+    """Upgrade the schema to this version, or create it. Safe to repeat, and while a server runs."""
     from engine.store.database import Database
 
     settings = Settings.from_env()
@@ -24,4 +24,6 @@ def upgrade_command() -> None:
         installation = database.open()
     finally:
         database.close()
-    screen.say(f"{without_password(settings.store.database_url)}: up to date, installation {installation}")
+    screen.print_line(
+        f"{without_password(settings.store.database_url)}: up to date, installation {installation}"
+    )

@@ -1,4 +1,4 @@
-"""The task file that a command names: its bytes and its media type; `-` reads standard input."""
+"""Task files named on the command line: content, media type, name in messages; `-` is standard input."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from pathlib import Path
 
 from engine.cli import screen
 
-#: More than any API takes: the refusal with the right words comes from the checks.
+#: Above the limit of any API: the checks refuse a longer file with the right message.
 _MOST_BYTES = 1 << 27
 
 
 def read(name: str) -> bytes:
-    """The file's bytes. A file that cannot be read ends the command in a sentence, status 2."""
+    """Return the bytes of the file. Exits with status 2 and a message when the file cannot be read."""
     try:
         if name == "-":
             return sys.stdin.buffer.read(_MOST_BYTES)
         with Path(name).open("rb") as file:
             return file.read(_MOST_BYTES)
     except OSError as exc:
-        screen.fail(f"{screen.harmless(name)}: {(exc.strerror or str(exc)).lower()}", 2)
+        screen.exit_with_error(f"{screen.harmless(name)}: {(exc.strerror or str(exc)).lower()}", 2)
 
 
-def media(name: str) -> str:
-    """JSON for *.json, else YAML."""
+def media_type(name: str) -> str:
+    """Return JSON for *.json, YAML for all others."""
     return "application/json" if name.lower().endswith(".json") else "application/yaml"
 
 
-def title(name: str) -> str:
-    """How messages call the file."""
+def display_name(name: str) -> str:
+    """Return the name of the file for messages."""
     return "standard input" if name == "-" else screen.harmless(name)

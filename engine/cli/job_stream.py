@@ -1,11 +1,12 @@
-"""Watching one task to its end: states, links and log lines in the order in which they come.
+"""Stream of updates of one task: states, links and log lines, until the task has ended.
 
-Two streams feed one queue; what they say only tells when to look, the picture is always the task as the API
-shows it. Standard library only, so that the demo can follow before anything is installed.
+Two API streams feed one queue. The task itself is always read from the API: the streams only tell when to read it.
+Standard library only, so that the demo can follow a task before anything is installed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -17,24 +18,24 @@ from engine.errors import FerrymanError
 from engine.model.log_gap import is_gap
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
-#: After the end its log may still be on its way for so long.
+#: Wait at most this long after the end of the task for the rest of its log.
 _LOG_SECONDS = 10.0
-#: Without a word from a stream the task is looked at again.
-_LOOK_SECONDS = 2.0
-#: An API that is away for longer is taken to be gone.
+#: Read the task again when the streams are silent for this long.
+_POLL_SECONDS = 2.0
+#: Give up when the API does not answer for this long.
 _PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The task as it is now."""
+class TaskUpdate:
+    """Current state of the task."""
 
     task: Json
 
 
 @dataclass(frozen=True)
-class Line:
-    """A whole line of a link's output, or a note of Ferryman's (stream 0), without its newline."""
+class LogLine:
+    """Complete line of a link's output, or a note of Ferryman (stream 0), without the newline."""
 
     link: int
     stream: int
@@ -42,148 +43,150 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Happened:
-    """An event of the task: kind, from, to, node, reason."""
+class EventUpdate:
+    """Event of the task: kind, from, to, node, reason."""
 
     event: Json
 
 
-Update = Seen | Line | Happened
+Update = TaskUpdate | LogLine | EventUpdate
+_LOG_END, _EVENTS_END = "end of log", "end of events"
+_Received = EventUpdate | LogChunk | FerrymanError | str
+_Inbox = queue.SimpleQueue[_Received]
 
 
 @dataclass
-class _Lines:
-    """Whole lines out of raw pieces, per link and stream."""
+class _LineBuffer:
+    """Assembler of complete lines from log pieces, per link and stream."""
 
-    _begun: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
+    _partial: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
 
-    def add(self, piece: LogChunk) -> Iterator[Line]:
-        for stream, _, text in piece.frames:
+    def add(self, chunk: LogChunk) -> Iterator[LogLine]:
+        for stream, _, text in chunk.frames:
             if is_gap(stream, text):
-                yield from self.rest()
-            key = (piece.attempt, piece.origin, piece.link, stream)
-            *whole, rest = (self._begun.pop(key, "") + text).split("\n")
-            for line in whole:
-                yield Line(piece.link, stream, line)
+                yield from self.flush()
+            key = (chunk.attempt, chunk.origin, chunk.link, stream)
+            *lines, rest = (self._partial.pop(key, "") + text).split("\n")
+            for line in lines:
+                yield LogLine(chunk.link, stream, line)
             if rest and stream == 0:
-                yield Line(piece.link, stream, rest)
+                yield LogLine(chunk.link, stream, rest)
             elif rest:
-                self._begun[key] = rest
+                self._partial[key] = rest
 
-    def rest(self) -> Iterator[Line]:
-        for (_, _, link, stream), text in self._begun.items():
-            yield Line(link, stream, text)
-        self._begun.clear()
+    def flush(self) -> Iterator[LogLine]:
+        for (_, _, link, stream), text in self._partial.items():
+            yield LogLine(link, stream, text)
+        self._partial.clear()
 
 
 def follow(client: Client, task: Json) -> Iterator[Update]:
-    """Updates until the task has ended and its log is read; the last is the task as it ended.
+    """Yield updates until the task has ended and its log is read; the last update is the ended task.
 
-    Raises ApiUnavailable when the API is away for a minute; the task itself goes on.
+    Raises ApiUnavailable when the API does not answer for a minute; the task itself goes on.
     """
-    heard: queue.SimpleQueue[Happened | LogChunk | FerrymanError | str] = queue.SimpleQueue()
-    threading.Thread(target=_events, args=(client, task["id"], heard), daemon=True).start()
-    threading.Thread(target=_log, args=(client, task["id"], heard), daemon=True).start()
-    lines, look, log_open, ended_at = _Lines(), _Look(client, task), True, None
-    yield Seen(task)
+    inbox: _Inbox = queue.SimpleQueue()
+    threading.Thread(target=_read_events, args=(client, task["id"], inbox), daemon=True).start()
+    threading.Thread(target=_read_log, args=(client, task["id"], inbox), daemon=True).start()
+    lines, poller, log_open, ended_at = _LineBuffer(), _TaskPoller(client, task), True, None
+    yield TaskUpdate(task)
     while True:
-        batch = _batch(heard)
-        for thing in batch:
-            yield from _shown(thing, lines)
-        log_open = log_open and "log" not in batch
-        if not batch or not log_open or any(isinstance(thing, Happened) for thing in batch):
-            yield Seen(look.again())
-        if look.task["state"] in ENDED:
+        batch = _take_batch(inbox)
+        for item in batch:
+            if isinstance(item, LogChunk):
+                yield from lines.add(item)
+            elif isinstance(item, EventUpdate):
+                yield item
+            elif isinstance(item, FerrymanError):
+                raise item
+        log_open = log_open and _LOG_END not in batch
+        if not batch or not log_open or any(isinstance(item, EventUpdate) for item in batch):
+            yield TaskUpdate(poller.poll())
+        if poller.task["state"] in ENDED:
             ended_at = ended_at or time.monotonic()
             if not log_open or time.monotonic() - ended_at > _LOG_SECONDS:
-                yield from lines.rest()
-                yield Seen(look.task)
+                yield from lines.flush()
+                yield TaskUpdate(poller.task)
                 return
 
 
-def _shown(thing: object, lines: _Lines) -> Iterator[Update]:
-    if isinstance(thing, LogChunk):
-        yield from lines.add(thing)
-    elif isinstance(thing, Happened):
-        yield thing
-    elif isinstance(thing, FerrymanError):
-        raise thing
+def last_task(updates: Iterator[Update], task: Json) -> Json:
+    """Consume all updates without showing them; return the last state of the task."""
+    for update in updates:
+        if isinstance(update, TaskUpdate):
+            task = update.task
+    return task
 
 
 @dataclass
-class _Look:
-    """The task as it was last seen. An API that is away for a moment (a restart) is no end of the watching."""
+class _TaskPoller:
+    """Reader of the task that tolerates an API that is away for a moment (a restart)."""
 
     client: Client
     task: Json
-    _seen_at: float = field(default_factory=time.monotonic)
+    _answered_at: float = field(default_factory=time.monotonic)
 
-    def again(self) -> Json:
+    def poll(self) -> Json:
         try:
             self.task = self.client.task(self.task["id"])
-            self._seen_at = time.monotonic()
+            self._answered_at = time.monotonic()
         except (ApiUnavailable, ApiError) as exc:
             is_away = isinstance(exc, ApiUnavailable) or exc.status == 503
-            if not is_away or time.monotonic() - self._seen_at > _PATIENCE_SECONDS:
+            if not is_away or time.monotonic() - self._answered_at > _PATIENCE_SECONDS:
                 raise
         return self.task
 
 
-def _batch(heard: queue.SimpleQueue[Happened | LogChunk | FerrymanError | str]) -> list[object]:
-    """What came, one thing at least or nothing within the time."""
-    found: list[object] = []
-    try:
-        found.append(heard.get(timeout=_LOOK_SECONDS))
-        while len(found) < 500:
-            found.append(heard.get_nowait())
-    except queue.Empty:
-        return found
-    return found
+def _take_batch(inbox: _Inbox) -> list[_Received]:
+    """Wait for the first item, then take all that are there; return [] after `_POLL_SECONDS`."""
+    batch: list[_Received] = []
+    with contextlib.suppress(queue.Empty):
+        batch.append(inbox.get(timeout=_POLL_SECONDS))
+        while len(batch) < 500:
+            batch.append(inbox.get_nowait())
+    return batch
 
 
-def _events(client: Client, id: str, heard: queue.SimpleQueue[object]) -> None:
+def _read_events(client: Client, id: str, inbox: _Inbox) -> None:
     try:
         for event in client.events(task=id):
-            heard.put(Happened(event))
-        heard.put("events")
+            inbox.put(EventUpdate(event))
+        inbox.put(_EVENTS_END)
     except FerrymanError as exc:
-        heard.put(exc)
+        inbox.put(exc)
 
 
-def _log(client: Client, id: str, heard: queue.SimpleQueue[object]) -> None:
+def _read_log(client: Client, id: str, inbox: _Inbox) -> None:
     try:
-        for piece in client.log(id):
-            heard.put(piece)
-    except ApiError as exc:
-        if exc.status != 404:
-            heard.put(exc)
+        for chunk in client.log(id):
+            inbox.put(chunk)
     except FerrymanError as exc:
-        heard.put(exc)
-    heard.put("log")
+        if not (isinstance(exc, ApiError) and exc.status == 404):
+            inbox.put(exc)
+    inbox.put(_LOG_END)
 
 
 def links(task: Json) -> list[Json]:
-    """The links of the present run, in order; before the first claim, those that the task asks for."""
+    """Return the links of the current run, in order; before the first claim, the links of the job file."""
     if task.get("links"):
         return list(task["links"])
-    asked = (
-        [("pre", p) for p in task.get("pre") or ()]
-        + [("main", task)]
-        + [("post", p) for p in task.get("post") or ()]
-    )
+    specs = [
+        *(("pre", spec) for spec in task.get("pre") or ()),
+        ("main", task),
+        *(("post", spec) for spec in task.get("post") or ()),
+    ]
     return [
         {
             "index": i,
             "kind": kind,
-            "name": None if kind == "main" else s.get("name"),
-            "image": s.get("image"),
+            "name": None if kind == "main" else spec.get("name"),
+            "image": spec.get("image"),
             "state": "WAITING",
         }
-        for i, (kind, s) in enumerate(asked)
+        for i, (kind, spec) in enumerate(specs)
     ]
 
 
 def failed_link(task: Json) -> Json | None:
-    """The link that a failed task failed at, None when none did (a time-out before the first, a crash)."""
-    bad = [link for link in links(task) if link.get("exitCode") or link.get("error")]
-    return bad[0] if bad else None
+    """Return the link that failed the task; None without one (a time-out before the first link, a crash)."""
+    return next((link for link in links(task) if link.get("exitCode") or link.get("error")), None)

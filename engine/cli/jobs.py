@@ -1,4 +1,4 @@
-"""`ferryman ls`, `show` and `cancel`: what there is, one thing in full, and its end."""
+"""`ferryman ls`, `show` and `cancel`: list jobs, show or cancel one task or job."""
 
 from __future__ import annotations
 
@@ -7,64 +7,64 @@ import click
 from engine.cli import screen
 from engine.cli.job_stream import links
 from engine.cli.live_view import link_line
-from engine.cli.submit import connected
+from engine.cli.submit import api_client
 from engine.client import Client, Json
 
 _STATES = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 
 
-@click.command("ls", short_help="List jobs, newest first.")
-@click.option("--page", default=1, type=click.IntRange(1), help="Which page.")
-@click.option("--size", default=20, type=click.IntRange(1, 100), help="Jobs on a page.")
-@click.option("--state", type=click.Choice(_STATES, case_sensitive=False), help="Only those in this state.")
-@click.option("--query", "-q", default="", help="Only those with this word.")
+@click.command("ls")
+@click.option("--page", default=1, type=click.IntRange(1), help="Number of the page.")
+@click.option("--size", default=20, type=click.IntRange(1, 100), help="Jobs per page.")
+@click.option("--state", type=click.Choice(_STATES, case_sensitive=False), help="Only jobs in this state.")
+@click.option("--query", "-q", default="", help="Only jobs that contain this word.")
 @click.option("--json", "as_json", is_flag=True, help="Print the page as JSON.")
 def ls_command(page: int, size: int, state: str | None, query: str, as_json: bool) -> None:
     """List jobs, newest first."""
-    found = connected().jobs(page, size, query, state or "")
+    answer = api_client().jobs(page, size, query, state or "")
     if as_json:
-        screen.show_json(found)
+        screen.print_json(answer)
         return
-    items = found.get("items") or []
+    items = answer.get("items") or []
     if not items:
-        screen.say("no jobs" + (" that fit" if state or query else " yet: ferryman submit FILE"))
+        hint = "no jobs match" if state or query else "no jobs yet; submit one with: ferryman submit FILE"
+        screen.print_line(hint)
     for job in items:
-        screen.say(_job_line(job))
-    pages = int(found.get("totalPages") or 1)
+        screen.print_line(_job_line(job))
+    pages = int(answer.get("totalPages") or 1)
     if pages > 1:
-        screen.say(
-            f"page {found.get('number', page)} of {pages}, {found.get('totalItems')} jobs: --page", "faint"
-        )
+        text = f"page {answer.get('number', page)} of {pages}, {answer.get('totalItems')} jobs; choose with --page"
+        screen.print_line(text, "faint")
 
 
-@click.command("show", short_help="Show one task or job.")
+@click.command("show")
 @click.argument("id")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the task or job as JSON.")
 def show_command(id: str, as_json: bool) -> None:
-    """Show the task or job ID with links, attempts, result and error."""
-    client = connected()
-    job, tasks = _found(client, id)
+    """Show the task or job ID with its links, attempts, result and error."""
+    client = api_client()
+    job, tasks = _task_or_job(client, id)
     if as_json:
-        screen.show_json(job or tasks[0])
+        screen.print_json(job or tasks[0])
         return
     if job and len(tasks) != 1:
-        screen.say(_job_line(job))
+        screen.print_line(_job_line(job))
     for task in tasks:
         _show_task(task)
 
 
-@click.command("cancel", short_help="Cancel a task or job.")
+@click.command("cancel")
 @click.argument("id")
 def cancel_command(id: str) -> None:
     """Cancel the task or job ID; a running container is killed within two seconds."""
-    client = connected()
+    client = api_client()
     task = client.task(id)
     client.cancel(id)
-    screen.say(f"{task['id']}  CANCELLED  {screen.harmless(task['name'])}")
+    screen.print_line(f"{task['id']}  CANCELLED  {screen.harmless(task['name'])}")
 
 
-def _found(client: Client, id: str) -> tuple[Json | None, list[Json]]:
-    """The job with its tasks when the id is a job's, else the task: the API knows either by either's id."""
+def _task_or_job(client: Client, id: str) -> tuple[Json | None, list[Json]]:
+    """Return the job and its tasks for a job's id, only the task for a task's id; the API accepts both ids."""
     task = client.task(id)
     if task["id"].startswith(id.lower()):
         return None, [task]
@@ -73,8 +73,8 @@ def _found(client: Client, id: str) -> tuple[Json | None, list[Json]]:
 
 
 def _job_line(job: Json) -> str:
-    when = screen.clock(job.get("createdAt"))
-    return f"{screen.short(job['id'])}  {job['state']:<9}  {when}  {screen.harmless(job['name'])}"
+    when = screen.local_time(job.get("createdAt"))
+    return f"{screen.short_id(job['id'])}  {job['state']:<9}  {when}  {screen.harmless(job['name'])}"
 
 
 def _show_task(task: Json) -> None:
@@ -83,31 +83,33 @@ def _show_task(task: Json) -> None:
         "job": task.get("jobId"),
         "state": task["state"],
         "queue": f"{task.get('queue')}  priority {task.get('priority', 0)}",
-        "created": screen.clock(task.get("createdAt")),
-        "started": screen.clock(task.get("startedAt")),
-        "ended": screen.clock(task.get("completedAt") or task.get("failedAt") or task.get("cancelledAt")),
+        "created": screen.local_time(task.get("createdAt")),
+        "started": screen.local_time(task.get("startedAt")),
+        "ended": screen.local_time(
+            task.get("completedAt") or task.get("failedAt") or task.get("cancelledAt")
+        ),
         "node": task.get("nodeId"),
-        "attempt": _attempt_words(task),
+        "attempt": _attempt_summary(task),
     }
-    screen.say(screen.harmless(task["name"]), "strong")
+    screen.print_line(screen.harmless(task["name"]), "strong")
     for label, value in facts.items():
         if value:
-            screen.say(f"  {label:<9} {screen.harmless(value)}")
+            screen.print_line(f"  {label:<9} {screen.harmless(value)}")
     for link in links(task):
-        screen.say(f"  {'link':<9} {link_line(link)}")
+        screen.print_line(f"  {'link':<9} {link_line(link)}")
         if timings := link.get("timings"):
-            said = " · ".join(f"{step} {_milliseconds(ms)}" for step, ms in timings.items() if ms)
-            screen.say(f"{'':<14}{said}", "faint")
+            spans = " · ".join(f"{span} {_milliseconds(ms)}" for span, ms in timings.items() if ms)
+            screen.print_line(f"{'':<14}{spans}", "faint")
     for label in ("result", "error"):
         if task.get(label):
-            screen.say_text(f"  {label:<9}", task[label])
+            screen.print_text(f"  {label:<9}", task[label])
 
 
 def _milliseconds(ms: int) -> str:
     return f"{ms} ms" if ms < 1000 else screen.duration(ms / 1000)
 
 
-def _attempt_words(task: Json) -> str:
+def _attempt_summary(task: Json) -> str:
     retry = task.get("retry") or {}
     words = f"{task.get('attempt', 1)} of {int(retry.get('limit') or 0) + 1}"
     deliveries = int(task.get("delivery") or 1)

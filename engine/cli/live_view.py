@@ -1,14 +1,14 @@
-"""Shows a followed task: on a terminal as a picture rewritten in place, else one fact per line."""
+"""Views of a followed task: a display rewritten in place on a terminal, otherwise plain lines."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from engine.cli import screen
-from engine.cli.job_stream import Happened, Line, Seen, Update, failed_link, links
+from engine.cli.job_stream import EventUpdate, LogLine, TaskUpdate, Update, failed_link, links
 from engine.client import Json
 
 if TYPE_CHECKING:
@@ -16,106 +16,104 @@ if TYPE_CHECKING:
 
 _SHOWN_LINES = 8
 _KEPT_LINES = 12
+_SHOWN_EVENTS = ("repair", "late", "note")
 _MARKS = {"ok": "✓", "bad": "✗", "now": "▸", "wait": "·", "skip": "–"}
+#: Exit code -> what the user can try.
+_REMEDIES: dict[object, str] = {
+    125: "check the image, mounts and limits: Docker refused one of them",
+    126: "name an executable file, or run the script with its interpreter: cmd: [sh, script]",
+    127: "check that the image has the first word of cmd or entrypoint; write a shell line in run:",
+    128: "check user and env",
+    137: "raise the memory limit (limits: {memory: 1g}) if the container ran out of memory, or raise the timeout",
+}
 _MARK_STYLES = {"ok": "green", "bad": "red", "now": "cyan", "wait": "dim", "skip": "dim"}
 
 
 class View(Protocol):
-    """Takes updates as they come."""
+    """Display of updates."""
 
     def take(self, update: Update) -> None:
-        """Show it."""
+        """Show the update."""
 
     def close(self) -> None:
-        """Leave the screen as it is to stay."""
+        """Stop rewriting the screen; what is shown stays."""
 
 
 def watch(updates: Iterator[Update]) -> Json:
-    """Show all updates; returns the task as it ended, with its end said."""
-    last: deque[Line] = deque(maxlen=_KEPT_LINES)
+    """Show all updates and the end of the task; return the ended task."""
+    last_lines: deque[LogLine] = deque(maxlen=_KEPT_LINES)
     task: Json = {}
-    view: View = _Live() if screen.is_live() else _Plain()
+    view: View = _LiveView() if screen.allows_escapes() else _PlainView()
     try:
         for update in updates:
-            if isinstance(update, Seen):
+            if isinstance(update, TaskUpdate):
                 task = update.task
-            elif isinstance(update, Line):
-                last.append(update)
+            elif isinstance(update, LogLine):
+                last_lines.append(update)
             view.take(update)
     finally:
         view.close()
-    say_end(task, last, repeat_log=isinstance(view, _Live))
+    _print_end(task, list(last_lines) if isinstance(view, _LiveView) else [])
     return task
 
 
-def say_end(task: Json, last: deque[Line], repeat_log: bool) -> None:
-    """How it ended; of a failed one the link, its exit code in words, its last lines and what to try."""
+def _print_end(task: Json, last_lines: Sequence[LogLine]) -> None:
+    """Print state and result; for a failed task the link, its exit code in words, log lines and a remedy."""
     took = screen.seconds_between(task.get("createdAt"), _ended_at(task))
     state = task["state"]
     style = "good" if state == "COMPLETED" else "bad"
-    screen.say(state + (f" in {screen.duration(took)}" if took is not None else ""), style)
+    screen.print_line(state + (f" in {screen.duration(took)}" if took is not None else ""), style)
     if state == "COMPLETED":
         if result := task.get("result"):
-            screen.say_text("result:", result)
+            screen.print_text("result:", result)
         return
     if state == "FAILED":
-        _say_failure(task, last if repeat_log else deque())
+        _print_failure(task, last_lines)
 
 
-def _say_failure(task: Json, last: deque[Line]) -> None:
+def _print_failure(task: Json, last_lines: Sequence[LogLine]) -> None:
     link = failed_link(task)
     if link:
-        words = screen.exit_words(link.get("exitCode"))
-        screen.say(f"  failed at {_link_title(link)}: {words or 'not started'}")
+        exit_words = screen.exit_words(link.get("exitCode"))
+        screen.print_line(f"  failed at {_link_title(link)}: {exit_words or 'not started'}")
     error = screen.harmless(task.get("error") or (link or {}).get("error") or "")
     if error:
-        screen.say(f"  {error}")
-    if last:
-        screen.say("  last lines of its log:")
-        for line in last:
-            screen.say(f"    {screen.log_line(line.text)}", "faint")
-    screen.say(f"  whole log: ferryman logs {screen.short(task['id'])}")
-    if advice := _advice(link):
-        screen.say(f"  try: {advice}")
-
-
-def _advice(link: Json | None) -> str:
-    code = (link or {}).get("exitCode")
-    return {
-        125: "look at image, mounts and limits: Docker refused them",
-        126: "give a file that may be executed, or run it by its interpreter: cmd: [sh, script]",
-        127: "check the first word of cmd or entrypoint against what the image holds; a shell line goes into run:",
-        128: "check user and env",
-        137: "give it more memory (limits: {memory: 1g}) if it ran out of it, or a longer timeout",
-    }.get(code if isinstance(code, int) else 0, "")
+        screen.print_line(f"  {error}")
+    if last_lines:
+        screen.print_line("  last lines of the log:")
+    for line in last_lines:
+        screen.print_line(f"    {screen.log_line(line.text)}", "faint")
+    screen.print_line(f"  full log: ferryman logs {screen.short_id(task['id'])}")
+    if remedy := _REMEDIES.get((link or {}).get("exitCode")):
+        screen.print_line(f"  try: {remedy}")
 
 
 def header(task: Json) -> str:
-    """Name, short id and queue."""
-    return f"{screen.harmless(task['name'])}    {screen.short(task['id'])}…   queue {task.get('queue') or 'default'}"
+    """Return one line with the name, short id and queue."""
+    return f"{screen.harmless(task['name'])}    {screen.short_id(task['id'])}…   queue {task.get('queue') or 'default'}"
 
 
 def link_name(link: Json) -> str:
-    """The link's own name, "" when it has none but its kind."""
+    """Return the name of the link, "" when the name is only its kind."""
     name = screen.harmless(link.get("name") or "")
     return "" if name == link["kind"] else name
 
 
 def link_line(link: Json) -> str:
-    """A link as one line: kind, name, image, how it ended, how long it took."""
-    return f"{_link_title(link)}  {screen.harmless(link.get('image') or '')}  {_link_end(link)}".rstrip()
+    """Return one line for a link: kind, name, image, exit code in words, duration."""
+    return f"{_link_title(link)}  {screen.harmless(link.get('image') or '')}  {_link_outcome(link)}".rstrip()
 
 
 def _link_title(link: Json) -> str:
     return f"{link['kind']:<5} {link_name(link)}".rstrip()
 
 
-def _link_end(link: Json) -> str:
+def _link_outcome(link: Json) -> str:
     seconds = screen.seconds_between(link.get("startedAt"), link.get("endedAt"))
     took = f"  {screen.duration(seconds)}" if seconds is not None else ""
     if link["state"] == "ENDED":
         return (screen.exit_words(link.get("exitCode")) or "not started") + took
-    return {"CONFIRMED": "runs", "SKIPPED": "skipped"}.get(link["state"], "waits")
+    return {"CONFIRMED": "running", "SKIPPED": "skipped"}.get(link["state"], "waiting")
 
 
 def _mark(link: Json) -> str:
@@ -128,67 +126,67 @@ def _ended_at(task: Json) -> str | None:
     return task.get("completedAt") or task.get("failedAt") or task.get("cancelledAt")
 
 
-class _Plain:
-    """One fact per line; nothing is said twice."""
+class _PlainView:
+    """One line for each new fact."""
 
     def __init__(self) -> None:
         self._state = ""
-        self._said: set[tuple[object, ...]] = set()
+        self._shown: set[tuple[object, ...]] = set()
 
     def take(self, update: Update) -> None:
-        if isinstance(update, Line):
-            screen.say(f"  {screen.log_line(update.text)}")
-        elif isinstance(update, Happened):
+        if isinstance(update, LogLine):
+            screen.print_line(f"  {screen.log_line(update.text)}")
+        elif isinstance(update, EventUpdate):
             self._take_event(update.event)
         else:
             self._take_task(update.task)
 
     def close(self) -> None:
-        """Nothing to leave."""
+        """Do nothing: printed lines stay."""
 
     def _take_task(self, task: Json) -> None:
         if not self._state:
-            screen.say(header(task))
+            screen.print_line(header(task))
         if not self._state or (task["state"] == "RUNNING" != self._state):
             self._state = task["state"]
-            screen.say(self._state)
+            screen.print_line(self._state)
         for link in links(task):
             key = (link.get("attempt"), link.get("origin"), link["index"], link["state"])
-            if link["state"] not in ("WAITING",) and key not in self._said:
-                self._said.add(key)
-                screen.say(link_line(link))
+            if link["state"] != "WAITING" and key not in self._shown:
+                self._shown.add(key)
+                screen.print_line(link_line(link))
 
     def _take_event(self, event: Json) -> None:
-        if event.get("kind") in ("repair", "late", "note"):
-            screen.say(f"{event['kind']}  {screen.harmless(event.get('reason') or '')}")
+        if event.get("kind") in _SHOWN_EVENTS:
+            screen.print_line(f"{event['kind']}  {screen.harmless(event.get('reason') or '')}")
 
 
-class _Live:
-    """Header, links and the last lines of the log, rewritten in place."""
+class _LiveView:
+    """Header, links and the last log lines, rewritten in place."""
 
     def __init__(self) -> None:
         from rich.live import Live
 
-        self._console = screen.console()
+        self._console = screen.rich_console()
         self._task: Json = {}
         self._lines: deque[str] = deque(maxlen=_SHOWN_LINES)
-        self._live = Live(console=self._console, get_renderable=self._picture, refresh_per_second=8)
+        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=8)
         self._live.start()
 
     def take(self, update: Update) -> None:
-        if isinstance(update, Seen):
+        if isinstance(update, TaskUpdate):
             self._task = update.task
-        elif isinstance(update, Line):
+        elif isinstance(update, LogLine):
             self._lines.append(screen.log_line(update.text))
-        elif update.event.get("kind") in ("repair", "late", "note"):
+        elif update.event.get("kind") in _SHOWN_EVENTS:
             self._lines.append(screen.harmless(update.event.get("reason") or ""))
-        # The timer of Live paints: a flood of lines costs eight pictures a second, no more.
+        # Live repaints on its own timer: a flood of lines costs at most eight repaints a second.
 
     def close(self) -> None:
         self._lines.clear()
         self._live.stop()
 
-    def _picture(self) -> Text:
+    def _render(self) -> Text:
         from rich.text import Text
 
         text = Text(no_wrap=True, overflow="ellipsis")
@@ -201,10 +199,10 @@ class _Live:
         for link in links(task):
             mark = _mark(link)
             name = link_name(link)
-            end = _link_end(link) if mark != "now" else screen.duration(_running_seconds(link))
+            outcome = _link_outcome(link) if mark != "now" else screen.duration(_running_seconds(link))
             text.append(f"  {_MARKS[mark]} ", _MARK_STYLES[mark])
             text.append(
-                f"{link['kind']:<5} {name:<{width}} {screen.harmless(link.get('image') or ''):<24} {end}\n"
+                f"{link['kind']:<5} {name:<{width}} {screen.harmless(link.get('image') or ''):<24} {outcome}\n"
             )
         for line in self._lines:
             text.append(f"      {line}\n", "dim")

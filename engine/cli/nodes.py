@@ -1,4 +1,4 @@
-"""`ferryman nodes` and `drain`: the workers there are, and how one leaves once its work has ended."""
+"""`ferryman nodes` and `drain`: list the workers, and let one leave after its tasks have ended."""
 
 from __future__ import annotations
 
@@ -9,81 +9,81 @@ from collections.abc import Sequence
 import click
 
 from engine.cli import screen
-from engine.cli.submit import connected
+from engine.cli.submit import api_client
 from engine.client import ApiError, ApiUnavailable, Client, Json
 
-_EVERY_SECONDS = 0.5
-#: An API that is away for a moment ends no waiting; the node goes on anyway.
+_POLL_SECONDS = 0.5
+#: Keep waiting while the API is away for at most this long; the node drains anyway.
 _PATIENCE_SECONDS = 60.0
-#: Of what still runs so many are named; all are counted.
-_NAMED = 5
+#: List at most this many running tasks by name; count all.
+_MOST_NAMES = 5
 
 
-@click.command("nodes", short_help="List the workers.")
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@click.command("nodes")
+@click.option("--json", "as_json", is_flag=True, help="Print the workers as JSON.")
 def nodes_command(as_json: bool) -> None:
-    """List the workers: those that beat first, then those that ended last."""
-    found = connected().nodes()
+    """List the workers: running ones first, then the ones that ended last."""
+    nodes = api_client().nodes()
     if as_json:
-        screen.show_json(found)
+        screen.print_json(nodes)
         return
-    if not found:
-        screen.say("no worker has joined yet: celery -A engine worker -Q QUEUE -c SLOTS")
-    for node in found:
+    if not nodes:
+        screen.print_line("no workers yet; start one with: celery -A engine worker -Q QUEUE -c SLOTS")
+    for node in nodes:
         queues = ", ".join(str(name) for name in node.get("queues") or ())
-        words = (
-            f"{node['id'][:8]}  {node['state']:<8} {node.get('slots', 0):>3} slots  {node['name']}  {queues}"
-        )
-        screen.say(screen.harmless(words))
+        id, slots = screen.short_id(node["id"]), node.get("slots", 0)
+        line = f"{id}  {node['state']:<8} {slots:>3} slots  {node['name']}  {queues}"
+        screen.print_line(screen.harmless(line))
 
 
-@click.command("drain", short_help="Have a worker finish what it has and leave.")
+@click.command("drain")
 @click.argument("node")
-@click.option("--follow/--no-wait", "waiting", default=True, help="Wait until it has left (default), or not.")
+@click.option("--follow/--no-wait", "waiting", default=True, help="Wait for the worker to leave (default).")
 def drain_command(node: str, waiting: bool) -> None:
-    """Drain NODE (its id, its name, or a beginning of either): it takes nothing new, ends its work, and leaves."""
-    client = connected()
-    found = client.drain(node)
-    screen.say(screen.harmless(f"{found['id']}  {found['state']}  {found['name']}"))
-    if not waiting or found["state"] == "LEFT":
+    """Let a worker finish its tasks and leave. NODE is its id or name, or a unique beginning of either."""
+    client = api_client()
+    drained = client.drain(node)
+    id = drained["id"]
+    screen.print_line(screen.harmless(f"{id}  {drained['state']}  {drained['name']}"))
+    if not waiting or drained["state"] == "LEFT":
         return
     try:
-        state = _wait(client, found["id"])
+        state = _wait_for_end(client, id)
     except KeyboardInterrupt:
-        screen.complain("\nIt goes on draining. See it with: ferryman nodes")
+        screen.print_error("\nThe worker goes on draining. Check it with: ferryman nodes")
         sys.exit(130)
     if state != "LEFT":
-        screen.fail(f"node {found['id']} is {state}: it did not leave in order; ferryman doctor")
-    screen.say(f"{found['id']}  LEFT")
+        screen.exit_with_error(f"node {id} is {state}, expected LEFT: the worker died; run ferryman doctor")
+    screen.print_line(f"{id}  LEFT")
 
 
-def _wait(client: Client, id: str) -> str:
-    """Until it has ended; says what still runs there each time that it changes."""
-    heard, said = time.monotonic(), ""
+def _wait_for_end(client: Client, id: str) -> str:
+    """Wait until the node has ended and return its state; print the running tasks when they change."""
+    answered_at, printed = time.monotonic(), ""
     while True:
         try:
             node = client.node(id)
-            heard = time.monotonic()
+            answered_at = time.monotonic()
         except (ApiUnavailable, ApiError) as exc:
             if isinstance(exc, ApiError) and exc.status == 404:
                 return "gone"
-            if time.monotonic() - heard > _PATIENCE_SECONDS:
+            if time.monotonic() - answered_at > _PATIENCE_SECONDS:
                 raise
-            time.sleep(_EVERY_SECONDS)
+            time.sleep(_POLL_SECONDS)
             continue
         if node["state"] in ("LEFT", "LAPSED"):
             return str(node["state"])
-        words = _in_words(int(node["running"]), node.get("tasks") or ())
-        if words != said:
-            screen.say(screen.harmless(words), "faint")
-            said = words
-        time.sleep(_EVERY_SECONDS)
+        summary = _running_summary(int(node["running"]), node.get("tasks") or ())
+        if summary != printed:
+            screen.print_line(screen.harmless(summary), "faint")
+            printed = summary
+        time.sleep(_POLL_SECONDS)
 
 
-def _in_words(count: int, known: Sequence[Json]) -> str:
-    """How many tasks still run there, and which the oldest are."""
+def _running_summary(count: int, tasks: Sequence[Json]) -> str:
+    """Return the number of running tasks and the names of the oldest."""
     if not count:
-        return "nothing runs there any more"
-    named = [f"{screen.short(task['id'])} {task['name']}" for task in known[:_NAMED]]
-    more = [f"{count - len(named)} more"] if count > len(named) else []
-    return f"{count} task{'s' * (count > 1)} still run{'s' * (count == 1)}: {'; '.join(named + more)}"
+        return "no task is running there"
+    names = [f"{screen.short_id(task['id'])} {task['name']}" for task in tasks[:_MOST_NAMES]]
+    more = [f"{count - len(names)} more"] if count > len(names) else []
+    return f"{count} task{'s' * (count > 1)} still running: {'; '.join(names + more)}"

@@ -1,4 +1,4 @@
-"""`ferryman standalone` and `ferryman api`: the servers. Workers are plain Celery and need no command."""
+"""`ferryman standalone` and `ferryman api`: the servers. Workers are started with Celery's own command."""
 
 from __future__ import annotations
 
@@ -9,79 +9,77 @@ import sys
 import click
 
 from engine.cli import screen
-from engine.errors import DataDirInUse, FerrymanError
+from engine.errors import FerrymanError
 from engine.settings import Settings, refuse_outside
 from engine.standalone import ports, supervisor
 
-_QUEUE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63}):(\d{1,4})")
+_QUEUE_OPTION = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63}):(\d{1,4})")
 _MOST_SLOTS = 1000
 
 
-def _queues(
-    ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
+def _parse_queues(
+    ctx: click.Context, param: click.Parameter, options: tuple[str, ...]
 ) -> tuple[tuple[str, int], ...]:
-    found: dict[str, int] = {}
-    for text in given:
-        match = _QUEUE.fullmatch(text)
+    queues: dict[str, int] = {}
+    for text in options:
+        match = _QUEUE_OPTION.fullmatch(text)
         if match is None or not 1 <= int(match[2]) <= _MOST_SLOTS:
             raise click.BadParameter(
-                f"{text!r}: write name:slots, as in transcoding:3 (1 to {_MOST_SLOTS} slots)"
+                f"{text!r} is not NAME:SLOTS; write for example transcoding:3 (1 to {_MOST_SLOTS} slots)"
             )
-        if match[1] in found:
-            raise click.BadParameter(f"{match[1]!r} is given twice")
-        found[match[1]] = int(match[2])
-    return tuple(found.items())
+        if match[1] in queues:
+            raise click.BadParameter(f"queue {match[1]!r} is given twice; give it once")
+        queues[match[1]] = int(match[2])
+    return tuple(queues.items())
 
 
-@click.command("standalone", short_help="Run everything on this host.")
+@click.command("standalone")
 @click.option(
-    "--queue", "queues", multiple=True, default=("default:10",), show_default=True, callback=_queues,
-    metavar="NAME:SLOTS", help="A queue and how many of its tasks run at once; may be given again.",
+    "--queue", "queues", multiple=True, default=("default:10",), show_default=True, callback=_parse_queues,
+    metavar="NAME:SLOTS", help="Queue and number of its tasks that run at once. Repeat it for more queues.",
 )  # fmt: skip
-@click.option("--host", help="Address that the API binds to; loopback only.  [default: 127.0.0.1]")
+@click.option("--host", help="Address of the API; loopback only.  [default: 127.0.0.1]")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port of the API, 0: a free one.  [default: 3000]"
+    "--port", type=click.IntRange(0, 65535), help="Port of the API; 0 takes a free one.  [default: 3000]"
 )
 @click.option(
-    "--data-dir", help="Where rows, broker file and work files live.  [default: ~/.local/share/ferryman]"
+    "--data-dir",
+    help="Directory for the database, the broker file and work files.  [default: ~/.local/share/ferryman]",
 )
 @click.option(
-    "--verbose", "-v", is_flag=True, help="Every line of the children, not only warnings and errors."
+    "--verbose",
+    "-v",
+    is_flag=True,
+    help="Show all output of broker, API and workers, not only warnings and errors.",
 )
 @click.option("--ephemeral", is_flag=True, hidden=True, help="Remove all containers and volumes at the end.")
 def standalone_command(
     queues: tuple[tuple[str, int], ...], host: str | None, port: int | None, data_dir: str | None,
     verbose: bool, ephemeral: bool,
 ) -> None:  # fmt: skip
-    """Run broker, API with dashboard, and a worker for each queue, until Ctrl-C."""
+    """Run a broker, the API with its dashboard, and a worker for each queue, until Ctrl-C."""
     settings = Settings.from_env(host=host, port=port, data_dir=data_dir)
-    try:
-        sys.exit(supervisor.run(supervisor.Plan(settings, queues, verbose, ephemeral), _out))
-    except (DataDirInUse, ports.PortTaken) as exc:
-        screen.fail(str(exc))
+    sys.exit(supervisor.run(supervisor.Plan(settings, queues, verbose, ephemeral), _print))
 
 
-def _out(line: str) -> None:
+def _print(line: str) -> None:
     style = "strong" if line.startswith(("Ferryman ", "Ready ")) else None
-    screen.say(line, style)
+    screen.print_line(line, style)
     sys.stdout.flush()
 
 
-@click.command("api", short_help="Run the API alone.")
-@click.option("--host", help="Address to bind to; loopback only.  [default: 127.0.0.1]")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port to bind to.  [default: 3000]")
+@click.command("api")
+@click.option("--host", help="Address of the API; loopback only.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the API.  [default: 3000]")
 def api_command(host: str | None, port: int | None) -> None:
-    """Run the API and its dashboard on the configured database (gunicorn, until Ctrl-C)."""
+    """Run the API and its dashboard in gunicorn on the configured database, until Ctrl-C."""
     settings = Settings.from_env(host=host, port=port)
     refuse_outside(settings.api.host)
-    try:
-        ports.listen(settings.api.host, settings.api.port).close()
-    except ports.PortTaken as exc:
-        screen.fail(str(exc))
-    screen.say(f"Ferryman API  http://{settings.api.host}:{settings.api.port}")
+    ports.listen(settings.api.host, settings.api.port).close()
+    screen.print_line(f"Ferryman API  http://{settings.api.host}:{settings.api.port}")
     sys.stdout.flush()
     words = [sys.executable, "-P", "-m", "gunicorn", "--config", "python:engine.standalone.gunicorn_conf"]
     try:
         os.execve(sys.executable, words, {**os.environ, **settings.environment()})
     except OSError as exc:
-        raise FerrymanError(f"gunicorn cannot be run: {exc.strerror}") from exc
+        raise FerrymanError(f"cannot run gunicorn: {exc.strerror}") from exc

@@ -1,6 +1,6 @@
-"""How things look: plain lines without escapes when piped or with NO_COLOR, colour on a terminal.
+"""Output of the commands: coloured on a terminal, plain lines without escapes when piped or with NO_COLOR.
 
-What users and containers wrote passes `harmless` first: a terminal obeys control characters.
+Text of users and containers passes `harmless` first, because a terminal obeys control characters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-_TEXT_LINES = 20
+_MOST_TEXT_LINES = 20
 #: Escape sequences as programs write them: CSI, OSC, and the short ones.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 #: Exit codes with a meaning of their own (Docker, and POSIX shells).
@@ -39,21 +39,22 @@ STATE_STYLES = {
 }
 
 
-def is_live() -> bool:
-    """True when lines may be rewritten and coloured: a terminal, and nobody asked for plain text."""
+def allows_escapes() -> bool:
+    """Return whether lines may be coloured and rewritten: a terminal, and the user wants no plain text."""
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def console() -> Console:
-    """The terminal as rich sees it; made when it is first needed, since rich takes a while to load."""
+def rich_console() -> Console:
+    """Return a console of rich, which is imported here because it loads slowly."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def say(text: str, style: str | None = None) -> None:
-    """A line on standard output, coloured on a terminal."""
-    click.echo(click.style(text, **_STYLES[style]) if style and is_live() else text, color=is_live())
+def print_line(text: str, style: str | None = None) -> None:
+    """Print a line on standard output, coloured on a terminal."""
+    is_styled = allows_escapes()
+    click.echo(click.style(text, **_STYLES[style]) if style and is_styled else text, color=is_styled)
 
 
 _STYLES: dict[str, dict[str, Any]] = {
@@ -65,52 +66,52 @@ _STYLES: dict[str, dict[str, Any]] = {
 }
 
 
-def say_text(label: str, text: str) -> None:
-    """Somebody's text after a label: on its line, or of several lines the first ones, each on its own."""
+def print_text(label: str, text: str) -> None:
+    """Print a user's text after its label; of a text with several lines, the first ones below the label."""
     lines = text.rstrip("\n").split("\n")
     if len(lines) == 1:
-        say(f"{label} {log_line(text)}")
+        print_line(f"{label} {log_line(text)}")
         return
-    say(label)
-    for line in lines[:_TEXT_LINES]:
-        say(f"  {log_line(line)}")
-    if len(lines) > _TEXT_LINES:
-        say(f"  … and {len(lines) - _TEXT_LINES} lines more: --json", "faint")
+    print_line(label)
+    for line in lines[:_MOST_TEXT_LINES]:
+        print_line(f"  {log_line(line)}")
+    if len(lines) > _MOST_TEXT_LINES:
+        print_line(f"  … and {len(lines) - _MOST_TEXT_LINES} more lines; --json shows all", "faint")
 
 
-def complain(text: str) -> None:
-    """A line on standard error."""
+def print_error(text: str) -> None:
+    """Print a line on standard error."""
     click.echo(text, err=True)
 
 
-def fail(text: str, status: int = 1) -> NoReturn:
-    """Say what is wrong and end."""
-    complain(text)
+def exit_with_error(text: str, status: int = 1) -> NoReturn:
+    """Print the error and exit."""
+    print_error(text)
     sys.exit(status)
 
 
-def show_json(value: Any) -> None:
-    """The value as JSON, for other programs."""
+def print_json(value: Any) -> None:
+    """Print the value as JSON, for other programs."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def harmless(text: object) -> str:
-    """One line of somebody's text that a terminal shows and does not obey."""
+    """Return the text without escape sequences and with control characters spelled out, on one line."""
     return "".join(sign if sign.isprintable() else _spelled(sign) for sign in _ESCAPES.sub("", str(text)))
 
 
 def log_line(text: str) -> str:
-    """A line of a container's log for a terminal: of a line that rewrites itself, the last state."""
+    """Return a log line for a terminal; of a line that rewrites itself, the last state."""
     return harmless(text.rstrip("\r\n").rpartition("\r")[2].replace("\t", "    "))
 
 
-def short(id: str) -> str:
-    """The beginning of an id, enough to find it again."""
+def short_id(id: str) -> str:
+    """Return the first characters of an id, enough to find the job, task or node."""
     return id[:8]
 
 
 def duration(seconds: float) -> str:
-    """0.31 s, 4.3 s, 2 m 05 s, 3 h 20 m."""
+    """Return seconds in words: 0.31 s, 4.3 s, 2 m 05 s, 3 h 20 m."""
     if seconds < 0.995:
         return f"{max(seconds, 0):.2f} s"
     if seconds < 99.95:
@@ -122,19 +123,19 @@ def duration(seconds: float) -> str:
 
 
 def seconds_between(begin: str | None, end: str | None) -> float | None:
-    """Seconds from one RFC 3339 time to another, None when one is missing."""
+    """Return the seconds between two RFC 3339 times, None when one is missing."""
     if not begin or not end:
         return None
     return (_time(end) - _time(begin)).total_seconds()
 
 
-def clock(time: str | None) -> str:
-    """An RFC 3339 time in this host's zone, to the second; "" for none."""
+def local_time(time: str | None) -> str:
+    """Return an RFC 3339 time in this host's time zone, to the second; "" for None."""
     return _time(time).astimezone().strftime("%Y-%m-%d %H:%M:%S") if time else ""
 
 
 def exit_words(code: int | None) -> str:
-    """An exit code in words: "exit 3", "exit 127 (command not found)", "exit 137 (killed by SIGKILL)"."""
+    """Return an exit code in words: "exit 3", "exit 127 (command not found)", "exit 137 (killed by SIGKILL)"."""
     if code is None:
         return ""
     words = _CODES.get(code)

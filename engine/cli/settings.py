@@ -14,25 +14,25 @@ from engine.settings import GROUPS, OPTIONS, Option, Settings, read_settings, wi
 _OF_CONTAINERS = {"FERRYMAN_OUTPUT", "FERRYMAN_PROGRESS"}
 
 
-@click.command("settings", short_help="Show the settings in effect.")
+@click.command("settings")
 @click.option("--json", "as_json", is_flag=True, help="Print the settings as JSON.")
 def settings_command(as_json: bool) -> None:
     """Show each setting with its value, the origin of the value, and its meaning. Passwords are masked."""
     settings, origins = read_settings()
     if as_json:
         shown = [_as_json(option, settings, origins) for option in OPTIONS.values()]
-        screen.show_json({"settings": shown, "unknown": _unknown()})
+        screen.print_json({"settings": shown, "unknown": _unknown()})
         return
     for group, holder in GROUPS.items():
-        screen.say(holder.__doc__, "strong")
+        screen.print_line(holder.__doc__, "strong")
         for option in OPTIONS.values():
             if option.group == group:
                 _say(option, settings, origins.get(option.name))
-        screen.say("")
+        screen.print_line("")
     for variable in _unknown():
         similar = difflib.get_close_matches(variable, [option.variable for option in OPTIONS.values()], 1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
-        screen.say(f"{screen.harmless(variable)} is set, but is not a setting{hint}", "warn")
+        screen.print_line(f"{screen.harmless(variable)} is set, but is not a setting{hint}", "warn")
 
 
 def _say(option: Option, settings: Settings, origin: str | None) -> None:
@@ -45,8 +45,8 @@ def _say(option: Option, settings: Settings, origin: str | None) -> None:
         if origin == option.variable
         else f"  (from {origin})"
     )
-    screen.say(f"  {option.variable}={value}{note}", "good" if origin else None)
-    screen.say(f"      {option.help}", "faint")
+    screen.print_line(f"  {option.variable}={value}{note}", "good" if origin else None)
+    screen.print_line(f"      {option.help}", "faint")
 
 
 def _as_json(option: Option, settings: Settings, origins: dict[str, str]) -> dict[str, str]:

@@ -1,75 +1,76 @@
-"""`ferryman submit FILE`: hand in a task, and with --follow watch it to its end."""
+"""`ferryman submit FILE`: submit a task; with --follow, show it until it ends."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 import click
 
 from engine.cli import files, problem_report, screen
-from engine.cli.job_stream import follow
+from engine.cli.job_stream import follow, last_task
 from engine.cli.live_view import header, watch
 from engine.client import ApiError, Client, Json
 from engine.settings import Settings
 
 
-def connected() -> Client:
-    """A client of the API that the environment, or the running stand-alone, names."""
+def api_client() -> Client:
+    """Return a client of the API that the environment or the running stand-alone names."""
     return Client(Settings.from_env().api.api_url)
 
 
-def hand_in(client: Client, name: str, text: bytes) -> Json:
-    """Submit a file's text; its mistakes are printed as `ferryman validate` does, and end it with status 2."""
+def submit_file(client: Client, name: str, text: bytes) -> Json:
+    """Submit the text of a file. Prints problems as `ferryman validate` does and exits with status 2."""
     try:
-        return client.submit(text, files.media(name))
+        return client.submit(text, files.media_type(name))
     except ApiError as exc:
-        if found := problem_report.of_api(exc):
-            problem_report.say(files.title(name), text, found)
+        if problems := problem_report.from_api_error(exc):
+            problem_report.print_problems(files.display_name(name), text, problems)
             sys.exit(2)
         raise
 
 
 def watch_to_end(client: Client, task: Json) -> Json:
-    """Follow on the screen; Ctrl-C says how to go on and ends with 130, the task goes on."""
+    """Show the task until it ends; Ctrl-C exits with 130 and leaves the task running."""
     try:
         return watch(follow(client, task))
     except KeyboardInterrupt:
-        screen.complain(f"\nIt goes on. See it with: ferryman logs {screen.short(task['id'])} -f")
+        screen.print_error(
+            f"\nThe task goes on. Follow it with: ferryman logs {screen.short_id(task['id'])} -f"
+        )
         sys.exit(130)
 
 
-def status_of(task: Json) -> int:
-    """The exit status for an ended task: 0 when it completed."""
+def exit_status(task: Json) -> int:
+    """Return the exit status for an ended task: 0 for COMPLETED, otherwise 1."""
     return 0 if task["state"] == "COMPLETED" else 1
 
 
-@click.command("submit", short_help="Hand in a task.")
+@click.command("submit")
 @click.argument("file")
 @click.option(
-    "--follow", "-f", "following", is_flag=True, help="Watch it to its end; exit 1 unless it completes."
+    "--follow",
+    "-f",
+    "following",
+    is_flag=True,
+    help="Show the task until it ends; exit 1 unless it completes.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the task as JSON (with --follow: as it ended).")
-@click.option("--quiet", "-q", is_flag=True, help="Print its id only.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the task as JSON; with --follow, the ended task."
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print only the task id.")
 def submit_command(file: str, following: bool, as_json: bool, quiet: bool) -> None:
-    """Hand in the task of FILE (- for standard input)."""
-    client, text = connected(), files.read(file)
-    task = hand_in(client, file, text)
+    """Submit the task in FILE (- for standard input)."""
+    client, text = api_client(), files.read(file)
+    task = submit_file(client, file, text)
     if following and (as_json or quiet):
-        task = _silently(follow(client, task), task)
+        task = last_task(follow(client, task), task)
     if as_json:
-        screen.show_json(task)
+        screen.print_json(task)
     elif quiet:
         click.echo(task["id"])
     elif not following:
-        screen.say(header(task))
-        screen.say(f"{task['id']}  {task['state']}")
-        screen.say(f"ferryman logs {screen.short(task['id'])} -f    follows it", "faint")
+        screen.print_line(header(task))
+        screen.print_line(f"{task['id']}  {task['state']}")
+        screen.print_line(f"follow it with: ferryman logs {screen.short_id(task['id'])} -f", "faint")
     if following:
-        sys.exit(status_of(task if as_json or quiet else watch_to_end(client, task)))
-
-
-def _silently(updates: Iterator[object], task: Json) -> Json:
-    for update in updates:
-        task = getattr(update, "task", task)
-    return task
+        sys.exit(exit_status(task if as_json or quiet else watch_to_end(client, task)))

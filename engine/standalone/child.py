@@ -1,4 +1,4 @@
-"""One child process of the supervisor: started tied to it, listened to, started again when it dies."""
+"""Child process of the supervisor: it dies with the supervisor, its output is read, it is restarted when it dies."""
 
 from __future__ import annotations
 
@@ -15,131 +15,132 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-#: Seconds before a child that died is started again, doubled each time …
+#: Pause before a dead child is restarted, doubled each time …
 FIRST_PAUSE_SECONDS = 0.5
-#: … up to this, and back to the first once it has lived this long.
+#: … up to this; a child that ran for CALM_SECONDS begins with the first pause again.
 LAST_PAUSE_SECONDS = 10.0
 CALM_SECONDS = 30.0
 _DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 _LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\b")
-_LOUD = ("WARNING", "ERROR", "CRITICAL", "FATAL")
-#: Our own prefix carries the time; what the child put in front of its words is cut.
-_FRONT = re.compile(
+_SHOWN_LEVELS = ("WARNING", "ERROR", "CRITICAL", "FATAL")
+#: Time and process id that the child prints before its message; the supervisor prints its own time.
+_PREFIX = re.compile(
     r"^\[\d{4}-\d\d-\d\d[^\]]*\]\s*(\[\d+\]\s*)?(\[[A-Z]+\]\s*)?"  # gunicorn, Celery
     r"|^\d{4}-\d\d-\d\d[T ][\d:.,]+Z?\s+"  # ours
     r"|^\d+:[A-Z] \d+ \w+ \d{4} [\d:.]+ [#*.-] "  # Redis
 )
-_LINE_CHARACTERS = 2000
+_MOST_CHARACTERS = 2000
 
-Say = Callable[[str, str], None]
+#: Prints a line of the named child.
+PrintLine = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
 class Command:
-    """What to run: the words, the environment, the directory, and descriptors to hand down."""
+    """Command line of a child, with its environment, directory and inherited file descriptors."""
 
     name: str
-    words: Sequence[str]
+    argv: Sequence[str]
     environment: Mapping[str, str]
     directory: Path
     descriptors: tuple[int, ...] = ()
-    #: Exit 0 is its own wish (a drained worker): it is not started again.
+    #: A child that exits with 0 (a drained worker) is not restarted.
     may_leave: bool = False
 
 
 @dataclass
 class Child:
-    """A process that is to run until it is stopped. Started from the main thread only.
+    """Process that runs until it is stopped. Call `start` from the main thread only.
 
-    The kernel sends the tether's signal when the *thread* that started it ends, not the process.
+    The kernel signals the child when the *thread* that started it ends (see die_with_parent.py).
     """
 
     command: Command
-    say: Say
-    #: Show every line, not only warnings and errors.
+    print_line: PrintLine
+    #: Print all lines, not only warnings and errors.
     verbose: bool = False
-    #: Say nothing of what it writes: while it starts and stops, when that is known by heart.
-    hushed: bool = False
+    #: Print no lines, during a start or stop whose usual warnings would only alarm.
+    is_muted: bool = False
     restarts: int = 0
     _process: subprocess.Popen[bytes] | None = None
-    _began: float = 0.0
-    _left: bool = False
+    _started_at: float = 0.0
+    _has_left: bool = False
     _pause: float = FIRST_PAUSE_SECONDS
-    _due: float = 0.0
-    _last: deque[str] = field(default_factory=lambda: deque(maxlen=8))
+    _restart_at: float = 0.0
+    _last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=8))
     _reader: threading.Thread | None = None
 
     @property
     def name(self) -> str:
-        """What people see before its lines: broker, api, worker/default."""
+        """Name that is printed before each line: broker, api, worker/default."""
         return self.command.name
 
     @property
     def pid(self) -> int | None:
-        """Its process id while it runs, else None."""
+        """Process id while the child runs, otherwise None."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> None:
-        """Run the command now."""
-        words = [sys.executable, "-I", "-S", str(_DIE_WITH_PARENT), str(os.getpid()), *self.command.words]
-        self._last.clear()
+        """Start the process."""
+        argv = [sys.executable, "-I", "-S", str(_DIE_WITH_PARENT), str(os.getpid()), *self.command.argv]
+        self._last_lines.clear()
         self._process = subprocess.Popen(
-            words,
+            argv,
             env=dict(self.command.environment),
             cwd=self.command.directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=self.command.descriptors,
-            # A Ctrl-C on the terminal is the supervisor's to answer, not theirs.
+            # Ctrl-C on the terminal must reach the supervisor only.
             start_new_session=True,
         )
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         assert self._process.stdout is not None
         self._reader = threading.Thread(
-            target=self._listen, args=(self._process.stdout,), name=f"output of {self.name}", daemon=True
+            target=self._read_output, args=(self._process.stdout,), name=f"output of {self.name}", daemon=True
         )
         self._reader.start()
 
-    def mind(self) -> None:
-        """Start it again when it died and its pause is over. Called a few times a second."""
+    def restart_if_dead(self) -> None:
+        """Restart the process when it died and the pause is over. Called a few times a second."""
         now = time.monotonic()
         if self._process is None:
-            if now >= self._due:
+            if now >= self._restart_at:
                 self.start()
             return
         code = self._process.poll()
-        if code is None or self._left:
+        if code is None or self._has_left:
             return
         if code == 0 and self.command.may_leave:
-            self._left = True
+            self._has_left = True
             self._finish_reading()
-            self.say(
-                self.name, "left in order (drained, or told to stop): it stays down until the next start"
+            self.print_line(
+                self.name, "left in order (drained or stopped); it stays down until the next start"
             )
             return
-        if now - self._began > CALM_SECONDS:
+        if now - self._started_at > CALM_SECONDS:
             self._pause = FIRST_PAUSE_SECONDS
-        self._tell_end(code)
-        self.say(self.name, f"starts again in {self._pause:.1f} s")
-        self._due, self._pause = now + self._pause, min(self._pause * 2, LAST_PAUSE_SECONDS)
+        self._print_end(code)
+        self.print_line(self.name, f"restarts in {self._pause:.1f} s")
+        self._restart_at, self._pause = now + self._pause, min(self._pause * 2, LAST_PAUSE_SECONDS)
         self._process = None
         self.restarts += 1
 
-    def failed(self) -> str | None:
-        """The last words of a child that ended by itself, None while it runs."""
+    def last_output(self) -> str | None:
+        """Return the last lines of a process that has ended, None while it runs."""
         if self._process is None or self._process.poll() is None:
             return None
         self._finish_reading()
-        return "\n".join(self._last) or _how(self._process.returncode)
+        return "\n".join(self._last_lines) or _exit_words(self._process.returncode)
 
     def terminate(self) -> None:
-        """Ask it to end in order."""
+        """Send SIGTERM."""
         if self._process and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 
-    def end(self, seconds: float) -> bool:
-        """Wait so long for it to end, then kill it with all that it started; True when it ended by itself."""
+    def wait_or_kill(self, seconds: float) -> bool:
+        """Wait for the end, then kill the process and its children; return whether it ended in time."""
         if self._process is None:
             return True
         try:
@@ -152,49 +153,49 @@ class Child:
             self._finish_reading()
 
     def kill(self) -> None:
-        """End it and all that it started, at once."""
+        """Kill the process and its children."""
         if self._process is None:
             return
         try:
-            # Its session is its own: the group holds nothing but it and its children.
+            # The child has its own session: the group contains only the child and its children.
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
-            return  # ended meanwhile
+            return  # it has ended already
         self._process.wait(5)
 
-    def _tell_end(self, code: int) -> None:
+    def _print_end(self, code: int) -> None:
         self._finish_reading()
-        self.say(self.name, f"ended: {_how(code)}")
+        self.print_line(self.name, f"ended: {_exit_words(code)}")
         if not self.verbose:
-            for line in self._last:
-                self.say(self.name, f"  {line}")
+            for line in self._last_lines:
+                self.print_line(self.name, f"  {line}")
 
     def _finish_reading(self) -> None:
         if self._reader:
             self._reader.join(1.0)
 
-    def _listen(self, pipe: IO[bytes]) -> None:
-        loud = self.verbose
+    def _read_output(self, pipe: IO[bytes]) -> None:
+        is_shown = self.verbose
         with pipe:
             while raw := pipe.readline(1 << 16):
                 line = _harmless(raw.decode("utf-8", "replace").rstrip())
                 if not line:
                     continue
-                self._last.append(line)
-                # A line without a level (a traceback's) belongs to the one before it.
+                self._last_lines.append(line)
+                # A line without a level (of a traceback) is shown if the line before it is.
                 if level := _LEVEL.search(line[:120]):
-                    loud = level[1] in _LOUD
-                if self.verbose or (loud and not self.hushed):
-                    self.say(self.name, _FRONT.sub("", line, count=1))
+                    is_shown = level[1] in _SHOWN_LEVELS
+                if self.verbose or (is_shown and not self.is_muted):
+                    self.print_line(self.name, _PREFIX.sub("", line, count=1))
 
 
 def _harmless(line: str) -> str:
-    """No control characters: a task's name could carry some, and a terminal obeys them."""
+    """Return the line with control characters spelled out: a task's name may contain some."""
     shown = "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in line)
-    return shown[:_LINE_CHARACTERS]
+    return shown[:_MOST_CHARACTERS]
 
 
-def _how(code: int) -> str:
+def _exit_words(code: int) -> str:
     if code >= 0:
         return f"exit {code}"
     try:

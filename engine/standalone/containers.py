@@ -1,7 +1,7 @@
-"""`python -m engine.standalone.containers`: this installation's containers here, counted or gone.
+"""`python -m engine.standalone.containers`: count or remove the containers of this installation on this host.
 
-A process of its own, so that the supervisor holds neither Docker's client nor a database. It starts beside the
-workers' end, and acts when it reads the word: `running` counts, `remove` takes containers and volumes away.
+A process of its own, so that the supervisor loads neither Docker's client nor a database. It is started while the
+workers end, and then reads one word from standard input: `running` counts, `remove` removes containers and volumes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.store.database import Database
 
 
 def main() -> int:
-    """Print how many containers run, or ran until they were removed."""
+    """Print the number of running containers, counted before any are removed."""
     settings = Settings.from_env()
     database = Database(settings.store, pool=1)
     try:
@@ -28,12 +28,15 @@ def main() -> int:
     )
     runtime = DockerRuntime(settings.runtime, settings.path, installation, host_access)
     verb = sys.stdin.readline().strip()
-    things = runtime.list()
-    running = [thing for thing in things if thing.kind == "container" and thing.state == "running"]
+    resources = runtime.list()
+    running = [r for r in resources if r.kind == "container" and r.state == "running"]
     if verb == "remove":
-        # Containers first: a volume that is in use cannot be removed.
+        # Remove containers first: a volume in use cannot be removed.
         runtime.remove(
-            [*(t for t in things if t.kind == "container"), *(t for t in things if t.kind != "container")]
+            [
+                *(r for r in resources if r.kind == "container"),
+                *(r for r in resources if r.kind != "container"),
+            ]
         )
     print(len(running))
     return 0

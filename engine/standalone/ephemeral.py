@@ -1,7 +1,7 @@
-"""A stand-alone for one purpose: a data directory and ports of its own, and nothing left when it ends.
+"""Temporary stand-alone with its own data directory and ports, for `ferryman run` and the demo.
 
-For `ferryman run` and the demo. Standard library only, so that the demo can use it before anything is
-installed in the Python that runs it: `python` names the one that has Ferryman.
+Standard library only, so that the demo can import it in a Python without Ferryman's libraries; the argument
+`python` is an interpreter that has them.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from pathlib import Path
 from engine.errors import FerrymanError
 from engine.standalone import datadir
 
-#: What would lead it to somebody else's broker, rows or port.
-_FOREIGN = ("BROKER_URL", "DATABASE_URL", "API_URL", "DATA_DIR", "HOST", "PORT", "ONE_HOST")
+#: Settings that would select the broker, database or port of another installation.
+_DROPPED_SETTINGS = ("BROKER_URL", "DATABASE_URL", "API_URL", "DATA_DIR", "HOST", "PORT", "ONE_HOST")
 _READY_SECONDS = 75.0
 _STOP_SECONDS = 30.0
 _DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 
 
 class NotReady(FerrymanError):
-    """It did not come up; the message holds what it said."""
+    """Stand-alone that did not become ready; the message contains its output."""
 
 
 @dataclass(frozen=True)
-class Running:
-    """A stand-alone that serves: where its API is, which broker it took, its process."""
+class RunningStandalone:
+    """Stand-alone that is ready: URL of the API, description of the broker, process id, data directory."""
 
     url: str
     broker: str
@@ -44,20 +44,21 @@ class Running:
 
 
 @contextlib.contextmanager
-def standalone(python: str, queues: Sequence[str], port: int = 0) -> Iterator[Running]:
-    """Start one, wait until each queue (`name:slots`) is served; stop it at the end, whatever happens.
+def standalone(python: str, queues: Sequence[str], port: int = 0) -> Iterator[RunningStandalone]:
+    """Start a stand-alone, wait until each queue (`name:slots`) has a worker, and stop it at the end.
 
-    Its containers, volumes and files are gone afterwards. It ends also when this process is killed.
-    Raises NotReady.
+    Its containers, volumes and files are removed. It also ends when this process is killed. Raises NotReady.
     """
     directory = Path(tempfile.mkdtemp(prefix="ferryman-"))
-    said = directory / "supervisor.out"
+    output = directory / "supervisor.out"
     options = [part for queue in queues for part in ("--queue", queue)]
     command = [python, "-P", "-m", "engine.cli.main", "standalone", "--ephemeral", *options]
     command += ["--port", str(port), "--data-dir", str(directory / "data")]
-    environment = {k: v for k, v in os.environ.items() if k.removeprefix("FERRYMAN_") not in _FOREIGN}
+    environment = {
+        k: v for k, v in os.environ.items() if k.removeprefix("FERRYMAN_") not in _DROPPED_SETTINGS
+    }
     try:
-        with said.open("wb") as out:
+        with output.open("wb") as out:
             process = subprocess.Popen(
                 [python, "-I", "-S", str(_DIE_WITH_PARENT), str(os.getpid()), *command],
                 env=environment | {"NO_COLOR": "1"},
@@ -68,41 +69,42 @@ def standalone(python: str, queues: Sequence[str], port: int = 0) -> Iterator[Ru
                 start_new_session=True,
             )
         try:
-            yield _ready(process, directory / "data", said)
+            yield _wait_until_ready(process, directory / "data", output)
         finally:
             _stop(process)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         if directory.exists():
-            # A container's root made folders in its output that this user may not empty.
+            # A container's root created directories in its output that this user cannot empty.
             print(
-                f"{directory} holds files of root, made by a container: sudo rm -r {directory}",
+                f"cannot remove {directory}: a container created files of root there; run sudo rm -r {directory}",
                 file=sys.stderr,
             )
 
 
-def _ready(process: subprocess.Popen[bytes], data_dir: Path, said: Path) -> Running:
+def _wait_until_ready(process: subprocess.Popen[bytes], data_dir: Path, output: Path) -> RunningStandalone:
     deadline = time.monotonic() + _READY_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        found = _run_file(data_dir)
-        if found.get("ready"):
-            return Running(str(found["api_url"]), str(found.get("broker", "")), process.pid, data_dir)
+        run_file = _read_run_file(data_dir)
+        if run_file.get("ready"):
+            url, broker = str(run_file["api_url"]), str(run_file.get("broker", ""))
+            return RunningStandalone(url, broker, process.pid, data_dir)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.05)
-    words = said.read_text("utf-8", "replace").strip()
-    raise NotReady(f"the stand-alone did not get ready:\n{words[-4000:]}")
+    text = output.read_text("utf-8", "replace").strip()
+    raise NotReady(f"the stand-alone did not become ready; its output:\n{text[-4000:]}")
 
 
-def _run_file(data_dir: Path) -> dict[str, object]:
+def _read_run_file(data_dir: Path) -> dict[str, object]:
     try:
-        found = json.loads((data_dir / datadir.RUN_FILE).read_text())
+        content = json.loads((data_dir / datadir.RUN_FILE).read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """An orderly end; what takes longer is killed with its children (they are tethered to it)."""
+    """End the process in order, or kill it; the kernel then ends its children (see die_with_parent.py)."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:

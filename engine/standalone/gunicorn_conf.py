@@ -1,6 +1,6 @@
-"""How gunicorn serves the API: read by it as its configuration file, for `standalone` and `ferryman api`.
+"""Configuration file of gunicorn, for `ferryman standalone` and `ferryman api`.
 
-One process with many threads: each SSE client takes a thread, and the event reader is one a process.
+One process with many threads: each SSE client occupies a thread, and each process has one event reader.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ import os
 from typing import Any
 
 from engine.settings import Settings
-from engine.standalone.request_timeout import HeadTimeoutWorker
+from engine.standalone.request_timeout import HeaderTimeoutWorker
 
 _settings = Settings.from_env()
 
 wsgi_app = "api:create_app()"
 bind = f"{_settings.api.host}:{_settings.api.port}"
-worker_class = HeadTimeoutWorker
+worker_class = HeaderTimeoutWorker
 workers = 1
 threads = _settings.api.api_threads
 preload_app = False
-#: Seconds that answers on their way get at a stop; streams end by themselves when they are told.
+#: Seconds for unfinished answers at a stop; streams notice the stop and end themselves.
 graceful_timeout = 2
 timeout = 60
 keepalive = 15
@@ -27,12 +27,12 @@ backlog = 1024
 loglevel = "info"
 accesslog = None
 proc_name = "ferryman-api"
-#: Its heartbeat file must not wait for a disk.
+#: gunicorn's heartbeat file must not wait for a disk.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
-#: gunicorn >= 24 opens a socket for commands otherwise; nobody is to command it but its parent.
+#: gunicorn >= 24 would open a control socket; only the supervisor may control this process.
 control_socket_disable = True
 
 
-def pre_request(worker: HeadTimeoutWorker, request: Any) -> None:
-    """gunicorn calls it when a request's head is read."""
-    worker.head_is_read()
+def pre_request(worker: HeaderTimeoutWorker, request: Any) -> None:
+    """Stop the header time-out; gunicorn calls this hook when it has read a request's headers."""
+    worker.headers_are_read()

@@ -1,4 +1,4 @@
-"""The API's listening socket, and who holds a port that is taken."""
+"""Listening socket of the API, and the process that uses a port already."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from engine.errors import FerrymanError
 _LISTENING = "0A"
 
 
-class PortTaken(FerrymanError):
-    """Another process listens there; the message says who, if it can, and which option to use."""
+class PortInUse(FerrymanError):
+    """Another process listens on the port; the message names the process if possible, and the option to use."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process that listens on a port."""
+    """Process that listens on a port."""
 
     pid: int
     command: str
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on (host, port); port 0 takes a free one.
+    """Return a socket that listens on (host, port); port 0 takes a free one.
 
-    The supervisor keeps it over restarts of the API, so that clients wait instead of being refused.
-    Raises PortTaken, naming the process that has it.
+    The supervisor keeps the socket open while the API restarts, so that clients wait and are not refused.
+    Raises PortInUse with the process that uses the port.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     server = socket.socket(family, socket.SOCK_STREAM)
@@ -42,27 +42,28 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as exc:
         server.close()
         if exc.errno == errno.EADDRINUSE:
-            raise PortTaken(taken(port)) from exc
-        raise PortTaken(f"cannot listen on {host} port {port}: {exc.strerror}; use --host, --port") from exc
+            raise PortInUse(_in_use_message(port)) from exc
+        raise PortInUse(
+            f"cannot listen on {host} port {port}: {exc.strerror}; choose others with --host and --port"
+        ) from exc
     return server
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody has at this moment."""
+    """Return a port of the loopback address that is free at this moment."""
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def taken(port: int) -> str:
-    """The sentence for a port that is taken."""
-    holder = owner(port)
-    by = f"process {holder.pid} ({holder.command})" if holder else "a process of another user"
-    return f"port {port} is taken by {by}: stop it, or choose another with --port (--port 0: a free one)"
+def _in_use_message(port: int) -> str:
+    owner = find_owner(port)
+    process = f"process {owner.pid} ({owner.command})" if owner else "a process of another user"
+    return f"port {port} is in use by {process}; stop it, or choose another port with --port (0 takes a free one)"
 
 
-def owner(port: int) -> Owner | None:
-    """Who listens on this TCP port; None when nobody does, or when it may not be seen."""
+def find_owner(port: int) -> Owner | None:
+    """Return the process that listens on this TCP port; None when there is none or it cannot be seen."""
     inodes = _listening_inodes(port)
     if not inodes:
         return None
@@ -73,34 +74,34 @@ def owner(port: int) -> Owner | None:
 
 
 def _listening_inodes(port: int) -> set[str]:
-    found = set()
+    sockets = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             lines = Path(table).read_text().splitlines()[1:]
         except OSError:
-            continue  # no /proc, or no IPv6: the other table may still tell
+            continue  # no /proc, or no IPv6: try the other table
         for fields in (line.split() for line in lines):
             if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
-                found.add(f"socket:[{fields[9]}]")
-    return found
+                sockets.add(f"socket:[{fields[9]}]")
+    return sockets
 
 
 def _open_sockets(process: Path) -> set[str]:
-    found = set()
+    targets = set()
     try:
         for entry in os.scandir(process / "fd"):
-            with contextlib.suppress(OSError):  # closed meanwhile
-                found.add(os.readlink(entry.path))
+            with contextlib.suppress(OSError):  # closed by now
+                targets.add(os.readlink(entry.path))
     except OSError:
-        return set()  # another user's, or ended meanwhile
-    return found
+        return set()  # a process of another user, or one that has ended
+    return targets
 
 
 def _command(process: Path) -> str:
     try:
         words = (process / "cmdline").read_bytes().split(b"\0")
     except OSError:
-        return "ended meanwhile"
+        return "ended by now"
     text = " ".join(word.decode("utf-8", "replace") for word in words if word)
     text = "".join(sign if sign.isprintable() else "?" for sign in text)
     if " standalone" in text and ("ferryman" in text or "engine.cli.main" in text):

@@ -1,8 +1,8 @@
-"""Starts broker, API and a worker per queue, minds them, and ends them in the right order.
+"""Supervisor of broker, API and one worker per queue.
 
-1. hold the data directory and the port; 2. broker, until it answers; 3. API and workers; 4. wait until the API
-answers and each queue is served, say Ready; 5. start again what dies; 6. at a signal: workers (they detach,
-their containers go on), API, broker. It reads no rows and knows no task: it stays small and hard to kill.
+1. lock the data directory and open the port; 2. start the broker and wait for it; 3. start API and workers; 4. wait
+until the API answers and each queue has a worker; 5. restart dead children; 6. on a signal stop workers (they detach,
+their containers go on), API, broker. It reads no rows and knows no tasks, which keeps it small and reliable.
 """
 
 from __future__ import annotations
@@ -28,59 +28,59 @@ from engine.standalone.child import Child, Command
 
 _BROKER_SECONDS = 30.0
 _READY_SECONDS = 60.0
-#: A worker detaches and ends within 5 s of its SIGTERM; what is later is stuck.
+#: A worker detaches and ends within 5 s of SIGTERM; a later one is stuck.
 _WORKER_SECONDS = 7.0
 _STOP_SECONDS = 5.0
-_TICK_SECONDS = 0.1
-#: The same once all is ready: a child that died waits half a second anyway.
-_REST_SECONDS = 0.25
-#: A child that dies this often before all is ready will not get better.
-_MOST_STARTS = 3
+_STARTING_TICK_SECONDS = 0.1
+#: Slower when all is ready: a dead child waits half a second anyway.
+_READY_TICK_SECONDS = 0.25
+#: Give up when a child dies this often before all is ready.
+_MOST_RESTARTS = 3
 _LABEL_COLUMNS = 19
 
 
 class NotStarted(FerrymanError):
-    """A part did not come up; the message holds its last words."""
+    """Broker, API or worker that did not start; the message contains its last output."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. `settings` are those of the command line and the environment, before a broker is known."""
+    """Parts to run. `settings` come from the command line and the environment and have no embedded broker yet."""
 
     settings: Settings
     queues: tuple[tuple[str, int], ...]
     verbose: bool = False
-    #: Containers and volumes are removed at the end: for `ferryman run` and the demo.
+    #: Remove containers and volumes at the end, for `ferryman run` and the demo.
     ephemeral: bool = False
 
 
-def run(plan: Plan, out: Callable[[str], None]) -> int:
-    """Run until a signal ends it; returns the exit status.
+def run(plan: Plan, print_line: Callable[[str], None]) -> int:
+    """Run until a signal; return the exit status.
 
-    Raises DataDirInUse, PortTaken, NoBroker, SettingsError, NotStarted, each with what to do.
+    Raises DataDirInUse, PortInUse, BrokerProgramNotFound, SettingsError, NotStarted, each with a remedy.
     """
     refuse_outside(plan.settings.api.host)
-    with datadir.held(plan.settings.path):
+    with datadir.locked(plan.settings.path):
         datadir.remove_run_file(plan.settings.path)
         with ports.listen(plan.settings.api.host, plan.settings.api.port) as server:
-            return Supervisor(plan, server, out).run()
+            return Supervisor(plan, server, print_line).run()
 
 
 @dataclass
 class Supervisor:
-    """One run of the stand-alone. Children are started from the main thread only (die_with_parent.py)."""
+    """One run of the stand-alone. Start children from the main thread only (see die_with_parent.py)."""
 
     plan: Plan
     server: socket.socket
-    out: Callable[[str], None]
+    print_line: Callable[[str], None]
     settings: Settings = field(init=False)
     children: list[Child] = field(default_factory=list)
     _signals: int = 0
-    #: A second Ctrl-C: end the containers too. A second SIGTERM or SIGHUP is only an echo.
-    _killing: bool = False
-    _woken: threading.Event = field(default_factory=threading.Event)
-    _said: threading.Lock = field(default_factory=threading.Lock)
-    _broker_words: str = ""
+    #: Set by a second Ctrl-C: kill the containers too. A second SIGTERM or SIGHUP changes nothing.
+    _is_killing: bool = False
+    _wakeup: threading.Event = field(default_factory=threading.Event)
+    _output_lock: threading.Lock = field(default_factory=threading.Lock)
+    _broker_description: str = ""
 
     def __post_init__(self) -> None:
         host, port = self.server.getsockname()[:2]
@@ -88,17 +88,17 @@ class Supervisor:
         self.settings = self.plan.settings.replace(port=port, api_url=url)
 
     def run(self) -> int:
-        """All of it, from the first child to the last."""
+        """Start all children, restart them until a signal, then stop them; return the exit status."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         began = time.monotonic()
         try:
             self._start_broker()
             self._start_others()
-            self._say_plan()
+            self._print_banner()
             self._wait_ready(began)
             while not self._signals:
-                self._mind(_REST_SECONDS)
+                self._restart_children(_READY_TICK_SECONDS)
             return 0
         finally:
             self._stop()
@@ -106,94 +106,95 @@ class Supervisor:
     def _start_broker(self) -> None:
         url = broker.configured_url()
         if url:
-            self._broker_words = f"{broker.ping(url)}, configured by FERRYMAN_BROKER_URL"
+            self._broker_description = f"{broker.ping(url)}, configured by FERRYMAN_BROKER_URL"
             self.settings = self.settings.replace(broker_url=url)
             return
         embedded = broker.prepare(self.settings.path)
         self.settings = self.settings.replace(broker_url=embedded.url)
-        self._broker_words = f"{embedded.program.title}, embedded, append-only file on"
+        self._broker_description = f"{embedded.program.title}, embedded, append-only file on"
         child = self._child("broker", embedded.command, dict(os.environ))
-        child.hushed = True
+        child.is_muted = True
         child.start()
-        if not self._broker_answers(child, embedded.url) and broker.set_aside(embedded):
-            self._say(
-                "broker", "cannot read its file: set aside. Nothing is lost, all that waits is sent again"
+        if not self._broker_answers(child, embedded.url) and broker.move_unreadable_file(embedded):
+            self._print_for(
+                "broker", "moved its unreadable file aside; waiting tasks are sent again, none is lost"
             )
             child.start()
             self._broker_answers(child, embedded.url)
-        if words := child.failed():
-            raise NotStarted(f"the broker did not start ({embedded.program.path}):\n{words}")
-        child.hushed = False
+        if output := child.last_output():
+            raise NotStarted(f"the broker did not start; last output of {embedded.program.path}:\n{output}")
+        child.is_muted = False
 
     def _broker_answers(self, child: Child, url: str) -> bool:
         deadline = time.monotonic() + _BROKER_SECONDS
-        while time.monotonic() < deadline and not child.failed() and not self._signals:
-            if broker.answers(url):
+        while time.monotonic() < deadline and not child.last_output() and not self._signals:
+            if broker.is_ready(url):
                 return True
-            self._woken.wait(0.02)
+            self._wakeup.wait(0.02)
         return False
 
     def _start_others(self) -> None:
         environment = {**os.environ, **self.settings.environment()}
-        python = (sys.executable, "-P", "-m")
-        # The socket is bound already: in front of the host and port of the configuration.
+        # Pass the open socket; it takes precedence over host and port of the configuration.
         bind = ("--bind", f"fd://{self.server.fileno()}")
+        python = (sys.executable, "-P", "-m")
         serve = (*python, "gunicorn", "--config", "python:engine.standalone.gunicorn_conf", *bind)
         self._child("api", serve, environment, (self.server.fileno(),)).start()
         for queue, slots in self.plan.queues:
             name = f"{queue}-{os.getpid()}@%h"
-            words = (*python, "celery", "-A", "engine", "worker", "-Q", queue, "-c", str(slots), "-n", name)
-            self._child(f"worker/{queue}", (*words, "-l", "INFO"), environment).start()
+            command = (*python, "celery", "-A", "engine", "worker", "-Q", queue, "-c", str(slots), "-n", name)
+            self._child(f"worker/{queue}", (*command, "-l", "INFO"), environment).start()
 
     def _child(
-        self, name: str, words: tuple[str, ...], environment: dict[str, str], fds: tuple[int, ...] = ()
+        self, name: str, argv: tuple[str, ...], environment: dict[str, str], fds: tuple[int, ...] = ()
     ) -> Child:
         child = Child(
-            Command(name, words, environment, self.settings.path, fds, may_leave=name.startswith("worker/")),
-            self._say,
+            Command(name, argv, environment, self.settings.path, fds, may_leave=name.startswith("worker/")),
+            self._print_for,
             self.plan.verbose,
         )
         self.children.append(child)
         return child
 
-    def _say_plan(self) -> None:
+    def _print_banner(self) -> None:
         store = "SQLite, broker" if self.settings.store.is_sqlite else "broker"
         slots = " · ".join(f"{name}: {count} slot{'s' * (count != 1)}" for name, count in self.plan.queues)
-        self.out(f"Ferryman {__version__}  standalone")
+        self.print_line(f"Ferryman {__version__}  standalone")
         note = "(loopback only; see docs/security.rst to open it)"
-        self._fact("API and dashboard", f"{self.settings.api.api_url}   {note}")
-        self._fact("data", f"{datadir.shown(self.settings.path)}  ({store})")
+        self._print_fact("API and dashboard", f"{self.settings.api.api_url}   {note}")
+        self._print_fact("data", f"{datadir.with_tilde(self.settings.path)}  ({store})")
         if not self.settings.store.is_sqlite:
-            self._fact("database", without_password(self.settings.store.database_url))
-        self._fact("broker", self._broker_words)
-        self._fact("worker", slots)
+            self._print_fact("database", without_password(self.settings.store.database_url))
+        self._print_fact("broker", self._broker_description)
+        self._print_fact("workers", slots)
 
-    def _fact(self, label: str, words: str) -> None:
-        self.out(f"  {label:<{_LABEL_COLUMNS - 1}} {words}")
+    def _print_fact(self, label: str, words: str) -> None:
+        self.print_line(f"  {label:<{_LABEL_COLUMNS - 1}} {words}")
 
     def _wait_ready(self, began: float) -> None:
         client = Client(self.settings.api.api_url, timeout_seconds=5)
         self._write_run_file(ready=False)
-        wanted = {name for name, _ in self.plan.queues}
+        queues = {name for name, _ in self.plan.queues}
         deadline = began + _READY_SECONDS
-        while missing := wanted - self._served(client):
+        while missing := queues - self._served_queues(client):
             if self._signals:
                 return
             if time.monotonic() > deadline:
-                self._say("supervisor", f"no worker serves {', '.join(sorted(missing))} yet: ferryman doctor")
+                names = ", ".join(sorted(missing))
+                self._print_for("supervisor", f"no worker serves {names} yet; run ferryman doctor")
                 break
-            self._mind()
-            self._give_up_on_the_hopeless()
+            self._restart_children()
+            self._raise_if_child_keeps_dying()
         if not missing:
-            self._fact("docker", _daemon(client))
+            self._print_fact("docker", _daemon_description(client))
         self._write_run_file(ready=not missing)
-        self.out(
-            f"Ready in {time.monotonic() - began:.1f} s. Ctrl-C stops taking work and leaves running containers "
-            "to the next start; a second one kills them."
+        self.print_line(
+            f"Ready in {time.monotonic() - began:.1f} s. Ctrl-C stops; running containers go on, and the next start "
+            "takes them over. A second Ctrl-C kills them."
         )
 
-    def _served(self, client: Client) -> set[str]:
-        """The queues that a live node serves; none while the API does not answer."""
+    def _served_queues(self, client: Client) -> set[str]:
+        """Return the queues that a live node serves; an empty set while the API does not answer."""
         try:
             client.health()
             return {str(q.get("name")) for q in client.queues() if q.get("subscribers")}
@@ -202,68 +203,72 @@ class Supervisor:
         except ApiError as exc:
             if exc.status < 500:
                 raise NotStarted(
-                    f"{self.settings.api.api_url} answers, but not as Ferryman does: {exc}"
+                    f"{self.settings.api.api_url} does not answer as a Ferryman API: {exc}"
                 ) from exc
             return set()
 
-    def _give_up_on_the_hopeless(self) -> None:
+    def _raise_if_child_keeps_dying(self) -> None:
         for child in self.children:
-            if child.restarts >= _MOST_STARTS:
-                raise NotStarted(f"{child.name} does not start; its last words are above")
+            if child.restarts >= _MOST_RESTARTS:
+                raise NotStarted(
+                    f"{child.name} ended {child.restarts} times before all was ready; see its output above"
+                )
 
     def _write_run_file(self, ready: bool) -> None:
         s = self.settings
-        found = {
+        content = {
             "broker_url": s.broker.broker_url,
             "database_url": s.store.database_url,
             "api_url": s.api.api_url,
+            "pid": os.getpid(),
+            "ready": ready,
+            "broker": self._broker_description,
         }
-        more = {"pid": os.getpid(), "ready": ready, "broker": self._broker_words}
-        datadir.write_run_file(s.path, found | more)
+        datadir.write_run_file(s.path, content)
 
-    def _mind(self, seconds: float = _TICK_SECONDS) -> None:
+    def _restart_children(self, seconds: float = _STARTING_TICK_SECONDS) -> None:
         for child in self.children:
-            child.mind()
-        self._woken.wait(seconds)
+            child.restart_if_dead()
+        self._wakeup.wait(seconds)
 
     def _stop(self) -> None:
-        """Workers, then API, then broker: nobody loses what it still needs to end in order."""
+        """Stop workers, then API, then broker, so that each child still has the ones it needs to end in order."""
         datadir.remove_run_file(self.settings.path)
         workers = [c for c in self.children if c.name.startswith("worker/")]
         rest = [c for c in reversed(self.children) if c not in workers]
         for child in workers:
             child.terminate()
-        # Its start takes as long as the workers' end: both at once.
-        counting = self._containers() if workers else None
+        # The counter takes as long to start as the workers to end: run both at once.
+        counter = self._start_container_counter() if workers else None
         self._end_workers(workers)
-        killing = self._killing or self.plan.ephemeral
-        if counting and counting.stdin:
-            with contextlib.suppress(BrokenPipeError):  # it ended early: its words say why
-                counting.stdin.write("remove\n" if killing else "running\n")
-                counting.stdin.flush()
+        is_killing = self._is_killing or self.plan.ephemeral
+        if counter and counter.stdin:
+            with contextlib.suppress(BrokenPipeError):  # it has ended; its error is printed below
+                counter.stdin.write("remove\n" if is_killing else "running\n")
+                counter.stdin.flush()
         for child in rest:
-            child.hushed = child.name == "broker"
+            child.is_muted = child.name == "broker"
             child.terminate()
-            child.end(_STOP_SECONDS)
-        if counting:
-            self._say_left(counting, killing)
+            child.wait_or_kill(_STOP_SECONDS)
+        if counter:
+            self._print_stopped(counter, is_killing)
 
     def _end_workers(self, workers: list[Child]) -> None:
         deadline = time.monotonic() + _WORKER_SECONDS
-        while any(c.pid for c in workers) and time.monotonic() < deadline and not self._killing:
-            self._woken.clear()
-            self._woken.wait(0.05)
+        while any(c.pid for c in workers) and time.monotonic() < deadline and not self._is_killing:
+            self._wakeup.clear()
+            self._wakeup.wait(0.05)
         for child in workers:
-            if self._killing:
+            if self._is_killing:
                 child.kill()
-            elif not child.end(0):
-                self._say(child.name, f"did not end within {_WORKER_SECONDS:.0f} s: killed")
+            elif not child.wait_or_kill(0):
+                self._print_for(child.name, f"did not end within {_WORKER_SECONDS:.0f} s and was killed")
 
-    def _containers(self) -> subprocess.Popen[str]:
-        # A process of its own: Docker's client and SQLAlchemy would stay in the supervisor's memory for ever.
-        words = [sys.executable, "-P", "-m", "engine.standalone.containers"]
+    def _start_container_counter(self) -> subprocess.Popen[str]:
+        # A process of its own, because Docker's client and SQLAlchemy would stay in the supervisor's memory.
+        command = [sys.executable, "-P", "-m", "engine.standalone.containers"]
         return subprocess.Popen(
-            words,
+            command,
             env={**os.environ, **self.settings.environment()},
             cwd=self.settings.path,
             stdin=subprocess.PIPE,
@@ -273,43 +278,44 @@ class Supervisor:
             start_new_session=True,
         )
 
-    def _say_left(self, counting: subprocess.Popen[str], killed: bool) -> None:
+    def _print_stopped(self, counter: subprocess.Popen[str], killed: bool) -> None:
         try:
-            said, complaint = counting.communicate(timeout=20)
+            output, error = counter.communicate(timeout=20)
         except subprocess.TimeoutExpired:
-            counting.kill()
-            said, complaint = "", "Docker did not answer within 20 s"
-        if counting.returncode != 0 or not said.strip().isdigit():
-            last = complaint.strip().splitlines() or ["no answer"]
-            self.out(f"Stopped. What runs on is not known: {last[-1]}")
+            counter.kill()
+            output, error = "", "Docker did not answer within 20 s"
+        if counter.returncode != 0 or not output.strip().isdigit():
+            reason = (error.strip().splitlines() or ["no answer"])[-1]
+            self.print_line(f"Stopped. Could not count the containers that still run: {reason}")
             return
-        self.out(_left(int(said), killed, self.plan.ephemeral))
+        self.print_line(_stopped_message(int(output), killed, self.plan.ephemeral))
 
-    def _say(self, name: str, line: str) -> None:
-        with self._said:
-            self.out(f"{time.strftime('%H:%M:%S')}  {name:<16} {line}")
+    def _print_for(self, name: str, line: str) -> None:
+        with self._output_lock:
+            self.print_line(f"{time.strftime('%H:%M:%S')}  {name:<16} {line}")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._killing = self._killing or (number == signal.SIGINT and self._signals > 0)
+        self._is_killing = self._is_killing or (number == signal.SIGINT and self._signals > 0)
         self._signals += 1
-        self._woken.set()
+        self._wakeup.set()
 
 
-def _left(count: int, killed: bool, ephemeral: bool) -> str:
-    several = f"{count} container{'s' * (count != 1)}"
+def _stopped_message(count: int, killed: bool, ephemeral: bool) -> str:
+    containers = f"{count} container{'s' * (count != 1)}"
     if ephemeral:
         return "Stopped."
     if killed and count:
-        ran = "what they ran starts" if count > 1 else "what it ran starts"
-        return f"Stopped. {several} killed; {ran} again at the next start."
+        tasks = "their tasks restart" if count > 1 else "its task restarts"
+        return f"Stopped. {containers} killed; {tasks} at the next start."
     if count:
-        return f"Stopped. {several} go{'es' * (count == 1)} on; the next start takes over."
-    return "Stopped. No container of ours runs."
+        verb, them = ("are", "them") if count > 1 else ("is", "it")
+        return f"Stopped. {containers} {verb} still running; the next start takes {them} over."
+    return "Stopped. No container of this installation is running."
 
 
-def _daemon(client: Client) -> str:
+def _daemon_description(client: Client) -> str:
     try:
-        found = next((str(n["daemon"]) for n in client.nodes() if n.get("daemon")), "answers")
-        return found.removeprefix("docker ")
+        daemon = next((str(n["daemon"]) for n in client.nodes() if n.get("daemon")), "answers")
+        return daemon.removeprefix("docker ")
     except FerrymanError as exc:
-        return f"not known: {exc}"
+        return f"unknown: {exc}"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from engine.settings import Settings
-from engine.standalone.request_timeout import HEAD_SECONDS
+from engine.standalone.request_timeout import HEADER_SECONDS
 from tests.support.api_server import ApiServer, running_api
 from tests.support.databases import free_port
 from tests.support.waiting import wait_until
@@ -38,7 +38,7 @@ def test_a_head_that_stops_in_the_middle_holds_a_thread_for_seconds_only(served:
         one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Sl")
     # A byte now and then does not help it.
     dripping = stalled[0]
-    wait_until(lambda: _dripped(dripping), HEAD_SECONDS + 20, 1.0)
+    wait_until(lambda: _dripped(dripping), HEADER_SECONDS + 20, 1.0)
     for one in stalled[1:]:
         assert one.recv(1024) == b"", "cut, without a word"
     with urllib.request.urlopen(f"{served.url}/health", timeout=20) as answer:

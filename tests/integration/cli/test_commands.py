@@ -63,7 +63,10 @@ def test_a_failure_names_link_exit_code_last_lines_and_what_to_try(server: Stand
     done = run(server, "submit", "-", "--follow", text=text)
     assert done.returncode == 1
     assert "FAILED in " in done.stdout and "failed at main: exit 127 (command not found)" in done.stdout
-    assert "  one last word" in done.stdout and "try: check the first word of cmd" in done.stdout
+    assert (
+        "  one last word" in done.stdout
+        and "try: check that the image has the first word of cmd" in done.stdout
+    )
 
 
 def test_a_file_with_mistakes_is_refused_as_validate_does(server: Standalone, tmp_path: Path) -> None:
@@ -123,7 +126,7 @@ def test_ls_shows_jobs_newest_first_and_filters(server: Standalone) -> None:
     wait_until(lambda: server.client.task(id)["state"] == "COMPLETED", 30, 0.1)
     assert "needle 4711" in run(server, "ls", "--size", "1").stdout.splitlines()[0]
     assert len(run(server, "ls", "-q", "4711", "--state", "completed").stdout.splitlines()) == 1
-    assert run(server, "ls", "-q", "no such thing").stdout == "no jobs that fit\n"
+    assert run(server, "ls", "-q", "no such thing").stdout == "no jobs match\n"
 
 
 def test_names_cannot_command_the_terminal(server: Standalone) -> None:
@@ -161,8 +164,9 @@ def test_doctor_is_content_with_a_running_stand_alone(server: Standalone) -> Non
 def test_doctor_names_queues_that_nobody_serves(server: Standalone) -> None:
     id = submitted(server, HELLO + "queue: transcoding\n")
     done = run(server, "doctor")
-    remedy = "1 task waits and no worker serves it: celery -A engine worker -Q transcoding -c 3"
-    assert done.returncode == 0 and f"  warn  queue transcoding   {remedy}" in done.stdout
+    remedy = "start one with: celery -A engine worker -Q transcoding -c 3"
+    message = f"1 task waiting, but no worker serves the queue; {remedy}"
+    assert done.returncode == 0 and f"  warn  queue transcoding   {message}" in done.stdout
     assert done.stdout.endswith("0 failures, 1 warning\n")
     assert run(server, "cancel", id).returncode == 0
 
@@ -186,7 +190,7 @@ def test_doctor_gives_each_failure_a_remedy_and_exits_1(tmp_path: Path) -> None:
     }
     for what, remedy in remedies.items():
         assert any(line.startswith(f"  FAIL  {what}") and remedy in line for line in done.stdout.splitlines())
-    assert [f["verdict"] for f in json.loads(ferryman("doctor", "--json", env=env).stdout)] == ["FAIL"] * 3
+    assert [f["status"] for f in json.loads(ferryman("doctor", "--json", env=env).stdout)] == ["FAIL"] * 3
 
 
 def test_run_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -208,7 +212,7 @@ def test_run_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
         assert any("begun" in line for line in process.stdout)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
-        assert "are gone" in process.stderr.read()
+        assert "have been removed" in process.stderr.read()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -99,17 +99,17 @@ def test_drain_waits_says_what_runs_and_ends_when_the_node_has_left(server: Stan
     with subprocess.Popen(words, env=server.env, stdout=-1, stderr=-1, text=True) as asked:
         assert asked.stdout and asked.stderr
         assert asked.stdout.readline() == f"{node['id']}  LEAVING  {node['name']}\n"
-        assert asked.stdout.readline() == f"1 task still runs: {task['id'][:8]} held\n"
+        assert asked.stdout.readline() == f"1 task still running: {task['id'][:8]} held\n"
         asked.send_signal(signal.SIGINT)
         assert asked.wait(20) == 130
-        assert asked.stderr.read() == "\nIt goes on draining. See it with: ferryman nodes\n"
+        assert asked.stderr.read() == "\nThe worker goes on draining. Check it with: ferryman nodes\n"
     again = run(server, "drain", "lathe", "--no-wait")
     assert (again.returncode, again.stdout) == (0, f"{node['id']}  LEAVING  {node['name']}\n"), again.stderr
     assert worker.poll() is None and server.client.task(task["id"])["state"] == "RUNNING"
 
     with subprocess.Popen(words, env=server.env, stdout=-1, stderr=-1, text=True) as asked:
         assert asked.stdout and asked.stderr
-        assert [asked.stdout.readline() for _ in range(2)][1].startswith("1 task still runs: ")
+        assert [asked.stdout.readline() for _ in range(2)][1].startswith("1 task still running: ")
         let_go(_container(task))
         assert asked.wait(60) == 0, asked.stderr.read()
         assert asked.stdout.read().splitlines()[-1] == f"{node['id']}  LEFT"

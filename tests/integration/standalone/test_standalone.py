@@ -70,7 +70,7 @@ def test_hello_completes_and_a_stop_leaves_no_process_and_no_container(tmp_path:
         assert server.stop() == 0
         assert wait_until(lambda: not alive(children), 3) and not server.run_file
         assert not containers(server.installation), "not even a sandbox"
-        assert "Stopped. No container of ours runs." in server.said
+        assert "Stopped. No container of this installation is running." in server.said
         assert "transcoding: 1 slot" in server.said and "\x1b" not in server.said
 
 
@@ -101,14 +101,16 @@ def test_a_taken_port_is_named_with_its_process(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         refused = ferryman("standalone", "--port", port, env=environment(tmp_path))
     assert refused.returncode == 1
-    assert f"port {port} is taken by process {os.getpid()} (" in refused.stderr and "--port" in refused.stderr
+    assert (
+        f"port {port} is in use by process {os.getpid()} (" in refused.stderr and "--port" in refused.stderr
+    )
 
 
 def test_a_port_that_another_stand_alone_has_is_named_so(shared: Standalone, tmp_path: Path) -> None:
     server = shared
     port = server.client.url.rpartition(":")[2]
     refused = ferryman("standalone", "--port", port, env=environment(tmp_path))
-    words = f"port {port} is taken by process {server.process.pid} (ferryman standalone)"
+    words = f"port {port} is in use by process {server.process.pid} (ferryman standalone)"
     assert refused.returncode == 1 and words in refused.stderr, refused.stderr
 
 
@@ -125,7 +127,7 @@ def test_a_child_that_is_killed_is_started_again_and_work_goes_on(shared: Standa
     os.kill(old, signal.SIGKILL)
     wait_until(lambda: [p for p, line in server.children().items() if word in line and p != old], 15, 0.1)
     said = server.said[before:]
-    assert "ended: killed by SIGKILL" in said and "starts again in 0.5 s" in said
+    assert "ended: killed by SIGKILL" in said and "restarts in 0.5 s" in said
 
     def served() -> bool:
         try:
@@ -163,7 +165,7 @@ def test_sigterm_ends_it_soon_and_the_next_start_takes_its_containers_over(tmp_p
         assert server.stop() == 0
         # 5 s for the worker's own end, the API's and the broker's after it; more on a busy machine.
         assert time.monotonic() - began < 15
-        assert "Stopped. 1 container goes on; the next start takes over." in server.said
+        assert "Stopped. 1 container is still running; the next start takes it over." in server.said
         assert wait_until(lambda: not alive(children), 3)
         assert len(server.containers("running")) == 1
         with standalone(tmp_path) as second:
@@ -179,7 +181,7 @@ def test_a_second_ctrl_c_kills_the_containers(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGINT)
         wait_until(lambda: not server.run_file, 5)
         assert server.stop(signal.SIGINT) == 0
-        assert "1 container killed; what it ran starts again" in server.said
+        assert "1 container killed; its task restarts" in server.said
         assert server.containers() == []
 
 
@@ -223,7 +225,7 @@ def test_a_broker_file_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
         for part in server.data_dir.glob("broker/*/appendonlydir/*"):
             part.write_bytes(b"this is no append-only file\n" * 10)
         with standalone(tmp_path) as second:
-            assert "set aside" in second.said
+            assert "moved its unreadable file aside" in second.said
             assert ended(second, submit(second, HELLO)["id"])["state"] == "COMPLETED"
 
 
@@ -231,7 +233,7 @@ def test_a_configured_broker_is_used_as_it_is(tmp_path: Path) -> None:
     own = broker.prepare(tmp_path)
     with subprocess.Popen(own.command, stdout=subprocess.DEVNULL) as process:
         try:
-            wait_until(lambda: broker.answers(own.url), 10)
+            wait_until(lambda: broker.is_ready(own.url), 10)
             with standalone(tmp_path, FERRYMAN_BROKER_URL=own.url) as server:
                 assert server.run_file["broker_url"] == own.url
                 assert "configured by FERRYMAN_BROKER_URL" in server.said

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.standalone.child import _FRONT, Child, Command, _harmless
+from engine.standalone.child import _PREFIX, Child, Command, _harmless
 from tests.support.waiting import wait_until
 
 
@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
     ],
 )
 def test_the_childs_own_time_is_cut(line: str, shown: str) -> None:
-    assert _FRONT.sub("", line, count=1) == shown
+    assert _PREFIX.sub("", line, count=1) == shown
 
 
 def test_a_line_cannot_command_the_terminal() -> None:
@@ -41,9 +41,9 @@ def test_a_child_that_left_in_order_stays_down_and_says_so_once(
     child = Child(command, lambda _, line: said.append(line))
     child.start()
     wait_until(lambda: child.pid is None, 30)
-    child.mind()
+    child.restart_if_dead()
     assert child.restarts == again
     assert any("stays down" in line for line in said) is (again == 0)
     if not again:
-        child.mind()
+        child.restart_if_dead()
         assert len(said) == 1
