@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from marshmallow import Schema, fields, post_dump
@@ -16,6 +15,7 @@ from marshmallow.utils import get_value
 from engine.jobspec.schema import RetrySchema, TaskSchema
 from engine.model.records import Attempt, Event, Job, Link, Task
 from engine.runtime.timings import SPANS
+from engine.wording.times import rfc3339
 
 Json = dict[str, Any]
 
@@ -265,14 +265,6 @@ class Problem(Answer):
     status = fields.Integer()
     detail = fields.String()
     errors = fields.List(fields.Nested(ProblemEntry))
-
-
-def rfc3339(ms: int | None) -> str | None:
-    """Return milliseconds since 1970 as RFC 3339 in UTC."""
-    if ms is None:
-        return None
-    text = datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{ms % 1000:03d}Z"
 
 
 def task(row: Task, attempts: Iterable[Attempt], links: Sequence[Link]) -> Json:

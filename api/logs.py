@@ -18,6 +18,7 @@ from engine.model.log_gap import is_gap, set_off
 from engine.store import log_lines, logs
 from engine.store import tasks as task_rows
 from engine.store.database import Database
+from engine.wording.times import rfc3339
 
 log = logging.getLogger("ferryman.logs")
 
@@ -172,7 +173,7 @@ def _chunk_message(chunk: logs.Chunk, first_line: int) -> str:
 
 def _line_answer(line: log_lines.Line) -> answers.Json:
     stream, stamp, written = line.frame
-    created_at = f"{stamp[:23]}Z" if len(stamp) > 23 else answers.rfc3339(line.created_at)
+    created_at = f"{stamp[:23]}Z" if len(stamp) > 23 else rfc3339(line.created_at)
     return {
         **vars(line),
         "contents": _without_surrogates(written),

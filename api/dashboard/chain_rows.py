@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from api.dashboard.formats import line_text
@@ -25,21 +25,6 @@ class LogRow:
     key: str = ""
     #: True while the line has not ended.
     open: bool = False
-
-
-def place(link: Link, run: Iterable[Link]) -> str:
-    """`pre 0`, `main`, `post 1`."""
-    if link.kind == "main":
-        return "main"
-    before = sum(other.kind == link.kind and other.index < link.index for other in run)
-    return f"{link.kind} {before}"
-
-
-def label(link: Link, run: Sequence[Link]) -> str:
-    """Its place, and its name where it has one: `pre 0, download`."""
-    own = [other for other in run if (other.attempt, other.origin) == (link.attempt, link.origin)]
-    where = place(link, own)
-    return where if link.name == link.kind else f"{where}, {link.name}"
 
 
 def present_link(task: Task, of_task: Sequence[Link]) -> Link | None:

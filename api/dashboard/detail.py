@@ -12,13 +12,14 @@ from api import queues
 from api.context import ApiContext
 from api.dashboard import badges
 from api.dashboard.badges import Badge
-from api.dashboard.chain_rows import LogRow, label, log_rows, place
+from api.dashboard.chain_rows import LogRow, log_rows
 from engine.errors import NotFound
 from engine.jobspec import schema
 from engine.model.records import Attempt, Event, Job, Link, Node, Task
 from engine.model.states import LinkState, TaskState
 from engine.store import attempts, events, jobs, links, log_lines, logs, nodes, tasks
 from engine.store.database import Connection
+from engine.wording.links import link_title
 
 #: Frames of the log in the page; scripts stream the rest.
 LOG_FRAMES = 200
@@ -168,7 +169,9 @@ def _task(c: Connection, id: str) -> tuple[Task, Job]:
 
 
 def _link_rows(run: Sequence[Link], task: Task) -> tuple[LinkRow, ...]:
-    return tuple(LinkRow(link, badges.of_link(link, task), place(link, run)) for link in run)
+    return tuple(
+        LinkRow(link, badges.of_link(link, task), link_title(link.kind, None, link.index)) for link in run
+    )
 
 
 def _attempt_row(attempt: Attempt, task: Task, all_links: Sequence[Link]) -> AttemptRow:
@@ -177,14 +180,7 @@ def _attempt_row(attempt: Attempt, task: Task, all_links: Sequence[Link]) -> Att
         for link in all_links
         if link.attempt == attempt.attempt and (link.attempt, link.origin) != (task.attempt, task.origin)
     ]
-    return AttemptRow(attempt, badges.of_state(attempt.state), _past_rows(past, task))
-
-
-def _past_rows(past: Sequence[Link], task: Task) -> tuple[LinkRow, ...]:
-    return tuple(
-        LinkRow(link, badges.of_link(link, task), place(link, [x for x in past if x.origin == link.origin]))
-        for link in past
-    )
+    return AttemptRow(attempt, badges.of_state(attempt.state), _link_rows(past, task))
 
 
 def _events(c: Connection, *, settled: bool, **of: Any) -> tuple[Event, ...]:
@@ -199,19 +195,10 @@ def _nodes(c: Connection) -> dict[str, Node]:
 def _headings(task: Task, run: Sequence[Link]) -> tuple[str, ...]:
     first = [link for link in run if (link.attempt, link.origin) == (run[0].attempt, run[0].origin)]
     if first:
-        return tuple(label(link, first) for link in first)
-    return tuple(_asked_names(task))
-
-
-def _asked_names(task: Task) -> list[str]:
-    """Before the first claim there are no links: what they will be called."""
-    names, counted = [], {"pre": 0, "post": 0}
-    for kind, link in schema.load(task.spec).links:
-        where = kind if kind == "main" else f"{kind} {counted[kind]}"
-        if kind != "main":
-            counted[kind] += 1
-        names.append(f"{where}, {link.name}" if link.name and kind != "main" else where)
-    return names
+        return tuple(link_title(link.kind, link.name, link.index) for link in first)
+    # Before the first claim there are no rows: the spec says what the links will be.
+    links_asked_for = enumerate(schema.load(task.spec).links)
+    return tuple(link_title(kind, link.name, index) for index, (kind, link) in links_asked_for)
 
 
 def _last_lines(c: Connection, link: Link) -> tuple[LogRow, ...]:

@@ -10,11 +10,12 @@ from api.answers import Json
 from api.context import ApiContext
 from api.dashboard import badges
 from api.dashboard.badges import Badge
-from api.dashboard.chain_rows import label, present_link
+from api.dashboard.chain_rows import present_link
 from engine.model.records import Job, Link, Node, Task
 from engine.model.states import JobState, NodeState, TaskState
 from engine.store import jobs, links, nodes, tasks
 from engine.store.database import Connection
+from engine.wording.links import link_title
 
 LIVE = (JobState.RUNNING, JobState.PENDING)
 ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
@@ -174,7 +175,7 @@ def _activity(job: Job, task: Task, of_task: Sequence[Link], stuck: bool, now: i
         return (job.error or task.error or "", "failed") if job.state is JobState.FAILED else ("", "idle")
     if task.state is TaskState.RUNNING:
         link = present_link(task, of_task)
-        return (label(link, of_task) if link else "", "idle")
+        return (link_title(link.kind, link.name, link.index) if link else "", "idle")
     if stuck:
         return f"no worker serves queue {task.queue}", "warn"
     if task.not_before > now:

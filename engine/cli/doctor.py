@@ -17,6 +17,7 @@ import click
 from engine.cli import screen
 from engine.errors import BrokerUnavailable, FerrymanError, RuntimeUnavailable
 from engine.settings import BrokerSettings, RuntimeSettings, Settings, StoreSettings, without_password
+from engine.wording.text import for_terminal
 
 if TYPE_CHECKING:
     from engine.store.database import Database
@@ -149,12 +150,12 @@ def _check_queues(database: Database) -> Iterator[Finding]:
         if waiting and name not in served:
             remedy = f"start one with: celery -A engine worker -Q {name} -c 3"
             message = f"{_count(waiting, 'task')} waiting, but no worker serves the queue; {remedy}"
-            yield Finding("warn", f"queue {screen.harmless(name)}", message)
+            yield Finding("warn", f"queue {for_terminal(name)}", message)
 
 
 def _print_finding(finding: Finding) -> None:
     status = click.style(f"{finding.status:<4}", fg=_COLOURS[finding.status])
-    line = f"  {status}  {finding.check:<8}   {screen.harmless(finding.message)}"
+    line = f"  {status}  {finding.check:<8}   {for_terminal(finding.message)}"
     click.echo(line, color=screen.allows_escapes())
 
 

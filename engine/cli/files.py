@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from engine.cli import screen
+from engine.wording.text import for_terminal
 
 #: Above the limit of any API: the checks refuse a longer file with the right message.
 _MOST_BYTES = 1 << 27
@@ -19,7 +20,7 @@ def read(name: str) -> bytes:
         with Path(name).open("rb") as file:
             return file.read(_MOST_BYTES)
     except OSError as exc:
-        screen.exit_with_error(f"{screen.harmless(name)}: {(exc.strerror or str(exc)).lower()}", 2)
+        screen.exit_with_error(f"{for_terminal(name)}: {(exc.strerror or str(exc)).lower()}", 2)
 
 
 def media_type(name: str) -> str:
@@ -29,4 +30,4 @@ def media_type(name: str) -> str:
 
 def display_name(name: str) -> str:
     """Return the name of the file for messages."""
-    return "standard input" if name == "-" else screen.harmless(name)
+    return "standard input" if name == "-" else for_terminal(name)

@@ -56,12 +56,13 @@ _Inbox = queue.SimpleQueue[_Received]
 
 
 @dataclass
-class _LineBuffer:
-    """Assembler of complete lines from log pieces, per link and stream."""
+class LineBuffer:
+    """Assembler of complete lines from log chunks, per link and stream."""
 
     _partial: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
 
     def add(self, chunk: LogChunk) -> Iterator[LogLine]:
+        """Take a chunk; yield the lines that it completes."""
         for stream, _, text in chunk.frames:
             if is_gap(stream, text):
                 yield from self.flush()
@@ -75,6 +76,7 @@ class _LineBuffer:
                 self._partial[key] = rest
 
     def flush(self) -> Iterator[LogLine]:
+        """Yield the lines that have no newline yet."""
         for (_, _, link, stream), text in self._partial.items():
             yield LogLine(link, stream, text)
         self._partial.clear()
@@ -88,7 +90,7 @@ def follow(client: Client, task: Json) -> Iterator[Update]:
     inbox: _Inbox = queue.SimpleQueue()
     threading.Thread(target=_read_events, args=(client, task["id"], inbox), daemon=True).start()
     threading.Thread(target=_read_log, args=(client, task["id"], inbox), daemon=True).start()
-    lines, poller, log_open, ended_at = _LineBuffer(), _TaskPoller(client, task), True, None
+    lines, poller, log_open, ended_at = LineBuffer(), _TaskPoller(client, task), True, None
     yield TaskUpdate(task)
     while True:
         batch = _take_batch(inbox)

@@ -9,6 +9,8 @@ from engine.cli.job_stream import links
 from engine.cli.live_view import link_line
 from engine.cli.submit import api_client
 from engine.client import Client, Json
+from engine.wording.durations import duration
+from engine.wording.text import for_terminal
 
 _STATES = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 
@@ -60,7 +62,7 @@ def cancel_command(id: str) -> None:
     client = api_client()
     task = client.task(id)
     client.cancel(id)
-    screen.print_line(f"{task['id']}  CANCELLED  {screen.harmless(task['name'])}")
+    screen.print_line(f"{task['id']}  CANCELLED  {for_terminal(task['name'])}")
 
 
 def _task_or_job(client: Client, id: str) -> tuple[Json | None, list[Json]]:
@@ -74,7 +76,7 @@ def _task_or_job(client: Client, id: str) -> tuple[Json | None, list[Json]]:
 
 def _job_line(job: Json) -> str:
     when = screen.local_time(job.get("createdAt"))
-    return f"{screen.short_id(job['id'])}  {job['state']:<9}  {when}  {screen.harmless(job['name'])}"
+    return f"{screen.short_id(job['id'])}  {job['state']:<9}  {when}  {for_terminal(job['name'])}"
 
 
 def _show_task(task: Json) -> None:
@@ -91,22 +93,18 @@ def _show_task(task: Json) -> None:
         "node": task.get("nodeId"),
         "attempt": _attempt_summary(task),
     }
-    screen.print_line(screen.harmless(task["name"]), "strong")
+    screen.print_line(for_terminal(task["name"]), "strong")
     for label, value in facts.items():
         if value:
-            screen.print_line(f"  {label:<9} {screen.harmless(value)}")
+            screen.print_line(f"  {label:<9} {for_terminal(value)}")
     for link in links(task):
         screen.print_line(f"  {'link':<9} {link_line(link)}")
         if timings := link.get("timings"):
-            spans = " · ".join(f"{span} {_milliseconds(ms)}" for span, ms in timings.items() if ms)
+            spans = " · ".join(f"{span} {duration(ms)}" for span, ms in timings.items() if ms)
             screen.print_line(f"{'':<14}{spans}", "faint")
     for label in ("result", "error"):
         if task.get(label):
             screen.print_text(f"  {label:<9}", task[label])
-
-
-def _milliseconds(ms: int) -> str:
-    return f"{ms} ms" if ms < 1000 else screen.duration(ms / 1000)
 
 
 def _attempt_summary(task: Json) -> str:

@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 from engine.cli import screen
 from engine.cli.job_stream import EventUpdate, LogLine, TaskUpdate, Update, failed_link, links
 from engine.client import Json
+from engine.wording.durations import duration
+from engine.wording.exit_codes import exit_words
+from engine.wording.links import link_title
+from engine.wording.text import for_terminal
+from engine.wording.times import ms_between
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -59,10 +64,10 @@ def watch(updates: Iterator[Update]) -> Json:
 
 def _print_end(task: Json, last_lines: Sequence[LogLine]) -> None:
     """Print state and result; for a failed task the link, its exit code in words, log lines and a remedy."""
-    took = screen.seconds_between(task.get("createdAt"), _ended_at(task))
+    took = ms_between(task.get("createdAt"), _ended_at(task))
     state = task["state"]
     style = "good" if state == "COMPLETED" else "bad"
-    screen.print_line(state + (f" in {screen.duration(took)}" if took is not None else ""), style)
+    screen.print_line(state + (f" in {duration(took)}" if took is not None else ""), style)
     if state == "COMPLETED":
         if result := task.get("result"):
             screen.print_text("result:", result)
@@ -74,9 +79,9 @@ def _print_end(task: Json, last_lines: Sequence[LogLine]) -> None:
 def _print_failure(task: Json, last_lines: Sequence[LogLine]) -> None:
     link = failed_link(task)
     if link:
-        exit_words = screen.exit_words(link.get("exitCode"))
-        screen.print_line(f"  failed at {_link_title(link)}: {exit_words or 'not started'}")
-    error = screen.harmless(task.get("error") or (link or {}).get("error") or "")
+        exit_code = exit_words(link.get("exitCode"))
+        screen.print_line(f"  failed at {_title(link)}: {exit_code or 'not started'}")
+    error = for_terminal(task.get("error") or (link or {}).get("error") or "")
     if error:
         screen.print_line(f"  {error}")
     if last_lines:
@@ -90,29 +95,23 @@ def _print_failure(task: Json, last_lines: Sequence[LogLine]) -> None:
 
 def header(task: Json) -> str:
     """Return one line with the name, short id and queue."""
-    return f"{screen.harmless(task['name'])}    {screen.short_id(task['id'])}…   queue {task.get('queue') or 'default'}"
-
-
-def link_name(link: Json) -> str:
-    """Return the name of the link, "" when the name is only its kind."""
-    name = screen.harmless(link.get("name") or "")
-    return "" if name == link["kind"] else name
+    return f"{for_terminal(task['name'])}    {screen.short_id(task['id'])}…   queue {task.get('queue') or 'default'}"
 
 
 def link_line(link: Json) -> str:
     """Return one line for a link: kind, name, image, exit code in words, duration."""
-    return f"{_link_title(link)}  {screen.harmless(link.get('image') or '')}  {_link_outcome(link)}".rstrip()
+    return f"{_title(link)}  {for_terminal(link.get('image') or '')}  {_link_outcome(link)}".rstrip()
 
 
-def _link_title(link: Json) -> str:
-    return f"{link['kind']:<5} {link_name(link)}".rstrip()
+def _title(link: Json) -> str:
+    return for_terminal(link_title(link["kind"], link.get("name"), link["index"]))
 
 
 def _link_outcome(link: Json) -> str:
-    seconds = screen.seconds_between(link.get("startedAt"), link.get("endedAt"))
-    took = f"  {screen.duration(seconds)}" if seconds is not None else ""
+    ms = ms_between(link.get("startedAt"), link.get("endedAt"))
+    took = f"  {duration(ms)}" if ms is not None else ""
     if link["state"] == "ENDED":
-        return (screen.exit_words(link.get("exitCode")) or "not started") + took
+        return (exit_words(link.get("exitCode")) or "not started") + took
     return {"CONFIRMED": "running", "SKIPPED": "skipped"}.get(link["state"], "waiting")
 
 
@@ -158,7 +157,7 @@ class _PlainView:
 
     def _take_event(self, event: Json) -> None:
         if event.get("kind") in _SHOWN_EVENTS:
-            screen.print_line(f"{event['kind']}  {screen.harmless(event.get('reason') or '')}")
+            screen.print_line(f"{event['kind']}  {for_terminal(event.get('reason') or '')}")
 
 
 class _LiveView:
@@ -179,7 +178,7 @@ class _LiveView:
         elif isinstance(update, LogLine):
             self._lines.append(screen.log_line(update.text))
         elif update.event.get("kind") in _SHOWN_EVENTS:
-            self._lines.append(screen.harmless(update.event.get("reason") or ""))
+            self._lines.append(for_terminal(update.event.get("reason") or ""))
         # Live repaints on its own timer: a flood of lines costs at most eight repaints a second.
 
     def close(self) -> None:
@@ -195,23 +194,21 @@ class _LiveView:
         task = self._task
         text.append(header(task), "bold")
         text.append(f"   {task['state']}\n", screen.STATE_STYLES.get(task["state"], ""))
-        width = max(24, *(len(link_name(link)) for link in links(task)))
+        width = max(28, *(len(_title(link)) for link in links(task)))
         for link in links(task):
             mark = _mark(link)
-            name = link_name(link)
-            outcome = _link_outcome(link) if mark != "now" else screen.duration(_running_seconds(link))
+            image = for_terminal(link.get("image") or "")
+            outcome = _link_outcome(link) if mark != "now" else duration(_running_ms(link))
             text.append(f"  {_MARKS[mark]} ", _MARK_STYLES[mark])
-            text.append(
-                f"{link['kind']:<5} {name:<{width}} {screen.harmless(link.get('image') or ''):<24} {outcome}\n"
-            )
+            text.append(f"{_title(link):<{width}} {image:<24} {outcome}\n")
         for line in self._lines:
             text.append(f"      {line}\n", "dim")
         text.rstrip()
         return text
 
 
-def _running_seconds(link: Json) -> float:
+def _running_ms(link: Json) -> float:
     if not link.get("startedAt"):
         return 0.0
     now = datetime.now(UTC).isoformat()
-    return max(0.0, screen.seconds_between(link["startedAt"], now) or 0.0)
+    return max(0.0, ms_between(link["startedAt"], now) or 0.0)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
 import click
 
 from engine.cli import screen
+from engine.cli.job_stream import LineBuffer, LogLine
 from engine.cli.submit import api_client
 from engine.client import Client
 from engine.model.log_gap import is_gap, set_off
+from engine.wording.text import for_terminal
 
 
 @click.command("logs")
@@ -29,7 +32,7 @@ def logs_command(id: str, following: bool, tail: int | None, timestamps: bool) -
     try:
         _follow(client, id)
     except KeyboardInterrupt:
-        screen.print_error(f"\nThe task goes on. Follow it with: ferryman logs {screen.harmless(id)} -f")
+        screen.print_error(f"\nThe task goes on. Follow it with: ferryman logs {for_terminal(id)} -f")
         sys.exit(130)
 
 
@@ -52,24 +55,16 @@ def _follow(client: Client, id: str) -> None:
     if not sys.stdout.isatty():
         _follow_raw(client, id)
         return
-    rest: dict[int, str] = {}
+    lines = LineBuffer()
     for chunk in client.log(id):
-        for stream, _, text in chunk.frames:
-            if is_gap(stream, text):
-                _end_lines(rest)
-            *lines, rest[stream] = (rest.get(stream, "") + text).split("\n")
-            for line in lines:
-                click.echo(screen.log_line(line))
-        sys.stdout.flush()
-    _end_lines(rest)
+        _print_lines(lines.add(chunk))
+    _print_lines(lines.flush())
 
 
-def _end_lines(rest: dict[int, str]) -> None:
-    """Print the lines that have no newline yet."""
-    for text in rest.values():
-        if text:
-            click.echo(screen.log_line(text))
-    rest.clear()
+def _print_lines(lines: Iterable[LogLine]) -> None:
+    for line in lines:
+        click.echo(screen.log_line(line.text))
+    sys.stdout.flush()
 
 
 def _follow_raw(client: Client, id: str) -> None:

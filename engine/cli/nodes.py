@@ -11,6 +11,7 @@ import click
 from engine.cli import screen
 from engine.cli.submit import api_client
 from engine.client import ApiError, ApiUnavailable, Client, Json
+from engine.wording.text import for_terminal
 
 _POLL_SECONDS = 0.5
 #: Keep waiting while the API is away for at most this long; the node drains anyway.
@@ -33,7 +34,7 @@ def nodes_command(as_json: bool) -> None:
         queues = ", ".join(str(name) for name in node.get("queues") or ())
         id, slots = screen.short_id(node["id"]), node.get("slots", 0)
         line = f"{id}  {node['state']:<8} {slots:>3} slots  {node['name']}  {queues}"
-        screen.print_line(screen.harmless(line))
+        screen.print_line(for_terminal(line))
 
 
 @click.command("drain")
@@ -44,7 +45,7 @@ def drain_command(node: str, waiting: bool) -> None:
     client = api_client()
     drained = client.drain(node)
     id = drained["id"]
-    screen.print_line(screen.harmless(f"{id}  {drained['state']}  {drained['name']}"))
+    screen.print_line(for_terminal(f"{id}  {drained['state']}  {drained['name']}"))
     if not waiting or drained["state"] == "LEFT":
         return
     try:
@@ -75,7 +76,7 @@ def _wait_for_end(client: Client, id: str) -> str:
             return str(node["state"])
         summary = _running_summary(int(node["running"]), node.get("tasks") or ())
         if summary != printed:
-            screen.print_line(screen.harmless(summary), "faint")
+            screen.print_line(for_terminal(summary), "faint")
             printed = summary
         time.sleep(_POLL_SECONDS)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from engine.cli import screen
 from engine.client import ApiError, Json
 from engine.jobspec.problems import Problem
+from engine.wording.text import for_terminal
 
 
 def from_api_error(error: ApiError) -> list[Problem]:
@@ -21,8 +22,8 @@ def print_problems(title: str, text: bytes, problems: Sequence[Problem]) -> None
     width = max(map(len, places), default=0)
     lines = text.decode("utf-8", "replace").splitlines() if screen.allows_escapes() else []
     for place, problem in zip(places, problems, strict=True):
-        path = f"{screen.harmless(problem.path)}   " if problem.path else ""
-        screen.print_error(f"  {place:<{width}}  {path}{screen.harmless(problem.sentence)}")
+        path = f"{for_terminal(problem.path)}   " if problem.path else ""
+        screen.print_error(f"  {place:<{width}}  {path}{for_terminal(problem.sentence)}")
         if 0 < problem.line <= len(lines):
             _print_caret(lines[problem.line - 1], problem.column)
 
@@ -30,8 +31,8 @@ def print_problems(title: str, text: bytes, problems: Sequence[Problem]) -> None
 def _print_caret(line: str, column: int) -> None:
     """Print the line with a caret below the column; of a long line, only the part around the column."""
     begin = max(0, column - 60)
-    before = screen.harmless(line[begin : column - 1].replace("\t", " "))
-    rest = screen.harmless(line[column - 1 : begin + 100].replace("\t", " "))
+    before = for_terminal(line[begin : column - 1].replace("\t", " "))
+    rest = for_terminal(line[column - 1 : begin + 100].replace("\t", " "))
     screen.print_error(f"        {before}{rest}")
     screen.print_error(f"        {' ' * len(before)}^")
 

@@ -9,6 +9,7 @@ import click
 
 from engine.cli import screen
 from engine.settings import GROUPS, OPTIONS, Option, Settings, read_settings, without_password
+from engine.wording.text import for_terminal
 
 #: Variables of Ferryman that are not settings: a container sees them.
 _OF_CONTAINERS = {"FERRYMAN_OUTPUT", "FERRYMAN_PROGRESS"}
@@ -32,11 +33,11 @@ def settings_command(as_json: bool) -> None:
     for variable in _unknown():
         similar = difflib.get_close_matches(variable, [option.variable for option in OPTIONS.values()], 1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
-        screen.print_line(f"{screen.harmless(variable)} is set, but is not a setting{hint}", "warn")
+        screen.print_line(f"{for_terminal(variable)} is set, but is not a setting{hint}", "warn")
 
 
 def _say(option: Option, settings: Settings, origin: str | None) -> None:
-    value = screen.harmless(_text(option, settings))
+    value = for_terminal(_text(option, settings))
     # The line begins with the variable already.
     note = (
         ""

@@ -11,6 +11,7 @@ from celery.utils import uuid
 
 from engine.dispatch.app import RUN_LINK, broker_priority
 from engine.model.records import Task
+from engine.wording.text import harmless, shorten
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def _args(task: Task, index: int) -> list[Any]:
 
 def _shown(task: Task, link_name: str) -> dict[str, str]:
     # For Celery's logs, events and Flower; never `shadow`: a metric label per task.
-    return {"argsrepr": f"({_short(task.name)}, {_short(link_name)}, {task.id[:8]})", "kwargsrepr": "{}"}
+    name, link = (shorten(harmless(text, instead="?")) for text in (task.name, link_name))
+    return {"argsrepr": f"({name}, {link}, {task.id[:8]})", "kwargsrepr": "{}"}
 
 
 def first_way(task: Task, names: Sequence[str]) -> Way:
@@ -85,8 +87,3 @@ def first_way(task: Task, names: Sequence[str]) -> Way:
 def later_way(node_queue: str, names: Sequence[str], *, alone: bool = False) -> Way:
     """The way of a started chain: its node's queue, before all new ones."""
     return Way(node_queue, 0, names, alone)
-
-
-def _short(text: str) -> str:
-    clean = "".join(char if char.isprintable() else "?" for char in text)
-    return clean if len(clean) <= 60 else clean[:59] + "…"

@@ -31,6 +31,7 @@ from engine.model.states import TaskState
 from engine.settings import BrokerSettings
 from engine.store import events, outbox
 from engine.store.database import Database
+from engine.wording.links import link_title
 
 log = logging.getLogger("ferryman.flush")
 
@@ -48,8 +49,8 @@ _MOST_IDS = 5000
 
 
 def link_names(task: Task) -> list[str]:
-    """The links' names for people, in order."""
-    return [link.name or kind for kind, link in stored.load(task.spec).links]
+    """Return the titles of the task's links, in order."""
+    return [link_title(kind, link.name, i) for i, (kind, link) in enumerate(stored.load(task.spec).links)]
 
 
 class Publisher:

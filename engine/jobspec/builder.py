@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from engine.jobspec.problems import Fault, Invalid, Path, Place, Problem, locate, path_text, quoted
+from engine.jobspec.problems import Fault, Invalid, Path, Place, Problem, locate, path_text
+from engine.wording.text import quoted
 
 MOST_DEPTH = 64
 #: Far more than a task needs, read in a tenth of a second; jobs of many tasks will need more.

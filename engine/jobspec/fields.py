@@ -12,8 +12,9 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields
 
 from engine.jobspec.builder import Scalar
-from engine.jobspec.problems import Fault, quoted
+from engine.jobspec.problems import Fault
 from engine.jobspec.quantities import BadQuantity
+from engine.wording.text import quoted
 
 Rule = Callable[[str], Fault | None]
 PairRule = Callable[[str, str], Fault | None]

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import SettingsError
-from engine.jobspec.problems import Fault, Path, quoted
+from engine.jobspec.problems import Fault, Path
 from engine.jobspec.task import HostAccess
+from engine.wording.text import quoted
 
 #: Never bound, whatever a setting says: who holds these holds the host.
 ALWAYS_FORBIDDEN = (

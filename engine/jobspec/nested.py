@@ -11,8 +11,9 @@ from marshmallow import RAISE, Schema, ValidationError, post_load, validates_sch
 from engine.jobspec import host_access as rules
 from engine.jobspec import quantities, text_rules
 from engine.jobspec.fields import Choice, Quantity, Real, Text, TextMap, Whole
-from engine.jobspec.problems import Fault, quoted
+from engine.jobspec.problems import Fault
 from engine.jobspec.suggestions import unknown_field
+from engine.wording.text import quoted
 
 #: Looking for the nearest name is slow: beyond so many in one map, somebody plays.
 MOST_SUGGESTIONS = 10

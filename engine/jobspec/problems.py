@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from engine.errors import FerrymanError
+from engine.wording.text import quoted
 
 #: Steps from the whole document to a value: keys and list indices.
 Path = tuple[str | int, ...]
@@ -15,7 +16,6 @@ Place = tuple[int, int]
 
 #: More would help nobody, and a hostile text could earn thousands.
 MOST_PROBLEMS = 100
-_SHOWN_CHARACTERS = 60
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 
@@ -100,22 +100,6 @@ def path_text(path: Path) -> str:
         else:
             parts.append(f"[{quoted(step)}]")
     return "".join(parts)
-
-
-def quoted(value: object) -> str:
-    """A user's value in double quotes, short, with no sign that could fool a terminal or a reader."""
-    text = str(value)
-    if len(text) > _SHOWN_CHARACTERS:
-        text = text[: _SHOWN_CHARACTERS - 1] + "…"
-    shown = "".join(sign if sign.isprintable() else _escape(sign) for sign in text)
-    return f'"{shown}"'
-
-
-def _escape(sign: str) -> str:
-    code = ord(sign)
-    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(sign) or (
-        f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-    )
 
 
 def place(path: Path, places: Mapping[Path, Place]) -> Place:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from engine.errors import FerrymanError
-from engine.jobspec.problems import quoted
+from engine.wording.text import quoted
 
 #: The longest duration: beyond it nobody meant what they wrote.
 YEAR_SECONDS = 366 * 86400.0

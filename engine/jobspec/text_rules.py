@@ -6,9 +6,9 @@ Each takes a text and returns what is wrong with it, or None.
 from __future__ import annotations
 
 import re
-import unicodedata
 
-from engine.jobspec.problems import Fault, quoted
+from engine.jobspec.problems import Fault
+from engine.wording.text import quoted, unsafe_character
 
 #: Linux: MAX_ARG_STRLEN, the longest single argument or `KEY=value`, with its closing NUL.
 EXEC_TEXT_BYTES = 128 << 10
@@ -35,7 +35,6 @@ _MOST_USER_ID = (1 << 31) - 1
 _VAR = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MODE = re.compile(r"[0-7]{3,4}")
 _RESERVED_KEYS = ("FERRYMAN_", "TORK_")
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def image_fault(image: str) -> Fault | None:
@@ -135,10 +134,9 @@ def description_fault(text: str) -> Fault | None:
 
 
 def _invisible(text: str) -> Fault | None:
-    for sign in text:
-        if unicodedata.category(sign) in _INVISIBLE:
-            return Fault(f"{quoted(text)} holds the invisible character U+{ord(sign):04X}", "remove it")
-    return None
+    if (char := unsafe_character(text)) is None:
+        return None
+    return Fault(f"{quoted(text)} holds the invisible character U+{ord(char):04X}", "remove it")
 
 
 def workdir_fault(workdir: str) -> Fault | None:

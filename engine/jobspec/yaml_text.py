@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from engine.jobspec.builder import MOST_DEPTH, Builder, plain_scalar, refused
-from engine.jobspec.problems import Place, quoted
+from engine.jobspec.problems import Place
+from engine.wording.text import quoted
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NODES = (yaml.ScalarEvent, yaml.MappingStartEvent, yaml.SequenceStartEvent, yaml.AliasEvent)

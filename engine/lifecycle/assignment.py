@@ -13,6 +13,7 @@ from engine.model.records import AttemptStatus, Link, Task, Token
 from engine.model.states import LinkState
 from engine.runtime.base import Order
 from engine.settings import RuntimeSettings
+from engine.wording.links import link_title
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ def assign(
     kind, wanted = spec.links[index]
     seconds, bound = _time_left(spec, wanted, links, status.age_ms)
     order = replace(_order(installation, task, spec, index), sandbox=status.sandbox)
-    named = f"{kind} {wanted.name}" if wanted.name and kind != "main" else kind
+    title = link_title(kind, wanted.name, index)
     waited_ms = _waited_ms(task, links, index, status.now)
-    return Assignment(task.token, order, task.name, named, seconds, bound, waited_ms)
+    return Assignment(task.token, order, task.name, title, seconds, bound, waited_ms)
 
 
 def _waited_ms(task: Task, links: Sequence[Link], index: int, now: int) -> int | None:

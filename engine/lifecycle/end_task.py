@@ -11,6 +11,7 @@ from engine.model.records import Link, Task
 from engine.model.states import JobState, LinkState, TaskState
 from engine.store import attempts, events, jobs, links, tasks
 from engine.store.database import Connection
+from engine.wording.links import link_title
 
 
 def complete(c: Connection, task: Task, result: str | None) -> bool:
@@ -66,7 +67,7 @@ def close(c: Connection, task: Task, why: str) -> None:
                 from_state=LinkState.CONFIRMED,
                 to_state=LinkState.ENDED,
                 node=task.node,
-                reason=f"{named(link)}: {why}",
+                reason=f"{link_title(link.kind, link.name, link.index)}: {why}",
             )
 
 
@@ -81,13 +82,8 @@ def skip(c: Connection, task: Task, waiting: Sequence[Link]) -> None:
             from_state=LinkState.WAITING,
             to_state=LinkState.SKIPPED,
             node=task.node,
-            reason=f"{named(link)}: not run",
+            reason=f"{link_title(link.kind, link.name, link.index)}: not run",
         )
-
-
-def named(link: Link) -> str:
-    """A link for people: `main`, `pre 'download'`."""
-    return link.kind if link.name == link.kind else f"{link.kind} {link.name!r}"
 
 
 def _advance(c: Connection, job_id: str) -> None:

@@ -16,6 +16,7 @@ from engine.model.states import LinkState, TaskState
 from engine.runtime.base import Outcome
 from engine.store import events, links, tasks
 from engine.store.database import Connection
+from engine.wording.links import link_title
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def _follow(c: Connection, task: Task, run: Sequence[Link], how: tuple[Assignmen
         end_task.complete(c, task, kept)
         return Finished(None, chain_goes_on=False, ok=True, token=task.token)
     words = after.culprit.error or f"exit code {after.culprit.exit_code}"
-    words = f"{end_task.named(after.culprit)}: {words}"
+    culprit = after.culprit
+    words = f"{link_title(culprit.kind, culprit.name, culprit.index)}: {words}"
     decision = end_task.fail(c, task, words, after.culprit.exit_code)
     again = decision.delay_ms / 1000 if decision is not None and decision.again else None
     return Finished(None, chain_goes_on=False, ok=outcome.ok, token=task.token, retry_seconds=again)

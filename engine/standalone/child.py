@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from engine.wording.exit_codes import process_words
+from engine.wording.text import harmless, shorten
+
 #: Pause before a dead child is restarted, doubled each time …
 FIRST_PAUSE_SECONDS = 0.5
 #: … up to this; a child that ran for CALM_SECONDS begins with the first pause again.
@@ -132,7 +135,7 @@ class Child:
         if self._process is None or self._process.poll() is None:
             return None
         self._finish_reading()
-        return "\n".join(self._last_lines) or _exit_words(self._process.returncode)
+        return "\n".join(self._last_lines) or process_words(self._process.returncode)
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -165,7 +168,7 @@ class Child:
 
     def _print_end(self, code: int) -> None:
         self._finish_reading()
-        self.print_line(self.name, f"ended: {_exit_words(code)}")
+        self.print_line(self.name, f"ended: {process_words(code)}")
         if not self.verbose:
             for line in self._last_lines:
                 self.print_line(self.name, f"  {line}")
@@ -178,7 +181,8 @@ class Child:
         is_shown = self.verbose
         with pipe:
             while raw := pipe.readline(1 << 16):
-                line = _harmless(raw.decode("utf-8", "replace").rstrip())
+                # A terminal would obey the control characters that a task's name could carry.
+                line = shorten(harmless(raw.decode("utf-8", "replace").rstrip(), keep="\t"), _MOST_CHARACTERS)
                 if not line:
                     continue
                 self._last_lines.append(line)
@@ -187,18 +191,3 @@ class Child:
                     is_shown = level[1] in _SHOWN_LEVELS
                 if self.verbose or (is_shown and not self.is_muted):
                     self.print_line(self.name, _PREFIX.sub("", line, count=1))
-
-
-def _harmless(line: str) -> str:
-    """Return the line with control characters spelled out: a task's name may contain some."""
-    shown = "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in line)
-    return shown[:_MOST_CHARACTERS]
-
-
-def _exit_words(code: int) -> str:
-    if code >= 0:
-        return f"exit {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import FerrymanError
+from engine.wording.text import harmless, shorten
 
 #: State of a listening socket in /proc/net/tcp.
 _LISTENING = "0A"
@@ -103,9 +104,8 @@ def _command(process: Path) -> str:
     except OSError:
         return "ended by now"
     text = " ".join(word.decode("utf-8", "replace") for word in words if word)
-    text = "".join(sign if sign.isprintable() else "?" for sign in text)
     if " standalone" in text and ("ferryman" in text or "engine.cli.main" in text):
         return "ferryman standalone"
     if "engine.standalone.gunicorn_conf" in text:
         return "ferryman api"
-    return text if len(text) <= 60 else text[:59] + "…"
+    return shorten(harmless(text, instead="?"))

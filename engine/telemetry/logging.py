@@ -6,23 +6,23 @@ import logging
 import sys
 import time
 
+from engine.wording.text import harmless
 
-class _Line(logging.Formatter):
+
+class _HarmlessLines(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         # A newline or an escape in a task's name must not look like a line of ours.
         text = super().format(record)
-        if record.exc_info:
-            return text
-        return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)
+        return text if record.exc_info else harmless(text, keep="\t", instead="?")
 
 
 def configure(level: str | int, ours: str | int | None = None) -> None:
     """Send this process's lines to standard error, from `level` on, Ferryman's own from `ours` on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        _Line("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+        _HarmlessLines("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

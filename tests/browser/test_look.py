@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from api.dashboard.formats import duration
+from engine.wording.durations import duration
 from tests.support.chromium import Visiting
 from tests.support.stage import HELLO, NODE, Stage
 from tests.support.waiting import wait_until

@@ -20,7 +20,7 @@ def test_links_attempts_and_events_follow_the_task_to_its_end(stage: Stage, visi
     page = visit(f"{stage.url}/-/tasks/{task.id}").page
     chain = page.locator("#chain")
     expect(chain).to_contain_text(
-        "Not started yet: 3 links to run (pre 0, download → main → post 0, upload)."
+        "Not started yet: 3 links to run (pre 0 (download) → main → post 2 (upload))."
     )
     link = stage.claim(task, NODE)
     for index in range(3):

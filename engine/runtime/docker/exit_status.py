@@ -10,7 +10,6 @@ import re
 import signal
 import time
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from docker.errors import APIError
 
@@ -19,6 +18,8 @@ from engine.runtime.base import Cause, Control, Detached, Order
 from engine.runtime.docker import container, sandbox
 from engine.runtime.docker.client import Client, translated
 from engine.runtime.docker.container import State
+from engine.wording import exit_codes
+from engine.wording.times import seconds_since_1970
 
 #: How often a waiting thread looks at its control.
 TICK_SECONDS = 0.1
@@ -200,17 +201,10 @@ def _never_ran(code: int, named: str, why: str) -> str:
 
 
 def exit_words(code: int) -> str | None:
-    """An exit code that means something, in words; None for an ordinary failure."""
-    if code == 127:
-        return "exit code 127: a command in it was not found"
-    if code == 126:
-        return "exit code 126: a command in it cannot be executed"
-    if 128 < code <= 128 + 64:
-        try:
-            return f"exit code {code}: ended by {signal.Signals(code - 128).name}"
-        except ValueError:
-            return None
-    return None
+    """Return the words for an exit code that means something, None for an ordinary failure."""
+    # 125 and 128 are Docker's only where it refused to start; a command that ran may end with them too.
+    has_meaning = code in (126, 127) or 128 < code <= 192
+    return f"exit code {code}: {exit_codes.meaning(code)}" if has_meaning else None
 
 
 def _memory_words(order: Order) -> str:
@@ -228,8 +222,8 @@ def _died_with_daemon(client: Client, state: State, end: End) -> bool:
         return True
     try:
         with translated("asking since when the daemon runs"):
-            began = _moment(client.api.inspect_network("bridge")["Created"])
-            finished = _moment(state.finished_at)
+            began = seconds_since_1970(client.api.inspect_network("bridge")["Created"])
+            finished = seconds_since_1970(state.finished_at)
     except (APIError, ValueError, KeyError):
         # A daemon without a bridge: only the broken connection tells.
         return False
@@ -238,18 +232,13 @@ def _died_with_daemon(client: Client, state: State, end: End) -> bool:
     return finished < began and end.code in _BY_SIGNAL
 
 
-def _moment(text: str) -> float:
-    """RFC 3339 with nanoseconds as seconds since 1970; both sides come from the daemon's clock."""
-    return datetime.fromisoformat(text).timestamp()
-
-
 def _sent_signal(client: Client, state: State) -> str:
     """The signal that Docker was asked to send the container, "" when none: it keeps its last 256 events."""
     query = {"container": [state.id], "event": ["kill"]}
     text, deadline = b"", time.monotonic() + _EVENT_SECONDS
     try:
         # Both by the daemon's clock.
-        params = {"since": f"{_moment(state.finished_at) - 60:.6f}", "filters": json.dumps(query)}
+        params = {"since": f"{seconds_since_1970(state.finished_at) - 60:.6f}", "filters": json.dumps(query)}
         with client.exchange("GET", "/events", params) as exchange:
             while b"\n" not in text and (left := deadline - time.monotonic()) > 0:
                 if exchange.head(left):
@@ -258,11 +247,5 @@ def _sent_signal(client: Client, state: State) -> str:
     except (RuntimeUnavailable, ValueError, KeyError, IndexError):
         # Without the daemon's word it is an end by a signal whose sender is unknown.
         return ""
-    return _signal_name(str(sent.get("signal", "")))
-
-
-def _signal_name(text: str) -> str:
-    try:
-        return signal.Signals(int(text)).name
-    except ValueError:
-        return text
+    sent_signal = str(sent.get("signal", ""))
+    return exit_codes.signal_name(int(sent_signal)) if sent_signal.isdecimal() else sent_signal

@@ -65,7 +65,7 @@ def test_a_failing_link_skips_what_follows_and_fails_the_task(world: World) -> N
     finished = world.end(found, 7)
     assert finished is not None and (finished.next_index, finished.ok) == (None, False)
     task = world.task(found.token.task_id)
-    assert (task.state, task.exit_code, task.error) == (TaskState.FAILED, 7, "pre 'pre0': exit code 7")
+    assert (task.state, task.exit_code, task.error) == (TaskState.FAILED, 7, "pre 0 (pre0): exit code 7")
     assert _states(world, task.id) == ["ENDED", "SKIPPED", "SKIPPED"]
     assert world.job_of(task.id).state is JobState.FAILED
     assert world.job_of(task.id).error == task.error

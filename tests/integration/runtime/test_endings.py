@@ -51,7 +51,7 @@ def test_a_kill_from_outside_is_told_from_a_failure(
 def test_a_task_that_kills_itself_was_not_killed_from_outside(runtime: DockerRuntime, order: Orders) -> None:
     outcome = run(runtime, order(run="kill -9 $$", memory_bytes=None))
     assert (outcome.exit_code, outcome.cause) == (137, Cause.EXITED)
-    assert outcome.message == "exit code 137: ended by SIGKILL"
+    assert outcome.message == "exit code 137: killed by SIGKILL"
 
 
 def test_a_kill_that_docker_knows_nothing_of_may_have_been_for_memory(
@@ -60,7 +60,7 @@ def test_a_kill_that_docker_knows_nothing_of_may_have_been_for_memory(
     outcome = run(runtime, order(run="kill -9 $$", memory_bytes=16 << 20))
     assert (outcome.exit_code, outcome.cause) == (137, Cause.EXITED)
     assert outcome.message == (
-        "exit code 137: ended by SIGKILL, perhaps since it ran out of memory: it had 16 MB"
+        "exit code 137: killed by SIGKILL, perhaps since it ran out of memory: it had 16 MB"
     )
 
 

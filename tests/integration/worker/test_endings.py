@@ -40,7 +40,7 @@ def test_failures_stop_the_chain_and_always_posts_run(fleet: Fleet) -> None:
     )
     task = fleet.task(failing_pre)
     assert (task.state, task.exit_code) == (TaskState.FAILED, 3)
-    assert task.error is not None and task.error.startswith("pre 'look': ") and "3" in task.error
+    assert task.error is not None and task.error.startswith("pre 0 (look): ") and "3" in task.error
     skipped = (LinkState.SKIPPED, None)
     assert states(fleet, failing_pre) == [(LinkState.ENDED, 3), skipped, skipped, (LinkState.ENDED, 0)]
     assert fleet.log(failing_pre) == "tidy\n"

@@ -12,7 +12,7 @@ def piece(link: int, *frames: tuple[int, str]) -> LogChunk:
 
 
 def test_pieces_of_two_streams_and_links_become_whole_lines() -> None:
-    lines = job_stream._LineBuffer()
+    lines = job_stream.LineBuffer()
     said = [
         *lines.add(piece(0, (1, "hel"), (2, "oops\n"), (1, "lo\nwor"))),
         *lines.add(piece(1, (1, "other\n"))),
@@ -26,12 +26,12 @@ def test_pieces_of_two_streams_and_links_become_whole_lines() -> None:
 
 
 def test_notes_of_ours_are_lines_of_their_own() -> None:
-    said = list(job_stream._LineBuffer().add(piece(0, (0, "pulling 40 %"), (0, "pulled"))))
+    said = list(job_stream.LineBuffer().add(piece(0, (0, "pulling 40 %"), (0, "pulled"))))
     assert [line.text for line in said] == ["pulling 40 %", "pulled"]
 
 
 def test_no_line_goes_over_the_place_where_the_log_is_cut() -> None:
-    lines = job_stream._LineBuffer()
+    lines = job_stream.LineBuffer()
     said = list(lines.add(piece(0, (1, "begun"), (0, gap_note(9)), (1, "rest\n"))))
     assert [line.text for line in said] == ["begun", gap_note(9)[:-1], "rest"]
     assert list(lines.flush()) == []

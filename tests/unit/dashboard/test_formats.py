@@ -1,4 +1,4 @@
-"""Values as people read them: durations, texts of others on one line, lines of a log."""
+"""Values as people read them: texts of others on one line, lines of a log."""
 
 from __future__ import annotations
 
@@ -6,27 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.dashboard.formats import cut, duration, line_text, plain
+from api.dashboard.formats import cut, line_text, plain
 
 TURNING = "\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u200e\u200f\u061c"
-
-
-@pytest.mark.parametrize(
-    ("ms", "written"),
-    [
-        (None, ""),
-        (-3, "0 ms"),
-        (380, "380 ms"),
-        (2_140, "2.1 s"),
-        (38_000, "38 s"),
-        (59_600, "1m 00s"),
-        (878_000, "14m 38s"),
-        (11_040_000, "3h 04m"),
-        (525_600_000, "6d 02h"),
-    ],
-)
-def test_a_duration_has_the_two_units_that_matter(ms: int | None, written: str) -> None:
-    assert duration(ms) == written
 
 
 def test_a_text_is_cut_to_one_line_without_signs_that_steer() -> None:

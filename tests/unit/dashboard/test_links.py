@@ -16,7 +16,7 @@ def _lines(*frames: tuple[int, int, str]) -> list[Line]:
 
 
 def _shown(*frames: tuple[int, int, str]) -> list[str]:
-    return [row.text for row in log_rows(_lines(*frames), ("pre 0, get", "main"))]
+    return [row.text for row in log_rows(_lines(*frames), ("pre 0 (get)", "main"))]
 
 
 def test_pieces_of_a_line_are_one_row_also_between_those_of_the_other_stream() -> None:
@@ -28,7 +28,7 @@ def test_pieces_of_a_line_are_one_row_also_between_those_of_the_other_stream() -
 
 
 def test_another_link_begins_under_its_own_heading() -> None:
-    assert _shown((0, 1, "no end"), (1, 1, "begins\n")) == ["pre 0, get", "no end", "main", "begins"]
+    assert _shown((0, 1, "no end"), (1, 1, "begins\n")) == ["pre 0 (get)", "no end", "main", "begins"]
     assert _shown((7, 1, "unknown\n"))[0] == "link 7"
 
 

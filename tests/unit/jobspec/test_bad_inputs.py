@@ -303,7 +303,7 @@ COMMANDS = [
     Row("env key with =", task('env: {"A=B": 1}\n'), 'env["A=B"]', "without =", (3, 7)),
     Row("empty env key", task('env: {"": 1}\n'), 'env[""]', "1 to 256", (3, 7)),
     Row("env key with newline", task('env: {"A\\nB": 1}\n'), 'env["A\\nB"]', "without =", (3, 7)),
-    Row("env key with NUL", task('env: {"A\\0B": 1}\n'), 'env["A\\u0000B"]', "U+0000", (3, 7)),
+    Row("env key with NUL", task('env: {"A\\0B": 1}\n'), 'env["A\\x00B"]', "U+0000", (3, 7)),
     Row("reserved env key", task("env: {FERRYMAN_OUTPUT: x}\n"), "env.FERRYMAN_OUTPUT", "reserved", (3, 7)),
     Row("a map in env", task("env: {A: {B: c}}\n"), "env.A", "found a map", (3, 7)),
     Row("null in env", task("env:\n  A:\n"), "env.A", 'write ""', (4, 3)),
@@ -320,7 +320,7 @@ COMMANDS = [
     Row("absolute file", task("files: {/etc/x: a}\n"), 'files["/etc/x"]', "no relative file name", (3, 9)),
     Row("backslash file", task("files: {'..\\x': a}\n"), 'files["..\\x"]', "no relative file name", (3, 9)),
     Row("long file name", task(f"files: {{{'n' * 300}: a}}\n"), f'files["{"n" * 59}…"]', "too long", (3, 9)),
-    Row("invisible file name", task('files: {"a\\eb": c}\n'), 'files["a\\u001bb"]', "invisible", (3, 9)),
+    Row("invisible file name", task('files: {"a\\eb": c}\n'), 'files["a\\x1bb"]', "invisible", (3, 9)),
     Row(
         "deep file name", task(f"files: {{{'a/' * 16}b: c}}\n"), f'files["{"a/" * 16}b"]', "too long", (3, 9)
     ),

@@ -1,0 +1,48 @@
+"""Text that somebody else chose, as it is shown."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.wording.text import for_terminal, harmless, last_drawn, quoted, shorten, unsafe_character
+
+UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def test_escape_sequences_go_and_other_controls_are_spelled() -> None:
+    text = "\x1b[31mred\x1b[0m\x1b]0;title\x07 \x1b(Ba\nb\u202ec\x9b1m\U000e0041"
+    assert for_terminal(text) == "red a\\nb\\u202ec\\x9b1m\\U000e0041"
+
+
+@given(st.text(st.characters()))
+def test_nothing_harmless_can_command_a_terminal_or_turn_a_line(text: str) -> None:
+    for shown in (harmless(text), harmless(text, instead="?"), for_terminal(text), quoted(text)):
+        assert not {unicodedata.category(char) for char in shown} & UNSAFE
+        assert unsafe_character(shown) is None
+
+
+@given(st.text(st.characters(exclude_categories=sorted(UNSAFE))))
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    assert harmless(text) == text and unsafe_character(text) is None
+
+
+def test_kept_characters_stay_and_others_are_replaced() -> None:
+    assert harmless("a\tb\x00\u200b\xa0c", keep="\t", instead="?") == "a\tb??\xa0c"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [("frame=1\rframe=2\r\n", "frame=2"), ("\x1b[1mbold\x1b[0m\n", "bold"), ("\x1b]8;;u\x1b\\link", "link")],
+)
+def test_a_line_that_rewrites_itself_shows_its_last_state(line: str, shown: str) -> None:
+    assert last_drawn(line) == shown
+
+
+def test_a_long_text_is_shortened_and_a_quoted_one_too() -> None:
+    assert shorten("x" * 60) == "x" * 60 and shorten("x" * 61) == "x" * 59 + "…"
+    assert shorten("abc def", 5) == "abc…"
+    assert quoted("a\n" + "b" * 90) == '"a\\n' + "b" * 57 + '…"'
