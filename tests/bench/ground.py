@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from engine.settings import OPTIONS
 from engine.store.tables import tasks
 from tests.support.api_server import running_api
-from tests.support.fleet import Fleet, a_fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.redis_server import RedisServer
 
 #: What people run with, not the short leases of the tests.
@@ -57,7 +57,7 @@ class Ground:
         """An installation with the usual leases and no worker yet."""
         home = self.directory / name
         home.mkdir()
-        with a_fleet(home, self.database(name), self.redis, sandbox=self.sandbox, **USUAL) as fleet:
+        with running_fleet(home, self.database(name), self.redis, sandbox=self.sandbox, **USUAL) as fleet:
             yield fleet
 
     @contextmanager

@@ -1,5 +1,5 @@
-"""Real workers: the fixtures of tests.support.fleets."""
+"""Real workers: the fixtures of tests.support.fleet_fixtures."""
 
-from tests.support.fleets import fleet, on_postgres, on_sqlite, redis_server, sqlite_fleet
+from tests.support.fleet_fixtures import fleet, on_postgres, on_sqlite, redis_server, sqlite_fleet
 
 __all__ = ["fleet", "on_postgres", "on_sqlite", "redis_server", "sqlite_fleet"]

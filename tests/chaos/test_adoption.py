@@ -8,18 +8,18 @@ import pytest
 
 from engine.model.states import LinkState, NodeState, TaskState
 from engine.runtime.docker.client import Client
-from tests.support.counting import (
-    UNTIL_TOLD,
-    assert_unbroken,
-    assert_whole,
-    counting,
+from tests.support.counting_task import (
+    COUNT_UNTIL_RELEASED,
+    assert_ran_once,
+    assert_ran_once_until_released,
+    counting_task,
     repairs,
-    seconds_from,
-    under_way,
+    seconds_since,
+    wait_until_counting,
 )
 from tests.support.docker_daemon import BUSYBOX, Daemon, provide, second_daemon_possible
 from tests.support.fleet import Fleet
-from tests.support.held import let_go
+from tests.support.held_task import release
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -47,24 +47,27 @@ def test_a_full_worker_of_another_queue_adopts_and_counts_it_as_a_slot(
     doomed = fleet.worker("-c", "1", wait=False)
     full = fleet.worker("-Q", "other", "-c", "1", wait=False)
     wait_until(lambda: [n.state for n in fleet.nodes()] == [NodeState.LIVE] * 2, 60)
-    (its_own,), (task_id,) = fleet.submit(UNTIL_TOLD + "queue: other\n"), fleet.submit(UNTIL_TOLD)
-    own_container, container = under_way(fleet, its_own), under_way(fleet, task_id)
-    (waiting,) = fleet.submit(counting(1, "other"))
+    (its_own,), (task_id,) = (
+        fleet.submit(COUNT_UNTIL_RELEASED + "queue: other\n"),
+        fleet.submit(COUNT_UNTIL_RELEASED),
+    )
+    own_container, container = wait_until_counting(fleet, its_own), wait_until_counting(fleet, task_id)
+    (waiting,) = fleet.submit(counting_task(1, "other"))
     (taker,) = [n.id for n in fleet.nodes() if n.queues == full.queues]
     killed = time.time()
     doomed.kill()
     (adopted,) = wait_until(lambda: repairs(fleet, task_id), 40)
-    assert seconds_from(killed, adopted) < LONGEST_SECONDS
+    assert seconds_since(killed, adopted) < LONGEST_SECONDS
     assert adopted.node == taker
-    let_go(own_container)
+    release(own_container)
     fleet.ended([its_own], 40)
     # Time enough for another message to be taken, were there a slot.
     lines = fleet.log(task_id).count("\n")
     wait_until(lambda: fleet.log(task_id).count("\n") > lines + 10, 40)
-    let_go(container)
+    release(container)
     fleet.ended([task_id, waiting], 60)
-    assert_unbroken(fleet, its_own, own_container)
-    assert_unbroken(fleet, task_id, container)
+    assert_ran_once_until_released(fleet, its_own, own_container)
+    assert_ran_once_until_released(fleet, task_id, container)
     assert (fleet.task(task_id).crashes, fleet.task(its_own).crashes) == (1, 0)
     assert _at(fleet, waiting, TaskState.RUNNING) >= _at(fleet, task_id, TaskState.COMPLETED), (
         "what it adopted fills its slot"
@@ -108,13 +111,13 @@ def test_a_crash_between_two_links_repeats_neither(fleet: Fleet) -> None:
 @pytest.mark.long
 def test_what_ended_while_no_worker_was_there_is_collected(fleet: Fleet) -> None:
     doomed = fleet.worker("-c", "1")
-    (task_id,) = fleet.submit(counting(40))
-    container = under_way(fleet, task_id)
+    (task_id,) = fleet.submit(counting_task(40))
+    container = wait_until_counting(fleet, task_id)
     doomed.kill()
     wait_until(lambda: [t.state for t in fleet.left_over() if t.kind == "container"] == ["exited"], 30)
     fleet.worker("-c", "1")
     fleet.ended([task_id], 40)
-    assert_whole(fleet, task_id, 40, container)
+    assert_ran_once(fleet, task_id, 40, container)
 
 
 @pytest.mark.long
@@ -127,13 +130,13 @@ def test_a_host_that_stays_away_costs_a_new_start_and_its_container_goes_when_it
     with Daemon(live_restore=True) as far:
         provide((BUSYBOX,), far.host)
         lost = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST=far.host)
-        (task_id,) = fleet.submit(counting(300))
-        old = under_way(fleet, task_id)
+        (task_id,) = fleet.submit(counting_task(300))
+        old = wait_until_counting(fleet, task_id)
         fleet.worker("-c", "1")
         killed = time.time()
         lost.kill()
         (again,) = wait_until(lambda: repairs(fleet, task_id, "starts again"), 40)
-        assert seconds_from(killed, again) < 3 + LONGEST_SECONDS
+        assert seconds_since(killed, again) < 3 + LONGEST_SECONDS
         wait_until(lambda: fleet.task(task_id).state is TaskState.RUNNING, 20)
         assert [c["Id"] for c in Client(far.host).api.containers(all=True)] == [old], "nobody could reach it"
         fleet.worker("-Q", "far", "-c", "1", FERRYMAN_DOCKER_HOST=far.host)

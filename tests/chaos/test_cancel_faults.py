@@ -7,12 +7,12 @@ import pytest
 from engine.lifecycle.cancel import cancel
 from engine.model.states import LinkState, TaskState
 from engine.store import tasks
-from tests.support.counting import counting, under_way
+from tests.support.counting_task import counting_task, wait_until_counting
+from tests.support.docker_events import container_events
 from tests.support.fleet import Fleet
-from tests.support.held import held, let_go
+from tests.support.held_task import held_task, release
 from tests.support.held_worker import MODULE, Holds
 from tests.support.waiting import wait_until
-from tests.support.witness import witness
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -54,7 +54,7 @@ def _assert_serves(fleet: Fleet, count: int = 1) -> None:
 @both_stores
 def test_a_cancel_at_each_step_of_a_link_ends_it_once_and_leaves_nothing(fleet: Fleet) -> None:
     holds = Holds(fleet.directory / "holds", *SPANS)
-    with witness(fleet.installation.id) as seen:
+    with container_events(fleet.installation.id) as seen:
         fleet.worker("-c", "5", module=MODULE, **holds.environment)
         ids = {}
         for step in SPANS:
@@ -80,8 +80,8 @@ def test_a_cancel_while_another_takes_over_kills_what_it_found(fleet: Fleet) -> 
     holds = Holds(fleet.directory / "holds", "take_over.committed")
     doomed = fleet.worker("-c", "1")
     fleet.worker("-Q", "other", "-c", "1", module=MODULE, **holds.environment)
-    (task_id,) = fleet.submit(counting(600))
-    under_way(fleet, task_id)
+    (task_id,) = fleet.submit(counting_task(600))
+    wait_until_counting(fleet, task_id)
     doomed.kill()
     holds.wait_for("take_over.committed")
     cancel(fleet.db, task_id)
@@ -98,8 +98,8 @@ def test_a_cancel_while_its_node_is_dead_is_carried_out_by_the_next(fleet: Fleet
     doomed = fleet.worker("-c", "1")
     if is_adopted:
         fleet.worker("-Q", "other", "-c", "1")
-    (task_id,) = fleet.submit(counting(600))
-    under_way(fleet, task_id)
+    (task_id,) = fleet.submit(counting_task(600))
+    wait_until_counting(fleet, task_id)
     doomed.kill()
     # At once: its node is LIVE still by its row.
     cancel(fleet.db, task_id)
@@ -154,7 +154,7 @@ def _now(fleet: Fleet) -> int:
 def test_a_cancel_while_the_retry_is_being_sent_starts_nothing(fleet: Fleet, step: str) -> None:
     holds = Holds(fleet.directory / "holds")
     fleet.worker("-c", "1", module=MODULE, **holds.environment)
-    (task_id,), (busy,) = fleet.submit(FAILS), fleet.submit(held())
+    (task_id,), (busy,) = fleet.submit(FAILS), fleet.submit(held_task())
     # It has the only slot once the first attempt has failed: what is sent then stays a message.
     wait_until(lambda: "begun" in fleet.log(busy), 40)
     # From here on the worker sends by itself.
@@ -164,7 +164,7 @@ def test_a_cancel_while_the_retry_is_being_sent_starts_nothing(fleet: Fleet, ste
     holds.wait_for(step)
     cancel(fleet.db, task_id)
     holds.release([step])
-    let_go(fleet.links(busy)[0].container_id or "")
+    release(fleet.links(busy)[0].container_id or "")
     _assert_serves(fleet)
     _assert_cancelled(fleet, task_id)
     assert {link.attempt for link in fleet.links(task_id)} == {1}

@@ -11,7 +11,7 @@ from engine.settings import Settings
 from engine.store import logs
 from tests.bench.logs import worst_lateness
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.fleet import Fleet, a_fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -24,7 +24,9 @@ CHATTY = "name: chatty\nimage: busybox:1.36\nrun: 'yes 0123456789012345678901234
 def usual(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
     """With the lease that people have: 5 s, and a beat each second."""
     require_docker(BUSYBOX)
-    with a_fleet(tmp_path, sqlite_url, redis_server, lease_seconds=Settings().cluster.lease_seconds) as made:
+    with running_fleet(
+        tmp_path, sqlite_url, redis_server, lease_seconds=Settings().cluster.lease_seconds
+    ) as made:
         yield made
 
 

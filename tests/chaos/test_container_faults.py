@@ -99,7 +99,7 @@ def test_a_task_that_kills_each_of_its_workers_fails_and_others_go_on(on_sqlite:
     for _ in range(2):
         # At this point each one dies, also one that took over what another had started.
         doomed = fleet.worker("-c", "1", wait=False, FERRYMAN_FAILPOINT="go.ended", FERRYMAN_MAX_CRASHES="2")
-        assert doomed.process.wait(60) == -9, doomed.said()
+        assert doomed.process.wait(60) == -9, doomed.output()
     fleet.worker("-c", "1", FERRYMAN_MAX_CRASHES="2")
     others = fleet.submit(QUICK, 3)
     (task,) = fleet.ended([poison], 60)

@@ -9,7 +9,7 @@ import pytest
 from engine.model.log_gap import is_gap
 from engine.model.states import TaskState
 from engine.store import logs
-from tests.support.counting import repairs
+from tests.support.counting_task import repairs
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
 

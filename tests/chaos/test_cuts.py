@@ -12,12 +12,18 @@ from pathlib import Path
 import pytest
 
 from engine.model.states import NodeState, TaskState
-from tests.support.counting import assert_whole, counting, repairs, seconds_from, under_way
+from tests.support.counting_task import (
+    assert_ran_once,
+    counting_task,
+    repairs,
+    seconds_since,
+    wait_until_counting,
+)
 from tests.support.databases import running_postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.faults import lasting
-from tests.support.fleet import ROOT, Fleet, Worker, a_fleet
-from tests.support.namespaces import Host, Wire, a_wire
+from tests.support.fleet import ROOT, Fleet, Worker, running_fleet
+from tests.support.namespaces import Host, Wire, running_wire
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -32,7 +38,7 @@ LONGEST_RETURN_SECONDS = 60
 @pytest.fixture
 def wire() -> Iterator[Wire]:
     """A wire to put hosts behind."""
-    with a_wire() as made:
+    with running_wire() as made:
         yield made
 
 
@@ -48,7 +54,7 @@ def far_redis(wire: Wire, tmp_path: Path) -> Iterator[RedisServer]:
 def on_file(sqlite_url: str, tmp_path: Path, far_redis: RedisServer) -> Iterator[Fleet]:
     """A fleet whose database is a file, so that only its broker can be cut off."""
     require_docker(BUSYBOX)
-    with a_fleet(tmp_path, sqlite_url, far_redis, one_host=True) as made:
+    with running_fleet(tmp_path, sqlite_url, far_redis, one_host=True) as made:
         yield made
 
 
@@ -56,7 +62,7 @@ def on_file(sqlite_url: str, tmp_path: Path, far_redis: RedisServer) -> Iterator
 def on_servers(wire: Wire, tmp_path: Path, far_redis: RedisServer) -> Iterator[Fleet]:
     """A fleet on PostgreSQL, which can be cut off too."""
     require_docker(BUSYBOX)
-    with running_postgres(wire.address) as server, a_fleet(tmp_path, server.new(), far_redis) as made:
+    with running_postgres(wire.address) as server, running_fleet(tmp_path, server.new(), far_redis) as made:
         yield made
 
 
@@ -64,15 +70,17 @@ def test_the_killed_are_adopted_although_the_broker_is_cut_off(on_file: Fleet, w
     fleet, host = on_file, wire.host()
     doomed = host.worker(fleet, "-c", "1")
     other = host.worker(fleet, "-Q", "other", "-c", "1")
-    (task_id,) = fleet.submit(counting(40))
-    container = under_way(fleet, task_id)
+    (task_id,) = fleet.submit(counting_task(40))
+    container = wait_until_counting(fleet, task_id)
     host.cut(fleet.redis.port)
     killed = time.time()
     doomed.kill()
     (adopted,) = wait_until(lambda: repairs(fleet, task_id), 30)
-    assert seconds_from(killed, adopted) < LONGEST_SECONDS, "no look at a broker delays the look at the beats"
+    assert seconds_since(killed, adopted) < LONGEST_SECONDS, (
+        "no look at a broker delays the look at the beats"
+    )
     fleet.ended([task_id], 60)
-    assert_whole(fleet, task_id, 40, container)
+    assert_ran_once(fleet, task_id, 40, container)
     assert fleet.task(task_id).crashes == 1
     assert [n.name for n in fleet.nodes() if n.state is NodeState.LIVE] == [other.name]
 
@@ -90,15 +98,15 @@ def test_a_worker_cut_from_its_broker_lapses_not_and_serves_again(
 ) -> None:
     fleet, host = on_file, wire.host()
     worker = host.worker(fleet, "-c", "1")
-    (task_id,) = fleet.submit(counting(60))
-    container = under_way(fleet, task_id)
+    (task_id,) = fleet.submit(counting_task(60))
+    container = wait_until_counting(fleet, task_id)
     host.cut(fleet.redis.port)
     time.sleep(seconds)  # the fault lasts
     fleet.ended([task_id], 60)
-    (waiting,) = fleet.submit(counting(1))
+    (waiting,) = fleet.submit(counting_task(1))
     host.heal()
     _ended_soon(fleet, waiting)
-    assert_whole(fleet, task_id, 60, container)
+    assert_ran_once(fleet, task_id, 60, container)
     assert not repairs(fleet, task_id, "")
     assert [(n.name, n.state) for n in fleet.nodes()] == [(worker.name, NodeState.LIVE)]
 
@@ -127,7 +135,7 @@ def test_a_chain_goes_on_to_its_end_although_its_broker_is_cut_off(on_file: Flee
     print(f"{time.monotonic() - began:.2f} s from the cut to the chain's end")
     assert (task.state, task.attempt, task.crashes, task.origin) == (TaskState.COMPLETED, 1, 0, 1), task.error
     assert fleet.log(task_id).endswith("line 10\nmain\npost\n")
-    (waiting,) = fleet.submit(counting(1))
+    (waiting,) = fleet.submit(counting_task(1))
     host.heal()
     _ended_soon(fleet, waiting)
     wait_until(lambda: not fleet.left_over(), 20)
@@ -142,26 +150,26 @@ def test_a_worker_cut_from_its_database_is_adopted_fenced_and_serves_again(
     fleet, host = on_servers, wire.host()
     lonely = host.worker(fleet, "-Q", "far", "-c", "1")
     other = fleet.worker("-c", "1")
-    (task_id,) = fleet.submit(counting(80, "far"))
-    container = under_way(fleet, task_id)
+    (task_id,) = fleet.submit(counting_task(80, "far"))
+    container = wait_until_counting(fleet, task_id)
     (former,) = [node.id for node in fleet.nodes() if node.name == lonely.name]
     began = time.time()
     host.cut(*([_port(fleet)] if cut == "database" else []))
     (adopted,) = wait_until(lambda: repairs(fleet, task_id), 30)
-    assert seconds_from(began, adopted) < LONGEST_SECONDS
+    assert seconds_since(began, adopted) < LONGEST_SECONDS
     assert {n.id: n.name for n in fleet.nodes()}[adopted.node or ""] == other.name
     time.sleep(seconds)  # the fault lasts
-    (waiting,) = fleet.submit(counting(1, "far"))
+    (waiting,) = fleet.submit(counting_task(1, "far"))
     host.heal()
     healed = time.monotonic()
     wait_until(lambda: _live(fleet, lonely) - {former}, LONGEST_RETURN_SECONDS)
     print(f"{time.monotonic() - healed:.2f} s from the healing to a new node that is LIVE")
     _ended_soon(fleet, waiting)
     fleet.ended([task_id], 60)
-    assert_whole(fleet, task_id, 80, container)
+    assert_ran_once(fleet, task_id, 80, container)
     assert fleet.task(task_id).crashes == 1
     assert len(repairs(fleet, task_id, "")) == 1, "taken over once, by one"
-    assert f"node {former[:8]} was fenced" in lonely.said()
+    assert f"node {former[:8]} was fenced" in lonely.output()
     wait_until(lambda: not fleet.left_over(), 20)
 
 
@@ -171,17 +179,17 @@ def test_a_cut_shorter_than_the_lease_is_nothing(wire: Wire, tmp_path: Path, far
     host = wire.host()
     with (
         running_postgres(wire.address) as server,
-        a_fleet(tmp_path, server.new(), far_redis, lease_seconds=15.0) as fleet,
+        running_fleet(tmp_path, server.new(), far_redis, lease_seconds=15.0) as fleet,
     ):
         host.worker(fleet, "-c", "1")
         fleet.worker("-Q", "other", "-c", "1")
-        (task_id,) = fleet.submit(counting(120))
-        container = under_way(fleet, task_id)
+        (task_id,) = fleet.submit(counting_task(120))
+        container = wait_until_counting(fleet, task_id)
         host.cut()
         lasting(5)  # a third of the lease
         host.heal()
         fleet.ended([task_id], 60)
-        assert_whole(fleet, task_id, 120, container)
+        assert_ran_once(fleet, task_id, 120, container)
         assert not repairs(fleet, task_id, "")
         assert [node.state for node in fleet.nodes()] == [NodeState.LIVE] * 2
 

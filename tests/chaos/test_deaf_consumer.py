@@ -11,7 +11,7 @@ import pytest
 
 from engine.model.states import TaskState
 from engine.worker.intake.watchdog import EXIT_DEAF
-from tests.support.counting import assert_whole, counting, under_way
+from tests.support.counting_task import assert_ran_once, counting_task, wait_until_counting
 from tests.support.deaf_proxy import DeafProxy
 from tests.support.fleet import Fleet, Worker
 from tests.support.waiting import wait_until
@@ -39,8 +39,8 @@ def _heard_again(fleet: Fleet, worker: Worker) -> None:
     print(f"heard again, and three tasks ended, after {took:.1f} s")
     assert {(task.state, task.attempt, task.crashes) for task in ended} == {(TaskState.COMPLETED, 1, 0)}
     assert took < LONGEST_SECONDS
-    assert "deaf: " in worker.said() and "(strike 1 of 3)" in worker.said()
-    assert worker.process.poll() is None, worker.said()
+    assert "deaf: " in worker.output() and "(strike 1 of 3)" in worker.output()
+    assert worker.process.poll() is None, worker.output()
     # It goes on as before.
     fleet.ended(fleet.submit(HELLO), LONGEST_SECONDS)
 
@@ -50,12 +50,12 @@ def test_a_consumer_whose_connection_is_half_dead_is_rebuilt_under_its_running_w
 ) -> None:
     fleet = sqlite_fleet
     worker = fleet.worker("-c", "2", FERRYMAN_BROKER_URL=proxy.url)
-    (busy,) = fleet.submit(counting(100))
-    container = under_way(fleet, busy)
+    (busy,) = fleet.submit(counting_task(100))
+    container = wait_until_counting(fleet, busy)
     assert proxy.deafen() == 1
     _heard_again(fleet, worker)
     fleet.ended([busy], 60)
-    assert_whole(fleet, busy, 100, container)
+    assert_ran_once(fleet, busy, 100, container)
     assert fleet.task(busy).crashes == 0
 
 
@@ -75,17 +75,17 @@ def test_a_worker_that_stays_deaf_leaves_with_75_and_its_container_goes_on(
 ) -> None:
     fleet = sqlite_fleet
     deaf = fleet.worker("-c", "2", FERRYMAN_BROKER_URL=proxy.url)
-    (busy,) = fleet.submit(counting(300))
-    container = under_way(fleet, busy)
-    proxy.deafen(later_too=True)
+    (busy,) = fleet.submit(counting_task(300))
+    container = wait_until_counting(fleet, busy)
+    proxy.deafen(also_later=True)
     # Each consumer that is built anew takes one message and never hears of it; it is sent again.
     waiting = fleet.submit(HELLO, 6)
     began = time.monotonic()
-    assert deaf.process.wait(90) == EXIT_DEAF == 75, deaf.said()
+    assert deaf.process.wait(90) == EXIT_DEAF == 75, deaf.output()
     print(f"left after {time.monotonic() - began:.1f} s")
-    assert "(strike 3 of 3)" in deaf.said() and "its containers go on" in deaf.said()
+    assert "(strike 3 of 3)" in deaf.output() and "its containers go on" in deaf.output()
     fleet.worker("-c", "2")
     ended = fleet.ended([busy, *waiting], 90)
     assert {(task.state, task.attempt) for task in ended} == {(TaskState.COMPLETED, 1)}
-    assert_whole(fleet, busy, 300, container)
+    assert_ran_once(fleet, busy, 300, container)
     wait_until(lambda: not fleet.left_over(), 30)

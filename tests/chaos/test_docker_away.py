@@ -10,10 +10,16 @@ import pytest
 from engine.model.states import LinkState, NodeState, TaskState
 from engine.runtime.docker import labels
 from engine.runtime.docker.client import Client
-from tests.support.counting import UNTIL_TOLD, assert_whole, counting, repairs, under_way
+from tests.support.counting_task import (
+    COUNT_UNTIL_RELEASED,
+    assert_ran_once,
+    counting_task,
+    repairs,
+    wait_until_counting,
+)
 from tests.support.docker_daemon import BUSYBOX, Daemon, provide, require_docker
-from tests.support.fleet import Fleet, a_fleet
-from tests.support.held import let_go
+from tests.support.fleet import Fleet, running_fleet
+from tests.support.held_task import release
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -28,7 +34,7 @@ def away(
     require_docker(BUSYBOX)
     with Daemon(live_restore=getattr(request, "param", True)) as daemon:
         provide((BUSYBOX,), daemon.host)
-        with a_fleet(
+        with running_fleet(
             tmp_path, sqlite_url, redis_server, docker_host=daemon.host, docker_timeout_seconds=2.0
         ) as fleet:
             yield fleet, daemon
@@ -59,8 +65,8 @@ def _through_kill_9(away: tuple[Fleet, Daemon], lines: int, is_worker_killed: bo
     """A counting task under way while its daemon, and its worker if asked, are killed and come back; its container."""
     fleet, daemon = away
     worker = fleet.worker("-c", "1")
-    (task_id,) = fleet.submit(counting(lines))
-    container = under_way(fleet, task_id)
+    (task_id,) = fleet.submit(counting_task(lines))
+    container = wait_until_counting(fleet, task_id)
     daemon.kill()
     if is_worker_killed:
         worker.kill()
@@ -78,7 +84,7 @@ def test_kill_9_of_a_daemon_with_live_restore_costs_nothing(
     fleet, _ = away
     task_id, container = _through_kill_9(away, 150, is_worker_killed)
     fleet.ended([task_id], 60)
-    assert_whole(fleet, task_id, 150, container)
+    assert_ran_once(fleet, task_id, 150, container)
     assert fleet.task(task_id).crashes == is_worker_killed
     wait_until(lambda: not fleet.left_over(), 40)
 
@@ -115,13 +121,13 @@ def test_of_two_daemons_one_killed_for_good_leaves_its_work_to_the_other(away: t
     """Here `away` is the one that is killed, with its worker; the default daemon serves on."""
     fleet, daemon = away
     doomed = fleet.worker("-c", "1")
-    (task_id,) = fleet.submit(UNTIL_TOLD)
-    old = under_way(fleet, task_id)
+    (task_id,) = fleet.submit(COUNT_UNTIL_RELEASED)
+    old = wait_until_counting(fleet, task_id)
     near = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST="")
     daemon.kill()
     # Its worker lives and knows: what it has waits for its daemon, what is new goes to the other.
     wait_until(lambda: [n.runtime_ok for n in fleet.nodes() if n.name == doomed.name] == [False], 30)
-    (other,) = fleet.submit(counting(1))
+    (other,) = fleet.submit(counting_task(1))
     (served,) = fleet.ended([other], 40)
     assert served.node in {n.id for n in fleet.nodes() if n.name == near.name}
     assert fleet.task(task_id).state is TaskState.RUNNING and not repairs(fleet, task_id, "")
@@ -131,7 +137,7 @@ def test_of_two_daemons_one_killed_for_good_leaves_its_work_to_the_other(away: t
     assert [c["Id"] for c in Client(daemon.host).api.containers(all=True)] == [old], "it ran on, unattended"
     fleet.worker("-Q", "far", "-c", "1")
     wait_until(lambda: not Client(daemon.host).api.containers(all=True), 40)
-    let_go(_running_again(fleet, task_id))
+    release(_running_again(fleet, task_id))
     (task,) = fleet.ended([task_id], 90)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 1), task.error
     assert again.attempt == 1 and not repairs(fleet, task_id, "adopted")

@@ -11,10 +11,10 @@ from engine.jobspec import schema
 from engine.jobspec.host_access import host_access_from
 from engine.lifecycle.submit import submit
 from engine.model.states import NodeState, TaskState
-from tests.support.counting import repairs
+from tests.support.counting_task import repairs
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.fleet import Fleet, a_fleet
-from tests.support.held import let_go
+from tests.support.fleet import Fleet, running_fleet
+from tests.support.held_task import release
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -42,7 +42,7 @@ def door(tmp_path: Path) -> Path:
 def patient(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
     """Whose grace is long enough for a neighbour to come first on a busy machine."""
     require_docker(BUSYBOX)
-    with a_fleet(tmp_path, sqlite_url, redis_server, grace_min_seconds=40) as made:
+    with running_fleet(tmp_path, sqlite_url, redis_server, grace_min_seconds=40) as made:
         yield made
 
 
@@ -69,7 +69,7 @@ def test_the_neighbour_that_may_go_on_comes_first_and_no_link_runs_twice(patient
     (adopted,) = wait_until(lambda: repairs(patient, task_id), 60)
     (taker,) = [node.id for node in patient.nodes() if node.queues == may.queues]
     assert adopted.node == taker
-    let_go(container)
+    release(container)
     (task,) = patient.ended([task_id], 60)
     assert (task.state, task.origin, task.attempt) == (TaskState.COMPLETED, 1, 1), task.error
     assert (door / "said").read_text() == "main\npost\n"
@@ -85,7 +85,7 @@ def test_alone_the_one_with_closed_doors_brings_the_link_to_its_end_and_gives_ba
     container = _begun(fleet, task_id)
     doomed.kill()
     wait_until(lambda: repairs(fleet, task_id), 60)
-    let_go(container)
+    release(container)
     (given,) = wait_until(lambda: repairs(fleet, task_id, "given back"), 60)
     assert "this worker may not continue it" in (given.reason or "")
     assert (door / "said").read_text() == "main\n", (
@@ -93,7 +93,7 @@ def test_alone_the_one_with_closed_doors_brings_the_link_to_its_end_and_gives_ba
     )
     fleet.worker("-c", "1", **open_door)
     wait_until(lambda: fleet.task(task_id).state is TaskState.RUNNING, 60)
-    let_go(wait_until(lambda: _container_of(fleet, task_id, after=container), 60))
+    release(wait_until(lambda: _container_of(fleet, task_id, after=container), 60))
     (task,) = fleet.ended([task_id], 60)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 1), task.error
     assert (door / "said").read_text() == "main\nmain\npost\n"

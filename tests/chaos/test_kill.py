@@ -21,9 +21,13 @@ from engine.lifecycle.cancel import cancel
 from engine.model.states import LinkState, NodeState, TaskState
 from engine.store.tables import tasks
 from tests.support.api_server import running_api
-from tests.support.counting import UNTIL_TOLD, assert_unbroken, under_way
+from tests.support.counting_task import (
+    COUNT_UNTIL_RELEASED,
+    assert_ran_once_until_released,
+    wait_until_counting,
+)
 from tests.support.fleet import ROOT, Fleet, Worker
-from tests.support.held import let_go
+from tests.support.held_task import release
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -57,7 +61,7 @@ getattr(cancel, sys.argv[1])(Database(Settings.from_env().store), sys.argv[2])
 
 
 def _died(worker: Worker) -> None:
-    assert worker.process.wait(60) == -signal.SIGKILL, worker.said()
+    assert worker.process.wait(60) == -signal.SIGKILL, worker.output()
 
 
 def _workers(fleet: Fleet, *wanted: tuple[str, str], **environment: str) -> list[Worker]:
@@ -122,7 +126,7 @@ def _joined(fleet: Fleet, point: str, text: str, module: str = "", warm: str = "
         FERRYMAN_WARM_SANDBOXES=warm,
         FERRYMAN_FAILPOINT=point,
     )
-    wait_until(lambda: "can be joined here" in doomed.said(), 40)
+    wait_until(lambda: "can be joined here" in doomed.output(), 40)
     (task_id,) = fleet.submit(text)
     _died(doomed)
     return task_id
@@ -363,14 +367,14 @@ one_store = pytest.mark.parametrize(
 @one_store
 def test_a_running_container_is_adopted_with_its_log_whole(fleet: Fleet) -> None:
     first, second = _workers(fleet, ("default", ""), ("other", ""))
-    (task_id,) = fleet.submit(UNTIL_TOLD)
-    before = under_way(fleet, task_id)
+    (task_id,) = fleet.submit(COUNT_UNTIL_RELEASED)
+    before = wait_until_counting(fleet, task_id)
     taker = {node.id for node in fleet.nodes() if "other" in node.queues}
     first.kill()
     wait_until(lambda: fleet.task(task_id).delivery == 2, 40)
-    let_go(before)
+    release(before)
     (task,) = fleet.ended([task_id], 40)
-    assert_unbroken(fleet, task_id, before)
+    assert_ran_once_until_released(fleet, task_id, before)
     assert (task.attempt, task.crashes) == (1, 1)
     (adopted,) = [e for e in fleet.events(task_id) if e.kind == "repair"]
     assert re.match(r"adopted from node \w{8} \(LAPSED\): container \w{12} still runs", adopted.reason or "")
@@ -391,14 +395,14 @@ def _in_broker(fleet: Fleet, node_id: str) -> bool:
 @one_store
 def test_sigterm_leaves_the_container_to_the_next_worker(fleet: Fleet) -> None:
     first = fleet.worker("-c", "1")
-    (task_id,) = fleet.submit(UNTIL_TOLD)
-    before = under_way(fleet, task_id)
+    (task_id,) = fleet.submit(COUNT_UNTIL_RELEASED)
+    before = wait_until_counting(fleet, task_id)
     first.process.terminate()
-    assert first.process.wait(15) == 0, first.said()
+    assert first.process.wait(15) == 0, first.output()
     assert [n.state for n in fleet.nodes()] == [NodeState.LEFT]
     fleet.worker("-c", "1")
     wait_until(lambda: fleet.task(task_id).delivery == 2, 40)
-    let_go(before)
+    release(before)
     (task,) = fleet.ended([task_id], 40)
     assert (task.state, task.crashes) == (TaskState.COMPLETED, 0), task.error
-    assert_unbroken(fleet, task_id, before)
+    assert_ran_once_until_released(fleet, task_id, before)

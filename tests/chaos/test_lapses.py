@@ -13,11 +13,17 @@ from typing import Any
 import pytest
 
 from engine.model.states import NodeState, TaskState
-from tests.support.counting import assert_whole, counting, repairs, seconds_from, under_way
+from tests.support.counting_task import (
+    assert_ran_once,
+    counting_task,
+    repairs,
+    seconds_since,
+    wait_until_counting,
+)
 from tests.support.databases import running_postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.faults import lasting
-from tests.support.fleet import DEFAULTS, Fleet, a_fleet
+from tests.support.fleet import DEFAULTS, Fleet, running_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -34,26 +40,26 @@ def test_a_worker_that_slept_through_its_lease_is_fenced_and_serves_again(
     fleet = sqlite_fleet
     sleeper = fleet.worker("-c", "1")
     other = fleet.worker("-Q", "other", "-c", "1")
-    (task_id,) = fleet.submit(counting(lines))
-    container = under_way(fleet, task_id)
+    (task_id,) = fleet.submit(counting_task(lines))
+    container = wait_until_counting(fleet, task_id)
     (former,) = [node for node in fleet.nodes() if node.name == sleeper.name]
     os.killpg(sleeper.process.pid, signal.SIGSTOP)
     stopped = time.time()
     (adopted,) = wait_until(lambda: repairs(fleet, task_id), 30)
-    assert seconds_from(stopped, adopted) < LONGEST_SECONDS
+    assert seconds_since(stopped, adopted) < LONGEST_SECONDS
     assert {n.id: n.name for n in fleet.nodes()}[adopted.node or ""] == other.name
     if lines == 30:
         fleet.ended([task_id], 40)  # it wakes when all is over
     os.killpg(sleeper.process.pid, signal.SIGCONT)
     wait_until(lambda: _live(fleet, sleeper.name) - {former.id}, 30)
     fleet.ended([task_id], 40)
-    assert_whole(fleet, task_id, lines, container)
+    assert_ran_once(fleet, task_id, lines, container)
     assert fleet.task(task_id).crashes == 1
     assert len(repairs(fleet, task_id, "")) == 1, "taken over once, by one"
-    (again,) = fleet.submit(counting(1))
+    (again,) = fleet.submit(counting_task(1))
     (served,) = fleet.ended([again], 30)
     assert served.crashes == 0
-    assert f"node {former.id[:8]} was fenced" in sleeper.said()
+    assert f"node {former.id[:8]} was fenced" in sleeper.output()
     wait_until(lambda: not fleet.left_over(), 20)
 
 
@@ -66,11 +72,11 @@ def test_with_the_default_lease_the_killed_are_adopted_and_the_living_are_not(
     sqlite_url: str, tmp_path: Path, redis_server: RedisServer
 ) -> None:
     require_docker(BUSYBOX)
-    with a_fleet(tmp_path, sqlite_url, redis_server, **DEFAULTS) as fleet:
+    with running_fleet(tmp_path, sqlite_url, redis_server, **DEFAULTS) as fleet:
         doomed = fleet.worker("-c", "1")
         other = fleet.worker("-Q", "other", "-c", "1")
-        (task_id,) = fleet.submit(counting(150))
-        container = under_way(fleet, task_id)
+        (task_id,) = fleet.submit(counting_task(150))
+        container = wait_until_counting(fleet, task_id)
         os.killpg(doomed.process.pid, signal.SIGSTOP)
         lasting(2)  # less than half of the lease
         os.killpg(doomed.process.pid, signal.SIGCONT)
@@ -78,10 +84,10 @@ def test_with_the_default_lease_the_killed_are_adopted_and_the_living_are_not(
         killed = time.time()
         doomed.kill()
         (adopted,) = wait_until(lambda: repairs(fleet, task_id), 40)
-        assert seconds_from(killed, adopted) < 8 + LONGEST_SECONDS
+        assert seconds_since(killed, adopted) < 8 + LONGEST_SECONDS
         assert {n.id: n.name for n in fleet.nodes()}[adopted.node or ""] == other.name
         fleet.ended([task_id], 60)
-        assert_whole(fleet, task_id, 150, container)
+        assert_ran_once(fleet, task_id, 150, container)
 
 
 @pytest.mark.long
@@ -92,11 +98,11 @@ def test_a_database_away_for_longer_than_the_lease_costs_ten_tasks_nothing(
     require_docker(BUSYBOX)
     # The shorter ones end while it is away, the longer ones after it is back.
     lines = [300 + 40 * number for number in range(10)]
-    with running_postgres() as server, a_fleet(tmp_path, server.new(), redis_server) as fleet:
+    with running_postgres() as server, running_fleet(tmp_path, server.new(), redis_server) as fleet:
         fleet.worker("-c", "5")
         fleet.worker("-c", "5")
-        ids = [fleet.submit(counting(count))[0] for count in lines]
-        containers = {task_id: under_way(fleet, task_id) for task_id in ids}
+        ids = [fleet.submit(counting_task(count))[0] for count in lines]
+        containers = {task_id: wait_until_counting(fleet, task_id) for task_id in ids}
         running = sum(fleet.task(task_id).state is TaskState.RUNNING for task_id in ids)
         assert running >= 7, "all ten, unless this machine is very slow"
         server.stop()
@@ -106,7 +112,7 @@ def test_a_database_away_for_longer_than_the_lease_costs_ten_tasks_nothing(
         fleet.ended(ids, 150)
         print(f"{time.monotonic() - back:.1f} s from its return to the last end")
         for task_id, count in zip(ids, lines, strict=True):
-            assert_whole(fleet, task_id, count, containers[task_id])
+            assert_ran_once(fleet, task_id, count, containers[task_id])
             assert fleet.task(task_id).crashes == 0
             assert not repairs(fleet, task_id, "adopted")
             assert not repairs(fleet, task_id, "starts again")
@@ -133,7 +139,7 @@ def test_a_wall_clock_that_jumps_an_hour_lapses_nobody(
     clock = tmp_path / "clock"
     clock.write_text("+0\n")
     # A longer lease: a process under libfaketime reads a file at each look at the clock, and is slow.
-    with a_fleet(tmp_path, sqlite_url, redis_server, lease_seconds=5.0) as fleet:
+    with running_fleet(tmp_path, sqlite_url, redis_server, lease_seconds=5.0) as fleet:
         faked: dict[str, Any] = {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(clock),
@@ -142,12 +148,12 @@ def test_a_wall_clock_that_jumps_an_hour_lapses_nobody(
         }
         jumping = fleet.worker("-c", "1", **faked)
         fleet.worker("-Q", "other", "-c", "1")
-        (task_id,) = fleet.submit(counting(150))
-        container = under_way(fleet, task_id)
+        (task_id,) = fleet.submit(counting_task(150))
+        container = wait_until_counting(fleet, task_id)
         clock.write_text(f"{jump}\n")
         assert abs(_wall_clock(faked) - time.time()) > 3000, "the clock of such a process jumped"
         fleet.ended([task_id], 60)
-        assert_whole(fleet, task_id, 150, container)
+        assert_ran_once(fleet, task_id, 150, container)
         assert not repairs(fleet, task_id, "")
         assert [node.state for node in fleet.nodes()] == [NodeState.LIVE] * 2
         assert jumping.process.poll() is None

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from engine.model.states import NodeState, TaskState
-from tests.support.counting import repairs
+from tests.support.counting_task import repairs
+from tests.support.docker_events import container_events
 from tests.support.fleet import Fleet
-from tests.support.held import held, let_go
+from tests.support.held_task import held_task, release
 from tests.support.waiting import wait_until
-from tests.support.witness import witness
 
 pytestmark = pytest.mark.docker
 
@@ -31,11 +31,11 @@ def test_an_end_that_comes_too_late_is_an_event_and_never_applied(sqlite_fleet: 
     mute = fleet.worker("-c", "1", module="tests.support.mute_worker")
     (former,) = fleet.nodes()
     other = fleet.worker("-Q", "other", "-c", "1")
-    (task_id,) = fleet.submit(held())
+    (task_id,) = fleet.submit(held_task())
     wait_until(lambda: "begun" in fleet.log(task_id), 40)
     (adopted,) = wait_until(lambda: repairs(fleet, task_id), 40)
     container = fleet.links(task_id)[0].container_id or ""
-    let_go(container)
+    release(container)
     (task,) = fleet.ended([task_id], 60)
     (late,) = wait_until(lambda: [e for e in fleet.events(task_id) if e.kind == "late"], 30)
     assert late.reason == "late end of attempt 1, delivery 1, main: exit 7, not applied"
@@ -59,7 +59,7 @@ def test_a_broker_that_delivers_again_after_five_seconds_starts_nothing_twice(sq
     fleet = sqlite_fleet
     for _ in range(2):
         fleet.worker("-c", "3", module="tests.support.hasty_broker_worker")
-    with witness(fleet.installation.id) as seen:
+    with container_events(fleet.installation.id) as seen:
         long, chain = *fleet.submit(LONG), *fleet.submit(CHAIN)
         ended = fleet.ended([long, chain], 120)
         wait_until(lambda: seen.actions()["die"] >= 3, 30)

@@ -12,7 +12,7 @@ import pytest
 
 from engine.lifecycle.cancel import cancel
 from engine.model.states import TaskState
-from tests.support.counting import repairs
+from tests.support.counting_task import repairs
 from tests.support.docker_daemon import BUSYBOX
 from tests.support.fleet import Fleet
 from tests.support.registry import Registry, running_registry

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from engine.model.states import LinkState, NodeState, TaskState
-from tests.support.counting import repairs, under_way
+from tests.support.counting_task import repairs, wait_until_counting
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.fleet import Fleet, a_fleet
-from tests.support.fleets import store_url
-from tests.support.held import let_go
+from tests.support.docker_events import ContainerEvents, container_events
+from tests.support.fleet import Fleet, running_fleet
+from tests.support.fleet_fixtures import store_url
+from tests.support.held_task import release
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
-from tests.support.witness import Witness, witness
 
 pytestmark = pytest.mark.docker
 
@@ -52,7 +52,7 @@ CASES = [
 def calm_fleet(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
     """An installation with the leases and graces of CALM, on the store that the parameter names."""
     require_docker(BUSYBOX)
-    with a_fleet(tmp_path, store_url(request), redis_server, **CALM) as made:
+    with running_fleet(tmp_path, store_url(request), redis_server, **CALM) as made:
         yield made
 
 
@@ -62,10 +62,10 @@ def test_rolling_restarts_lose_nothing_repeat_nothing_and_one_task_outlives_them
     calm_fleet: Fleet, restarts: int
 ) -> None:
     fleet = calm_fleet
-    with witness(fleet.installation.id) as seen:
+    with container_events(fleet.installation.id) as seen:
         workers = [fleet.worker("-c", "3"), fleet.worker("-c", "3")]
         (longest,) = fleet.submit(LONGEST)
-        container = under_way(fleet, longest)
+        container = wait_until_counting(fleet, longest)
         ids: list[str] = []
         for _ in range(restarts):
             ids += [*fleet.submit(CHAIN), *fleet.submit(PLAIN)]
@@ -73,11 +73,11 @@ def test_rolling_restarts_lose_nothing_repeat_nothing_and_one_task_outlives_them
             leaving = workers.pop(0)
             leaving.process.terminate()
             ids += fleet.submit(PLAIN)
-            assert leaving.process.wait(60) == 0, leaving.said()
+            assert leaving.process.wait(60) == 0, leaving.output()
             workers.append(fleet.worker("-c", "3"))
         _end(fleet, ids, 240)
         assert fleet.task(longest).state is TaskState.RUNNING, "it outlived them all"
-        let_go(container)
+        release(container)
         fleet.ended([longest], 60)
         wait_until(lambda: not fleet.left_over(), 60)
         links = sum(len(fleet.links(id)) for id in [*ids, longest])
@@ -110,7 +110,7 @@ def _end(fleet: Fleet, ids: Sequence[str], seconds: float) -> None:
         raise AssertionError("\n".join([f"{len(left)} did not end", *left, nodes])) from None
 
 
-def _ran_once(fleet: Fleet, task_id: str, seen: Witness) -> None:
+def _ran_once(fleet: Fleet, task_id: str, seen: ContainerEvents) -> None:
     task, said = fleet.task(task_id), fleet.story(task_id)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 0), f"{task.error}\n{said}"
     assert task.name == "longest" or task.result == "kept", said

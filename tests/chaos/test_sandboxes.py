@@ -13,10 +13,10 @@ from engine.model.states import LinkState, TaskState
 from engine.runtime.base import Resource
 from engine.runtime.docker.client import Client
 from engine.store import attempts
-from tests.support.counting import repairs
+from tests.support.counting_task import repairs
 from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.fleet import Fleet, Worker
-from tests.support.held import held, let_go
+from tests.support.held_task import held_task, release
 from tests.support.picky_docker import PickyDocker
 from tests.support.waiting import wait_until
 
@@ -49,8 +49,8 @@ def joining(fleet: Fleet, *words: str, warm: int = 1, module: str = "") -> Worke
         *words, module=module, **{f"FERRYMAN_{key}": value for key, value in environment.items()}
     )
     deadline = time.monotonic() + 60
-    while "can be joined here" not in worker.said() or len(sandboxes(fleet)) < warm:
-        assert time.monotonic() < deadline, worker.said()
+    while "can be joined here" not in worker.output() or len(sandboxes(fleet)) < warm:
+        assert time.monotonic() < deadline, worker.output()
         time.sleep(0.05)
     return worker
 
@@ -135,14 +135,14 @@ def test_a_sandbox_that_dies_under_a_link_starts_the_chain_again(
 ) -> None:
     fleet = sqlite_fleet
     worker = joining(fleet, "-c", "1")
-    (task_id,) = fleet.submit(held())
+    (task_id,) = fleet.submit(held_task())
     first = running(fleet, task_id)
     docker.api.kill(sandbox_of(fleet))
     dies(fleet, worker)
     wait_until(lambda: repairs(fleet, task_id, "given back: its sandbox died"), 60)
     if worker.process.poll() is not None:
         joining(fleet, "-c", "1")
-    let_go(running(fleet, task_id, other_than=first))
+    release(running(fleet, task_id, other_than=first))
     (task,) = fleet.ended([task_id], 60)
     assert (task.state, task.attempt) == (TaskState.COMPLETED, 1), fleet.story(task_id)
     nothing_left(fleet)
@@ -177,12 +177,12 @@ def test_where_joining_does_not_work_each_container_has_its_own(sqlite_fleet: Fl
     fleet = sqlite_fleet
     daemon = PickyDocker(tmp_path)
     worker = fleet.worker("-c", "1", FERRYMAN_SANDBOX="pod", FERRYMAN_DOCKER_HOST=daemon.url)
-    wait_until(lambda: "cannot be joined here" in worker.said(), 60)
-    assert "not supported" in worker.said() and "FERRYMAN_SANDBOX=none" in worker.said()
+    wait_until(lambda: "cannot be joined here" in worker.output(), 60)
+    assert "not supported" in worker.output() and "FERRYMAN_SANDBOX=none" in worker.output()
     ids = fleet.submit(CHAIN.replace("sleep 1", "true"), 2)
     assert [task.state for task in fleet.ended(ids, 60)] == [TaskState.COMPLETED] * 2
     assert networks(fleet, ids) == {None}
-    assert worker.said().count("cannot be joined here") == 1, "said once"
+    assert worker.output().count("cannot be joined here") == 1, "said once"
     assert daemon.refused == 1, "tried once"
     wait_until(lambda: not fleet.runtime().list(), 20)
     worker.kill()
@@ -192,7 +192,7 @@ def test_where_joining_does_not_work_each_container_has_its_own(sqlite_fleet: Fl
 def test_under_slot_one_attempt_after_another_has_the_same_network(sqlite_fleet: Fleet) -> None:
     fleet = sqlite_fleet
     worker = fleet.worker("-c", "2", FERRYMAN_SANDBOX="slot")
-    wait_until(lambda: "can be joined here" in worker.said() and len(sandboxes(fleet)) == 2, 60)
+    wait_until(lambda: "can be joined here" in worker.output() and len(sandboxes(fleet)) == 2, 60)
     ids = fleet.submit(CHAIN.replace("sleep 1", "true"), 8)
     fleet.ended(ids, 90)
     # A chain holds its network between two links as well, when its slot is free for another attempt.

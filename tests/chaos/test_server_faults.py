@@ -15,7 +15,7 @@ from engine.model.states import LinkState, TaskState
 from tests.support.databases import Postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.faults import WORK, busy, completed_once, empty, lasting, messages
-from tests.support.fleet import DEFAULTS, Fleet, a_fleet
+from tests.support.fleet import DEFAULTS, Fleet, running_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -51,7 +51,7 @@ def broken(
     request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, own_redis: RedisServer
 ) -> Iterator[Fleet]:
     """A fleet on SQLite over the Redis that is to be broken; the parameter has settings of its own."""
-    with a_fleet(tmp_path, sqlite_url, own_redis, **getattr(request, "param", {})) as made:
+    with running_fleet(tmp_path, sqlite_url, own_redis, **getattr(request, "param", {})) as made:
         yield made
 
 
@@ -129,7 +129,7 @@ def test_garbage_in_the_queue_harms_nobody(broken: Fleet) -> None:
     ids = broken.submit(WORK, 2)
     completed_once(broken, ids, 90, "done")
     wait_until(lambda: messages(broken, "default") == 0, 60, 0.1)
-    assert worker.process.poll() is None, worker.said()
+    assert worker.process.poll() is None, worker.output()
 
 
 def _send(fleet: Fleet, queue: str, arguments: list[list[object]]) -> None:

@@ -35,7 +35,7 @@ from tests.support.faults import (
     repeating,
     small_disk,
 )
-from tests.support.fleet import Fleet, a_fleet
+from tests.support.fleet import Fleet, running_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -60,7 +60,7 @@ def behind(cut: Cut, postgres_server: Postgres, tmp_path: Path, redis_server: Re
     """A fleet whose way to PostgreSQL may be cut."""
     require_docker(BUSYBOX)
     url = postgres_server.new().replace(f":{postgres_server.port}/", f":{cut.port}/")
-    with a_fleet(tmp_path, url, redis_server) as made:
+    with running_fleet(tmp_path, url, redis_server) as made:
         yield made
 
 
@@ -259,7 +259,7 @@ def test_a_disk_that_is_full_of_logs_costs_the_wait_until_there_is_room(
     data = tmp_path / "small"
     with (
         small_disk(data, 4),
-        a_fleet(tmp_path, f"sqlite:///{data}/ferryman.db", redis_server) as fleet,
+        running_fleet(tmp_path, f"sqlite:///{data}/ferryman.db", redis_server) as fleet,
         running_api(fleet.settings) as api,
     ):
         fleet.worker("-c", "1")

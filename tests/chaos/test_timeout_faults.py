@@ -11,13 +11,13 @@ from engine.lifecycle.nodes import lapse
 from engine.model.states import LinkState, TaskState
 from engine.reconcile.timeouts import Timeouts
 from engine.store.tables import attempts
-from tests.support.counting import under_way
+from tests.support.counting_task import wait_until_counting
 from tests.support.docker_daemon import BUSYBOX, Daemon, provide, second_daemon_possible
+from tests.support.docker_events import ContainerEvents, container_events
 from tests.support.fleet import Fleet
-from tests.support.held import let_go
+from tests.support.held_task import release
 from tests.support.held_worker import MODULE, Holds
 from tests.support.waiting import wait_until
-from tests.support.witness import Witness, witness
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -45,7 +45,7 @@ def _overdue(fleet: Fleet) -> tuple[str, str]:
     """An AGAIN whose worker was killed, and whose time has passed since; its container."""
     doomed = fleet.worker("-c", "1")
     (task_id,) = fleet.submit(AGAIN)
-    container = under_way(fleet, task_id)
+    container = wait_until_counting(fleet, task_id)
     doomed.kill()
     _let_its_time_pass(fleet, task_id)
     return task_id, container
@@ -85,19 +85,19 @@ def _assert_first_was_killed(fleet: Fleet, task_id: str, container: str) -> None
 
 
 @pytest.fixture
-def seen(fleet: Fleet) -> Iterator[Witness]:
+def seen(fleet: Fleet) -> Iterator[ContainerEvents]:
     """What the daemon tells from the beginning on."""
-    with witness(fleet.installation.id) as found:
+    with container_events(fleet.installation.id) as found:
         yield found
 
 
 @pytest.mark.long
 def test_a_time_out_that_was_reached_while_no_worker_was_there_is_carried_out_by_the_next(
-    fleet: Fleet, seen: Witness
+    fleet: Fleet, seen: ContainerEvents
 ) -> None:
     task_id, container = _overdue(fleet)
     fleet.worker("-c", "2")
-    let_go(_second_attempt(fleet, task_id))
+    release(_second_attempt(fleet, task_id))
     _assert_ends_well(fleet, task_id, 2)
     assert seen.most_at_once(task_id) == 1, "the second attempt waited for the end of the first"
     _assert_first_was_killed(fleet, task_id, container)
@@ -113,10 +113,10 @@ def test_a_retry_on_another_daemon_waits_for_the_end_of_what_a_returning_worker_
     holds = Holds(tmp_path / "holds", "take_over.committed")
     with Daemon(live_restore=True) as far:
         provide((BUSYBOX,), far.host)
-        with witness(fleet.installation.id, far.host) as seen:
+        with container_events(fleet.installation.id, far.host) as seen:
             doomed = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST=far.host)
             (task_id,) = fleet.submit(AGAIN)
-            container = under_way(fleet, task_id)
+            container = wait_until_counting(fleet, task_id)
             # Live and idle from now on: the retry is its, as soon as there is one.
             fleet.worker("-c", "1", FERRYMAN_GRACE_MIN_SECONDS="600")
             doomed.kill()
@@ -125,7 +125,7 @@ def test_a_retry_on_another_daemon_waits_for_the_end_of_what_a_returning_worker_
             holds.wait_for("take_over.committed")
             _let_its_time_pass(fleet, task_id)
             holds.release(["take_over.committed"])
-            let_go(_second_attempt(fleet, task_id))
+            release(_second_attempt(fleet, task_id))
             _assert_ends_well(fleet, task_id, 2)
             assert seen.most_at_once(task_id) == 1
             assert seen.starts(task_id).total() == 2
@@ -136,9 +136,9 @@ def test_a_retry_on_another_daemon_waits_for_the_end_of_what_a_returning_worker_
 def test_what_ended_in_time_while_no_worker_was_there_has_ended_well(fleet: Fleet) -> None:
     doomed = fleet.worker("-c", "1")
     (task_id,) = fleet.submit(AGAIN)
-    container = under_way(fleet, task_id)
+    container = wait_until_counting(fleet, task_id)
     doomed.kill()
-    let_go(container)
+    release(container)
     wait_until(lambda: [t.state for t in fleet.left_over() if t.kind == "container"] == ["exited"], 30)
     _let_its_time_pass(fleet, task_id)
     fleet.worker("-c", "1")
@@ -151,14 +151,14 @@ def test_what_ended_in_time_while_no_worker_was_there_has_ended_well(fleet: Flee
 
 @pytest.mark.long
 def test_a_worker_that_dies_while_it_kills_for_a_time_out_leaves_the_rest_to_the_next(
-    fleet: Fleet, seen: Witness
+    fleet: Fleet, seen: ContainerEvents
 ) -> None:
     task_id, container = _overdue(fleet)
     doomed = fleet.worker("-c", "1", wait=False, FERRYMAN_KILL_GRACE_SECONDS="60")
     wait_until(lambda: "TERM\n" in fleet.log(task_id), 60)
     doomed.kill()
     fleet.worker("-c", "2")
-    let_go(_second_attempt(fleet, task_id))
+    release(_second_attempt(fleet, task_id))
     _assert_ends_well(fleet, task_id, 2)
     assert seen.most_at_once(task_id) == 1
     _assert_first_was_killed(fleet, task_id, container)
@@ -166,12 +166,12 @@ def test_a_worker_that_dies_while_it_kills_for_a_time_out_leaves_the_rest_to_the
 
 @pytest.mark.long
 def test_a_time_out_without_any_worker_ends_the_task_and_its_container_goes_when_one_is_back(
-    fleet: Fleet, seen: Witness
+    fleet: Fleet, seen: ContainerEvents
 ) -> None:
     doomed = fleet.worker("-c", "2")
     (once,), (again,) = fleet.submit(STUBBORN), fleet.submit(AGAIN)
-    under_way(fleet, once)
-    under_way(fleet, again)
+    wait_until_counting(fleet, once)
+    wait_until_counting(fleet, again)
     doomed.kill()
     _let_its_time_pass(fleet, once)
     _let_its_time_pass(fleet, again)
@@ -184,7 +184,7 @@ def test_a_time_out_without_any_worker_ends_the_task_and_its_container_goes_when
     assert fleet.task(again).attempt == 2
     assert [t.state for t in fleet.left_over()] == ["running", "running"], "nobody could kill them"
     fleet.worker("-c", "2")
-    let_go(_second_attempt(fleet, again))
+    release(_second_attempt(fleet, again))
     _assert_ends_well(fleet, again, 2)
     assert seen.most_at_once(again) == 1, "the old container was removed before the retry began"
     assert seen.starts(once).total() == 1

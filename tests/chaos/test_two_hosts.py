@@ -13,11 +13,11 @@ import pytest
 from engine.model.records import Event
 from engine.model.states import LinkState, NodeState, TaskState
 from engine.runtime.docker.client import Client
-from tests.support.counting import repairs, seconds_from
+from tests.support.counting_task import repairs, seconds_since
 from tests.support.databases import running_postgres
 from tests.support.docker_daemon import BUSYBOX, Daemon, provide, require_docker, second_daemon_possible
-from tests.support.fleet import DEFAULTS, Fleet, Worker, a_fleet
-from tests.support.namespaces import Host, a_wire
+from tests.support.fleet import DEFAULTS, Fleet, Worker, running_fleet
+from tests.support.namespaces import Host, running_wire
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -92,7 +92,7 @@ def _two_hosts(undo: ExitStack, folder: Path, seconds: int, **options: float) ->
     require_docker(BUSYBOX)
     if not second_daemon_possible():
         pytest.skip("a second dockerd needs root, dockerd and ip")
-    wire = undo.enter_context(a_wire())
+    wire = undo.enter_context(running_wire())
     redis = RedisServer(folder / "redis", wire.address)
     undo.callback(redis.stop)
     server = undo.enter_context(running_postgres(wire.address))
@@ -102,7 +102,7 @@ def _two_hosts(undo: ExitStack, folder: Path, seconds: int, **options: float) ->
         daemon = undo.enter_context(Daemon(live_restore=True, within=host.within))
         provide((BUSYBOX,), daemon.host)
         places.append((host, daemon))
-    fleet = undo.enter_context(a_fleet(folder, server.new(), redis, **options))
+    fleet = undo.enter_context(running_fleet(folder, server.new(), redis, **options))
     sites = [_serving(fleet, *place) for place in places]
     (task_id,) = fleet.submit(CHAIN.replace("SECONDS", str(seconds)))
     wait_until(lambda: "run " in fleet.log(task_id), 60)
@@ -130,7 +130,7 @@ def test_a_partitioned_hosts_task_starts_again_on_the_other_and_one_result_stand
     cut = time.time()
     here.host.cut()
     (again,) = wait_until(lambda: repairs(fleet, pair.task_id, "starts again"), 60)
-    assert seconds_from(cut, again) < pair.promised() + FOR_THE_MACHINE_SECONDS
+    assert seconds_since(cut, again) < pair.promised() + FOR_THE_MACHINE_SECONDS
     wait_until(lambda: len(pair.runs()) == 2, 60)
     assert first_container in here.containers(), "nobody could reach it: it is there twice now"
     if seconds == 15:

@@ -14,8 +14,8 @@ from engine.store.tables import tasks
 from tests.support.databases import KINDS
 from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.faults import WORK, empty, messages
-from tests.support.fleet import DEFAULTS, Fleet, a_fleet
-from tests.support.fleets import store_url
+from tests.support.fleet import DEFAULTS, Fleet, running_fleet
+from tests.support.fleet_fixtures import store_url
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -30,7 +30,7 @@ def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     """A fleet with the waits of production, over a Redis of its own."""
     require_docker(BUSYBOX)
     redis = RedisServer(tmp_path / "redis")
-    with a_fleet(tmp_path, store_url(request), redis, **DEFAULTS) as fleet:
+    with running_fleet(tmp_path, store_url(request), redis, **DEFAULTS) as fleet:
         yield fleet
     redis.stop()
 

@@ -1,1 +1,1 @@
-"""What tests stand on: servers, builders, waiting. Imported as `tests.support.…`."""
+"""Servers, builders and waiting that tests share. Imported as `tests.support.…`."""

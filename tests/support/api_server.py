@@ -15,7 +15,7 @@ from typing import IO
 
 from engine.settings import Settings
 from tests.support.databases import free_port
-from tests.support.nursery import Born, nursery
+from tests.support.fork_server import ForkedProcess, fork_server
 from tests.support.waiting import wait_until
 
 #: What gunicorn is told, everywhere.
@@ -27,7 +27,7 @@ class ApiServer:
     """A running API. `stop` ends it in order and gives its exit code."""
 
     url: str
-    process: Born
+    process: ForkedProcess
     said: IO[bytes]
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 15) -> int:
@@ -48,7 +48,7 @@ def running_api(settings: Settings) -> Iterator[ApiServer]:
     port = free_port()
     environment = {**os.environ, **settings.environment(), "FERRYMAN_PORT": str(port)}
     with tempfile.NamedTemporaryFile() as said:
-        process = nursery().start("gunicorn", SERVE, environment, Path(said.name))
+        process = fork_server().start("gunicorn", SERVE, environment, Path(said.name))
         server = ApiServer(f"http://127.0.0.1:{port}", process, said)
         try:
             wait_until(lambda: _answers(server), 30)

@@ -1,7 +1,7 @@
-"""A TCP proxy before a Redis that lets connections go half dead: what a consumer waits for never arrives.
+"""TCP proxy in front of a Redis that can drop all answers to consumers while the connections stay open.
 
-Both ends stay open, as when a firewall forgets a connection. Connections that never asked for messages (BRPOP)
-are served as before, so that only the consumer is deaf.
+This is what happens when a firewall forgets a connection. Connections that never sent BRPOP are served as before,
+so that only the consumer is deaf.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tests.support.relay import Relay
 
 
 @dataclass
-class _Line:
-    """One client's connection through the proxy."""
+class _Connection:
+    """Connection of a client through the proxy."""
 
     client: socket.socket
     server: socket.socket
@@ -25,58 +25,58 @@ class _Line:
 
     def close(self) -> None:
         for end in (self.client, self.server):
-            with contextlib.suppress(OSError):  # the other side may have gone first
+            with contextlib.suppress(OSError):  # the other side may be closed already
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
 
 class DeafProxy:
-    """Serves on a port of its own until `close`; `url` is what a worker is given."""
+    """Proxy on its own port until `close`; workers get `url`."""
 
     def __init__(self, port: int) -> None:
-        self._behind = port
-        self._lines: list[_Line] = []
-        self._later_too = False
+        self._server_port = port
+        self._connections: list[_Connection] = []
+        self._also_later = False
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
         self._relay = Relay(listener, self._serve)
 
-    def deafen(self, *, later_too: bool = False) -> int:
-        """Withhold every answer from those that consume now, or from later ones too; how many there are."""
-        self._later_too = later_too
-        deaf = [line for line in self._lines if line.consumes]
-        for line in deaf:
-            line.is_dead = True
+    def deafen(self, *, also_later: bool = False) -> int:
+        """Drop all answers to current consumers, with `also_later` also to later ones; return how many consume now."""
+        self._also_later = also_later
+        deaf = [connection for connection in self._connections if connection.consumes]
+        for connection in deaf:
+            connection.is_dead = True
         return len(deaf)
 
     def close(self) -> None:
-        """Cut everything."""
+        """Close all connections."""
         self._relay.close()
-        for line in self._lines:
-            line.close()
+        for connection in self._connections:
+            connection.close()
 
     def _serve(self, client: socket.socket) -> None:
         try:
-            server = socket.create_connection(("127.0.0.1", self._behind), 5)
-        except OSError:  # the Redis behind is gone
+            server = socket.create_connection(("127.0.0.1", self._server_port), 5)
+        except OSError:  # Redis does not run
             client.close()
             return
         server.settimeout(None)
-        line = _Line(client, server)
-        self._lines.append(line)
-        threading.Thread(target=self._answer, args=(line,), daemon=True).start()
-        self._ask(line)
+        connection = _Connection(client, server)
+        self._connections.append(connection)
+        threading.Thread(target=self._forward_answers, args=(connection,), daemon=True).start()
+        self._forward_requests(connection)
 
-    def _ask(self, line: _Line) -> None:
-        with contextlib.suppress(OSError):  # either side may go at any time
-            while piece := line.client.recv(1 << 16):
-                line.consumes = line.consumes or b"BRPOP" in piece
-                line.server.sendall(piece)
-        line.close()
+    def _forward_requests(self, connection: _Connection) -> None:
+        with contextlib.suppress(OSError):  # either side may close at any time
+            while piece := connection.client.recv(1 << 16):
+                connection.consumes = connection.consumes or b"BRPOP" in piece
+                connection.server.sendall(piece)
+        connection.close()
 
-    def _answer(self, line: _Line) -> None:
-        with contextlib.suppress(OSError):  # as above
-            while piece := line.server.recv(1 << 16):
-                if not (line.is_dead or (self._later_too and line.consumes)):
-                    line.client.sendall(piece)
-        line.close()
+    def _forward_answers(self, connection: _Connection) -> None:
+        with contextlib.suppress(OSError):  # see above
+            while piece := connection.server.recv(1 << 16):
+                if not (connection.is_dead or (self._also_later and connection.consumes)):
+                    connection.client.sendall(piece)
+        connection.close()

@@ -1,4 +1,4 @@
-"""A fleet for tests: one installation with real workers as processes of the plain Celery command."""
+"""Fleet for tests: one installation with real workers, started with the plain Celery command."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ from engine.settings import OPTIONS, Settings
 from engine.store import attempts, events, links, logs, nodes, tasks
 from engine.store.database import Database
 from tests.support.databases import free_port
-from tests.support.nursery import Born, nursery
+from tests.support.fork_server import ForkedProcess, fork_server
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: Short leases and graces, so that a test takes seconds; the long ring repeats with the defaults.
+#: Short leases and graces, so that a test takes seconds; tests marked long repeat with the defaults.
 QUICK = {"lease_seconds": 1.0, "grace_min_seconds": 3.0, "restart_grace_seconds": 3.0, "resend_seconds": 1.0}
-#: How the containers of a fleet's workers get their networks: the quickest to begin, unless a run asks for another.
+#: Sandbox setting of the workers: the one that starts fastest, unless the environment names another.
 SANDBOX = os.environ.get("FERRYMAN_TEST_SANDBOX", "none")
-#: The same as they are where nobody sets them.
+#: Defaults of the same settings.
 DEFAULTS: dict[str, float] = {name: OPTIONS[name].default for name in QUICK}
 
 
 @dataclass
 class Worker:
-    """One worker process with what it said."""
+    """Worker process and its output."""
 
-    process: Born | subprocess.Popen[bytes]
+    process: ForkedProcess | subprocess.Popen[bytes]
     log: Path
     queues: tuple[str, ...]
     name: str
 
     def kill(self) -> None:
-        """kill -9 of the whole process group."""
+        """Kill the whole process group with SIGKILL."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
-    def said(self) -> str:
-        """Its output so far."""
+    def output(self) -> str:
+        """Return the output so far."""
         return self.log.read_text(errors="replace")
 
 
 @dataclass
 class Fleet:
-    """Submits and looks through the store; starts and ends workers."""
+    """Installation of a test: submits tasks, reads rows, starts and ends workers."""
 
     settings: Settings
     redis: RedisServer
@@ -75,15 +75,15 @@ class Fleet:
         self.flusher = Flusher(self.db, self.settings.broker).start()
 
     def worker(self, *words: str, wait: bool = True, module: str = "", **environment: str) -> Worker:
-        """`celery -A engine worker WORDS`, in a process group of its own; waits until its node is LIVE.
+        """Start `celery -A engine worker WORDS` in its own process group; wait until its node is LIVE.
 
-        `module` is started in place of the plain command.
+        `module` is run instead of the plain command.
         """
-        # Not asked for nothing: the store may be away.
+        # Read the nodes only if they are needed: the store may be unavailable.
         before = {node.id for node in self.nodes()} if wait else set()
         log = self.directory / f"worker-{len(self.workers)}.log"
         name, *first = [module] if module else ["celery", "-A", "engine", "worker"]
-        process = nursery().start(
+        process = fork_server().start(
             name, [*first, *words], {**os.environ, **self.settings.environment(), **environment}, log
         )
         queues = tuple(words[words.index("-Q") + 1].split(",")) if "-Q" in words else ("default",)
@@ -97,48 +97,48 @@ class Fleet:
         return worker
 
     def celery(self, *words: str) -> str:
-        """`celery -A engine WORDS`; what it printed."""
+        """Run `celery -A engine WORDS`; return its output."""
         out, err = (self.directory / f"celery.{stream}" for stream in ("out", "err"))
         environment = {**os.environ, **self.settings.environment()}
-        process = nursery().start("celery", ["-A", "engine", *words], environment, out, err)
+        process = fork_server().start("celery", ["-A", "engine", *words], environment, out, err)
         try:
             status = process.wait(60)
         finally:
             process.kill()
-        said, complaints = out.read_text(), err.read_text()
+        output, errors = out.read_text(), err.read_text()
         out.unlink()
         err.unlink()
-        return said + ("" if status == 0 else complaints)
+        return output + ("" if status == 0 else errors)
 
     def submit(self, text: str, count: int = 1) -> list[str]:
-        """Submit a task `count` times; the tasks' ids."""
+        """Submit a task `count` times; return the task ids."""
         spec = schema.check(text.encode(), "yaml", HostAccess())
         return [submit(self.db, spec, self.settings).task_id for _ in range(count)]
 
     def task(self, task_id: str) -> Task:
-        """The row."""
+        """Return the row of the task."""
         with self.db.read() as c:
-            found = tasks.get(c, task_id)
-        assert found is not None
-        return found
+            task = tasks.get(c, task_id)
+        assert task is not None
+        return task
 
     def ended(self, ids: Sequence[str], seconds: float) -> list[Task]:
-        """Wait until all have ended."""
+        """Wait until all tasks have ended; return their rows."""
         wait_until(lambda: all(self.task(id).state.ended for id in ids), seconds, 0.05)
         return [self.task(id) for id in ids]
 
     def links(self, task_id: str) -> list[Link]:
-        """All links of all its runs."""
+        """Return the links of all runs of the task."""
         with self.db.read() as c:
             return links.of_tasks(c, [task_id])
 
     def events(self, task_id: str) -> list[Event]:
-        """What happened to it."""
+        """Return the events of the task."""
         with self.db.read() as c:
             return events.after(c, None, task_id=task_id)
 
     def story(self, task_id: str) -> str:
-        """Its name and what happened to it, a line each: for the reader of a test that failed."""
+        """Return the events of the task as lines of text, for the message of a failed test."""
         lines = [
             f"{e.time} {e.kind} {e.from_state}->{e.to_state} by {e.node}: {e.reason}"
             for e in self.events(task_id)
@@ -146,12 +146,12 @@ class Fleet:
         return "\n".join([f"{self.task(task_id).name} {task_id}", *lines])
 
     def nodes(self) -> list[Node]:
-        """All nodes."""
+        """Return all nodes."""
         with self.db.read() as c:
             return nodes.recent(c)
 
     def log(self, task_id: str) -> str:
-        """Its log as stored: the containers' own output."""
+        """Return the stored log of the task without Ferryman's notes."""
         with self.db.read() as c:
             return "".join(
                 text
@@ -161,17 +161,17 @@ class Fleet:
             )
 
     def runtime(self) -> DockerRuntime:
-        """This installation's things on the daemon."""
+        """Return a runtime for the containers of this installation."""
         return DockerRuntime(self.settings.runtime, self.settings.path, self.installation.id, HostAccess())
 
     def left_over(self) -> Sequence[Resource]:
-        """Containers, volumes and sandboxes of this installation that nobody will use any more."""
-        things = self.runtime().list()
-        kept = self.kept_ready({thing.name: thing.node for thing in things if thing.kind == "sandbox"})
-        return [thing for thing in things if thing.name not in kept]
+        """Return containers, volumes and sandboxes of this installation that nothing uses any more."""
+        resources = self.runtime().list()
+        kept = self.kept_ready({r.name: r.node for r in resources if r.kind == "sandbox"})
+        return [r for r in resources if r.name not in kept]
 
     def kept_ready(self, sandboxes: Mapping[str, str]) -> set[str]:
-        """Of these sandboxes, by name with their node's id: those in use, and as many as each LIVE node keeps ready."""
+        """Return the sandboxes in use and the ones that LIVE nodes keep ready; `sandboxes` maps names to node ids."""
         live, used = (
             {node.id for node in self.nodes() if node.state is NodeState.LIVE},
             self.networks_in_use(),
@@ -184,12 +184,12 @@ class Fleet:
         return kept
 
     def networks_in_use(self) -> set[str]:
-        """The sandboxes that running attempts have joined."""
+        """Return the sandboxes of running attempts."""
         with self.db.read() as c:
             return attempts.sandboxes(c)
 
     def close(self) -> None:
-        """End every worker, remove what they left."""
+        """Kill all workers and remove their containers, volumes and sandboxes."""
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.kill()
@@ -200,8 +200,10 @@ class Fleet:
 
 
 @contextmanager
-def a_fleet(directory: Path, database_url: str, redis: RedisServer, **options: object) -> Iterator[Fleet]:
-    """A fleet with quick leases, a key prefix of its own, and nothing left behind."""
+def running_fleet(
+    directory: Path, database_url: str, redis: RedisServer, **options: object
+) -> Iterator[Fleet]:
+    """Run a fleet with short leases and its own key prefix; remove everything at the end."""
     given = {"sandbox": SANDBOX, **QUICK, **options}
     settings = Settings.from_env(
         {},

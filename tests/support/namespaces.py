@@ -1,10 +1,10 @@
-"""Hosts of one's own: network namespaces behind a wire on which packets can be lost without a word.
+"""Hosts for tests: network namespaces behind a wire that can drop packets silently.
 
     here 10.x.y.1 ── 10.x.y.2 wire 10.x.y.5 ── 10.x.y.6 first host
                                    10.x.y.9 ── 10.x.y.10 second host
 
-The wire is a namespace that forwards. A cut is a rule there: whoever sends notices nothing, no packet comes back, and
-none of this host's own rules is touched. Files and unix sockets are shared by all.
+The wire is a namespace that forwards packets. A cut is an iptables rule in the wire: senders get no error and no
+answer, and the rules of this host do not change. All hosts share files and unix sockets.
 """
 
 from __future__ import annotations
@@ -28,45 +28,45 @@ from tests.support.waiting import wait_until
 
 @dataclass
 class Host:
-    """A network namespace with one way out, over the wire."""
+    """Network namespace whose only route leads over the wire."""
 
     name: str
     address: str
     _wire: str
-    _lost: list[list[str]] = field(default_factory=list)
+    _rules: list[list[str]] = field(default_factory=list)
 
     @property
     def within(self) -> tuple[str, ...]:
-        """What a command begins with to run there; it stays the same process."""
+        """Return the prefix of a command that runs in this namespace; nsenter keeps the process id."""
         return _within(self.name)
 
     def worker(self, fleet: Fleet, *words: str, **environment: str) -> Worker:
-        """A worker of the fleet that runs there; waits until its node is LIVE."""
+        """Start a worker of the fleet in this namespace; wait until its node is LIVE."""
         module = "tests.support.namespaced_worker"
         return fleet.worker(*words, module=module, NAMESPACE=self.name, **environment)
 
     def cut(self, *ports: int) -> None:
-        """Lose every packet to and from these TCP ports, or all packets when none is named."""
+        """Drop all packets to and from these TCP ports, or all packets if no port is given."""
         for port in map(str, ports):
-            self._lose("-s", self.address, "-p", "tcp", "--dport", port)
-            self._lose("-d", self.address, "-p", "tcp", "--sport", port)
+            self._drop("-s", self.address, "-p", "tcp", "--dport", port)
+            self._drop("-d", self.address, "-p", "tcp", "--sport", port)
         if not ports:
-            self._lose("-s", self.address)
-            self._lose("-d", self.address)
+            self._drop("-s", self.address)
+            self._drop("-d", self.address)
 
-    def _lose(self, *what: str) -> None:
-        _call(*_within(self._wire), "iptables", "-A", "FORWARD", *what, "-j", "DROP")
-        self._lost.append(list(what))
+    def _drop(self, *rule: str) -> None:
+        _call(*_within(self._wire), "iptables", "-A", "FORWARD", *rule, "-j", "DROP")
+        self._rules.append(list(rule))
 
     def heal(self) -> None:
         """Let all packets through again."""
-        while self._lost:
-            _call(*_within(self._wire), "iptables", "-D", "FORWARD", *self._lost[-1], "-j", "DROP")
-            self._lost.pop()
+        while self._rules:
+            _call(*_within(self._wire), "iptables", "-D", "FORWARD", *self._rules[-1], "-j", "DROP")
+            self._rules.pop()
 
 
 class Wire:
-    """The namespace in the middle; `address` is where servers of this host can be reached from behind it."""
+    """Namespace between this host and the test hosts; test hosts reach servers of this host at `address`."""
 
     def __init__(self, name: str, network: str, undo: ExitStack) -> None:
         self.name = name
@@ -76,7 +76,7 @@ class Wire:
         self.address = f"{network}.1"
 
     def host(self) -> Host:
-        """One more host behind it."""
+        """Create another host behind the wire."""
         self._hosts += 1
         number, name = self._hosts, f"{self.name}{self._hosts}"
         near, far = f"{self._network}.{4 * number + 1}", f"{self._network}.{4 * number + 2}"
@@ -90,10 +90,10 @@ class Wire:
 
 
 @contextmanager
-def a_wire() -> Iterator[Wire]:
-    """A wire without hosts; in the end all processes that still run behind it are killed, and it is gone.
+def running_wire() -> Iterator[Wire]:
+    """Create a wire without hosts; at the end kill all processes behind it and remove it.
 
-    Skips where network namespaces cannot be had: they need root, ip, iptables and nsenter.
+    Skips if network namespaces are not available: they need root, ip, iptables and nsenter.
     """
     needed = ("ip", "iptables", "nsenter")
     if os.geteuid() or not all(map(shutil.which, needed)):
@@ -101,7 +101,7 @@ def a_wire() -> Iterator[Wire]:
     name, network = f"fn{uuid.uuid4().hex[:8]}", _free_network()
     with ExitStack() as undo:
         _make(name, undo)
-        # It goes with its other end, which is in the namespace.
+        # The device is removed with its other end, which is in the namespace.
         _call(*_words(f"ip link add {name} type veth peer name w0 netns {name}"))
         _call(*_words(f"ip addr add {network}.1/30 dev {name}"))
         _call(*_words(f"ip link set {name} up"))
@@ -114,7 +114,7 @@ def a_wire() -> Iterator[Wire]:
 def _make(name: str, undo: ExitStack) -> None:
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
     if made.returncode:
-        pytest.skip(f"this root may make no network namespace: {made.stderr.strip()}")
+        pytest.skip(f"this root cannot create network namespaces: {made.stderr.strip()}")
     undo.callback(_unmake, name)
 
 
@@ -126,17 +126,17 @@ def _unmake(name: str) -> None:
 
 
 def _processes(name: str) -> list[int]:
-    said = subprocess.run(
+    done = subprocess.run(
         ["ip", "netns", "pids", name], capture_output=True, text=True, timeout=20, check=True
     )
-    return [pid for pid in map(int, said.stdout.split()) if not _is_zombie(pid)]
+    return [pid for pid in map(int, done.stdout.split()) if not _is_zombie(pid)]
 
 
 def _is_zombie(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
-        return True  # it is gone
+        return True  # the process has ended
 
 
 def _up(namespace: str, device: str, address: str) -> None:
@@ -146,12 +146,12 @@ def _up(namespace: str, device: str, address: str) -> None:
 
 def _free_network() -> str:
     routes = subprocess.run(["ip", "route"], capture_output=True, text=True, timeout=20, check=True).stdout
-    found = (f"10.{random.randint(64, 127)}.{random.randint(0, 255)}" for _ in range(100))
-    return next(network for network in found if f"{network}." not in routes)
+    networks = (f"10.{random.randint(64, 127)}.{random.randint(0, 255)}" for _ in range(100))
+    return next(network for network in networks if f"{network}." not in routes)
 
 
 def _within(name: str) -> tuple[str, ...]:
-    # Not `ip netns exec`: its /sys has no cgroups, which dockerd needs.
+    # Not `ip netns exec`, because its /sys has no cgroups, which dockerd needs.
     return ("nsenter", f"--net=/run/netns/{name}", "--")
 
 

@@ -1,4 +1,4 @@
-"""A real Redis for tests: on a free port, with an append-only file, to be killed and started again."""
+"""Real Redis for tests: on a free port, with an append-only file; tests can kill and restart it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 
 class RedisServer:
-    """One server; its data outlive `kill` and `start`."""
+    """Redis server whose data survive `kill` and `start`."""
 
     def __init__(self, directory: Path, host: str = "127.0.0.1") -> None:
         self._program = shutil.which("redis-server") or shutil.which("valkey-server")
@@ -33,18 +33,18 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Where Celery finds it."""
+        """URL for Celery."""
         return f"redis://{self.host}:{self.port}/0"
 
     @property
     def client(self) -> redis.Redis:
-        """A bounded client."""
+        """Client with time-outs."""
         return redis.Redis.from_url(
             self.url, socket_timeout=3, socket_connect_timeout=1, decode_responses=True
         )
 
     def start(self) -> None:
-        """Start and wait until it answers."""
+        """Start the server and wait until it answers."""
         words = ["--port", str(self.port), "--bind", self.host, "--dir", str(self.directory)]
         words += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--protected-mode", "no"]
         with open(self.directory / "log", "ab") as log:
@@ -63,13 +63,13 @@ class RedisServer:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """Kill the server with SIGKILL and wait until it has ended."""
         self.signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait(10)
 
     def stop(self) -> None:
-        """End it."""
+        """End the server."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait(10)

@@ -1,4 +1,4 @@
-"""What stands between a client and a server in tests: it accepts, and serves each connection in a thread."""
+"""Relay between a client and a server in tests, with a thread for each connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PIECE_BYTES = 1 << 16
 
 
 def at_socket(path: Path) -> socket.socket:
-    """A listener at a Unix socket of this path."""
+    """Return a listener on a Unix socket at this path."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(64)
@@ -20,22 +20,22 @@ def at_socket(path: Path) -> socket.socket:
 
 
 def to_socket(path: str) -> socket.socket:
-    """A connection to the Unix socket of this path."""
-    made = socket.socket(socket.AF_UNIX)
-    made.connect(path)
-    return made
+    """Return a connection to the Unix socket at this path."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    return connection
 
 
 class Relay:
-    """Accepts connections until it is closed; `serve` gets each."""
+    """Listener that passes each connection to `serve` until it is closed."""
 
     def __init__(self, listener: socket.socket, serve: Callable[[socket.socket], None]) -> None:
         self._listener, self._serve = listener, serve
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Take no more connections."""
-        with contextlib.suppress(OSError):  # a listener that nobody waits at
+        """Accept no more connections."""
+        with contextlib.suppress(OSError):  # no thread waits in accept
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -49,8 +49,8 @@ class Relay:
 
 
 def pass_on(source: socket.socket, to: socket.socket, look: Callable[[bytes], object] = len) -> None:
-    """Carry all bytes one way, each piece after `look` has seen it; at the end nothing passes any more."""
-    with contextlib.suppress(OSError):  # either side may go at any time
+    """Copy all bytes in one direction, call `look` with each piece first, and shut the target down at the end."""
+    with contextlib.suppress(OSError):  # either side may close at any time
         while piece := source.recv(PIECE_BYTES):
             look(piece)
             to.sendall(piece)

@@ -32,7 +32,7 @@ from engine.store import logs, nodes, outbox, tasks
 from engine.store.database import Database
 from tests.support.api_server import SERVE
 from tests.support.databases import free_port
-from tests.support.nursery import Born, nursery
+from tests.support.fork_server import ForkedProcess, fork_server
 from tests.support.waiting import wait_until
 
 HELLO = "name: say hello\nimage: ubuntu:mantic\ncmd: [echo, -n, hello world]\n"
@@ -50,7 +50,7 @@ class Stage:
         self.db = Database(settings.store)
         self.installation = Installation(self.db, settings, self.db.open())
         self.port = free_port()
-        self._process: Born | None = None
+        self._process: ForkedProcess | None = None
         self._said: IO[bytes] = open(f"{settings.data_dir}/api.log", "w+b")  # noqa: SIM115 - closed in `close`
         self._containers = itertools.count(0x3FA91C70D2E8)
 
@@ -67,7 +67,7 @@ class Stage:
             **self.settings.environment(),
             "FERRYMAN_PORT": str(self.port),
         }
-        self._process = nursery().start("gunicorn", words, environment, Path(self._said.name))
+        self._process = fork_server().start("gunicorn", words, environment, Path(self._said.name))
         wait_until(self._answers, 30)
 
     def stop(self) -> None:

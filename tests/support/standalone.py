@@ -1,4 +1,4 @@
-"""A stand-alone as people start it: `ferryman standalone` as a process, on a data directory of its own."""
+"""Stand-alone for tests: the command `ferryman standalone` as a process with its own data directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READY_SECONDS = 40
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """This process's environment without what would lead to another stand-alone; ~ is `home`."""
+    """Return the environment without settings of another stand-alone; the home directory is `home`."""
     kept = {
         k: v for k, v in os.environ.items() if not k.startswith("FERRYMAN_") or k == "FERRYMAN_DOCKER_HOST"
     }
@@ -36,7 +36,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 def ferryman(
     *words: str, env: Mapping[str, str], text: str = "", seconds: float = 90
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, piped."""
+    """Run a command with piped output until it ends."""
     return subprocess.run(
         [*FERRYMAN, *words],
         env=dict(env),
@@ -50,36 +50,36 @@ def ferryman(
 
 @dataclass
 class Standalone:
-    """A running stand-alone and the environment in which commands find it."""
+    """Running stand-alone, and the environment in which commands find it."""
 
     process: subprocess.Popen[bytes]
     data_dir: Path
     env: dict[str, str]
-    output: Path
+    output_file: Path
 
     @property
-    def said(self) -> str:
-        """What it printed so far."""
-        return self.output.read_text()
+    def output(self) -> str:
+        """Output so far."""
+        return self.output_file.read_text()
 
     @property
     def run_file(self) -> dict[str, object]:
-        """The content of run.json, {} when there is none."""
+        """Content of run.json, {} if the file does not exist."""
         try:
-            found = json.loads((self.data_dir / "run.json").read_text())
+            content = json.loads((self.data_dir / "run.json").read_text())
         except FileNotFoundError:
             return {}
-        assert isinstance(found, dict)
-        return found
+        assert isinstance(content, dict)
+        return content
 
     @property
     def client(self) -> Client:
-        """A client of its API."""
+        """Client of the API."""
         return Client(str(self.run_file["api_url"]))
 
     @property
     def installation(self) -> str:
-        """The installation's id, from its database."""
+        """Id of the installation, from its database."""
         database = Database(Settings.from_env({}, data_dir=str(self.data_dir)).store)
         try:
             return database.open()
@@ -87,26 +87,26 @@ class Standalone:
             database.close()
 
     def children(self) -> dict[int, str]:
-        """pid -> command line of every process below it."""
+        """Return pid -> command line of all descendants."""
         return descendants(self.process.pid)
 
     def child(self, word: str) -> int:
-        """The pid of its direct child whose command line holds the word."""
+        """Return the pid of the direct child whose command line contains the word."""
         return next(pid for pid, line in children_of(self.process.pid).items() if word in line)
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
-        """Send the signal, wait for the end; returns the exit status."""
+        """Send the signal and wait for the end; return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(seconds)
 
     def containers(self, state: str = "") -> list[str]:
-        """Names of its links' containers here, all or those in one state."""
+        """Return the names of the links' containers on this host, all or in one state."""
         return containers(self.installation, state, "container")
 
 
 @contextlib.contextmanager
 def standalone(home: Path, *options: str, ready: bool = True, **more: str) -> Iterator[Standalone]:
-    """Start one on a free port, wait until it is ready; at the end nothing of it is left."""
+    """Run a stand-alone on a free port, ready; at the end stop it and remove its containers."""
     data_dir = home / ".local" / "share" / "ferryman"
     env = environment(home, **more)
     output = home / f"standalone-{os.urandom(3).hex()}.out"
@@ -115,65 +115,65 @@ def standalone(home: Path, *options: str, ready: bool = True, **more: str) -> It
         process = subprocess.Popen(
             words, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
-    found = Standalone(process, data_dir, env, output)
+    server = Standalone(process, data_dir, env, output)
     try:
         if ready:
-            wait_until(lambda: process.poll() is not None or "\nReady in " in found.said, READY_SECONDS)
-            assert process.poll() is None and found.run_file.get("ready"), found.said
-        yield found
+            wait_until(lambda: process.poll() is not None or "\nReady in " in server.output, READY_SECONDS)
+            assert process.poll() is None and server.run_file.get("ready"), server.output
+        yield server
     finally:
         if process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                found.stop()
+                server.stop()
         if process.poll() is None:
             process.kill()
             process.wait(10)
         if (data_dir / "ferryman.db").exists():
-            remove_containers(found.installation)
+            remove_containers(server.installation)
 
 
 def containers(installation: str, state: str = "", kind: str = "") -> list[str]:
-    """Names of an installation's containers on the daemon: all, those in one state, those of one kind."""
+    """Return the names of an installation's containers on the daemon, if given of one state and one kind."""
     labels = [f"ferryman.installation={installation}", *([f"ferryman.kind={kind}"] if kind else [])]
     listed = require_docker().api.containers(all=True, filters={"label": labels})
     return [c["Names"][0] for c in listed if not state or c["State"] == state]
 
 
 def remove_containers(installation: str) -> None:
-    """Clean up what a test left on the daemon."""
+    """Remove the containers and volumes of an installation from the daemon."""
     api = require_docker().api
     mine = {"label": f"ferryman.installation={installation}"}
-    for found in api.containers(all=True, filters=mine):
-        api.remove_container(found["Id"], force=True)
+    for container in api.containers(all=True, filters=mine):
+        api.remove_container(container["Id"], force=True)
     for volume in api.volumes(filters=mine)["Volumes"] or ():
         api.remove_volume(volume["Name"], force=True)
 
 
 def children_of(parent: int) -> dict[int, str]:
-    """pid -> command line of the processes whose parent this is."""
-    found = {}
+    """Return pid -> command line of the direct children."""
+    children = {}
     for status in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):
             if re.search(rf"^PPid:\t{parent}$", status.read_text(), re.MULTILINE):
                 line = (status.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                found[int(status.parent.name)] = line
-    return found
+                children[int(status.parent.name)] = line
+    return children
 
 
 def descendants(parent: int) -> dict[int, str]:
-    """The same with their children, and theirs."""
-    found = children_of(parent)
-    for pid in list(found):
-        found |= descendants(pid)
-    return found
+    """Return pid -> command line of all descendants."""
+    processes = children_of(parent)
+    for pid in list(processes):
+        processes |= descendants(pid)
+    return processes
 
 
 def alive(pids: Mapping[int, str]) -> dict[int, str]:
-    """Those that still run, as the same command."""
-    found = {}
+    """Return the processes that still run with the same command line."""
+    running = {}
     for pid, line in pids.items():
         with contextlib.suppress(OSError):
             now = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             if now == line:
-                found[pid] = line
-    return found
+                running[pid] = line
+    return running

@@ -1,4 +1,4 @@
-"""A command whose output is a terminal: a pseudo-terminal of 100 columns, read to its end."""
+"""Commands on a pseudo-terminal of 100 columns."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import termios
 from collections.abc import Mapping, Sequence
 
 
-def on_a_terminal(words: Sequence[str], env: Mapping[str, str], seconds: float = 60) -> tuple[int, str]:
-    """Exit status and all that was written, line ends as \\n."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    with subprocess.Popen(words, env=dict(env), stdin=theirs, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
+def run_on_terminal(words: Sequence[str], env: Mapping[str, str], seconds: float = 60) -> tuple[int, str]:
+    """Run the command on a terminal; return its exit status and its output with \\n as line ends."""
+    near_end, far_end = pty.openpty()
+    fcntl.ioctl(far_end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    with subprocess.Popen(words, env=dict(env), stdin=far_end, stdout=far_end, stderr=far_end) as process:
+        os.close(far_end)
         screen = b""
-        while piece := _read(ours):
+        while piece := _read(near_end):
             screen += piece
-        os.close(ours)
+        os.close(near_end)
         return process.wait(seconds), screen.decode().replace("\r\n", "\n")
 
 

@@ -1,4 +1,4 @@
-"""Waiting for a condition with a deadline: no test sleeps and hopes."""
+"""Waiting for a condition with a deadline, in place of sleeps of a guessed length."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
-def wait_until(condition: Callable[[], Found], seconds: float, pause_seconds: float = 0.02) -> Found:
-    """Ask until the condition gives something true, which is returned; fails after `seconds`."""
+def wait_until(condition: Callable[[], Value], seconds: float, pause_seconds: float = 0.02) -> Value:
+    """Call the condition until it returns something true, and return that; fail after `seconds`."""
     end = time.monotonic() + seconds
     while True:
-        found = condition()
-        if found:
-            return found
+        value = condition()
+        if value:
+            return value
         if time.monotonic() >= end:
-            raise AssertionError(f"not within {seconds} s: {condition!r} gave {found!r}")
+            raise AssertionError(f"not within {seconds} s: {condition!r} returned {value!r}")
         time.sleep(pause_seconds)

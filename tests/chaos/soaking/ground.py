@@ -20,8 +20,8 @@ from engine.store import tasks
 from engine.store.tables import attempts
 from tests.support.api_server import SERVE
 from tests.support.databases import Postgres, free_port, migrate, running_postgres
-from tests.support.fleet import Fleet, a_fleet
-from tests.support.nursery import Born, nursery
+from tests.support.fleet import Fleet, running_fleet
+from tests.support.fork_server import ForkedProcess, fork_server
 from tests.support.redis_server import RedisServer
 
 #: A process that left by itself comes back after this, as a supervisor would have it.
@@ -39,8 +39,8 @@ class Part:
     """A process that is started again and again, in a process group of its own."""
 
     name: str
-    launch: Callable[[], Born | subprocess.Popen[bytes]]
-    process: Born | subprocess.Popen[bytes] | None = None
+    launch: Callable[[], ForkedProcess | subprocess.Popen[bytes]]
+    process: ForkedProcess | subprocess.Popen[bytes] | None = None
     #: A fault has it: nobody else touches it.
     in_fault: bool = False
     #: Exit codes with which it left by itself, each with the moment (time.time()).
@@ -147,7 +147,7 @@ def laid_out(home: Path, database: str) -> Iterator[Ground]:
             migrate(url)
         # Every crash is one of ours: how many in a row fail a task is tried elsewhere.
         options = {"bind_sources": (f"{notes}:rw",), "max_crashes": 1000, "sandbox": "pod"}
-        fleet = stack.enter_context(a_fleet(home, url, redis, **options))
+        fleet = stack.enter_context(running_fleet(home, url, redis, **options))
         # The API's and the workers' own must send everything: this process is not there to be killed.
         fleet.flusher.stop()
         port = free_port()
@@ -170,8 +170,8 @@ def _end(ground: Ground) -> None:
 def _api(fleet: Fleet, port: int) -> Part:
     environment = {**os.environ, **fleet.settings.environment(), "FERRYMAN_PORT": str(port)}
 
-    def launch() -> Born:
-        return nursery().start("gunicorn", SERVE, environment, fleet.directory / "api.log")
+    def launch() -> ForkedProcess:
+        return fork_server().start("gunicorn", SERVE, environment, fleet.directory / "api.log")
 
     return Part("api", launch)
 

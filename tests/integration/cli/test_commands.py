@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.docker_daemon import BUSYBOX
 from tests.support.standalone import FERRYMAN, Standalone, environment, ferryman
-from tests.support.terminal import on_a_terminal
+from tests.support.terminal import run_on_terminal
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.docker
@@ -50,7 +50,7 @@ def test_submit_follow_ends_with_completed_and_exit_0(server: Standalone, tmp_pa
 def test_a_terminal_sees_a_picture_that_is_rewritten_in_place(server: Standalone, tmp_path: Path) -> None:
     file = tmp_path / "hello.yaml"
     file.write_text(HELLO)
-    status, screen = on_a_terminal(
+    status, screen = run_on_terminal(
         [*FERRYMAN, "submit", str(file), "--follow"], server.env | {"TERM": "xterm-256color"}
     )
     assert status == 0 and "\x1b[2K" in screen and "✓" in screen

@@ -9,7 +9,7 @@ from engine.model.records import LogPosition
 from engine.store import logs
 from tests.support.stage import NODE, staged
 from tests.support.standalone import FERRYMAN, environment, ferryman
-from tests.support.terminal import on_a_terminal
+from tests.support.terminal import run_on_terminal
 
 NOTE = "The log is cut here: of it 40 bytes in all are not kept (FERRYMAN_LOG_BYTES)\n"
 
@@ -34,4 +34,4 @@ def test_logs_say_where_they_are_cut(tmp_path: Path) -> None:
             assert (done.returncode, done.stderr) == (0, "")
             assert done.stdout == (whole if "--tail" not in more else whole.removeprefix("ten bytes\n"))
         said = whole.replace("[ferryman] ", "")
-        assert on_a_terminal([*FERRYMAN, *words, "-f"], env) == (0, said)
+        assert run_on_terminal([*FERRYMAN, *words, "-f"], env) == (0, said)

@@ -14,7 +14,7 @@ import pytest
 
 from engine.client import Json
 from tests.support.docker_daemon import require_docker
-from tests.support.held import held, let_go
+from tests.support.held_task import held_task, release
 from tests.support.standalone import FERRYMAN, Standalone, ferryman
 from tests.support.waiting import wait_until
 
@@ -92,7 +92,7 @@ def test_nodes_are_listed_and_a_name_that_fits_none_or_two_drains_nobody(
 def test_drain_waits_says_what_runs_and_ends_when_the_node_has_left(server: Standalone, start: Start) -> None:
     worker = start("lathe", "lathe")
     node = live(server, "lathe")
-    task = server.client.submit(held(queue="lathe").encode())
+    task = server.client.submit(held_task(queue="lathe").encode())
     wait_until(lambda: server.client.node(node["id"])["running"] == 1 and _container(task), 40, 0.2)
 
     words = [*FERRYMAN, "drain", "lathe"]
@@ -110,7 +110,7 @@ def test_drain_waits_says_what_runs_and_ends_when_the_node_has_left(server: Stan
     with subprocess.Popen(words, env=server.env, stdout=-1, stderr=-1, text=True) as asked:
         assert asked.stdout and asked.stderr
         assert [asked.stdout.readline() for _ in range(2)][1].startswith("1 task still running: ")
-        let_go(_container(task))
+        release(_container(task))
         assert asked.wait(60) == 0, asked.stderr.read()
         assert asked.stdout.read().splitlines()[-1] == f"{node['id']}  LEFT"
     assert worker.wait(20) == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.standalone import FERRYMAN, environment, ferryman
-from tests.support.terminal import on_a_terminal
+from tests.support.terminal import run_on_terminal
 
 BROKEN = """name: broken
 image: ubuntu:mantic
@@ -45,7 +45,7 @@ def test_all_three_problems_are_named_with_place_and_remedy(broken: Path) -> Non
 
 def test_a_terminal_shows_each_line_with_a_caret_beneath(broken: Path) -> None:
     env = environment(broken.parent, TERM="xterm")
-    status, screen = on_a_terminal([*FERRYMAN, "validate", str(broken)], env)
+    status, screen = run_on_terminal([*FERRYMAN, "validate", str(broken)], env)
     lines = screen.splitlines()
     assert status == 2
     at = next(i for i, line in enumerate(lines) if line == "        timeout: 5 parsecs")
@@ -58,7 +58,7 @@ def test_a_terminal_shows_each_line_with_a_caret_beneath(broken: Path) -> None:
 
 def test_no_color_on_a_terminal_is_as_plain_as_a_pipe(broken: Path) -> None:
     env = environment(broken.parent, TERM="xterm", NO_COLOR="1")
-    _, screen = on_a_terminal([*FERRYMAN, "validate", str(broken)], env)
+    _, screen = run_on_terminal([*FERRYMAN, "validate", str(broken)], env)
     assert screen == ferryman("validate", str(broken), env=env).stderr
 
 

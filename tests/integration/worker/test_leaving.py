@@ -17,7 +17,7 @@ import pytest
 from engine.lifecycle import nodes as verbs
 from engine.model.states import LinkState, NodeState, TaskState
 from tests.support.fleet import ROOT, Fleet, Worker
-from tests.support.held import held, let_go
+from tests.support.held_task import held_task, release
 from tests.support.registry import running_registry
 from tests.support.waiting import wait_until
 
@@ -50,7 +50,7 @@ def test_a_drained_worker_ends_its_chain_takes_nothing_new_and_leaves(sqlite_fle
     _begins(fleet, chain)
     (waiting,) = fleet.submit(SLEEP % 0)
     assert verbs.drain(fleet.installation, node.id)
-    assert drained.process.wait(60) == 0, drained.said()
+    assert drained.process.wait(60) == 0, drained.output()
     task = fleet.task(chain)
     assert (task.state, task.crashes, task.attempt, task.delivery) == (TaskState.COMPLETED, 0, 1, 1)
     assert task.node == node.id
@@ -76,7 +76,7 @@ def test_asked_again_or_by_sigquit_it_leaves_at_once_and_its_container_goes_on(
     if len(numbers) > 1:
         wait_until(lambda: fleet.nodes()[0].state is NodeState.LEAVING, 20)
         worker.process.send_signal(numbers[1])
-    assert worker.process.wait(30) == 0, worker.said()
+    assert worker.process.wait(30) == 0, worker.output()
     assert [n.state for n in fleet.nodes()] == [NodeState.LEFT]
     fleet.worker("-c", "1")
     (task,) = fleet.ended([task_id], 60)
@@ -92,7 +92,7 @@ def test_what_is_still_being_pulled_is_given_back_and_waits_for_no_grace(sqlite_
         (task_id,) = fleet.submit(f"name: pulled\nimage: {registry.image}\n")
         wait_until(lambda: registry.layers, 30)
         worker.process.terminate()
-        assert worker.process.wait(30) == 0, worker.said()
+        assert worker.process.wait(30) == 0, worker.output()
     task = fleet.task(task_id)
     assert task.state in (TaskState.PENDING, TaskState.SCHEDULED), "nobody needs to look for its container"
     assert (task.node, task.attempt, task.delivery, task.crashes) == (None, 1, 2, 0)
@@ -153,10 +153,10 @@ def test_ctrl_c_leaves_in_order_and_a_second_one_at_once(sqlite_fleet: Fleet, ti
             wait_until(lambda: fleet.nodes()[0].state is NodeState.LEAVING, 20)
             assert worker.process.poll() is None and fleet.task(task_id).state is TaskState.RUNNING
             os.write(terminal, b"\x03")
-        assert worker.process.wait(30) == 0, worker.said()
+        assert worker.process.wait(30) == 0, worker.output()
     assert [n.state for n in fleet.nodes()] == [NodeState.LEFT]
-    assert "Traceback" not in worker.said() and "terminat" not in worker.said(), worker.said()
-    assert "links let go: 1; their containers go on" in worker.said()
+    assert "Traceback" not in worker.output() and "terminat" not in worker.output(), worker.output()
+    assert "links let go: 1; their containers go on" in worker.output()
     task = fleet.task(task_id)
     assert (task.state, task.crashes, task.attempt) == (TaskState.RUNNING, 0, 1)
     assert [(thing.id, thing.state) for thing in fleet.left_over()] == [(before, "running")]
@@ -166,11 +166,11 @@ def test_ctrl_c_leaves_in_order_and_a_second_one_at_once(sqlite_fleet: Fleet, ti
 def test_a_terminal_that_is_closed_lets_its_worker_leave_in_order(sqlite_fleet: Fleet) -> None:
     fleet = sqlite_fleet
     with _on_a_terminal(fleet) as (worker, _):
-        (task_id,) = fleet.submit(held())
+        (task_id,) = fleet.submit(held_task())
         before = _begins(fleet, task_id)
         # What the kernel does to the foreground of a terminal that is gone.
         os.killpg(worker.process.pid, signal.SIGHUP)
-        assert worker.process.wait(30) == 0, worker.said()
+        assert worker.process.wait(30) == 0, worker.output()
     assert [n.state for n in fleet.nodes()] == [NodeState.LEFT]
     assert [(thing.id, thing.state) for thing in fleet.left_over()] == [(before, "running")]
 
@@ -180,13 +180,13 @@ def test_sighup_without_a_terminal_begins_anew_and_its_containers_go_on(sqlite_f
     fleet = sqlite_fleet
     worker = fleet.worker("-c", "2")
     (former,) = fleet.nodes()
-    (task_id,) = fleet.submit(held())
+    (task_id,) = fleet.submit(held_task())
     before = _begins(fleet, task_id)
     worker.process.send_signal(signal.SIGHUP)
     wait_until(lambda: [n for n in fleet.nodes() if n.state is NodeState.LIVE and n.id != former.id], 60)
     assert worker.process.poll() is None, "the same process"
     wait_until(lambda: fleet.task(task_id).delivery == 2, 30)
-    let_go(before)
+    release(before)
     (task,) = fleet.ended([task_id], 60)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 0), task.error
     assert fleet.links(task_id)[0].container_id == before

@@ -1,4 +1,4 @@
-"""A witness from outside: what Docker daemons themselves say of an installation's containers, as it happens."""
+"""Events of an installation's containers as the Docker daemons report them."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ from engine.model import names
 
 
 @dataclass
-class Witness:
-    """The daemons' events, as they came."""
+class ContainerEvents:
+    """Recorded events, in the order of arrival."""
 
-    seen: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     def starts(self, task_id: str) -> Counter[str]:
-        """link index -> how often a container of it was started."""
+        """Return link index -> number of container starts."""
         return Counter(labels[names.LINK] for labels in self._of("start") if labels[names.TASK] == task_id)
 
     def tasks(self) -> set[str]:
-        """The tasks of which any container was started."""
+        """Return the tasks that had a container started."""
         return {labels[names.TASK] for labels in self._of("start")}
 
     def actions(self) -> Counter[str]:
-        """What happened how often: create, start, die, kill, destroy …"""
-        return Counter(one["Action"].partition(":")[0] for one in self.seen)
+        """Return the number of events by action: create, start, die, kill, destroy …"""
+        return Counter(e["Action"].partition(":")[0] for e in self.events)
 
     def most_at_once(self, task_id: str) -> int:
-        """The largest number of the task's containers that ran at the same moment; daemons of a host share a clock."""
+        """Return the most containers of the task that ran at the same time; daemons of a host share a clock."""
         alive: set[str] = set()
         most = 0
-        for one in sorted(self.seen, key=lambda one: int(one["timeNano"])):
-            actor = one["Actor"]
+        for event in sorted(self.events, key=lambda e: int(e["timeNano"])):
+            actor = event["Actor"]
             if actor["Attributes"].get(names.TASK) != task_id:
                 continue
-            if one["Action"] == "start":
+            if event["Action"] == "start":
                 alive.add(actor["ID"])
-            elif one["Action"] == "die":
+            elif event["Action"] == "die":
                 alive.discard(actor["ID"])
             most = max(most, len(alive))
         return most
 
     def _of(self, action: str) -> Iterator[dict[str, str]]:
-        return (one["Actor"]["Attributes"] for one in self.seen if one["Action"] == action)
+        return (e["Actor"]["Attributes"] for e in self.events if e["Action"] == action)
 
 
 @contextmanager
-def witness(installation: str, *others: str) -> Iterator[Witness]:
-    """Listen to the default daemon, and to others by their hosts, while the block runs; what happened is in `seen`."""
-    found = Witness()
+def container_events(installation: str, *others: str) -> Iterator[ContainerEvents]:
+    """Record the events of the default daemon, and of daemons at other hosts, while the block runs."""
+    recorded = ContainerEvents()
     with ExitStack() as stack:
         for host in ("", *others):
-            stack.enter_context(_listening(found, installation, host))
-        yield found
+            stack.enter_context(_listening(recorded, installation, host))
+        yield recorded
 
 
 @contextmanager
-def _listening(found: Witness, installation: str, host: str) -> Iterator[None]:
+def _listening(recorded: ContainerEvents, installation: str, host: str) -> Iterator[None]:
     client = docker.DockerClient(base_url=host, timeout=600) if host else docker.from_env(timeout=600)
     stream = client.events(
         since=int(time.time()) - 1,
@@ -72,9 +72,9 @@ def _listening(found: Witness, installation: str, host: str) -> Iterator[None]:
     )
 
     def listen() -> None:
-        found.seen.extend(stream)
+        recorded.events.extend(stream)
 
-    thread = threading.Thread(target=listen, name="witness", daemon=True)
+    thread = threading.Thread(target=listen, name="docker events", daemon=True)
     thread.start()
     try:
         yield
