@@ -20,4 +20,4 @@ def append_log(
     """
     order, limit_bytes = assignment.order, installation.settings.runtime.log_bytes
     with installation.db.begin() as c:
-        return logs.append(c, assignment.token, order.origin, order.index, pieces, position, limit_bytes)
+        return logs.append(c, assignment.token, order.run.origin, order.index, pieces, position, limit_bytes)

@@ -82,29 +82,19 @@ def _time_left(
 
 def _order(installation: Installation, task: Task, spec: TaskSpec, index: int) -> Order:
     kind, wanted = spec.links[index]
-    run = (installation.id, task.id, task.attempt, task.origin)
     targets = spec.volume_targets
     cpus, memory = _limits(spec, installation.settings.runtime)
     return Order(
         installation=installation.id,
         job_id=task.job_id,
-        task_id=task.id,
-        attempt=task.attempt,
+        run=task.run,
         delivery=task.delivery,
-        origin=task.origin,
         index=index,
         kind=kind,
-        name=names.container(*run, index),
-        image=wanted.image,
-        cmd=wanted.cmd,
-        entrypoint=wanted.entrypoint,
-        run=wanted.run,
-        env=dict(wanted.env),
-        files=dict(wanted.files),
-        workdir=wanted.workdir,
-        user=wanted.user,
-        pull=wanted.pull or "missing",
-        volumes=tuple((names.volume(*run, n), target) for n, target in enumerate(targets)),
+        spec=wanted,
+        volumes=tuple(
+            (names.volume(installation.id, task.run, n), target) for n, target in enumerate(targets)
+        ),
         mounts=tuple(mount for mount in spec.mounts if mount.type != "volume"),
         networks=("none",) if spec.network == "none" else spec.networks,
         cpus=cpus,

@@ -68,7 +68,7 @@ def begin_link(installation: Installation, token: Token, index: int, node_id: st
         task = tasks.get(c, token.task_id)
         if task is None or task.token != token:
             return None
-        run = links.of_run(c, task.id, task.attempt, task.origin)
+        run = links.of_run(c, task.run)
         mine = next((link for link in run if link.index == index), None)
         # A CONFIRMED link has its thread, or will be taken over: a doubled message starts nothing.
         if mine is None or mine.state is not LinkState.WAITING or not chain.may_begin(run, index):
@@ -82,7 +82,7 @@ def resume(installation: Installation, token: Token, node_id: str) -> Assignment
         task = tasks.get(c, token.task_id)
         if task is None or task.token != token or task.node != node_id or task.state is not TaskState.RUNNING:
             return None
-        run = links.of_run(c, task.id, task.attempt, task.origin)
+        run = links.of_run(c, task.run)
         index = chain.first_open(run)
         if index is None:
             return None

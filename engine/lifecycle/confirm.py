@@ -22,10 +22,10 @@ def confirm(installation: Installation, assignment: Assignment, container_id: st
         task = tasks.lock(c, token.task_id)
         if task is None or not tasks.may_confirm(c, token):
             return False
-        run = links.of_run(c, task.id, order.attempt, order.origin)
+        run = links.of_run(c, order.run)
         if not chain.may_begin(run, order.index):
             return False
-        if not links.confirm(c, token, order.origin, order.index, container_id):
+        if not links.confirm(c, token, order.run.origin, order.index, container_id):
             return False
         before = next(link.state for link in run if link.index == order.index)
         events.add(

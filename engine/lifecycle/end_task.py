@@ -55,7 +55,7 @@ def fail(
 
 def close(c: Connection, task: Task, why: str) -> None:
     """The task's present run is over: what waits is skipped, and what nobody will finish any more has ENDED so."""
-    run = links.of_run(c, task.id, task.attempt, task.origin)
+    run = links.of_run(c, task.run)
     skip(c, task, [link for link in run if link.state is LinkState.WAITING])
     for link in run:
         if link.state is LinkState.CONFIRMED:

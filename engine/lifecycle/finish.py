@@ -53,8 +53,8 @@ def finish_link(
         if task is None:
             return None
         mine = task.token == token and task.state is TaskState.RUNNING
-        at = (token, order.origin, order.index)
-        run = links.of_run(c, token.task_id, order.attempt, order.origin)
+        at = (token, order.run.origin, order.index)
+        run = links.of_run(c, order.run)
         if not mine or not links.end(
             c, at, container_id, outcome.exit_code, outcome.message, outcome.timings
         ):

@@ -25,7 +25,7 @@ class NextLink:
 def next_link(installation: Installation, task: Task) -> NextLink | None:
     """Where the task's present run stands; None when all its links have ended, or it has none."""
     with installation.db.read() as c:
-        run = links.of_run(c, task.id, task.attempt, task.origin)
+        run = links.of_run(c, task.run)
         status = attempts.status(c, task.token)
     index = chain.first_open(run)
     if index is None:

@@ -6,6 +6,8 @@ The installation, task, attempt, origin and link are in the name: no name is eve
 
 from __future__ import annotations
 
+from engine.model.records import RunKey
+
 LABEL = "ferryman."
 INSTALLATION = "ferryman.installation"
 #: container, volume, or network: a sandbox, which keeps an attempt's network namespace open.
@@ -23,14 +25,14 @@ DELIVERY = "ferryman.delivery"
 STANDIN = "ferryman.standin"
 
 
-def container(installation: str, task_id: str, attempt: int, origin: int, index: int) -> str:
+def container(installation: str, run: RunKey, index: int) -> str:
     """The name of a link's container."""
-    return f"ferryman-{installation}-{task_id}-{attempt}-{origin}-{index}"
+    return f"ferryman-{installation}-{run.task_id}-{run.attempt}-{run.origin}-{index}"
 
 
-def volume(installation: str, task_id: str, attempt: int, origin: int, number: int) -> str:
+def volume(installation: str, run: RunKey, number: int) -> str:
     """The name of the number-th fresh volume of an attempt's run."""
-    return f"ferryman-{installation}-{task_id}-{attempt}-{origin}-v{number}"
+    return f"ferryman-{installation}-{run.task_id}-{run.attempt}-{run.origin}-v{number}"
 
 
 def sandbox(installation: str, node_id: str, number: int) -> str:
@@ -38,14 +40,14 @@ def sandbox(installation: str, node_id: str, number: int) -> str:
     return f"ferryman-{installation}-net-{node_id}-{number}"
 
 
-def run_labels(installation: str, job_id: str, task_id: str, attempt: int, origin: int) -> dict[str, str]:
+def run_labels(installation: str, job_id: str, run: RunKey) -> dict[str, str]:
     """Labels that containers and volumes of one run share."""
     return {
         INSTALLATION: installation,
         JOB: job_id,
-        TASK: task_id,
-        ATTEMPT: str(attempt),
-        ORIGIN: str(origin),
+        TASK: run.task_id,
+        ATTEMPT: str(run.attempt),
+        ORIGIN: str(run.origin),
     }
 
 

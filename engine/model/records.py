@@ -18,6 +18,15 @@ class Token:
     delivery: int
 
 
+class RunKey(NamedTuple):
+    """Key of one run of a task's chain; of two runs of a task, the larger key is the newer run."""
+
+    task_id: str
+    attempt: int
+    #: The delivery in which the run was claimed; 0 before the first claim.
+    origin: int
+
+
 @dataclass(frozen=True)
 class Job:
     """What a user submitted."""
@@ -71,6 +80,11 @@ class Task:
     def token(self) -> Token:
         """What a writer must show now."""
         return Token(self.id, self.attempt, self.delivery)
+
+    @property
+    def run(self) -> RunKey:
+        """Key of the present run of the chain."""
+        return RunKey(self.id, self.attempt, self.origin)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""What every runtime promises, on one screen: prepare, go, remove, list."""
+"""The port to a container engine: `Runtime` runs links on this host, `Sandboxes` keeps network namespaces for them.
+
+A link goes through `prepare`, the verb `confirm`, and `go`; `list` and `remove` are for everything that links leave.
+"""
 
 from __future__ import annotations
 
@@ -8,53 +11,47 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from engine.jobspec.task import Mount
-from engine.model.records import LogFrame, LogPosition
+from engine.jobspec.task import LinkSpec, Mount
+from engine.model import names
+from engine.model.records import LogFrame, LogPosition, RunKey
 from engine.runtime.timings import Timings
 
 
 @dataclass(frozen=True)
 class Order:
-    """All that a runtime needs to run one link, as committed by the claim."""
+    """Everything that a runtime needs to run one link, as committed by the claim."""
 
     installation: str
     job_id: str
-    task_id: str
-    attempt: int
+    run: RunKey
     delivery: int
-    origin: int
     index: int
     #: pre, main or post.
     kind: str
-    #: The container's name (model.names.container).
-    name: str
-    image: str
-    cmd: tuple[str, ...] | None = None
-    entrypoint: tuple[str, ...] | None = None
-    run: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-    workdir: str | None = None
-    user: str | None = None
-    #: missing (default) or always.
-    pull: str = "missing"
-    #: (volume name, target); made before link 0 only, checked before every later one.
+    #: Image, command, files and environment, with every expression rendered.
+    spec: LinkSpec
+    #: (volume name, target); made before link 0 only, checked before every later link.
     volumes: tuple[tuple[str, str], ...] = ()
-    #: bind and tmpfs mounts; a bind is checked again here, on the host, against its real path.
+    #: bind and tmpfs mounts; the real path of a bind is checked again here, on its host.
     mounts: tuple[Mount, ...] = ()
     #: Docker networks to join, in order; () is the default bridge, ("none",) no network.
     networks: tuple[str, ...] = ()
-    #: The sandbox whose namespace is joined; None: the plain way, a namespace of its own.
+    #: The sandbox whose network namespace the link joins; None: the link gets a namespace of its own.
     sandbox: str | None = None
     cpus: float | None = None
     memory_bytes: int | None = None
     shm_bytes: int | None = None
-    #: A link of this run ended already: its volumes must be there, or the run is lost (Gone).
+    #: A link of this run has ended: if a volume is missing, the run is lost (Gone).
     needs_volumes: bool = False
+
+    @property
+    def name(self) -> str:
+        """The container's name."""
+        return names.container(self.installation, self.run, self.index)
 
 
 class PreparedState(StrEnum):
-    """What `prepare` met: only what this call CREATED may be started, and only by its caller."""
+    """State in which `prepare` left the container. Only the thread that CREATED it may start it."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -63,7 +60,7 @@ class PreparedState(StrEnum):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A container that stands for the link. `order` is what it was prepared for."""
+    """A container for the link that `order` describes."""
 
     order: Order
     container_id: str
@@ -71,65 +68,65 @@ class Prepared:
 
 
 class Cause(StrEnum):
-    """Why a link ended as it did."""
+    """Reason why a link ended."""
 
     EXITED = "exited"
     OUT_OF_MEMORY = "out of memory"
-    #: Killed by us: `Control.kill` said why.
+    #: Killed by Ferryman, as `Control.kill` asked.
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
     #: Killed by somebody else (docker kill).
     KILLED = "killed from outside"
-    #: The sandbox of its network namespace died: it failed for it, or was killed since it had no network any more.
+    #: The sandbox died: the link failed for lack of a network, or was killed because it had none any more.
     SANDBOX_LOST = "sandbox lost"
-    #: Never ran: image, command, user or mount; `message` says which.
+    #: Never ran, because of its image, command, user or mounts; `message` says which.
     NOT_STARTED = "not started"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a link ended. `ok` is exit code 0 and nothing else."""
+    """End of a link."""
 
     exit_code: int
     cause: Cause
-    #: In words, for the task's error; None when it ended well.
+    #: In words, for the task's error; None when the link succeeded.
     message: str | None = None
-    #: The output file, else the last bytes of standard output, untrimmed; for the main link only.
+    #: The output file, else the last bytes of standard output, untrimmed; of a main link only.
     result: str | None = None
     #: Step -> milliseconds, for people.
     timings: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """True when the link ended well."""
+        """True when the command ran and exited with code 0."""
         return self.exit_code == 0 and self.cause is Cause.EXITED
 
 
 class Control:
-    """What others tell a link's thread: kill the container, or let go of it. Thread-safe; the first word stands.
+    """Request to a link's thread: kill the container, or detach from it. Thread-safe; the first request counts.
 
-    `changed` is set with either; a runtime waits on it beside the container's end.
+    `changed` is set by either; a runtime waits for it and for the container's end together.
     """
 
     def __init__(self) -> None:
         self.changed = threading.Event()
-        #: Why to kill (Cause.TIMEOUT, CANCELLED or SANDBOX_LOST), None: do not.
+        #: Why to kill (Cause.TIMEOUT, CANCELLED or SANDBOX_LOST); None: do not kill.
         self.kill_for: Cause | None = None
         #: Let the container run on and return (raise Detached).
         self.detached = False
-        #: How long each step takes: the runtime tells, and whoever carries the link.
+        #: Duration of each step, measured by the runtime and by the link's thread.
         self.timings = Timings()
         self._lock = threading.Lock()
 
     def kill(self, why: Cause) -> None:
-        """End the container: TERM, a grace, KILL; its outcome says why."""
+        """End the container by TERM, a grace period and KILL; its outcome gives this cause."""
         with self._lock:
             if not self.changed.is_set():
                 self.kill_for = why
                 self.changed.set()
 
     def detach(self) -> None:
-        """Leave the container alone and let the thread go."""
+        """Release the thread and leave the container alone."""
         with self._lock:
             if not self.changed.is_set():
                 self.detached = True
@@ -137,99 +134,109 @@ class Control:
 
 
 class Detached(Exception):
-    """`go` or `prepare` was told to let go; the container is as it was.
+    """`go` or `prepare` was told to detach; the container is as it was.
 
-    `prepare` raises it for a kill too, when no container of the link is there: `control.kill_for` says why.
+    `prepare` raises it for a kill too, if the link has no container: `control.kill_for` gives the reason.
     """
 
 
 class LogSink(Protocol):
-    """Where a runtime puts a container's output."""
+    """Receiver of a container's output."""
 
     def position(self) -> LogPosition:
-        """How far this container's log is stored already: go on after it."""
+        """Return the position up to which this container's log is stored; reading continues after it."""
 
     def write(self, frames: Sequence[LogFrame]) -> None:
-        """Take the next frames, in order. May block; an error ends the following, not the container."""
+        """Take the next frames, in order. May block; an error ends the following of the log, not the container."""
 
     def note(self, text: str) -> None:
-        """Take a line of ours (pull progress), which is no part of the container's output."""
+        """Take a line by Ferryman (pull progress) that is not part of the container's output."""
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A container, volume or sandbox of ours here, as its labels tell; or a work directory, as its name does."""
+    """A container, volume, sandbox or work directory of this installation on this host."""
 
-    #: container, volume, network (a sandbox: of a node, not of a task) or directory.
+    #: container, volume, sandbox or directory.
     kind: str
-    #: Docker's id; that of a volume or a directory is its name.
+    #: Docker's id; the name, for a volume or a directory.
     id: str
     name: str
-    task_id: str
-    attempt: int
-    origin: int
-    #: The link's index; None for a volume.
-    index: int | None
+    #: None for a sandbox, which belongs to a node.
+    run: RunKey | None = None
+    #: The link's index; None for a volume or a sandbox.
+    index: int | None = None
     #: Docker's word (created, running, exited …); "" for a volume or a directory.
-    state: str
-    #: The node that made a sandbox; "" for all else.
+    state: str = ""
+    #: The node that made a sandbox; "" for any other kind.
     node: str = ""
 
 
 class Runtime(Protocol):
-    """Makes links happen on this host. Every call is bounded in time and may be repeated."""
+    """Containers on this host. Every call is bounded in time and may be repeated.
+
+    Any call may raise RuntimeUnavailable: the daemon does not answer.
+    """
 
     def describe(self) -> str:
-        """The daemon in a few words, for people. Raises RuntimeUnavailable."""
+        """Return the daemon's version, storage driver and address in a few words, for people."""
 
-    def refuses(self, order: Order) -> str:
-        """Why this worker's doors let it create no container for the order, in words; "" when they do.
-
-        Raises RuntimeUnavailable.
-        """
+    def why_refused(self, order: Order) -> str:
+        """Return why this worker's host access forbids the order's container, in words; "" when it allows it."""
 
     def prepare(self, order: Order, sink: LogSink, control: Control) -> Prepared:
-        """Look, pull, make volumes, create; start nothing.
+        """Find or create the link's container: look, pull, make volumes, create; start nothing.
 
-        Of an older attempt or origin: removed by force. My own name: absent -> created; running -> followed;
-        exited -> collected; created by an older delivery -> made unstartable, looked at again, removed, created.
-        Raises NotOurs (a newer delivery made it, or another thread with my token), Gone (a needed volume is
-        missing), SandboxGone (as `go`), Unstartable (in words for the owner; DoorClosed when this worker's settings
-        are why), RuntimeUnavailable, Detached.
+        Containers of an older attempt or origin are removed by force. A container with the link's name is followed
+        if it runs and collected if it exited. If an older delivery created it, it is made unstartable, looked at
+        again, removed and created again.
+        Raises NotOurs (a newer delivery made it, or another thread with the same token), Gone (a volume is missing),
+        SandboxGone (as `go`), Unstartable (in words for the task's owner; HostAccessDenied when this worker's
+        settings are the reason), Detached.
         """
 
     def go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
-        """Start what this thread created, or follow, or collect; return how it ended.
+        """Start the container that this thread created, or follow it, or collect its end; return how it ended.
 
-        A start that is refused is an Outcome too (NOT_STARTED). Of a task killed by us the exit code is never 0.
-        Raises Gone (not there any more, or the daemon's restart ended it: nothing of the task's doing),
-        NotOurs (a newer delivery made it unstartable), SandboxGone (the sandbox that it was to join does not run;
-        it was not started), RuntimeUnavailable (the daemon is silent), Detached.
+        A refused start is an outcome too (NOT_STARTED). The exit code of a container killed by Ferryman is never 0.
+        Raises Gone (the container is removed, or the daemon's restart ended it: not the task's fault), NotOurs (a
+        newer delivery made it unstartable), SandboxGone (the link was not started, because the sandbox that it was to
+        join does not run), Detached.
         """
 
     def discard(self, prepared: Prepared) -> None:
-        """Remove, without force, what `prepare` CREATED and nobody confirmed. The only call of a fenced thread."""
+        """Remove, without force, a container that is CREATED and not confirmed. The only call of a fenced thread."""
 
-    def hold(self, name: str, node_id: str) -> None:
-        """Make a sandbox: from now on links can join its network namespace. Raises RuntimeUnavailable, Unstartable."""
+    def list(self, *, with_directories: bool = False) -> Sequence[Resource]:
+        """Return the installation's containers (in any state), volumes and sandboxes on this host.
 
-    def why_not_joined(self, sandbox: str, node_id: str) -> str | None:
-        """Try to join this sandbox's namespace: None when it works here, else why not. Raises RuntimeUnavailable."""
+        Work directories are listed on request only: they may outlive their container, so they prove nothing.
+        """
 
-    def is_quiet(self, seconds: float) -> bool:
-        """No container of this process has been starting, ending or being removed for so long."""
+    def remove(self, resources: Iterable[Resource]) -> int:
+        """Remove resources by id, by force, with their work files; return how many are gone, now or before."""
 
-    def list(self) -> Sequence[Resource]:
-        """All containers (any state), volumes and sandboxes of this installation here. Raises RuntimeUnavailable."""
+    def remove_orphans(self) -> None:
+        """Remove what dead processes of this installation left on this host and what belongs to no task."""
 
-    def directories(self) -> Sequence[Resource]:
-        """All work directories of this installation on this host, whose container may be gone: they prove nothing."""
 
-    def tidy(self) -> None:
-        """Remove what dead processes left here that belongs to no task. Raises RuntimeUnavailable."""
+class Sandboxes(Protocol):
+    """Sandboxes on this host: containers that only keep a network namespace open, for the links of an attempt.
 
-    def remove(self, things: Iterable[Resource]) -> int:
-        """Remove by id, by force, with the work files; says how many are gone. What is gone already counts."""
+    Any call but `is_idle` may raise RuntimeUnavailable: the daemon does not answer.
+    """
 
-    def kill(self, task_id: str) -> None:
-        """Kill every running container of this task here (a cancelled task's late start)."""
+    def make(self, name: str, node_id: str) -> None:
+        """Make a sandbox; from now on links can join its network namespace. Raises Unstartable."""
+
+    def why_not_joined(self, name: str, node_id: str) -> str | None:
+        """Try to join this sandbox's namespace; return None when joining works on this host, else the reason."""
+
+    def remove(self, name: str) -> bool:
+        """Remove a sandbox by force; return True when it is gone."""
+
+    def is_idle(self, seconds: float) -> bool:
+        """Return True when no container of this process started, ended or was removed for `seconds`.
+
+        A sandbox that is made then costs no running work any time.
+        """

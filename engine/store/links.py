@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.model.records import Link, Token
+from engine.model.records import Link, RunKey, Token
 from engine.model.states import LinkState
 from engine.store.database import now_ms
 from engine.store.tables import links
@@ -101,10 +101,10 @@ def insert(c: sa.Connection, rows: Sequence[Link]) -> None:
     )
 
 
-def of_run(c: sa.Connection, task_id: str, attempt: int, origin: int) -> list[Link]:
+def of_run(c: sa.Connection, run: RunKey) -> list[Link]:
     """The links of one run, in their order."""
-    run = {"the_task": task_id, "the_attempt": attempt, "the_origin": origin}
-    return [_record(row) for row in c.execute(_OF_RUN, run)]
+    key = {"the_task": run.task_id, "the_attempt": run.attempt, "the_origin": run.origin}
+    return [_record(row) for row in c.execute(_OF_RUN, key)]
 
 
 def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Link]:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from engine.model.log_gap import gap_note
-from engine.model.records import LogPosition, StreamPosition, Token
+from engine.model.records import LogPosition, RunKey, StreamPosition, Token
 from engine.model.states import TaskState
 from engine.store.database import now_ms
 from engine.store.tables import links, log_chunks, log_heads, tasks
@@ -148,9 +148,9 @@ def append(  # noqa: PLR0913 - the token, the link, what it wrote, and how far: 
     return True
 
 
-def position(c: sa.Connection, task_id: str, attempt: int, origin: int, index: int) -> LogPosition:
+def position(c: sa.Connection, run: RunKey, index: int) -> LogPosition:
     """How far this link's log is stored; the beginning when the link is unknown."""
-    row = c.execute(_POSITION, _link(task_id, attempt, origin, index)).one_or_none()
+    row = c.execute(_POSITION, _link(*run, index)).one_or_none()
     if row is None:
         return LogPosition()
     return LogPosition(StreamPosition(row[0], row[1]), StreamPosition(row[2], row[3]))

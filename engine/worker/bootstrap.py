@@ -84,7 +84,9 @@ def _open(sender: Any, **_: Any) -> None:
         _end(str(exc))
     queues = tuple(sorted(instance.app.amqp.queues.consume_from))
     doubt, running = threading.Event(), RunningLinks()
-    sandboxes = SandboxPool(runtime, running, settings.runtime, installation.id, instance.concurrency)
+    sandboxes = SandboxPool(
+        runtime.sandboxes, running, settings.runtime, installation.id, instance.concurrency
+    )
     context = WorkerContext(
         installation=installation,
         runtime=runtime,

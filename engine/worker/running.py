@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from engine.model.records import Token
-from engine.runtime.base import Cause, Control
+from engine.runtime.base import Control
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,6 @@ class RunningLink:
     control: Control
     #: The sandbox whose network the link joins.
     sandbox: str | None = None
-    since: float = field(default_factory=time.monotonic)
 
 
 class RunningLinks:
@@ -63,13 +61,6 @@ class RunningLinks:
         """Let go of everything; the containers run on."""
         for link in self.all():
             link.control.detach()
-
-    def kill(self, task_id: str, why: Cause) -> None:
-        """Have the task's thread kill its container."""
-        with self._lock:
-            held = self._held.get(task_id)
-        if held is not None:
-            held.control.kill(why)
 
     def wait_empty(self, seconds: float) -> bool:
         """Wait until nothing is in hand, `seconds` at most; True when so."""

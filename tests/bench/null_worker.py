@@ -16,17 +16,36 @@ from engine.runtime.base import Cause, Control, LogSink, Order, Outcome, Prepare
 from engine.runtime.docker import runtime
 
 
+class NullSandboxes:
+    """`engine.runtime.base.Sandboxes` that cannot be joined: each link runs without a sandbox."""
+
+    def make(self, name: str, node_id: str) -> None:
+        """See engine.runtime.base."""
+
+    def why_not_joined(self, name: str, node_id: str) -> str | None:
+        """See engine.runtime.base."""
+        return "the null runtime has no network"
+
+    def remove(self, name: str) -> bool:
+        """See engine.runtime.base."""
+        return True
+
+    def is_idle(self, seconds: float) -> bool:
+        """See engine.runtime.base."""
+        return True
+
+
 class NullRuntime:
-    """`engine.runtime.base.Runtime` whose links end at once, and well."""
+    """`engine.runtime.base.Runtime` whose links succeed at once."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        pass
+        self.sandboxes = NullSandboxes()
 
     def describe(self) -> str:
         """See engine.runtime.base."""
         return "nothing: the bench's null runtime"
 
-    def refuses(self, order: Order) -> str:
+    def why_refused(self, order: Order) -> str:
         """See engine.runtime.base."""
         return ""
 
@@ -41,14 +60,7 @@ class NullRuntime:
     def discard(self, prepared: Prepared) -> None:
         """See engine.runtime.base."""
 
-    def list(self) -> Sequence[Resource]:
-        """See engine.runtime.base."""
-        return ()
-
-    def tidy(self) -> None:
-        """There is nothing."""
-
-    def directories(self) -> Sequence[Resource]:
+    def list(self, *, with_directories: bool = False) -> Sequence[Resource]:
         """See engine.runtime.base."""
         return ()
 
@@ -56,7 +68,7 @@ class NullRuntime:
         """See engine.runtime.base."""
         return 0
 
-    def kill(self, task_id: str) -> None:
+    def remove_orphans(self) -> None:
         """See engine.runtime.base."""
 
 

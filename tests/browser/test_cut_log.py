@@ -18,7 +18,7 @@ def _write(stage: Stage, link: Assignment, *texts: str) -> None:
     frames = [(1, "2026-01-02T03:04:05.123456789Z", text) for text in texts]
     with stage.db.begin() as c:
         assert logs.append(
-            c, link.token, link.order.origin, link.order.index, [logs.piece(frames)], LogPosition(), 80
+            c, link.token, link.order.run.origin, link.order.index, [logs.piece(frames)], LogPosition(), 80
         )
 
 

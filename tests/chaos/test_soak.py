@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from engine.model.records import Attempt, Event, Link, Task
+from engine.model.records import Attempt, Event, Link, RunKey, Task
 from engine.model.states import JobState, LinkState, TaskState
 from engine.runtime.base import Resource
 from tests.chaos.soaking.plans import draw
@@ -198,6 +198,8 @@ def test_a_confirmed_cancel_is_held_to() -> None:
 
 
 def test_two_containers_of_one_link_at_once_are_seen() -> None:
-    one = Resource("container", "1", "n", "t", 1, 1, 0, "running")
+    one = Resource("container", "1", "n", RunKey("t", 1, 1), 0, "running")
     assert doubled([one, replace(one, id="2", state="exited"), replace(one, id="3", index=1)]) == []
-    assert doubled([one, replace(one, id="2", origin=2)]) == ["2 containers of link 0 of t run at once"]
+    assert doubled([one, replace(one, id="2", run=RunKey("t", 1, 2))]) == [
+        "2 containers of link 0 of t run at once"
+    ]

@@ -285,11 +285,11 @@ class Carrier:
 
     def clears(self, order: Order) -> Steps:
         """Runs of an older attempt or origin go, by force; a newer one says that this thread is fenced."""
-        whose = (order.attempt, order.origin)
-        here = [one for one in self.daemon.list() if one.task_id == order.task_id]
-        if any((one.attempt, one.origin) > whose for one in here):
+        here = [(one.run, one) for one in self.daemon.list() if one.run is not None]
+        here = [(run, one) for run, one in here if run.task_id == order.run.task_id]
+        if any(run > order.run for run, _ in here):
             raise NotOurs("a newer run is here")
-        older = [one for one in here if (one.attempt, one.origin) < whose]
+        older = [one for run, one in here if run < order.run]
         if older:
             yield
             self.removes(older)
@@ -297,9 +297,9 @@ class Carrier:
 
 def _fails(work: Assignment) -> bool:
     """The first attempt of a task named so fails at its main link."""
-    return work.task_name == "fails once" and work.order.kind == "main" and work.order.attempt == 1
+    return work.task_name == "fails once" and work.order.kind == "main" and work.order.run.attempt == 1
 
 
 def _hangs(work: Assignment) -> bool:
     """The first attempt of a task named so never ends by itself."""
-    return work.task_name == "hangs once" and work.order.kind == "main" and work.order.attempt == 1
+    return work.task_name == "hangs once" and work.order.kind == "main" and work.order.run.attempt == 1

@@ -38,7 +38,7 @@ class Broken(AssertionError):
 
 def is_current(one: Resource | Order, task: Task) -> bool:
     """It belongs to the run that the row is in the middle of."""
-    return task.state is TaskState.RUNNING and (one.attempt, one.origin) == (task.attempt, task.origin)
+    return task.state is TaskState.RUNNING and one.run == task.run
 
 
 class Checker:
@@ -62,15 +62,15 @@ class Checker:
         """I3 and I4, whenever a container begins to run."""
         self._starts += 1
         self._hold("I3", f"{one.id} ran before and runs again", one.starts == 1)
-        if is_current(one.order, self.rows.task(one.order.task_id)):
+        if is_current(one.order, self.rows.task(one.order.run.task_id)):
             link = next(link for link in self.rows.run_of(one.order) if link.index == one.order.index)
             words = f"{one.id} is started, but the row names {link.container_id}"
             self._hold("I4", words, link.container_id == one.id)
-        task, run = one.order.task_id, (one.order.attempt, one.order.origin)
+        run = one.order.run
         beside = [
             other.id
             for other in daemon.containers.values()
-            if other.order.task_id == task and other.state == "running" and other is not one
+            if other.order.run.task_id == run.task_id and other.state == "running" and other is not one
         ]
         self._hold("I3", f"{one.id} runs beside {beside} on {daemon.name}", not beside)
         if one.order.index == 0 or not one.volumes:
@@ -78,10 +78,7 @@ class Checker:
         first = [
             other
             for other in daemon.past
-            if other.order.task_id == task
-            and (other.order.attempt, other.order.origin) == run
-            and other.order.index == 0
-            and other.starts
+            if other.order.run == run and other.order.index == 0 and other.starts
         ]
         kept = bool(first) and [v.serial for v in first[-1].volumes] == [v.serial for v in one.volumes]
         self._hold("I4", f"link {one.order.index} in {one.id} runs over a fresh volume", kept)
@@ -95,7 +92,7 @@ class Checker:
         for daemon in daemons:
             for one in daemon.containers.values():
                 if one.state == "running":
-                    task = rows.task(one.order.task_id)
+                    task = rows.task(one.order.run.task_id)
                     current = task.state.ended or is_current(one.order, task)
                     words = f"{one.id} runs, of a former run, and {daemon.name} has a LIVE node"
                     self._hold("I3", words, current or not rows.serves(daemon.name))
@@ -133,12 +130,12 @@ class Checker:
             NodeState.LEFT,
         )
         self._hold("I3", f"{before.name} is timed out under {before.node}, which lives", not living)
-        run = (before.id, before.attempt, before.origin)
+        run = before.run
         for daemon in (daemon for daemon in daemons if rows.serves(daemon.name, NodeState.JOINING)):
             on = [
                 one.id
                 for one in daemon.containers.values()
-                if one.state == "running" and (one.order.task_id, one.order.attempt, one.order.origin) == run
+                if one.state == "running" and one.order.run == run
             ]
             self._hold(
                 "I3", f"{before.name} is timed out, but {on} runs on {daemon.name}, which serves", not on
@@ -147,14 +144,15 @@ class Checker:
     def removed(self, rows: Rows, things: Iterable[Resource], daemon: Daemon) -> None:
         """I5: what is about to be removed by force belongs to no run that goes on."""
         for thing in things:
-            task = rows.task(thing.task_id)
+            assert thing.run is not None, "the simulator has no sandboxes"
+            task = rows.task(thing.run.task_id)
             users = daemon.users(thing.name) if thing.kind == "volume" else []
             lives = any(is_current(one, task) for one in (thing, *users))
             self._hold("I5", f"{thing.name} is removed under {task.token}, which runs", not lives)
 
     def discarded(self, rows: Rows, one: Container) -> None:
         """I5: what is removed as never started has not run meanwhile."""
-        lives = is_current(one.order, rows.task(one.order.task_id))
+        lives = is_current(one.order, rows.task(one.order.run.task_id))
         words = f"{one.id} has run, and its result is removed before it is recorded"
         self._hold("I5", words, not (lives and one.state == "exited"))
 

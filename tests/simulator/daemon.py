@@ -70,7 +70,7 @@ class Daemon:
         """All of ours, volumes too."""
         self.answer()
         return [_thing(one) for one in self.containers.values()] + [
-            Resource("volume", name, name, one.order.task_id, one.order.attempt, one.order.origin, None, "")
+            Resource("volume", name, name, one.order.run)
             for name, one in self.volumes.items()
             if one.order is not None
         ]
@@ -166,9 +166,7 @@ class Daemon:
 
 def _thing(one: Container) -> Resource:
     order = one.order
-    return Resource(
-        "container", one.id, order.name, order.task_id, order.attempt, order.origin, order.index, one.state
-    )
+    return Resource("container", one.id, order.name, order.run, order.index, one.state)
 
 
 @dataclass

@@ -137,9 +137,8 @@ class Rows:
 
     def run_of(self, one: Task | Order) -> list[Link]:
         """The links of its run."""
-        task_id = one.id if isinstance(one, Task) else one.task_id
         with self.world.db.read() as c:
-            return links.of_run(c, task_id, one.attempt, one.origin)
+            return links.of_run(c, one.run)
 
     def as_they_are(self) -> tuple[int, int]:
         """The same for as long as no task and no node changes."""

@@ -18,6 +18,7 @@ from engine.lifecycle import nodes as node_verbs
 from engine.model import names
 from engine.model.records import Task, Token
 from engine.model.states import LinkState, NodeState, TaskState
+from engine.runtime import base
 from engine.store import events, links, nodes, outbox, tables, tasks
 from tests.simulator import carrier, faults, keeper, worker
 from tests.simulator.weak_repairs import seems_live
@@ -141,7 +142,7 @@ def begin_link_state(patch: Patch) -> type[Worker]:
             task = tasks.get(c, token.task_id)
             if task is None or not tasks.begins(c, token, node_id):
                 return None
-            run = links.of_run(c, task.id, task.attempt, task.origin)
+            run = links.of_run(c, task.run)
             return assignment_module.assign(installation, task, run, index, (0, None))
 
     patch.setattr(carrier, "begin_link", begin_link)
@@ -227,8 +228,9 @@ def claim_never_asks_state(patch: Patch) -> type[Worker]:
 def name_origin(patch: Patch) -> type[Worker]:
     """The names of containers and volumes do not tell their run."""
     named = SimpleNamespace(
-        container=lambda i, task, attempt, origin, index: names.container(i, task, attempt, 0, index),
-        volume=lambda i, task, attempt, origin, n: names.volume(i, task, attempt, 0, n),
+        container=lambda i, run, index: names.container(i, run._replace(origin=0), index),
+        volume=lambda i, run, n: names.volume(i, run._replace(origin=0), n),
     )
+    patch.setattr(base, "names", named)
     patch.setattr(assignment_module, "names", named)
     return Worker

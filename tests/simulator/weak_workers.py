@@ -46,7 +46,7 @@ class TakesWithoutFinding(Worker):
     """takeover-found: what is lost is taken over wherever it ran."""
 
     def takes(self, me: str, things: list[Resource], lost: list[Task]) -> Steps:
-        anywhere = [Resource("volume", "", "", task.id, task.attempt, task.origin, None, "") for task in lost]
+        anywhere = [Resource("volume", "", "", task.run) for task in lost]
         return super().takes(me, anywhere, lost)
 
 

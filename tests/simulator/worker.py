@@ -13,7 +13,7 @@ from engine.errors import RuntimeUnavailable
 from engine.lifecycle import nodes as node_verbs
 from engine.lifecycle.take_over import self_take_over, take_over
 from engine.model.names import node_queue
-from engine.model.records import Task, Token
+from engine.model.records import RunKey, Task, Token
 from engine.model.states import TaskState
 from engine.runtime.base import Cause, Resource
 from engine.worker.daemon.sweeper import Owners, read_owners, stale
@@ -151,9 +151,9 @@ class Worker(Carrier):
             node_verbs.looked(self.installation, me, number)
             self.tell(f"{me} has looked {number}")
 
-    def found(self, things: Iterable[Resource]) -> set[tuple[str, int, int]]:
+    def found(self, things: Iterable[Resource]) -> set[RunKey | None]:
         """The runs of which something is here: a container in any state, or the volume alone."""
-        return {(thing.task_id, thing.attempt, thing.origin) for thing in things}
+        return {thing.run for thing in things}
 
     def takes(self, me: str, things: list[Resource], lost: list[Task]) -> Steps:
         here, all_taken = self.found(things), True

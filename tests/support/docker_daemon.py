@@ -10,7 +10,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from engine.errors import FerrymanError
-from engine.model import names
-from engine.model.records import LogFrame, LogPosition, StreamPosition
+from engine.jobspec.task import LinkSpec
+from engine.model.records import LogFrame, LogPosition, RunKey, StreamPosition
 from engine.runtime.base import Control, Order, Outcome, Prepared, Runtime
 from engine.runtime.docker.client import Client
 from tests.support.waiting import wait_until
@@ -29,6 +29,7 @@ BUSYBOX = "busybox:1.36"
 ALPINE = "alpine:3.18.3"
 UBUNTU = "ubuntu:mantic"
 FFMPEG = "jrottenberg/ffmpeg:3.4-scratch"
+_SPEC_KEYS = {field.name for field in fields(LinkSpec)}
 
 
 def require_docker(*images: str) -> Client:
@@ -159,28 +160,11 @@ def _call(*command: str) -> None:
 
 
 def an_order(installation: str, **values: Any) -> Order:
-    """An order for a task of its own: `sh` in busybox, small limits; `values` change it."""
-    task_id = values.pop("task_id", uuid.uuid4().hex)
-    order = Order(
-        installation=installation,
-        job_id="j" * 32,
-        task_id=task_id,
-        attempt=1,
-        delivery=1,
-        origin=1,
-        index=0,
-        kind="main",
-        name="",
-        image=BUSYBOX,
-        memory_bytes=64 << 20,
-    )
-    return named(replace(order, **values))
-
-
-def named(order: Order) -> Order:
-    """The order with the name that its ids make."""
-    name = names.container(order.installation, order.task_id, order.attempt, order.origin, order.index)
-    return replace(order, name=name)
+    """Make an order for a task of its own, in busybox with small limits; `values` change order, key and spec."""
+    run = RunKey(values.pop("task_id", uuid.uuid4().hex), values.pop("attempt", 1), values.pop("origin", 1))
+    spec = LinkSpec(**{"image": BUSYBOX} | {key: values.pop(key) for key in _SPEC_KEYS & values.keys()})
+    order = Order(installation, "j" * 32, run, 1, 0, "main", spec, memory_bytes=64 << 20)
+    return replace(order, **values)
 
 
 @dataclass

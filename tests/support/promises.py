@@ -237,7 +237,9 @@ def _short(numbers: Sequence[int]) -> str:
 def doubled(things: Sequence[Resource]) -> list[str]:
     """Links of which two containers run at once, by one look at the daemon."""
     running = Counter(
-        (one.task_id, one.index) for one in things if one.kind == "container" and one.state == "running"
+        (one.run and one.run.task_id, one.index)
+        for one in things
+        if one.kind == "container" and one.state == "running"
     )
     return [
         f"{n} containers of link {index} of {id} run at once" for (id, index), n in running.items() if n > 1

@@ -195,7 +195,7 @@ class Stage:
         with self.db.begin() as c:
             order = link.order
             assert logs.append(
-                c, token, order.origin, order.index, [logs.piece(frames)], LogPosition(), 1 << 24
+                c, token, order.run.origin, order.index, [logs.piece(frames)], LogPosition(), 1 << 24
             )
 
     def task(self, task_id: str) -> Task:

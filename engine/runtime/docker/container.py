@@ -97,13 +97,12 @@ def look(client: Client, order: Order, forget: Callable[[str], object]) -> Liste
 
     `forget` is called with the name of each that was removed. Raises NotOurs when a newer run has containers here.
     """
-    mine = (order.attempt, order.origin)
     deadline = time.monotonic() + client.timeout
     while True:
-        seen = labels.of_task(client, order.installation, order.task_id)
-        if any(one.run > mine for one in seen):
-            raise NotOurs(f"a newer run of task {order.task_id} has containers here")
-        older = [one for one in seen if one.run < mine and one.state in _ALIVE]
+        seen = labels.of_task(client, order.installation, order.run.task_id)
+        if any(one.run > order.run for one in seen):
+            raise NotOurs(f"a newer run of task {order.run.task_id} has containers here")
+        older = [one for one in seen if one.run < order.run and one.state in _ALIVE]
         if not older:
             return next((one for one in seen if one.name == order.name), None)
         for one in older:
@@ -117,7 +116,7 @@ def look(client: Client, order: Order, forget: Callable[[str], object]) -> Liste
 def create(client: Client, order: Order, body: Mapping[str, Any]) -> str:
     """Create the container; returns its id. Raises NameTaken, ImageMissing, Unstartable."""
     try:
-        with translated(f"creating the container of {order.image}"), _order_at_fault():
+        with translated(f"creating the container of {order.spec.image}"), _order_at_fault():
             return str(client.api.create_container_from_config(body, order.name)["Id"])
     except APIError as exc:
         said = words(exc)

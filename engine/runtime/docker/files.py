@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import NotOurs
+from engine.model.records import RunKey
 from engine.runtime.base import Order, Resource
 
 #: Where a container finds what is Ferryman's; mounts of tasks may not lie there (jobspec.doors).
@@ -67,9 +68,9 @@ def make_root(data_dir: Path) -> Path:
 
 def placed(order: Order) -> dict[str, tuple[str, int]]:
     """Path in the container -> (text, mode): `run` and the task's files."""
-    found = {} if order.run is None else {RUN: (order.run, 0o555)}
-    folder = order.workdir or WORKDIR
-    for name, text in order.files.items():
+    found = {} if order.spec.run is None else {RUN: (order.spec.run, 0o555)}
+    folder = order.spec.workdir or WORKDIR
+    for name, text in order.spec.files.items():
         found[posixpath.normpath(posixpath.join("/", folder, name))] = (text, 0o444)
     return found
 
@@ -225,6 +226,6 @@ def directories(data_dir: Path, installation: str) -> list[Resource]:
     found = []
     for path in (data_dir / "work").glob(f"ferryman-{installation}-*-d*"):
         if (name := _DIRECTORY.fullmatch(path.name)) is not None:
-            task_id, attempt, origin, index = name[1], int(name[2]), int(name[3]), int(name[4])
-            found.append(Resource("directory", path.name, path.name, task_id, attempt, origin, index, ""))
+            run = RunKey(name[1], int(name[2]), int(name[3]))
+            found.append(Resource("directory", path.name, path.name, run, int(name[4])))
     return found

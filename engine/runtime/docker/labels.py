@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.model import names
+from engine.model.records import RunKey
 from engine.runtime.base import Order, Resource
 from engine.runtime.docker.client import Client, translated
 
@@ -21,20 +22,14 @@ class ListedContainer:
     id: str
     name: str
     state: str
-    attempt: int
-    origin: int
+    run: RunKey
     delivery: int
-
-    @property
-    def run(self) -> tuple[int, int]:
-        """Which run of the chain it belongs to; a larger one is newer."""
-        return (self.attempt, self.origin)
 
 
 def of_container(order: Order) -> dict[str, str]:
     """The labels of a link's container."""
     return {
-        **names.run_labels(order.installation, order.job_id, order.task_id, order.attempt, order.origin),
+        **names.run_labels(order.installation, order.job_id, order.run),
         names.KIND: "container",
         names.LINK: str(order.index),
         names.DELIVERY: str(order.delivery),
@@ -43,7 +38,7 @@ def of_container(order: Order) -> dict[str, str]:
 
 def of_volume(order: Order) -> dict[str, str]:
     """The labels of a run's volume."""
-    shared = names.run_labels(order.installation, order.job_id, order.task_id, order.attempt, order.origin)
+    shared = names.run_labels(order.installation, order.job_id, order.run)
     return {**shared, names.KIND: "volume"}
 
 
@@ -59,11 +54,11 @@ def of_task(client: Client, installation: str, task_id: str) -> list[ListedConta
     for item in _containers(client, wanted):
         text = item.get("Labels") or {}
         try:
-            run = (int(text[names.ATTEMPT]), int(text[names.ORIGIN]), int(text[names.DELIVERY]))
+            run, delivery = _run(text), int(text[names.DELIVERY])
         except (KeyError, ValueError):
             log.warning("container %s has labels of ours that cannot be read: left alone", item["Id"][:12])
             continue
-        found.append(ListedContainer(item["Id"], _name(item), str(item["State"]), *run))
+        found.append(ListedContainer(item["Id"], _name(item), str(item["State"]), run, delivery))
     return found
 
 
@@ -90,6 +85,10 @@ def _texts(wanted: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in wanted.items()]
 
 
+def _run(text: Mapping[str, str]) -> RunKey:
+    return RunKey(text[names.TASK], int(text[names.ATTEMPT]), int(text[names.ORIGIN]))
+
+
 def _name(item: Mapping[str, Any]) -> str:
     found = item.get("Names") or ["/"]
     return str(found[0]).lstrip("/")
@@ -101,7 +100,7 @@ def _container(item: Mapping[str, Any]) -> Resource | None:
 
 def _sandbox(item: Mapping[str, Any]) -> Resource:
     node = str((item.get("Labels") or {}).get(names.NODE, ""))
-    return Resource("sandbox", item["Id"], _name(item), "", 0, 0, None, str(item["State"]), node)
+    return Resource("sandbox", item["Id"], _name(item), state=str(item["State"]), node=node)
 
 
 def _thing(kind: str, id: str, name: str, item: Mapping[str, Any]) -> Resource | None:
@@ -113,9 +112,7 @@ def _thing(kind: str, id: str, name: str, item: Mapping[str, Any]) -> Resource |
             kind=kind,
             id=id,
             name=name,
-            task_id=text[names.TASK],
-            attempt=int(text[names.ATTEMPT]),
-            origin=int(text[names.ORIGIN]),
+            run=_run(text),
             index=int(text[names.LINK]) if kind == "container" else None,
             state=str(item.get("State", "")) if kind == "container" else "",
         )

@@ -54,11 +54,6 @@ class Follower:
         self._heard_at: float | None = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"log {container_id[:12]}", daemon=True)
 
-    @property
-    def is_following(self) -> bool:
-        """True while its thread runs."""
-        return self._thread.is_alive()
-
     def start(self) -> None:
         """Begin to follow."""
         self._thread.start()

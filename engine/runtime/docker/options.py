@@ -36,7 +36,7 @@ def check_host_access_of(
 
     Raises DoorClosed with what may not be, Unstartable.
     """
-    if not order.image:
+    if not order.spec.image:
         # Docker accepts the empty name, and fails later in other words.
         raise Unstartable("the link names no image", 125)
     for name in order.networks:
@@ -56,16 +56,16 @@ def create_body(
     """The body of `POST /containers/create`. `shared` None: files go by archive."""
     command = _command(order)
     body: dict[str, Any] = {
-        "Image": order.image,
+        "Image": order.spec.image,
         "Env": _environment(order),
         "Labels": labels.of_container(order),
         "HostConfig": _host_config(order, settings, [*_own_mounts(order, shared), *mounts]),
         **command,
     }
-    if order.user:
-        body["User"] = order.user
-    if order.workdir or order.files:
-        body["WorkingDir"] = order.workdir or files.WORKDIR
+    if order.spec.user:
+        body["User"] = order.spec.user
+    if order.spec.workdir or order.spec.files:
+        body["WorkingDir"] = order.spec.workdir or files.WORKDIR
     if order.networks and order.networks[0] != "none":
         body["NetworkingConfig"] = {"EndpointsConfig": {order.networks[0]: {}}}
     return body
@@ -73,20 +73,20 @@ def create_body(
 
 def _command(order: Order) -> dict[str, Any]:
     """Tork's rule: `run` is a file, given to the entrypoint, or to `sh -c` when there is none."""
-    if order.run is not None:
-        return {"Entrypoint": list(order.entrypoint or ("sh", "-c")), "Cmd": [files.RUN]}
+    if order.spec.run is not None:
+        return {"Entrypoint": list(order.spec.entrypoint or ("sh", "-c")), "Cmd": [files.RUN]}
     found: dict[str, Any] = {}
-    if order.entrypoint:
-        found["Entrypoint"] = list(order.entrypoint)
-    if order.cmd is not None:
-        found["Cmd"] = list(order.cmd)
+    if order.spec.entrypoint:
+        found["Entrypoint"] = list(order.spec.entrypoint)
+    if order.spec.cmd is not None:
+        found["Cmd"] = list(order.spec.cmd)
     return found
 
 
 def _environment(order: Order) -> list[str]:
     ours = {"OUTPUT": files.RESULT, "PROGRESS": files.PROGRESS}
     env = {
-        **order.env,
+        **order.spec.env,
         **{f"{prefix}_{key}": at for key, at in ours.items() for prefix in ("FERRYMAN", "TORK")},
     }
     return [f"{key}={value}" for key, value in env.items()]

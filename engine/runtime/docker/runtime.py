@@ -1,4 +1,4 @@
-"""The Docker runtime: prepare, go, discard, list, remove, kill. Ties the rooms' files together."""
+"""The Docker runtime: prepare, go, discard, list, remove. Ties the rooms' files together."""
 
 from __future__ import annotations
 
@@ -72,6 +72,8 @@ class DockerRuntime:
         self._client = Client(settings.docker_host, settings.docker_timeout_seconds)
         self._sharing = shared_files.SharedFiles(self._client, data_dir, installation, told=shares_files)
         self._activity = Activity()
+        #: The other half of the port.
+        self.sandboxes = sandbox.DockerSandboxes(self._client, installation, self._activity)
 
     def describe(self) -> str:
         """The daemon in a few words, for people. Raises RuntimeUnavailable."""
@@ -88,7 +90,7 @@ class DockerRuntime:
         """Whether what this process writes can be bound into containers. Raises RuntimeUnavailable."""
         return self._sharing.found()
 
-    def refuses(self, order: Order) -> str:
+    def why_refused(self, order: Order) -> str:
         """See engine.runtime.base."""
         if not order.mounts and not order.networks:
             # Nothing of the host: that files are shared need not be known, which may take a probe.
@@ -105,12 +107,14 @@ class DockerRuntime:
     # The doors are asked before each create: an order may come from a host with other settings.
     def prepare(self, order: Order, sink: LogSink, control: Control) -> Prepared:
         """See engine.runtime.base. Nothing older than a first delivery can exist: then create is tried at once."""
-        must_look = (order.attempt, order.delivery) != (1, 1)
+        must_look = (order.run.attempt, order.delivery) != (1, 1)
         deadline = time.monotonic() + _TAKEN_SECONDS
-        if order.pull == "always" and not (must_look and self._look(order)):
+        if order.spec.pull == "always" and not (must_look and self._look(order)):
             self._mounts(order)
             with control.timings.span("pulling"):
-                images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout_seconds)
+                images.ensure(
+                    self._client, order.spec.image, sink, control, self._settings.pull_timeout_seconds
+                )
         while True:
             if control.detached:
                 raise Detached
@@ -200,7 +204,9 @@ class DockerRuntime:
             return container.create(self._client, order, body)
         except container.ImageMissing:
             with control.timings.span("pulling"):
-                images.ensure(self._client, order.image, sink, control, self._settings.pull_timeout_seconds)
+                images.ensure(
+                    self._client, order.spec.image, sink, control, self._settings.pull_timeout_seconds
+                )
             if not order.needs_volumes:
                 # A pull may have lasted long enough for somebody's `docker volume prune`.
                 volumes.make(self._client, order)
@@ -209,7 +215,7 @@ class DockerRuntime:
         try:
             return container.create(self._client, order, body)
         except container.ImageMissing:
-            raise Unstartable(f"the image {order.image} was removed while it was pulled", 125) from None
+            raise Unstartable(f"the image {order.spec.image} was removed while it was pulled", 125) from None
 
     def _forget(self, order: Order) -> None:
         """Remove the work directory that this delivery made, once no container binds it."""
@@ -302,32 +308,14 @@ class DockerRuntime:
         if container.remove(self._client, prepared.container_id, force=False):
             self._forget(prepared.order)
 
-    def hold(self, name: str, node_id: str) -> None:
+    def list(self, *, with_directories: bool = False) -> Sequence[Resource]:
         """See engine.runtime.base."""
-        with self._activity.busy():
-            sandbox.make(self._client, name, labels.of_sandbox(self._installation, node_id))
+        directories = files.directories(self._data_dir, self._installation) if with_directories else ()
+        return [*labels.everything(self._client, self._installation), *directories]
 
-    def why_not_joined(self, sandbox_name: str, node_id: str) -> str | None:
-        """See engine.runtime.base."""
-        with self._activity.busy():
-            whose = labels.of_sandbox(self._installation, node_id)
-            return sandbox.why_not_joined(self._client, sandbox_name, whose)
-
-    def is_quiet(self, seconds: float) -> bool:
-        """See engine.runtime.base."""
-        return self._activity.is_idle_for(seconds)
-
-    def list(self) -> Sequence[Resource]:
-        """See engine.runtime.base."""
-        return labels.everything(self._client, self._installation)
-
-    def tidy(self) -> None:
+    def remove_orphans(self) -> None:
         """See engine.runtime.base: what a probe of shared files left whose process died."""
         shared_files.remove_dead(self._client, self._data_dir, self._installation)
-
-    def directories(self) -> Sequence[Resource]:
-        """See engine.runtime.base."""
-        return files.directories(self._data_dir, self._installation)
 
     def remove(self, things: Iterable[Resource]) -> int:
         """See engine.runtime.base. The rest comes after the links' containers; what sticks stops no other.
@@ -348,9 +336,7 @@ class DockerRuntime:
 
     def _remove_one(self, thing: Resource) -> bool:
         if thing.kind == "sandbox":
-            is_gone = container.remove(self._client, thing.id, force=True)
-            failpoints.hit("sandbox.removed")
-            return is_gone
+            return self.sandboxes.remove(thing.id)
         if thing.kind == "volume":
             return self._remove_volume(thing.id)
         if thing.kind == "directory":
@@ -378,12 +364,6 @@ class DockerRuntime:
             return False
         failpoints.hit("remove.volume")
         return True
-
-    def kill(self, task_id: str) -> None:
-        """See engine.runtime.base."""
-        for seen in labels.of_task(self._client, self._installation, task_id):
-            if seen.state in ("running", "paused", "restarting"):
-                container.kill(self._client, seen.id, "SIGKILL")
 
 
 def _only_detach(control: Control, end: exit_status.End) -> threading.Event:

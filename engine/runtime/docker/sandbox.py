@@ -15,9 +15,11 @@ from typing import Any
 
 from docker.errors import APIError, NotFound
 
+from engine import failpoints
 from engine.errors import RuntimeUnavailable, Unstartable
 from engine.model import names
-from engine.runtime.docker import container
+from engine.runtime.docker import container, labels
+from engine.runtime.docker.activity import Activity
 from engine.runtime.docker.client import Client, translated, words
 
 log = logging.getLogger(__name__)
@@ -56,13 +58,55 @@ def program(architecture: str) -> bytes | None:
     return ident + elf + load + code
 
 
-def make(client: Client, name: str, labels: Mapping[str, str]) -> None:
-    """Create and start a sandbox on the default network. Raises RuntimeUnavailable, Unstartable (Docker refuses)."""
-    try:
-        with translated("making a sandbox"):
-            client.api.start(_create(client, name, _body("default", labels)))
-    except APIError as exc:
-        raise Unstartable(f"Docker makes no sandbox of a network namespace: {words(exc)}") from exc
+class DockerSandboxes:
+    """`engine.runtime.base.Sandboxes` on one Docker daemon. Thread-safe."""
+
+    def __init__(self, client: Client, installation: str, activity: Activity) -> None:
+        self._client = client
+        self._installation = installation
+        self._activity = activity
+
+    def make(self, name: str, node_id: str) -> None:
+        """Create and start a sandbox on the default network. See engine.runtime.base."""
+        try:
+            with self._activity.busy(), translated("making a sandbox"):
+                self._start(name, "default", node_id)
+        except APIError as exc:
+            raise Unstartable(f"Docker refuses to make a sandbox: {words(exc)}") from exc
+
+    def why_not_joined(self, name: str, node_id: str) -> str | None:
+        """Have a second container join the sandbox's namespace once. See engine.runtime.base."""
+        trial = f"{name}-trial"
+        with self._activity.busy():
+            try:
+                with translated("joining a sandbox"):
+                    self._start(trial, f"container:{name}", node_id)
+                if is_running(self._client, trial):
+                    return None
+                return "a container that joined another container's network stopped at once"
+            except APIError as exc:
+                return words(exc)
+            finally:
+                container.remove(self._client, trial, force=True)
+
+    def remove(self, name: str) -> bool:
+        """See engine.runtime.base."""
+        is_gone = container.remove(self._client, name, force=True)
+        failpoints.hit("sandbox.removed")
+        return is_gone
+
+    def is_idle(self, seconds: float) -> bool:
+        """See engine.runtime.base."""
+        return self._activity.is_idle_for(seconds)
+
+    def _start(self, name: str, network: str, node_id: str) -> None:
+        body = _body(network, labels.of_sandbox(self._installation, node_id))
+        try:
+            made = self._client.api.create_container_from_config(body, name)
+        except NotFound:
+            _import(self._client)
+            made = self._client.api.create_container_from_config(body, name)
+        self._client.api.start(made["Id"])
 
 
 def is_running(client: Client, name: str) -> bool:
@@ -71,22 +115,7 @@ def is_running(client: Client, name: str) -> bool:
     return state is not None and state.status == "running"
 
 
-def why_not_joined(client: Client, name: str, labels: Mapping[str, str]) -> str | None:
-    """Have a second container join the sandbox's namespace, once: None when it can, else why not."""
-    trial = f"{name}-trial"
-    try:
-        with translated("joining a network namespace"):
-            client.api.start(_create(client, trial, _body(f"container:{name}", labels)))
-        return (
-            None if is_running(client, trial) else "a container that joined another's network did not go on"
-        )
-    except APIError as exc:
-        return words(exc)
-    finally:
-        container.remove(client, trial, force=True)
-
-
-def _body(sandbox: str, labels: Mapping[str, str]) -> dict[str, Any]:
+def _body(network: str, labels: Mapping[str, str]) -> dict[str, Any]:
     return {
         "Image": IMAGE,
         "User": _USER,
@@ -94,7 +123,7 @@ def _body(sandbox: str, labels: Mapping[str, str]) -> dict[str, Any]:
         # It hears no other signal; a daemon that ends would wait for it.
         "StopSignal": "SIGKILL",
         "HostConfig": {
-            "NetworkMode": sandbox,
+            "NetworkMode": network,
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
@@ -104,14 +133,6 @@ def _body(sandbox: str, labels: Mapping[str, str]) -> dict[str, Any]:
             "LogConfig": {"Type": "none"},
         },
     }
-
-
-def _create(client: Client, name: str, body: Mapping[str, Any]) -> str:
-    try:
-        return str(client.api.create_container_from_config(body, name)["Id"])
-    except NotFound:
-        _import(client)
-        return str(client.api.create_container_from_config(body, name)["Id"])
 
 
 def _import(client: Client) -> None:

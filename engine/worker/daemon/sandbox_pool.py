@@ -16,7 +16,7 @@ from engine import failpoints
 from engine.errors import RuntimeUnavailable, Unstartable
 from engine.lifecycle.sandbox import Offered
 from engine.model import names
-from engine.runtime.base import Cause, Order, Resource, Runtime
+from engine.runtime.base import Cause, Order, Resource, Sandboxes
 from engine.settings import RuntimeSettings
 from engine.worker.running import RunningLinks
 
@@ -32,7 +32,7 @@ _MISTRUST_SECONDS = 60.0
 
 def sandbox_called(name: str, node_id: str = "") -> Resource:
     """A sandbox as a thing to be removed."""
-    return Resource("sandbox", name, name, "", 0, 0, None, "", node_id)
+    return Resource("sandbox", name, name, node=node_id)
 
 
 class SandboxPool:
@@ -40,13 +40,13 @@ class SandboxPool:
 
     def __init__(
         self,
-        runtime: Runtime,
+        sandboxes: Sandboxes,
         running: RunningLinks,
         settings: RuntimeSettings,
         installation: str,
         slots: int,
     ) -> None:
-        self._runtime = runtime
+        self._sandboxes = sandboxes
         self._running = running
         self._installation = installation
         self._way = settings.sandbox
@@ -140,7 +140,7 @@ class SandboxPool:
                 return
             node = self._node
         try:
-            self._runtime.hold(name, node)
+            self._sandboxes.make(name, node)
             failpoints.hit("sandbox.made")
         except Unstartable as exc:
             log.warning("%s", exc)
@@ -201,7 +201,7 @@ class SandboxPool:
             self._changed.wait()
             self._changed.clear()
             while self._is_short():
-                if not self._runtime.is_quiet(_QUIET_SECONDS):
+                if not self._sandboxes.is_idle(_QUIET_SECONDS):
                     time.sleep(_LOOK_SECONDS)
                     continue
                 try:
@@ -229,9 +229,9 @@ class SandboxPool:
             name = names.sandbox(self._installation, node, self._number)
             self._lent.add(name)  # to us: the sweep leaves it alone meanwhile
         try:
-            self._runtime.hold(name, node)
+            self._sandboxes.make(name, node)
             if self._works is None:
-                why = self._runtime.why_not_joined(name, node)
+                why = self._sandboxes.why_not_joined(name, node)
                 if why is not None:
                     self._give_up(why)
                     return
@@ -244,7 +244,7 @@ class SandboxPool:
                 if is_wanted:
                     self._warm.append(name)
             if not is_wanted:
-                self._runtime.remove([sandbox_called(name, node)])
+                self._sandboxes.remove(name)
         finally:
             with self._lock:
                 self._lent.discard(name)

@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine import failpoints
 from engine.errors import RuntimeUnavailable, StoreUnavailable
@@ -53,8 +53,9 @@ def stale(things: Iterable[Resource], owners: Owners, kept: Set[str] = frozenset
         if thing.kind == "sandbox":
             is_owned = thing.name in kept or thing.name in owners.sandboxes or thing.node in owners.nodes
         else:
-            state, attempt, _, origin = owners.tasks.get(thing.task_id, (None, 0, 0, 0))
-            is_owned = state is TaskState.RUNNING and (thing.attempt, thing.origin) == (attempt, origin)
+            task_id = thing.run.task_id if thing.run is not None else ""
+            state, attempt, _, origin = owners.tasks.get(task_id, (None, 0, 0, 0))
+            is_owned = state is TaskState.RUNNING and thing.run == (task_id, attempt, origin)
         if not is_owned:
             found.append(thing)
     return found
@@ -62,7 +63,7 @@ def stale(things: Iterable[Resource], owners: Owners, kept: Set[str] = frozenset
 
 def read_owners(installation: Installation, things: Sequence[Resource], me: str = "") -> Owners:
     """How the owners of these things stand now. `me` is this node, whose sandboxes its own memory tells."""
-    ids = sorted({thing.task_id for thing in things if thing.task_id})
+    ids = sorted({thing.run.task_id for thing in things if thing.run is not None})
     makers = {thing.node for thing in things if thing.kind == "sandbox"}
     found: dict[str, tuple[TaskState, int, int, int]] = {}
     with installation.db.read() as c:
@@ -116,7 +117,7 @@ class Sweeper:
         """Remove what no live run owns; says how many things. Raises RuntimeUnavailable, StoreUnavailable."""
         existing = self._sandboxes.existing()
         # A directory outlives a container that was removed by hand, or whose remover died.
-        things = [*self._runtime.list(), *self._runtime.directories()]
+        things = self._runtime.list(with_directories=True)
         self._sandboxes.drop_dead(existing, things)
         # Before the rows: one that a claim takes meanwhile is named by a row that is read after.
         kept, me = self._sandboxes.kept(), self._sandboxes.node
@@ -127,7 +128,7 @@ class Sweeper:
         )
         if gone:
             failpoints.hit("remove.done")
-        self._runtime.tidy()
+        self._runtime.remove_orphans()
         return gone
 
     def _remove_on(self) -> None:
@@ -159,12 +160,11 @@ class Sweeper:
 
 def run_things(order: Order) -> list[Resource]:
     """The containers (links 0 … this one), volumes and sandbox of a run; their names are known without a look."""
-    whose = (order.task_id, order.attempt, order.origin)
-    base = order.name.rsplit("-", 1)[0]
-    containers = [
-        Resource("container", f"{base}-{n}", f"{base}-{n}", *whose, n, "exited")
-        for n in range(order.index + 1)
-    ]
-    volumes = [Resource("volume", name, name, *whose, None, "") for name, _ in order.volumes]
+    containers = [replace(order, index=n).name for n in range(order.index + 1)]
+    volumes = [name for name, _ in order.volumes]
     sandboxes = [sandbox_called(order.sandbox)] if order.sandbox else []
-    return [*containers, *volumes, *sandboxes]
+    return [
+        *(Resource("container", name, name, order.run, n, "exited") for n, name in enumerate(containers)),
+        *(Resource("volume", name, name, order.run) for name in volumes),
+        *sandboxes,
+    ]

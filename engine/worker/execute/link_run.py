@@ -118,7 +118,7 @@ class LinkRun:
             self._give_back(control, str(exc))
             return None
         except HostAccessDenied as exc:
-            if assignment.order.origin == assignment.token.delivery:
+            if assignment.order.run.origin == assignment.token.delivery:
                 # This node claimed the run: a second claim would end the same.
                 raise
             self._give_back(control, f"this worker may not continue it: {exc}")
@@ -194,7 +194,7 @@ def created_nothing(assignment: Assignment) -> bool:
 
     No other node could find anything of the run: the row would wait for the whole grace of a restart.
     """
-    return assignment.order.index == 0 and assignment.order.origin == assignment.token.delivery
+    return assignment.order.index == 0 and assignment.order.run.origin == assignment.token.delivery
 
 
 def retry_until_store_answers(control: Control, verb: Callable[[], T]) -> T:

@@ -52,7 +52,7 @@ class LogWriter:
     def _stored_position(self) -> LogPosition:
         order = self._assignment.order
         with self._installation.db.read() as c:
-            return logs.position(c, order.task_id, order.attempt, order.origin, order.index)
+            return logs.position(c, order.run, order.index)
 
     def position(self) -> LogPosition:
         """Return the position up to which this container's log was taken."""

@@ -17,7 +17,7 @@ from engine.errors import FerrymanError
 from engine.lifecycle import nodes as verbs
 from engine.lifecycle.claim import resume
 from engine.lifecycle.take_over import self_take_over, take_over
-from engine.model.records import Task, Token
+from engine.model.records import RunKey, Task, Token
 from engine.model.states import NodeState
 from engine.runtime.base import Resource
 from engine.store import nodes, tasks
@@ -97,13 +97,13 @@ class Adopter:
 
     def _take(self, things: Iterable[Resource], lost: Lost) -> Taken:
         """Take over the lost tasks of which something is here, but for those that are left to others for now."""
-        found: dict[tuple[str, int, int], list[Resource]] = {}
+        found: dict[RunKey | None, list[Resource]] = {}
         for thing in things:
-            found.setdefault((thing.task_id, thing.attempt, thing.origin), []).append(thing)
+            found.setdefault(thing.run, []).append(thing)
         all_taken, left = True, []
         self._deferral.keep([task.token for task, _, _ in lost])
         for task, number, former in lost:
-            context = found.get((task.id, task.attempt, task.origin))
+            context = found.get(task.run)
             if context is None:
                 continue
             if self._deferral.defers(task, former, context):

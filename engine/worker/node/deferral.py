@@ -43,7 +43,7 @@ class Deferral:
         is_begun = any(thing.index == found.order.index and thing.state in _BEGUN for thing in things)
         if is_begun and found.is_last:
             return False
-        why = self._runtime.refuses(found.order)
+        why = self._runtime.why_refused(found.order)
         if not why:
             return False
         now = time.monotonic()

@@ -245,10 +245,13 @@ class Faults:
             if not containers:
                 return None
             chosen = chance.choice(containers)
-            wanted = [one for one in things if one.task_id == chosen.task_id] if whole_run else [chosen]
-            self.ground.bereft.add(chosen.task_id)
+            task_id = chosen.run.task_id if chosen.run else ""
+            wanted = (
+                [one for one in things if one.run and one.run.task_id == task_id] if whole_run else [chosen]
+            )
+            self.ground.bereft.add(task_id)
             self.ground.removed |= {one.id[:SHORT] for one in wanted if one.kind == "container"}
-            self._hit("containers removed", [chosen.task_id])
+            self._hit("containers removed", [task_id])
             client = runtime._client.api
             for one in sorted(wanted, key=lambda one: one.kind):
                 if one.kind == "container":

@@ -21,7 +21,7 @@ class HostAccess:
     def __init__(self, why: str) -> None:
         self.why, self.asked = why, 0
 
-    def refuses(self, order: Order) -> str:
+    def why_refused(self, order: Order) -> str:
         """As told."""
         self.asked += 1
         return self.why
@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def _thing(world: World, task_id: str, index: int | None = 0, state: str = "running") -> Resource:
     task = world.task(task_id)
     kind = "volume" if index is None else "container"
-    return Resource(kind, "c0", "c0", task.id, task.attempt, task.origin, index, state)
+    return Resource(kind, "c0", "c0", task.run, index, state)
 
 
 def _yields(found: Deferral, world: World, task_id: str, former: NodeState, thing: Resource) -> bool:

@@ -9,7 +9,7 @@ from engine.lifecycle.claim import begin_link, claim, resume
 from engine.lifecycle.confirm import confirm
 from engine.lifecycle.take_over import self_take_over
 from engine.model import names
-from engine.model.records import Token
+from engine.model.records import RunKey, Token
 from engine.model.states import JobState, LinkState, NodeState, TaskState
 from tests.support.world import World, wrong_tokens
 
@@ -85,10 +85,10 @@ def test_a_message_of_an_ended_task_claims_nothing(world: World) -> None:
 def test_the_names_hold_the_installation_task_attempt_origin_and_link(world: World) -> None:
     found = world.claimed(pre=1, volumes=("/tmp", "/data"))
     task = found.token.task_id
-    assert found.order.name == names.container(world.installation.id, task, 1, 1, 0)
+    assert found.order.name == names.container(world.installation.id, RunKey(task, 1, 1), 0)
     assert found.order.volumes == (
-        (names.volume(world.installation.id, task, 1, 1, 0), "/tmp"),
-        (names.volume(world.installation.id, task, 1, 1, 1), "/data"),
+        (names.volume(world.installation.id, RunKey(task, 1, 1), 0), "/tmp"),
+        (names.volume(world.installation.id, RunKey(task, 1, 1), 1), "/data"),
     )
     assert not found.order.needs_volumes
 

@@ -210,7 +210,7 @@ def test_lost_work_starts_again_with_new_names(world: World, former: NodeState) 
     last = world.events(task.id)[-1]
     assert (last.kind, last.from_state, last.to_state) == ("repair", "RUNNING", "PENDING")
     again = claim(world.installation, task.token, world.live("n2"))
-    assert again is not None and again.order.origin == 2
+    assert again is not None and again.order.run.origin == 2
     assert again.order.name != old.order.name
     assert [(link.origin, link.state) for link in world.links(task.id)] == [
         (1, "ENDED"),

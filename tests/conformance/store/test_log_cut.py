@@ -154,7 +154,7 @@ def test_the_position_moves_whatever_is_cut(db: Database) -> None:
     position = LogPosition(StreamPosition(STAMP, 9), StreamPosition(STAMP, 2))
     assert _append(db, task, "x" * 500, position=position)
     with db.read() as c:
-        assert logs.position(c, task.id, task.attempt, task.origin, 0) == position
+        assert logs.position(c, task.run, 0) == position
 
 
 def test_chunks_that_do_not_tell_their_bytes_are_counted_by_their_text(db: Database) -> None:

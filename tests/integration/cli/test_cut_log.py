@@ -23,7 +23,7 @@ def test_logs_say_where_they_are_cut(tmp_path: Path) -> None:
             with stage.db.begin() as c:
                 frames, order = [(1, "2026-01-02T03:04:05.123456789Z", text)], link.order
                 assert logs.append(
-                    c, link.token, order.origin, order.index, [logs.piece(frames)], LogPosition(), 40
+                    c, link.token, order.run.origin, order.index, [logs.piece(frames)], LogPosition(), 40
                 )
         stage.end(link, container)
         env = environment(tmp_path, FERRYMAN_API_URL=stage.url, PYTHONPATH=os.environ.get("PYTHONPATH", ""))

@@ -184,14 +184,3 @@ def test_the_result_of_a_log_that_is_stored_already_comes_from_dockers_end(
     outcome = runtime.go(adopted, sink, Control())
     assert outcome.result == first.result and len(outcome.result or "") == 65536
     assert len(sink.frames) == frames
-
-
-def test_kill_by_task_ends_what_runs_of_it_here(runtime: DockerRuntime, order: Orders) -> None:
-    wanted = order(run="echo ready; sleep 60")
-    running, other = begin(runtime, wanted), begin(runtime, order(run="echo ready; sleep 60"))
-    wait_until(lambda: running.sink.text(1) and other.sink.text(1), 10)
-    runtime.kill(wanted.task_id)
-    assert running.end().exit_code == 137
-    assert other.thread.is_alive()
-    other.control.kill(Cause.CANCELLED)
-    other.end()

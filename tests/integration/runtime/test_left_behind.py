@@ -12,7 +12,7 @@ import pytest
 
 from engine.model import names
 from engine.model.states import TaskState
-from engine.runtime.base import Control, Order
+from engine.runtime.base import Control, Order, Resource
 from engine.runtime.docker import shared_files
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
@@ -28,14 +28,14 @@ import os, sys
 from pathlib import Path
 from engine.runtime.docker import shared_files
 from engine.runtime.docker.client import Client
-read = sharing._read_through
+read = shared_files._read_through
 def _read_and_die(*args):
     if sys.argv[3] == "created":
-        sharing.from_archive = lambda *_: os.kill(os.getpid(), 9)
+        shared_files.from_archive = lambda *_: os.kill(os.getpid(), 9)
         read(*args)
     os.kill(os.getpid(), 9)
-sharing._read_through = _read_and_die
-sharing.probe(Client(), Path(sys.argv[1]), sys.argv[2])
+shared_files._read_through = _read_and_die
+shared_files.probe(Client(), Path(sys.argv[1]), sys.argv[2])
 """
 
 
@@ -57,7 +57,7 @@ def test_what_a_probe_left_whose_process_died_goes_with_the_next_sweep(
     assert len(list(work.iterdir())) == 1
     runtime.list()
     assert _probes(docker, installation), "a list only looks"
-    runtime.tidy()
+    runtime.remove_orphans()
     assert not _probes(docker, installation)
     assert not list(work.iterdir())
 
@@ -76,6 +76,10 @@ def test_a_probe_that_goes_on_is_left_alone(
     assert not file.exists()
 
 
+def _directories(runtime: DockerRuntime) -> list[Resource]:
+    return [resource for resource in runtime.list(with_directories=True) if resource.kind == "directory"]
+
+
 def test_a_directory_is_told_with_its_run_though_its_container_is_gone(
     runtime: DockerRuntime, order: Orders, docker: Client, docker_settings: Settings
 ) -> None:
@@ -83,20 +87,20 @@ def test_a_directory_is_told_with_its_run_though_its_container_is_gone(
     another = docker_settings.path / "work" / "ferryman-another-t-1-1-0-d1"
     another.mkdir()
     docker.api.remove_container(mine.container_id, force=True)
-    (found,) = runtime.directories()
-    assert (found.kind, found.task_id) == ("directory", mine.order.task_id)
-    assert (found.attempt, found.origin, found.index) == (2, 3, 1)
-    alive = {mine.order.task_id: (TaskState.RUNNING, 2, 4, 3)}
+    (found,) = _directories(runtime)
+    assert (found.kind, found.run) == ("directory", mine.order.run)
+    assert (mine.order.run[1:], found.index) == ((2, 3), 1)
+    alive = {mine.order.run.task_id: (TaskState.RUNNING, 2, 4, 3)}
     assert stale([found], Owners(alive)) == []
-    assert runtime.remove(stale([found], Owners({mine.order.task_id: (TaskState.RUNNING, 2, 5, 5)}))) == 1
-    assert not runtime.directories()
+    assert runtime.remove(stale([found], Owners({mine.order.run.task_id: (TaskState.RUNNING, 2, 5, 5)}))) == 1
+    assert not _directories(runtime)
     assert another.exists(), "another installation's is not touched"
     another.rmdir()
 
 
 def test_a_directory_goes_after_its_container(runtime: DockerRuntime, order: Orders, tmp_path: Path) -> None:
     runtime.prepare(order(run="true"), KeepingSink(), Control())
-    things = [*runtime.directories(), *runtime.list()]
+    things = runtime.list(with_directories=True)[::-1]
     assert [thing.kind for thing in things] == ["directory", "container"]
     assert runtime.remove(things) == 2
-    assert not runtime.list() and not runtime.directories()
+    assert not runtime.list(with_directories=True)

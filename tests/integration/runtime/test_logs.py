@@ -76,7 +76,7 @@ class MortalSink:
 def follow_until_killed(docker: Client, container_id: str, sink: MortalSink) -> None:
     follower = Follower(docker, container_id, sink, 0)  # type: ignore[arg-type]
     follower.start()
-    wait_until(lambda: not follower.is_following, 20)
+    follower._thread.join(20)
 
 
 def test_a_reader_killed_ten_times_in_the_middle_stores_every_byte_once(

@@ -16,7 +16,7 @@ from engine.runtime.base import Control, Order, Prepared, PreparedState
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
-from tests.support.docker_daemon import KeepingSink, begin, named, run
+from tests.support.docker_daemon import KeepingSink, begin, run
 from tests.support.waiting import wait_until
 
 Orders = Callable[..., Order]
@@ -111,7 +111,7 @@ def test_what_an_older_run_left_is_removed_by_force(
     old = prepare(runtime, wanted)
     if run_it:
         docker.api.start(old.container_id)
-    new = prepare(runtime, named(replace(wanted, delivery=2, origin=2)))
+    new = prepare(runtime, replace(wanted, delivery=2, run=wanted.run._replace(origin=2)))
     assert (new.state, status(docker, old)) == (PreparedState.CREATED, None)
 
 
@@ -121,7 +121,7 @@ def test_an_older_attempts_container_is_removed_by_force(
     wanted = order(run="sleep 60")
     old = prepare(runtime, wanted)
     docker.api.start(old.container_id)
-    prepare(runtime, named(replace(wanted, attempt=2)))
+    prepare(runtime, replace(wanted, run=wanted.run._replace(attempt=2)))
     assert status(docker, old) is None
 
 
@@ -129,7 +129,7 @@ def test_an_older_run_finds_a_newer_one_and_touches_nothing(
     runtime: DockerRuntime, order: Orders, docker: Client
 ) -> None:
     wanted = order(run="sleep 60")
-    newer = prepare(runtime, named(replace(wanted, delivery=5, origin=5)))
+    newer = prepare(runtime, replace(wanted, delivery=5, run=wanted.run._replace(origin=5)))
     docker.api.start(newer.container_id)
     with pytest.raises(NotOurs):
         prepare(runtime, replace(wanted, delivery=4))
@@ -166,10 +166,10 @@ def test_links_share_the_volumes_of_their_run(
     runtime: DockerRuntime, order: Orders, installation: str
 ) -> None:
     pre = order(kind="pre", run="echo handed on > /data/x")
-    volume = names.volume(installation, pre.task_id, 1, 1, 0)
+    volume = names.volume(installation, pre.run, 0)
     pre = replace(pre, volumes=((volume, "/data"),))
     assert run(runtime, pre).ok
-    main = named(replace(pre, kind="main", index=1, run="cat /data/x", needs_volumes=True))
+    main = replace(pre, kind="main", index=1, spec=replace(pre.spec, run="cat /data/x"), needs_volumes=True)
     assert run(runtime, main).result == "handed on\n"
 
 
@@ -177,7 +177,7 @@ def test_a_missing_volume_is_gone_and_what_docker_made_instead_is_removed(
     runtime: DockerRuntime, order: Orders, installation: str, docker: Client
 ) -> None:
     main = order(index=1, run="cat /data/x", needs_volumes=True)
-    volume = names.volume(installation, main.task_id, 1, 1, 0)
+    volume = names.volume(installation, main.run, 0)
     with pytest.raises(Gone):
         prepare(runtime, replace(main, volumes=((volume, "/data"),)))
     assert not runtime.list()
@@ -189,16 +189,14 @@ def test_list_tells_what_there_is_and_remove_leaves_nothing(
     runtime: DockerRuntime, order: Orders, installation: str, docker_settings: Settings
 ) -> None:
     wanted = order(run="true", attempt=2, delivery=3, origin=3)
-    wanted = named(replace(wanted, volumes=((names.volume(installation, wanted.task_id, 2, 3, 0), "/data"),)))
+    wanted = replace(wanted, volumes=((names.volume(installation, wanted.run, 0), "/data"),))
     assert run(runtime, wanted).ok
     prepare(runtime, order(run="true"))
     things = runtime.list()
-    mine = {
-        (t.kind, t.name, t.attempt, t.origin, t.index, t.state) for t in things if t.task_id == wanted.task_id
-    }
+    mine = {(t.kind, t.name, t.index, t.state) for t in things if t.run == wanted.run}
     assert mine == {
-        ("container", wanted.name, 2, 3, 0, "exited"),
-        ("volume", wanted.volumes[0][0], 2, 3, None, ""),
+        ("container", wanted.name, 0, "exited"),
+        ("volume", wanted.volumes[0][0], None, ""),
     }
     assert len(things) == 3
     assert runtime.remove(things) == 3
@@ -210,9 +208,7 @@ def test_list_tells_what_there_is_and_remove_leaves_nothing(
 def test_anothers_installation_is_neither_listed_nor_removed(
     runtime: DockerRuntime, order: Orders, docker: Client, make_runtime: Callable[..., DockerRuntime]
 ) -> None:
-    foreign = replace(order(run="true"), installation="other")
-    foreign = named(foreign)
-    prepared = prepare(runtime, foreign)
+    prepared = prepare(runtime, replace(order(run="true"), installation="other"))
     try:
         assert not runtime.list()
         assert status(docker, prepared) == "created"
@@ -241,7 +237,7 @@ def test_the_limits_and_the_fences_are_in_place(
         names.INSTALLATION: wanted.installation,
         names.KIND: "container",
         names.JOB: wanted.job_id,
-        names.TASK: wanted.task_id,
+        names.TASK: wanted.run.task_id,
         names.ATTEMPT: "1",
         names.ORIGIN: "1",
         names.LINK: "0",
@@ -359,7 +355,7 @@ def test_without_a_daemon_the_runtime_says_so(
     from engine.errors import RuntimeUnavailable
 
     absent = make_runtime(docker_host=f"unix://{tmp_path}/no.sock")
-    for call in (absent.describe, absent.list, lambda: absent.kill("x")):
+    for call in (absent.describe, absent.list):
         with pytest.raises(RuntimeUnavailable, match="is the daemon running"):
             call()
 
@@ -372,4 +368,3 @@ def test_the_reader_of_a_detached_link_writes_no_more(runtime: DockerRuntime, or
     count = len(running.sink.frames)
     running.thread.join(0.3)
     assert len(running.sink.frames) == count
-    runtime.kill(running.prepared.order.task_id)

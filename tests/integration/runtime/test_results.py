@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,4 +164,4 @@ def test_work_directories_are_closed_to_other_users_of_the_host(
 def test_a_name_lookup_and_a_download_work_in_the_stand_in(runtime: DockerRuntime, order: Orders) -> None:
     require_docker(ALPINE)
     script = "httpd -p 127.0.0.1:80 -h /etc; wget -q -O - http://localhost/group | head -n1"
-    assert run(runtime, replace(order(run=script), image=ALPINE)).result == "root:x:0:\n"
+    assert run(runtime, order(run=script, image=ALPINE)).result == "root:x:0:\n"

@@ -32,7 +32,7 @@ def hold(runtime: DockerRuntime, installation: str) -> Callable[[], str]:
 
     def make() -> str:
         name = names.sandbox(installation, "node", next(count))
-        runtime.hold(name, "node")
+        runtime.sandboxes.make(name, "node")
         return name
 
     return make
@@ -182,30 +182,30 @@ def test_a_failure_with_a_living_sandbox_is_the_links_own(
 def test_sandboxes_are_listed_and_removed_as_things(runtime: DockerRuntime, hold: Callable[[], str]) -> None:
     name = hold()
     (thing,) = runtime.list()
-    assert (thing.kind, thing.name, thing.node, thing.state, thing.task_id) == (
+    assert (thing.kind, thing.name, thing.node, thing.state, thing.run) == (
         "sandbox",
         name,
         "node",
         "running",
-        "",
+        None,
     )
     assert runtime.remove([thing]) == 1
     assert not runtime.list()
 
 
 def test_joining_works_here_and_leaves_nothing(runtime: DockerRuntime, hold: Callable[[], str]) -> None:
-    assert runtime.why_not_joined(hold(), "node") is None
+    assert runtime.sandboxes.why_not_joined(hold(), "node") is None
     assert len(runtime.list()) == 1
-    why = runtime.why_not_joined("ferryman-nobody", "node")
+    why = runtime.sandboxes.why_not_joined("ferryman-nobody", "node")
     assert why is not None and "ferryman-nobody" in why
 
 
 def test_the_daemon_is_quiet_only_after_a_pause(runtime: DockerRuntime, order: Orders) -> None:
-    assert runtime.is_quiet(0.05)
+    assert runtime.sandboxes.is_idle(0.05)
     runtime.remove(runtime.list())
     said(runtime, order(run="true"))
-    assert not runtime.is_quiet(600)
-    wait_until(lambda: runtime.is_quiet(0.05), 10, 0.01)
+    assert not runtime.sandboxes.is_idle(600)
+    wait_until(lambda: runtime.sandboxes.is_idle(0.05), 10, 0.01)
 
 
 def test_the_program_pauses_and_does_nothing_else(tmp_path: Path) -> None:
@@ -238,5 +238,5 @@ def test_programs_are_tiny_and_only_for_machines_that_are_known() -> None:
 
 
 def test_a_refused_sandbox_is_said(runtime: DockerRuntime, installation: str) -> None:
-    with pytest.raises(Unstartable, match="no sandbox"):
-        runtime.hold("not a name", "node")
+    with pytest.raises(Unstartable, match="refuses to make a sandbox"):
+        runtime.sandboxes.make("not a name", "node")

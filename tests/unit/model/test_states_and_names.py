@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 
 from engine.jobspec.task import LinkSpec, TaskSpec
 from engine.model import names
+from engine.model.records import RunKey
 from engine.model.states import ENDED, TRANSITIONS, JobState, TaskState
 from engine.model.submission import first
 
 small = st.integers(1, 30)
 runs = st.tuples(
-    st.sampled_from(["i1", "i11"]), st.sampled_from(["t1", "t11"]), small, small, st.integers(0, 20)
+    st.sampled_from(["i1", "i11"]),
+    st.builds(RunKey, st.sampled_from(["t1", "t11"]), small, small),
+    st.integers(0, 20),
 )
 
 
@@ -42,9 +45,7 @@ def test_three_states_of_a_job_are_ends() -> None:
 
 
 @given(runs, runs)
-def test_no_name_is_used_for_two_runs(
-    one: tuple[str, str, int, int, int], other: tuple[str, str, int, int, int]
-) -> None:
+def test_no_name_is_used_for_two_runs(one: tuple[str, RunKey, int], other: tuple[str, RunKey, int]) -> None:
     made = names.container(*one), names.volume(*one)
     assert (one == other) == (names.container(*other) == made[0])
     assert (one == other) == (names.volume(*other) == made[1])
@@ -54,7 +55,7 @@ def test_no_name_is_used_for_two_runs(
 
 
 def test_labels_say_whose_a_thing_is() -> None:
-    labels = names.run_labels("i1", "j1", "t1", 2, 3)
+    labels = names.run_labels("i1", "j1", RunKey("t1", 2, 3))
     assert labels == {
         "ferryman.installation": "i1",
         "ferryman.job": "j1",

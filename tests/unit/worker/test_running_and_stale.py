@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from engine.model.records import LogFrame, LogPosition, StreamPosition, Token
+from engine.jobspec.task import LinkSpec
+from engine.model.records import LogFrame, LogPosition, RunKey, StreamPosition, Token
 from engine.model.states import TaskState
 from engine.runtime.base import Cause, Control, Order, Resource
 from engine.worker.daemon.sweeper import Owners, run_things, stale
@@ -41,15 +42,6 @@ def test_an_older_attempt_with_a_higher_delivery_is_older() -> None:
     assert not running.take(link(1, 9))
 
 
-def test_a_kill_reaches_the_tasks_hand_alone() -> None:
-    running, mine, other = RunningLinks(), link(), link(task="other")
-    running.take(mine)
-    running.take(other)
-    running.kill("t", Cause.CANCELLED)
-    running.kill("unknown", Cause.CANCELLED)
-    assert mine.control.kill_for is Cause.CANCELLED and other.control.kill_for is None
-
-
 def test_the_first_word_to_a_hand_stands() -> None:
     control = Control()
     control.kill(Cause.TIMEOUT)
@@ -71,7 +63,7 @@ def test_letting_go_of_everything_empties_the_hands_when_their_threads_end() -> 
 
 
 def thing(task: str = "t", attempt: int = 1, origin: int = 1) -> Resource:
-    return Resource("container", "id", "name", task, attempt, origin, 0, "running")
+    return Resource("container", "id", "name", RunKey(task, attempt, origin), 0, "running")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +89,7 @@ def test_a_thing_of_an_unknown_task_goes() -> None:
 
 
 def test_a_sandbox_stays_while_its_node_an_attempt_or_this_node_wants_it() -> None:
-    sandbox = Resource("sandbox", "id", "h", "", 0, 0, None, "running", "node")
+    sandbox = Resource("sandbox", "id", "h", state="running", node="node")
     assert stale([sandbox], Owners()) == [sandbox]
     assert stale([sandbox], Owners(sandboxes={"h"})) == []
     assert stale([sandbox], Owners(nodes={"node"})) == []
@@ -106,24 +98,13 @@ def test_a_sandbox_stays_while_its_node_an_attempt_or_this_node_wants_it() -> No
 
 
 def test_a_runs_things_are_known_by_their_names() -> None:
-    order = Order(
-        "i",
-        "j",
-        "t",
-        2,
-        1,
-        3,
-        1,
-        "main",
-        "ferryman-i-t-2-3-1",
-        "image",
-        volumes=(("v0", "/tmp"), ("v1", "/d")),
-    )
-    assert [(one.kind, one.name, one.attempt, one.origin) for one in run_things(order)] == [
-        ("container", "ferryman-i-t-2-3-0", 2, 3),
-        ("container", "ferryman-i-t-2-3-1", 2, 3),
-        ("volume", "v0", 2, 3),
-        ("volume", "v1", 2, 3),
+    run, volumes = RunKey("t", 2, 3), (("v0", "/tmp"), ("v1", "/d"))
+    order = Order("i", "j", run, 1, 1, "main", LinkSpec(image="image"), volumes=volumes)
+    assert [(one.kind, one.name, one.run) for one in run_things(order)] == [
+        ("container", "ferryman-i-t-2-3-0", run),
+        ("container", "ferryman-i-t-2-3-1", run),
+        ("volume", "v0", run),
+        ("volume", "v1", run),
     ]
 
 
