@@ -39,13 +39,8 @@ def settings_command(as_json: bool) -> None:
 def _say(option: Option, settings: Settings, origin: str | None) -> None:
     value = for_terminal(_text(option, settings))
     # The line begins with the variable already.
-    note = (
-        ""
-        if origin is None
-        else "  (from the environment)"
-        if origin == option.variable
-        else f"  (from {origin})"
-    )
+    source = "the environment" if origin == option.variable else origin
+    note = f"  (from {source})" if source else ""
     screen.print_line(f"  {option.variable}={value}{note}", "good" if origin else None)
     screen.print_line(f"      {option.help}", "faint")
 
