@@ -10,7 +10,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from engine.model.records import Event
-from engine.model.states import NodeState, TaskState
+from engine.model.states import BEATING_NODES, TaskState
 from engine.runtime.timings import SPANS
 from engine.store import events, links, nodes, outbox
 from engine.store.database import Connection, Database
@@ -65,7 +65,7 @@ class Metrics:
         for state in (TaskState.PENDING, TaskState.SCHEDULED, TaskState.RUNNING):
             self._tasks.labels(state).set(tasks[state])
         beating = Counter(node.state for node in nodes.beating(c))
-        for node_state in (NodeState.JOINING, NodeState.LIVE, NodeState.LEAVING):
+        for node_state in BEATING_NODES:
             self._nodes.labels(node_state).set(beating[node_state])
         if self._cursor is None:
             self._cursor = events.latest(c)

@@ -14,7 +14,6 @@ from engine.model.records import Node
 from engine.model.states import NodeState
 from engine.store import nodes
 
-_GONE = (NodeState.LEFT, NodeState.LAPSED)
 #: The newest nodes, among which a name or the beginning of an id is looked up.
 _MOST_NODES = 1000
 #: At most this many of a node's tasks are listed; all are counted.
@@ -40,7 +39,7 @@ def drain_node(id: str) -> Node:
     context = get_context()
     with context.db.read() as c:
         node = match_node(nodes.recent(c, _MOST_NODES), id)
-    if node.state is not NodeState.LEAVING and node.state not in _GONE:
+    if node.state is not NodeState.LEAVING and not node.state.is_gone:
         verbs.drain(Installation(context.db, context.settings, context.installation), node.id)
     with context.db.read() as c:
         after = nodes.get(c, node.id) or node
@@ -49,7 +48,7 @@ def drain_node(id: str) -> Node:
 
 def _check_not_gone(before: Node, after: Node) -> Node:
     """Return the drained node. Raises RequestRefused (409) when it had ended before, or lapsed meanwhile."""
-    if before.state in _GONE or after.state is NodeState.LAPSED:
+    if before.state.is_gone or after.state is NodeState.LAPSED:
         found = f"node {after.id} ({after.name}) is already {after.state} and cannot be drained"
         raise RequestRefused(409, found, "`ferryman nodes` lists the live nodes")
     return after
@@ -60,7 +59,7 @@ def match_node(nodes: Sequence[Node], wanted: str) -> Node:
 
     Raises NotFound and Ambiguous.
     """
-    for candidates in ([node for node in nodes if node.state not in _GONE], nodes):
+    for candidates in ([node for node in nodes if not node.state.is_gone], nodes):
         exact = [node for node in candidates if wanted in (node.id, node.name)]
         matches = exact or [
             node for node in candidates if node.id.startswith(wanted) or node.name.startswith(wanted)

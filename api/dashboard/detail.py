@@ -73,7 +73,7 @@ class TaskPage:
     def lapsed_node(self) -> bool:
         """True while the task runs on a node that lapsed or left, until it is adopted or restarted."""
         node = self.nodes.get(self.task.node or "")
-        return self.task.state is TaskState.RUNNING and node is not None and node.state in tasks.GONE
+        return self.task.state is TaskState.RUNNING and node is not None and node.state.is_gone
 
 
 @dataclass(frozen=True)

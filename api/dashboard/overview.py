@@ -102,7 +102,7 @@ def summary(context: ApiContext) -> Summary:
         now, recent_nodes, job_counts = tasks.now(c), nodes.recent(c), jobs.counts(c)
         failed, _ = jobs.in_states(c, (JobState.FAILED,), 1, 3)
         task_ids = {task.job_id: task.id for task in tasks.summaries(c, [job.id for job in failed])}
-    shown = [node for node in recent_nodes if not _has_ended(node) or now - node.seen_at < _NODE_MS]
+    shown = [node for node in recent_nodes if not node.state.is_gone or now - node.seen_at < _NODE_MS]
     alerts = [
         *_unserved_queues(queue_counts, now),
         *_silent_daemons(shown),
@@ -183,10 +183,6 @@ def _activity(job: Job, task: Task, of_task: Sequence[Link], stuck: bool, now: i
     if task.state is TaskState.SCHEDULED:
         return f"waiting for a worker, queue {task.queue}", "idle"
     return f"about to be sent to queue {task.queue}", "idle"
-
-
-def _has_ended(node: Node) -> bool:
-    return node.state in (NodeState.LEFT, NodeState.LAPSED)
 
 
 def _unserved_queues(queue_counts: Sequence[Json], now: int) -> list[Alert]:

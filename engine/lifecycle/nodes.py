@@ -69,7 +69,7 @@ def lapse(installation: Installation, seen: Node) -> bool:
     """
     with installation.db.begin() as c:
         node = nodes.lock(c, seen.id)
-        if node is None or node.beat != seen.beat or node.state in (NodeState.LAPSED, NodeState.LEFT):
+        if node is None or node.beat != seen.beat or node.state.is_gone:
             return False
         to = NodeState.LEFT if node.state is NodeState.LEAVING else NodeState.LAPSED
         number = nodes.next_lapse(c)

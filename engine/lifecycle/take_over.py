@@ -26,7 +26,7 @@ def take_over(installation: Installation, token: Token, node_id: str, found: str
         former = nodes.share(c, task.node)
         mine = nodes.share(c, node_id)
         # Asked before a poison pill is given up: a fenced node decides nothing any more.
-        if former is None or mine is None or mine.state not in (NodeState.JOINING, NodeState.LIVE):
+        if former is None or mine is None or not mine.state.may_adopt:
             return None
         crashes = count_crashes(c, installation, task, former.state)
         if poisoned(c, installation, task, former.state, crashes):

@@ -61,8 +61,27 @@ class NodeState(StrEnum):
     LEFT = "LEFT"
     LAPSED = "LAPSED"
 
+    @property
+    def is_gone(self) -> bool:
+        """Ended: other nodes may take over its tasks."""
+        return self in (NodeState.LEFT, NodeState.LAPSED)
+
+    @property
+    def has_beat(self) -> bool:
+        """Not ended: its beat is raised and watched."""
+        return not self.is_gone
+
+    @property
+    def may_adopt(self) -> bool:
+        """Allowed to take over tasks of nodes that are gone; a restart waits until it has looked for them."""
+        return self in (NodeState.JOINING, NodeState.LIVE)
+
 
 ENDED = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
+# For the store's statements; everything else asks a property of NodeState.
+GONE_NODES = tuple(state for state in NodeState if state.is_gone)
+BEATING_NODES = tuple(state for state in NodeState if state.has_beat)
+ADOPTING_NODES = tuple(state for state in NodeState if state.may_adopt)
 
 #: (from, to) -> why. The store's guards allow these and no others; a test walks the table.
 TRANSITIONS: dict[tuple[TaskState, TaskState], str] = {

@@ -8,18 +8,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from engine.model.records import Node
-from engine.model.states import NodeState, TaskState
+from engine.model.states import BEATING_NODES, GONE_NODES, NodeState, TaskState
 from engine.store.database import now_ms
 from engine.store.tables import lapses, nodes, tasks
-
-_BEATING = (NodeState.JOINING, NodeState.LIVE, NodeState.LEAVING)
 
 # Built once, as in engine.store.tasks.
 _THIS = nodes.c.id == sa.bindparam("the_node")
 _GET = sa.select(nodes).where(_THIS)
 _SHARE = _GET.with_for_update(read=True)
 _LOCK = _GET.with_for_update()
-_IS_BEATING = nodes.c.state.in_(_BEATING)
+_IS_BEATING = nodes.c.state.in_(BEATING_NODES)
 _INSERT = nodes.insert().values(
     state=NodeState.JOINING, beat=0, looked=0, started_at=now_ms(), seen_at=now_ms()
 )
@@ -43,7 +41,7 @@ _LOOKED = (
 _SET = nodes.update().where(_THIS)
 _ENDED = (
     sa.select(nodes.c.id)
-    .where(nodes.c.state.in_((NodeState.LAPSED, NodeState.LEFT)))
+    .where(nodes.c.state.in_(GONE_NODES))
     .order_by(nodes.c.lapse_no.desc())
     .limit(sa.bindparam("the_limit"))
 )
@@ -95,7 +93,7 @@ def beating(c: sa.Connection) -> list[Node]:
 
 def recent(c: sa.Connection, limit: int = 200) -> list[Node]:
     """Nodes for people: the beating ones first, then those that ended last."""
-    first = sa.case((nodes.c.state.in_(_BEATING), 0), else_=1)
+    first = sa.case((_IS_BEATING, 0), else_=1)
     rows = c.execute(sa.select(nodes).order_by(first, nodes.c.started_at.desc()).limit(limit))
     return [_record(row) for row in rows]
 
@@ -165,7 +163,7 @@ def forget(c: sa.Connection, older_than_ms: int) -> int:
     named = sa.exists().where(tasks.c.node == nodes.c.id, tasks.c.state == TaskState.RUNNING)
     return c.execute(
         nodes.delete().where(
-            nodes.c.state.in_((NodeState.LAPSED, NodeState.LEFT)),
+            nodes.c.state.in_(GONE_NODES),
             nodes.c.seen_at < now_ms() - older_than_ms,
             sa.not_(named),
         )

@@ -14,13 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from engine.model.records import Task, Token
-from engine.model.states import NodeState, TaskState
+from engine.model.states import ADOPTING_NODES, GONE_NODES, NodeState, TaskState
 from engine.store.database import now_ms
 from engine.store.tables import attempts, nodes, tasks
 
-#: States of a node whose work others may take.
-GONE = (NodeState.LAPSED, NodeState.LEFT)
-_LIVING = (NodeState.JOINING, NodeState.LIVE)
 _WAITING = (TaskState.PENDING, TaskState.SCHEDULED)
 
 _THIS = tasks.c.id == sa.bindparam("the_task")
@@ -138,7 +135,7 @@ _BEGINS = sa.select(sa.literal(1)).where(_RUNNING, tasks.c.node == sa.bindparam(
 _MAY_CONFIRM = (
     sa.select(sa.literal(1))
     .select_from(tasks.join(nodes, nodes.c.id == tasks.c.node))
-    .where(_RUNNING, nodes.c.state.not_in(GONE))
+    .where(_RUNNING, nodes.c.state.not_in(GONE_NODES))
     .with_for_update(read=True, of=nodes)
 )
 
@@ -170,7 +167,7 @@ _SENT_AGAIN: dict[str, Any] = {
 _NEXT: dict[str, Any] = {"delivery": tasks.c.delivery + 1}
 _TAKE_OVER = (
     tasks.update()
-    .where(_RUNNING, _owner_in(GONE), _node_in(_LIVING))
+    .where(_RUNNING, _owner_in(GONE_NODES), _node_in(ADOPTING_NODES))
     .values(_NEXT | {"node": sa.bindparam("the_node"), "held_since": now_ms()})
 )
 _SELF_TAKE_OVER = (
@@ -194,11 +191,13 @@ def self_take_over(c: sa.Connection, token: Token, node_id: str) -> bool:
 _FOUND_BY_NOBODY = sa.and_(
     _RUNNING,
     sa.exists().where(
-        nodes.c.id == tasks.c.node, nodes.c.state.in_(GONE), nodes.c.lapse_no == sa.bindparam("the_lapse")
+        nodes.c.id == tasks.c.node,
+        nodes.c.state.in_(GONE_NODES),
+        nodes.c.lapse_no == sa.bindparam("the_lapse"),
     ),
     sa.not_(
         sa.exists().where(
-            nodes.c.state.in_(_LIVING),
+            nodes.c.state.in_(ADOPTING_NODES),
             nodes.c.runtime_ok.is_(True),
             nodes.c.looked < sa.bindparam("the_lapse"),
         )
@@ -279,12 +278,12 @@ def cancel(c: sa.Connection, task_id: str) -> bool:
 _LOST = (
     sa.select(tasks, nodes.c.lapse_no, nodes.c.state.label("node_state"))
     .join(nodes, nodes.c.id == tasks.c.node)
-    .where(tasks.c.state == TaskState.RUNNING, nodes.c.state.in_(GONE))
+    .where(tasks.c.state == TaskState.RUNNING, nodes.c.state.in_(GONE_NODES))
 )
 _ALL_OVERDUE = (
     sa.select(tasks)
     .join(nodes, nodes.c.id == tasks.c.node)
-    .where(tasks.c.state == TaskState.RUNNING, nodes.c.state.in_(GONE), _OVERDUE)
+    .where(tasks.c.state == TaskState.RUNNING, nodes.c.state.in_(GONE_NODES), _OVERDUE)
 )
 _OF_NODE = sa.select(tasks).where(
     tasks.c.node == sa.bindparam("the_node"), tasks.c.state == TaskState.RUNNING

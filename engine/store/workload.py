@@ -11,10 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.model.states import NodeState, TaskState
+from engine.model.states import BEATING_NODES, GONE_NODES, TaskState
 from engine.store.database import now_ms
 from engine.store.tables import lapses, nodes, tasks
-from engine.store.tasks import GONE
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,15 @@ def _task_in(state: TaskState, *more: sa.ColumnElement[bool]) -> sa.ColumnElemen
     return sa.exists().where(tasks.c.state == _literal(state), *more)
 
 
-_WATCHED = (NodeState.JOINING, NodeState.LIVE, NodeState.LEAVING)
 _LAST_LAPSE = sa.select(lapses.c.last).scalar_subquery()
-_GONE = sa.exists().where(nodes.c.id == tasks.c.node, nodes.c.state.in_([_literal(word) for word in GONE]))
+_GONE = sa.exists().where(
+    nodes.c.id == tasks.c.node, nodes.c.state.in_([_literal(word) for word in GONE_NODES])
+)
 
 # Built once: each process asks each second.
-_BEATS = sa.select(nodes.c.id, nodes.c.beat).where(nodes.c.state.in_([_literal(word) for word in _WATCHED]))
+_BEATS = sa.select(nodes.c.id, nodes.c.beat).where(
+    nodes.c.state.in_([_literal(word) for word in BEATING_NODES])
+)
 _MORE = (
     sa.func.coalesce(_LAST_LAPSE, 0),
     _task_in(TaskState.RUNNING, _GONE),

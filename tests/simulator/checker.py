@@ -125,10 +125,7 @@ class Checker:
 
     def given_up(self, rows: Rows, before: Task, daemons: Sequence[Daemon]) -> None:
         """I3: whoever ends an attempt from afar leaves none of its containers running where a node serves."""
-        living = before.node is not None and rows.node(before.node).state not in (
-            NodeState.LAPSED,
-            NodeState.LEFT,
-        )
+        living = before.node is not None and rows.node(before.node).state.has_beat
         self._hold("I3", f"{before.name} is timed out under {before.node}, which lives", not living)
         run = before.run
         for daemon in (daemon for daemon in daemons if rows.serves(daemon.name, NodeState.JOINING)):
@@ -180,7 +177,7 @@ class Checker:
         for event in told:
             if event.kind == "node" and event.to_state:
                 self._hold("I2", f"{event.node} is {event.to_state} after its end", event.node not in over)
-                if event.to_state in (NodeState.LAPSED, NodeState.LEFT):
+                if NodeState(event.to_state).is_gone:
                     over.add(event.node)
 
     def ended(self, rows: Rows, task_id: str, daemons: Sequence[Daemon], cancels: int) -> None:

@@ -93,7 +93,7 @@ class Rows:
         well = (
             all(task.state is TaskState.RUNNING for task in held) and [task.token for task in held] == running
         )
-        if well and self.node(node_id).state in nodes._BEATING:
+        if well and self.node(node_id).state.has_beat:
             return None
         # Nothing here depends on a beat but `beating`, which counts for itself.
         with self._db.unseen("nodes"):
@@ -162,7 +162,7 @@ class Snapshot(Rows):
         found = []
         for task in self._running():
             node = self._nodes().get(task.node or "")
-            if node is not None and node.state in tasks.GONE:
+            if node is not None and node.state.is_gone:
                 found.append((task, node.lapse_no or 0))
         return int(number or 0), found
 
@@ -192,7 +192,7 @@ class Snapshot(Rows):
         return self._nodes()[node_id]
 
     def _beating(self) -> list[Node]:
-        return [node for node in self._nodes().values() if node.state in nodes._BEATING]
+        return [node for node in self._nodes().values() if node.state.has_beat]
 
     def _running(self) -> list[Task]:
         return [task for task in self._tasks().values() if task.state is TaskState.RUNNING]

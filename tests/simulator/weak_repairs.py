@@ -15,7 +15,7 @@ import engine.lifecycle.take_over as take_over_module
 import engine.lifecycle.timeout as timeout_module
 from engine.model import chain
 from engine.model.records import AttemptStatus, Node
-from engine.model.states import NodeState
+from engine.model.states import ADOPTING_NODES, GONE_NODES, NodeState
 from engine.store import attempts, nodes, tables, tasks
 from tests.simulator.rows import Snapshot
 from tests.simulator.worker import Worker
@@ -26,7 +26,7 @@ _LAPSE = sa.bindparam("the_lapse")
 
 def takeover_lapsed(patch: Patch) -> type[Worker]:
     """Work of a node that lives is taken over."""
-    return _takes(patch, tasks._node_in(tasks._LIVING))
+    return _takes(patch, tasks._node_in(ADOPTING_NODES))
 
 
 def _takes(patch: Patch, *where: sa.ColumnElement[bool], **values: Any) -> type[Worker]:
@@ -48,7 +48,7 @@ def self_takeover_own(patch: Patch) -> type[Worker]:
 def _late(lapse_no: Any) -> sa.ColumnElement[bool]:
     """A node that might find something has not looked since."""
     at = tables.nodes.c
-    return sa.and_(at.state.in_(tasks._LIVING), at.runtime_ok.is_(True), at.looked < lapse_no)
+    return sa.and_(at.state.in_(ADOPTING_NODES), at.runtime_ok.is_(True), at.looked < lapse_no)
 
 
 def _restarts(patch: Patch, where: sa.ColumnElement[bool], **values: Any) -> type[Worker]:
@@ -81,19 +81,19 @@ def takeover_own_live(patch: Patch) -> type[Worker]:
         return next(turns)(c, node_id)
 
     patch.setattr(take_over_module, "nodes", SimpleNamespace(share=share))
-    return _takes(patch, tasks._owner_in(tasks.GONE))
+    return _takes(patch, tasks._owner_in(GONE_NODES))
 
 
 def takeover_delivery(patch: Patch) -> type[Worker]:
     """The token stays the former owner's."""
-    guards = (tasks._owner_in(tasks.GONE), tasks._node_in(tasks._LIVING))
+    guards = (tasks._owner_in(GONE_NODES), tasks._node_in(ADOPTING_NODES))
     return _takes(patch, *guards, delivery=tables.tasks.c.delivery)
 
 
 def _restartable(patch: Patch, *blocks: sa.ColumnElement[bool]) -> type[Worker]:
     """restart waits only for nodes that these describe."""
     at = tables.nodes.c
-    owner = sa.exists().where(at.id == tables.tasks.c.node, at.state.in_(tasks.GONE), at.lapse_no == _LAPSE)
+    owner = sa.exists().where(at.id == tables.tasks.c.node, at.state.in_(GONE_NODES), at.lapse_no == _LAPSE)
     blocking = [sa.not_(sa.exists().where(block)) for block in blocks]
     return _restarts(patch, sa.and_(tasks._RUNNING, owner, *blocking))
 
@@ -109,7 +109,7 @@ def restart_joining(patch: Patch) -> type[Worker]:
 def restart_deaf(patch: Patch) -> type[Worker]:
     """A node whose Docker is silent blocks a restart."""
     at = tables.nodes.c
-    return _restartable(patch, sa.and_(at.state.in_(tasks._LIVING), at.looked < _LAPSE))
+    return _restartable(patch, sa.and_(at.state.in_(ADOPTING_NODES), at.looked < _LAPSE))
 
 
 def restart_delivery(patch: Patch) -> type[Worker]:
@@ -139,7 +139,7 @@ def timeout_lapse(patch: Patch) -> type[Worker]:
 
 def timeout_looked(patch: Patch) -> type[Worker]:
     """A time-out does not wait until every node has looked since the lapse."""
-    gone = tasks._owner_in(tasks.GONE)
+    gone = tasks._owner_in(GONE_NODES)
     ended = sa.select(sa.literal(1)).where(tasks._RUNNING, gone, tasks._OVERDUE)
     patch.setattr(tasks, "_END_LAPSED", ended)
     return Worker

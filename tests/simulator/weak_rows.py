@@ -154,7 +154,7 @@ def beat_state(patch: Patch) -> type[Worker]:
     at = tables.nodes
     raised = at.update().where(nodes._THIS).values(beat=at.c.beat + 1).returning(at.c.state)
     patch.setattr(nodes, "_RAISE", raised)
-    patch.setattr(nodes, "_BEATING", tuple(NodeState))
+    patch.setattr(NodeState, "has_beat", property(lambda state: True))
     return Worker
 
 

@@ -19,7 +19,7 @@ from engine.lifecycle.restart import give_back, restart
 from engine.lifecycle.take_over import self_take_over, take_over
 from engine.lifecycle.timeout import timeout
 from engine.model.records import Job, Link, Task, Token
-from engine.model.states import TRANSITIONS, JobState, LinkState, NodeState, TaskState
+from engine.model.states import TRANSITIONS, JobState, LinkState, TaskState
 from engine.runtime.base import Cause, Outcome
 from engine.store import events, jobs, links, outbox, tasks
 from tests.support.world import World
@@ -116,7 +116,7 @@ class Play:
         nodes.lapse(self.world.installation, self.world.node(node))
 
     def do_join(self, task: Task, node: str, where: int, n: int) -> None:
-        if self.world.node(node).state in (NodeState.LAPSED, NodeState.LEFT):
+        if self.world.node(node).state.is_gone:
             self.names[where] = self.world.joining(f"n{self.born}")
             self.born += 1
 

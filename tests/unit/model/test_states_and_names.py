@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from engine.jobspec.task import LinkSpec, TaskSpec
 from engine.model import names
 from engine.model.records import RunKey
-from engine.model.states import ENDED, TRANSITIONS, JobState, TaskState
+from engine.model.states import (
+    ADOPTING_NODES,
+    BEATING_NODES,
+    ENDED,
+    GONE_NODES,
+    TRANSITIONS,
+    JobState,
+    TaskState,
+)
 from engine.model.submission import first
 
 small = st.integers(1, 30)
@@ -42,6 +50,11 @@ def test_every_transition_has_its_reason() -> None:
 
 def test_three_states_of_a_job_are_ends() -> None:
     assert [state for state in JobState if state.ended] == ["COMPLETED", "FAILED", "CANCELLED"]
+
+
+def test_a_node_is_gone_or_has_a_beat_and_a_leaving_one_adopts_nothing() -> None:
+    assert (GONE_NODES, BEATING_NODES) == (("LEFT", "LAPSED"), ("JOINING", "LIVE", "LEAVING"))
+    assert ADOPTING_NODES == ("JOINING", "LIVE")
 
 
 @given(runs, runs)
