@@ -1,4 +1,4 @@
-"""Fixtures that all rings share: a database of each kind, and the settings that point to it."""
+"""Fixtures for all tests: a database of each kind, and settings for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.order import dealt
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each process of `-n` begin with its share of the long tests."""
+    """Give each process of `-n` its share of the long tests first."""
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if processes > 1:
         items[:] = dealt(items, processes, lambda item: item.nodeid)
@@ -25,14 +25,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    """A throwaway PostgreSQL, started when the first test asks."""
+    """Run a temporary PostgreSQL, started for the first test that needs it."""
     with running_postgres() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with all tables, to be copied: migrations take longer than most tests."""
+    """Return a SQLite file with all tables; tests copy it, because migrations are slow."""
     path = tmp_path_factory.mktemp("sqlite") / "ferryman.db"
     migrate(f"sqlite:///{path}")
     return path
@@ -40,13 +40,13 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
-    """A fresh SQLite file."""
+    """Return the URL of a new SQLite file."""
     return f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'ferryman.db')}"
 
 
 @pytest.fixture(params=KINDS)
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A database without rows; a test that uses it runs once on each kind."""
+    """Return the URL of an empty database; the test runs once on each kind."""
     if request.param == "sqlite":
         return str(request.getfixturevalue("sqlite_url"))
     return str(request.getfixturevalue("postgres_server").cleared())
@@ -54,13 +54,13 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:
-    """Settings over the fresh database, with a data directory of the test's own."""
+    """Return settings for the new database, with a data directory for this test."""
     return Settings.from_env({}, data_dir=str(tmp_path / "data"), database_url=database_url)
 
 
 @pytest.fixture
 def db(settings: Settings) -> Iterator[Database]:
-    """The fresh database, open and migrated."""
+    """Open the new database."""
     database = Database(settings.store)
     database.open()
     yield database

@@ -42,7 +42,7 @@ def test_an_end_that_comes_too_late_is_an_event_and_never_applied(sqlite_fleet: 
     assert (late.from_state, late.to_state) == (None, None)
     assert fleet.task(task_id) == task, "nothing of it changed"
     assert (task.state, task.exit_code, task.node, task.delivery) == (TaskState.COMPLETED, 0, adopted.node, 2)
-    assert task.result != "invented" and fleet.log(task_id) == "begun\nlet go\n"
+    assert task.result != "invented" and fleet.log(task_id) == "begun\nreleased\n"
     assert [(x.container_id, x.exit_code) for x in fleet.links(task_id)] == [(container, 0)]
     assert {n.id: n.name for n in fleet.nodes()}[adopted.node or ""] == other.name
     # With nothing in hand it beats again, and learns that it was fenced.

@@ -1,4 +1,4 @@
-"""One stand-alone for all tests of the command line; each makes jobs of its own."""
+"""One stand-alone for all tests of the command line; each test submits its own jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.standalone import Standalone, standalone
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
-    """A running stand-alone, found by commands through its run.json."""
+    """Run a stand-alone; commands find it through its run.json."""
     require_docker(BUSYBOX)
     with standalone(tmp_path_factory.mktemp("home"), "--queue", "default:4") as found:
         yield found

@@ -16,7 +16,7 @@ Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 @contextmanager
 def serving(answer: Answer) -> Iterator[str]:
-    """A real HTTP server on a free port that answers every request by `answer`."""
+    """Run an HTTP server on a free port that calls `answer` for every request."""
 
     class Once(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -25,7 +25,7 @@ def serving(answer: Answer) -> Iterator[str]:
         do_POST = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Once) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

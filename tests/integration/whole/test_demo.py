@@ -1,4 +1,4 @@
-"""`deploy/demo` as a newcomer meets it: a user who is not root, with and without Docker, and the killed worker."""
+"""`deploy/demo` for a user who is not root, with and without access to Docker, and with a killed worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 
 SOCKET = Path("/var/run/docker.sock")
 PYTHON = "/usr/bin/python3"
-#: Makes .venv out of the libraries that the tests run with, and says that it is up to date.
+#: Creates .venv from the libraries of the tests, and marks it as up to date.
 BORROW = """
 import subprocess, sys, sysconfig
 sys.path.insert(0, "deploy")
@@ -37,7 +37,7 @@ open(".venv/.ferryman-setup", "w").write(setup_python._fingerprint(setup_python.
 
 @dataclass(frozen=True)
 class Newcomer:
-    """A user of this machine that no file knows, with a home and a clone of this checkout."""
+    """User without an entry in /etc/passwd, with a home directory and a clone of this checkout."""
 
     uid: int
     home: Path
@@ -49,7 +49,7 @@ class Newcomer:
     def run(
         self, *words: str, groups: tuple[int, ...] = (), seconds: float = 110, **more: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run in the clone, as this user, with these groups beside its own."""
+        """Run a command in the clone as this user, with these additional groups."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("FERRYMAN_", "DOCKER_", "XDG_"))}
         return subprocess.run(
             words,
@@ -68,15 +68,15 @@ class Newcomer:
         )
 
     def processes(self) -> list[str]:
-        """What runs as this user."""
-        found = []
+        """Return the processes of this user."""
+        processes = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 if entry.stat().st_uid == self.uid:
-                    found.append(f"{entry.name} {(entry / 'cmdline').read_text().replace(chr(0), ' ')}")
+                    processes.append(f"{entry.name} {(entry / 'cmdline').read_text().replace(chr(0), ' ')}")
             except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended while we looked
-        return found
+                continue  # the process has ended meanwhile
+        return processes
 
 
 @pytest.fixture
@@ -85,9 +85,9 @@ def newcomer() -> Iterator[Newcomer]:
         pytest.skip("only root can become another user")
     if not (ROOT / ".git").exists() or not os.access(PYTHON, os.X_OK):
         pytest.skip(f"needs a git checkout to clone, and {PYTHON} for other users to run")
-    # Not under pytest's own directory, which other users may not enter.
+    # Not below pytest's directory, which other users cannot enter.
     home = Path(tempfile.mkdtemp(prefix="newcomer-"))
-    # Its number is its process's own: tests at the same time must not meet.
+    # Derive the uid from the pid: tests that run at the same time must not share a user.
     user = Newcomer(200_000 + os.getpid() % 100_000, home)
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(user.clone)], check=True, timeout=60)
     subprocess.run(["chown", "-R", f"{user.uid}:{user.uid}", str(home)], check=True, timeout=60)
@@ -104,9 +104,9 @@ def docker_group(newcomer: Newcomer) -> int:
 
 
 def stand_ins() -> set[str]:
-    """The tags of all labelled stand-ins on the daemon."""
-    found = require_docker().api.images(filters={"label": STANDIN})
-    return {tag for image in found for tag in image["RepoTags"] or ()}
+    """Return the tags of all labelled stand-ins on the daemon."""
+    images = require_docker().api.images(filters={"label": STANDIN})
+    return {tag for image in images for tag in image["RepoTags"] or ()}
 
 
 def assert_it_ran(done: subprocess.CompletedProcess[str], newcomer: Newcomer, before: set[str]) -> None:
@@ -116,7 +116,7 @@ def assert_it_ran(done: subprocess.CompletedProcess[str], newcomer: Newcomer, be
     assert "Nothing is left running." in done.stdout
     assert done.stderr == ""
     wait_until(lambda: not newcomer.processes(), 5)
-    assert before <= stand_ins(), "stand-ins that were there before are somebody's"
+    assert before <= stand_ins(), "stand-ins that existed before must not be removed"
 
 
 @pytest.mark.docker
@@ -125,18 +125,18 @@ def test_the_demo_runs_for_a_user_of_the_docker_group(newcomer: Newcomer, docker
     if newcomer.run("test", "-r", libraries).returncode:
         pytest.skip(f"other users may not read {libraries}")
     python = python_for(newcomer)
-    # A copied Python's library lies beside it; it was built to look where this user may not.
+    # A copied Python must find its library beside itself: its built-in path is closed to this user.
     library = str(Path(python).parents[1] / "lib")
     borrowed = newcomer.run(python, "-c", BORROW, libraries, LD_LIBRARY_PATH=library)
     assert borrowed.returncode == 0, borrowed.stderr
     before = stand_ins()
     done = newcomer.run("deploy/demo", groups=(docker_group,), LD_LIBRARY_PATH=library)
-    assert ".venv ready" in done.stdout, "made anew, it would take minutes"
+    assert ".venv ready" in done.stdout, "it was created again, which takes minutes"
     assert_it_ran(done, newcomer, before)
 
 
 def python_for(newcomer: Newcomer) -> str:
-    """This very Python, whose libraries fit no other: itself, or a copy where others may not enter its folder."""
+    """Return this Python, or a copy if other users cannot enter its directory; its libraries fit no other Python."""
     program = os.path.realpath(sys.executable)
     if newcomer.run("test", "-x", program).returncode == 0:
         return program
@@ -149,7 +149,7 @@ def python_for(newcomer: Newcomer) -> str:
 @pytest.mark.docker
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_the_demo_makes_its_venv_for_a_user_of_the_docker_group(
+def test_the_demo_creates_its_venv_for_a_user_of_the_docker_group(
     newcomer: Newcomer, docker_group: int
 ) -> None:
     before = stand_ins()
@@ -160,22 +160,22 @@ def test_the_demo_makes_its_venv_for_a_user_of_the_docker_group(
 
 @pytest.mark.docker
 @pytest.mark.parametrize("words", [[], ["--kill"]])
-def test_a_user_who_may_not_use_docker_is_told_in_two_lines_and_nothing_is_done(
+def test_a_user_without_access_to_docker_gets_a_message_of_two_lines_and_nothing_is_done(
     newcomer: Newcomer, docker_group: int, words: list[str]
 ) -> None:
-    before = _made_in(newcomer.home)
+    before = _files_in(newcomer.home)
     done = newcomer.run("deploy/demo", *words)
     assert (done.returncode, done.stdout) == (2, "")
     first, second = done.stderr.splitlines()
     assert first == "Docker is here, but this user may not use it."
     for remedy in ("usermod -aG docker", "rootless", "sudo deploy/demo"):
         assert remedy in second
-    assert _made_in(newcomer.home) == before, "nothing was made"
+    assert _files_in(newcomer.home) == before, "nothing was made"
     assert not newcomer.processes()
 
 
-def _made_in(home: Path) -> set[Path]:
-    """All files but those that Python keeps of its own accord."""
+def _files_in(home: Path) -> set[Path]:
+    """Return all files except Python's caches."""
     return {path for path in home.rglob("*") if "__pycache__" not in path.parts}
 
 
@@ -226,7 +226,7 @@ TRUE_STORY: dict[str, Any] = {
         ({"status": None}, 1),
     ],
 )
-def test_the_demo_admits_each_claim_that_did_not_hold(
+def test_the_demo_reports_each_claim_that_did_not_hold(
     lie: dict[str, Any], broken: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "deploy"))
@@ -234,9 +234,9 @@ def test_the_demo_admits_each_claim_that_did_not_hold(
     facts = TRUE_STORY | lie
     task = {"id": "t", "attempt": facts["attempt"], "crashes": 1, "retry": {"limit": 1, "attempts": 0}}
     task["links"] = [{"containerId": "c1"}]
-    told = {name: facts[name] for name in ("lines", "container", "ran_on", "adopted_after", "ends")}
+    observed = {name: facts[name] for name in ("lines", "container", "ran_on", "adopted_after", "ends")}
     worker = SimpleNamespace(poll=lambda: facts["status"])
-    story = demo_kill._Story(client=None, worker=worker, task=task, adopted_by="default", **told)
+    story = demo_kill._Story(client=None, worker=worker, task=task, adopted_by="default", **observed)
     made = [(action, id, "t") for id in facts["made"] for action in ("create", "start", "destroy")]
     assert demo_kill._say_checks(story, made) is (broken == 0)
     assert capsys.readouterr().out.count("✗") == broken

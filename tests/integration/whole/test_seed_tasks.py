@@ -1,4 +1,4 @@
-"""The two tasks that came first, as they are, through the whole house: curl, API, broker, worker, containers."""
+"""The first two example tasks, unchanged, from curl through API, broker and worker to their containers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.docker
 
 
 def curl(server: Standalone, *words: str) -> tuple[int, dict[str, object]]:
-    """Run curl as a person would; status and JSON body."""
+    """Run curl as a user would; return the HTTP status and the JSON body."""
     done = subprocess.run(
         ["curl", "-s", "-m", "20", "-w", "\n%{http_code}", *words],
         cwd=ROOT,
@@ -52,7 +52,7 @@ def ended(server: Standalone, id: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("media", ["text/yaml", "application/yaml", "application/x-yaml"])
-def test_hello_by_the_curl_line_as_written(server: Standalone, media: str) -> None:
+def test_hello_with_the_documented_curl_command(server: Standalone, media: str) -> None:
     words = ["-X", "POST", "--data-binary", "@examples/hello.yaml", "-H", f"Content-Type: {media}"]
     status, task = curl(server, *words, f"{url(server)}/task")
     assert status == 201
@@ -69,7 +69,7 @@ def test_hello_as_json_and_by_both_paths(server: Standalone) -> None:
     assert curl(server, f"{url(server)}/tasks/{task['id']}")[1] == done
 
 
-def test_an_empty_body_and_a_form_are_told_what_to_write(server: Standalone) -> None:
+def test_an_empty_body_and_a_form_are_errors_that_say_what_to_write(server: Standalone) -> None:
     status, problem = curl(server, "-X", "POST", "-H", "Content-Type: text/yaml", f"{url(server)}/task")
     assert (status, "--data-binary @" in json.dumps(problem)) == (400, True)
     status, problem = curl(server, "--data-binary", "@examples/hello.yaml", f"{url(server)}/task")
@@ -78,7 +78,7 @@ def test_an_empty_body_and_a_form_are_told_what_to_write(server: Standalone) -> 
 
 @contextmanager
 def file_server(video: Path) -> Iterator[tuple[str, list[bytes]]]:
-    """Serves the video, keeps what is posted; on the bridge's gateway, where a container reaches it."""
+    """Serve the video and record posted bodies, at the gateway of the bridge, which containers reach."""
     received: list[bytes] = []
 
     class Files(BaseHTTPRequestHandler):
@@ -96,7 +96,7 @@ def file_server(video: Path) -> Iterator[tuple[str, list[bytes]]]:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     client = require_docker(ALPINE, FFMPEG)
     gateway = client.api.inspect_network("bridge")["IPAM"]["Config"][0].get("Gateway", "172.17.0.1")
@@ -116,9 +116,9 @@ def test_convert_downloads_cuts_and_uploads(server: Standalone, tmp_path: Path) 
         ["ffmpeg", "-loglevel", "error", *source, "-c:v", "libtheora", str(video)], check=True, timeout=60
     )
     text = (ROOT / "examples" / "convert.yaml").read_text()
-    with file_server(video) as (where, received):
-        text, found = re.subn(r"https?://[^\s\"\],]+", where, text)
-        assert found == 2, "its two addresses are replaced, and nothing else"
+    with file_server(video) as (url_of_files, received):
+        text, replaced = re.subn(r"https?://[^\s\"\],]+", url_of_files, text)
+        assert replaced == 2, "both addresses are replaced, and nothing else"
         task = server.client.submit(text.encode())
         done = ended(server, str(task["id"]))
         assert done["state"] == "COMPLETED", done["error"]

@@ -1,4 +1,4 @@
-"""The supervisor's view of a child's lines."""
+"""Child processes: their lines as the supervisor prints them, and which ones are restarted."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ from tests.support.waiting import wait_until
         ("  File 'x', line 3", "  File 'x', line 3"),
     ],
 )
-def test_the_childs_own_time_is_cut(line: str, shown: str) -> None:
+def test_the_time_that_a_child_prints_is_removed(line: str, shown: str) -> None:
     assert _PREFIX.sub("", line, count=1) == shown
 
 
-def test_a_line_cannot_command_the_terminal(tmp_path: Path) -> None:
+def test_a_line_cannot_control_the_terminal(tmp_path: Path) -> None:
     lines: list[str] = []
-    words = (sys.executable, "-c", r"print('a\x1b[2Jb\tc'); print('x' * 10_000)")
-    command = Command("x", words, dict(os.environ), tmp_path)
+    argv = (sys.executable, "-c", r"print('a\x1b[2Jb\tc'); print('x' * 10_000)")
+    command = Command("x", argv, dict(os.environ), tmp_path)
     child = Child(command, lambda _, line: lines.append(line), verbose=True)
     child.start()
     child.wait_or_kill(10)
     assert lines == ["a\\x1b[2Jb\tc", "x" * 1999 + "…"]
 
 
-@pytest.mark.parametrize(("may_leave", "code", "again"), [(True, 0, 0), (True, 3, 1), (False, 0, 1)])
-def test_a_child_that_left_in_order_stays_down_and_says_so_once(
-    tmp_path: Path, may_leave: bool, code: int, again: int
+@pytest.mark.parametrize(("may_leave", "code", "restarts"), [(True, 0, 0), (True, 3, 1), (False, 0, 1)])
+def test_a_child_that_left_in_order_stays_down_and_prints_that_once(
+    tmp_path: Path, may_leave: bool, code: int, restarts: int
 ) -> None:
-    said: list[str] = []
-    words = (sys.executable, "-c", f"raise SystemExit({code})")
-    command = Command("worker/x", words, dict(os.environ), tmp_path, may_leave=may_leave)
-    child = Child(command, lambda _, line: said.append(line))
+    lines: list[str] = []
+    argv = (sys.executable, "-c", f"raise SystemExit({code})")
+    command = Command("worker/x", argv, dict(os.environ), tmp_path, may_leave=may_leave)
+    child = Child(command, lambda _, line: lines.append(line))
     child.start()
     wait_until(lambda: child.pid is None, 30)
     child.restart_if_dead()
-    assert child.restarts == again
-    assert any("stays down" in line for line in said) is (again == 0)
-    if not again:
+    assert child.restarts == restarts
+    assert any("stays down" in line for line in lines) is (restarts == 0)
+    if not restarts:
         child.restart_if_dead()
-        assert len(said) == 1
+        assert len(lines) == 1

@@ -1,4 +1,4 @@
-"""Whole lines out of raw pieces, and a task's links before and after its claim."""
+"""Lines assembled from log chunks, and the links of a task before and after its claim."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from engine.client import LogChunk
 from engine.model.log_gap import gap_note
 
 
-def piece(link: int, *frames: tuple[int, str]) -> LogChunk:
+def chunk(link: int, *frames: tuple[int, str]) -> LogChunk:
     return LogChunk("1", 1, 1, link, 1, tuple((stream, "", text) for stream, text in frames))
 
 
-def test_pieces_of_two_streams_and_links_become_whole_lines() -> None:
+def test_chunks_of_two_streams_and_links_become_complete_lines() -> None:
     lines = job_stream.LineBuffer()
-    said = [
-        *lines.add(piece(0, (1, "hel"), (2, "oops\n"), (1, "lo\nwor"))),
-        *lines.add(piece(1, (1, "other\n"))),
-        *lines.add(piece(0, (1, "ld"))),
+    shown = [
+        *lines.add(chunk(0, (1, "hel"), (2, "oops\n"), (1, "lo\nwor"))),
+        *lines.add(chunk(1, (1, "other\n"))),
+        *lines.add(chunk(0, (1, "ld"))),
         *lines.flush(),
     ]
-    assert [(x.link, x.stream, x.text) for x in said] == [
+    assert [(x.link, x.stream, x.text) for x in shown] == [
         (0, 2, "oops"), (0, 1, "hello"), (1, 1, "other"), (0, 1, "world"),
     ]  # fmt: skip
     assert list(lines.flush()) == []
 
 
-def test_notes_of_ours_are_lines_of_their_own() -> None:
-    said = list(job_stream.LineBuffer().add(piece(0, (0, "pulling 40 %"), (0, "pulled"))))
-    assert [line.text for line in said] == ["pulling 40 %", "pulled"]
+def test_notes_of_ferryman_are_lines_of_their_own() -> None:
+    shown = list(job_stream.LineBuffer().add(chunk(0, (0, "pulling 40 %"), (0, "pulled"))))
+    assert [line.text for line in shown] == ["pulling 40 %", "pulled"]
 
 
-def test_no_line_goes_over_the_place_where_the_log_is_cut() -> None:
+def test_a_line_ends_at_a_gap_of_the_log() -> None:
     lines = job_stream.LineBuffer()
-    said = list(lines.add(piece(0, (1, "begun"), (0, gap_note(9)), (1, "rest\n"))))
-    assert [line.text for line in said] == ["begun", gap_note(9)[:-1], "rest"]
+    shown = list(lines.add(chunk(0, (1, "begun"), (0, gap_note(9)), (1, "rest\n"))))
+    assert [line.text for line in shown] == ["begun", gap_note(9)[:-1], "rest"]
     assert list(lines.flush()) == []
 
 
-def test_before_the_claim_the_links_are_what_the_task_asks_for() -> None:
+def test_before_the_claim_the_links_are_those_of_the_job_file() -> None:
     task = {"image": "b", "pre": [{"name": "get", "image": "a"}], "post": [{"image": "c"}]}
     assert [(x["index"], x["kind"], x["image"], x["state"]) for x in job_stream.links(task)] == [
         (0, "pre", "a", "WAITING"), (1, "main", "b", "WAITING"), (2, "post", "c", "WAITING"),
     ]  # fmt: skip
 
 
-def test_the_failed_link_is_the_first_that_ended_badly() -> None:
+def test_the_failed_link_is_the_first_with_an_exit_code_or_an_error() -> None:
     links = [{"index": 0, "exitCode": 0}, {"index": 1, "exitCode": 3}, {"index": 2, "error": "no image"}]
     assert job_stream.failed_link({"links": links}) == links[1]
     assert job_stream.failed_link({"links": links[:1]}) is None

@@ -1,4 +1,4 @@
-"""`ferryman logs` of a log over its bound: piped, on a terminal, followed."""
+"""`ferryman logs` of a log that exceeds its limit: piped, on a terminal, followed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.terminal import run_on_terminal
 NOTE = "The log is cut here: of it 40 bytes in all are not kept (FERRYMAN_LOG_BYTES)\n"
 
 
-def test_logs_say_where_they_are_cut(tmp_path: Path) -> None:
+def test_logs_note_their_gaps(tmp_path: Path) -> None:
     with staged(str(tmp_path)) as stage:
         stage.live(NODE, "celery@host-a")
         link = stage.claim(stage.submit(), NODE)
@@ -33,5 +33,5 @@ def test_logs_say_where_they_are_cut(tmp_path: Path) -> None:
             done = ferryman(*words, *more, env=env)
             assert (done.returncode, done.stderr) == (0, "")
             assert done.stdout == (whole if "--tail" not in more else whole.removeprefix("ten bytes\n"))
-        said = whole.replace("[ferryman] ", "")
-        assert run_on_terminal([*FERRYMAN, *words, "-f"], env) == (0, said)
+        shown = whole.replace("[ferryman] ", "")
+        assert run_on_terminal([*FERRYMAN, *words, "-f"], env) == (0, shown)

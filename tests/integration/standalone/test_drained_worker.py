@@ -1,4 +1,4 @@
-"""A worker of a stand-alone is drained: it stays down until the next start, the others serve on, and all is said."""
+"""Drained worker of a stand-alone: it stays down until the next start, and the other workers go on."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ QUEUES = ("--queue", "default:1", "--queue", "press:1")
 
 
 @pytest.mark.long
-def test_a_drained_worker_stays_down_until_the_next_start_and_the_others_serve_on(tmp_path: Path) -> None:
+def test_a_drained_worker_stays_down_until_the_next_start_and_the_others_go_on(tmp_path: Path) -> None:
     require_docker(BUSYBOX)
     with standalone(tmp_path, *QUEUES) as server:
         client = server.client
         held = client.submit(SLEEP.encode())["id"]
         wait_until(lambda: server.containers("running"), 40, 0.1)
-        with subprocess.Popen([*FERRYMAN, "drain", "press"], env=server.env, stdout=-1, text=True) as asked:
-            assert asked.stdout
-            assert "  LEAVING  press-" in asked.stdout.readline()
+        with subprocess.Popen(
+            [*FERRYMAN, "drain", "press"], env=server.env, stdout=-1, text=True
+        ) as draining:
+            assert draining.stdout
+            assert "  LEAVING  press-" in draining.stdout.readline()
             waiting = client.submit(SLEEP.encode())["id"]
-            assert asked.wait(60) == 0
-            assert asked.stdout.read().splitlines()[-1].endswith("  LEFT")
+            assert draining.wait(60) == 0
+            assert draining.stdout.read().splitlines()[-1].endswith("  LEFT")
         ended = client.task(held)
         assert (ended["state"], ended["attempt"], ended["crashes"]) == ("COMPLETED", 1, 0)
-        said = "worker/press     left in order (drained or stopped); it stays down until the next start"
-        wait_until(lambda: said in server.output, 10)
+        line = "worker/press     left in order (drained or stopped); it stays down until the next start"
+        wait_until(lambda: line in server.output, 10)
         hello = client.submit(HELLO.encode())["id"]
         wait_until(lambda: client.task(hello)["state"] == "COMPLETED", 40, 0.1)
         doctor = ferryman("doctor", env=server.env).stdout
