@@ -40,7 +40,8 @@ def test_submit_follow_ends_with_completed_and_exit_0(server: Standalone, tmp_pa
     assert done.returncode == 0, done.stderr
     assert lines[0].startswith("say hello    ") and lines[0].endswith("queue default")
     assert any(
-        line.startswith(f"pre 0 (prepare)  {BUSYBOX}  exit 0  ") and line.endswith(" s") for line in lines
+        line.startswith(f"pre 0 (prepare)  {BUSYBOX}  exit 0  ") and line.endswith((" ms", " s"))
+        for line in lines
     )
     assert any(line.startswith(f"main  {BUSYBOX}  exit 0  ") for line in lines)
     assert "  ready" in lines and "  hello world" in lines
