@@ -1,7 +1,7 @@
-"""`deploy/demo --kill`: a worker is killed by -9 in the middle of its container, and another finishes it.
+"""`deploy/demo --kill`: kill -9 of a worker while its container runs; another worker finishes the task.
 
-Two plain workers of different queues on one daemon. What is claimed at the end is checked: against the API, and
-against Docker's own events, which say how many containers were made for the task.
+Two plain workers serve different queues on one daemon. Each claim at the end is checked against the API and against
+Docker's own events, which tell how many containers were created for the task.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from engine.runtime.docker.client import translated
 from engine.standalone.ephemeral import RunningStandalone
 
 IMAGE = "ubuntu:mantic"
-#: What the stand-alone's own worker serves: it must take over work of a queue that is not its own.
+#: Queue of the stand-alone's own worker, which must adopt work of a queue that it does not serve.
 OTHER = "default"
 _QUEUE = "count"
 _LINES, _KILL_AFTER = 30, 10
@@ -46,14 +46,14 @@ retry: {{limit: 1}}
 """
 _READY_SECONDS, _WHOLE_SECONDS, _END_SECONDS = 40.0, 150.0, 7.0
 _DIE_WITH_PARENT = os.path.join(setup_python.ROOT, "engine", "standalone", "die_with_parent.py")
-#: The new worker finds broker and rows by the stand-alone's data directory, not by what this shell has set.
+#: Variables kept from the new worker: it must find broker and rows by the stand-alone's data directory.
 _FOREIGN = ("FERRYMAN_BROKER_URL", "FERRYMAN_DATABASE_URL", "FERRYMAN_API_URL", "FERRYMAN_FAILPOINT")
 
 
 def play(running: RunningStandalone, stage: contextlib.ExitStack) -> bool:
-    """Run the play on a stack that serves `OTHER`; True when every claim held. Raises Stop, FerrymanError."""
+    """Run the demo on a stack that serves `OTHER`; return whether every claim held. Raises Stop, FerrymanError."""
     client = Client(running.url)
-    step = Step("", "a second worker, as anybody starts one: ")
+    step = Step("", "second worker: ")
     worker = stage.enter_context(_worker(running.data_dir))
     _wait_served(client, worker, running.data_dir)
     step.done(f"celery -A engine worker -Q {_QUEUE} -c 1 (process {worker.pid})")
@@ -73,7 +73,7 @@ def play(running: RunningStandalone, stage: contextlib.ExitStack) -> bool:
 
 @contextlib.contextmanager
 def _worker(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A plain Celery worker in a process group of its own; gone at the end, whatever happens."""
+    """Run a plain Celery worker in a process group of its own; end it with the block, also after an error."""
     words = [sys.executable, "-P", "-m", "celery", "-A", "engine", "worker", "-Q", _QUEUE, "-c", "1"]
     environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN}
     with _said(data_dir).open("wb") as out:
@@ -106,7 +106,7 @@ def _worker(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    # Its session is its own: the group holds nothing but it and what it started.
+    # The worker leads a session of its own: the group holds only the worker and its children.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(_END_SECONDS)
@@ -121,13 +121,13 @@ def _wait_served(client: Client, worker: subprocess.Popen[bytes], data_dir: Path
     while not any(q.get("name") == _QUEUE and q.get("subscribers") for q in client.queues()):
         if worker.poll() is not None or time.monotonic() > deadline:
             words = _said(data_dir).read_text("utf-8", "replace").strip()
-            raise Stop(f"\nthe second worker did not get ready:\n{words[-2000:]}", 1)
+            raise Stop(f"\nthe second worker did not become ready:\n{words[-2000:]}", 1)
         time.sleep(0.1)
 
 
 @contextlib.contextmanager
 def _docker_events() -> Iterator[list[tuple[str, str, str]]]:
-    """(action, container, task) of all that Docker does with containers of tasks, from now on; it grows."""
+    """Collect (action, container, task) of Docker's events for containers of tasks while the block runs."""
     docker, heard = Docker(os.environ.get("FERRYMAN_DOCKER_HOST", "")), list[tuple[str, str, str]]()
     with translated("listening to Docker's events"):
         stream = docker.api.events(decode=True, filters={"type": "container", "label": TASK})
@@ -156,7 +156,7 @@ def _is_running(container: str) -> bool:
 
 
 def _updates(client: Client, task: Json) -> Iterator[object]:
-    """What happens to the task and to the nodes, in the order in which it is heard, until the task has ended."""
+    """Yield what happens to the task and to the nodes, in the order of arrival, until the task has ended."""
     heard: queue.SimpleQueue[object] = queue.SimpleQueue()
     for source in (follow(client, task), _of_nodes(client)):
         threading.Thread(target=_pour, args=(source, heard), daemon=True).start()
@@ -190,7 +190,7 @@ def _pour(source: Iterable[object], heard: queue.SimpleQueue[object]) -> None:
 
 @dataclass
 class _Story:
-    """Tells what happens, one fact a line, and kills the worker when so many lines were shown."""
+    """Narrator: prints one fact per line, and kills the worker after _KILL_AFTER lines of its log."""
 
     client: Client
     worker: subprocess.Popen[bytes]
@@ -204,7 +204,7 @@ class _Story:
     ends: list[str] = field(default_factory=list)
 
     def take(self, update: object) -> None:
-        """Show it."""
+        """Print an update and remember what the checks need."""
         if isinstance(update, LogLine) and update.stream:
             self.lines.append(update.text)
             _tell(f"  {screen.log_line(update.text)}", "faint")
@@ -224,23 +224,23 @@ class _Story:
             self.adopted_by = self._queues_of(str(event.get("node") or ""))
             _tell(screen.harmless(reason), "good")
             _tell(f"by node {_short(event)}, which serves queue {self.adopted_by}", "good")
-            _tell(f"its log goes on after line {len(self.lines)}", "good")
+            _tell(f"the log continues after line {len(self.lines)}", "good")
         elif kind == "task" and to:
             self.ends += [to] if to in ENDED else []
             _tell(to, "good" if to == "COMPLETED" else "bad" if to in ENDED else None)
 
     def _queues_of(self, node_id: str) -> str:
-        found = next((node for node in self.client.nodes() if node.get("id") == node_id), {})
-        return ", ".join(found.get("queues") or ()) or "?"
+        node = next((node for node in self.client.nodes() if node.get("id") == node_id), {})
+        return ", ".join(node.get("queues") or ()) or "?"
 
     def _kill(self) -> None:
         self.task = self.client.task(self.task["id"])
         self.container = next((str(k.get("containerId") or "") for k in self.task.get("links") or ()), "")
-        _tell(f"kill -9 of the worker, its whole process group {self.worker.pid}", "bad")
+        _tell(f"kill -9 of the worker, process group {self.worker.pid}", "bad")
         self.killed_at = time.monotonic()
         _kill(self.worker)
         self.ran_on = _is_running(self.container)
-        goes = "goes on: Docker says it runs" if self.ran_on else "does not run any more"
+        goes = "still runs, Docker says" if self.ran_on else "no longer runs"
         _tell(f"the worker is dead; container {self.container[:12]} {goes}", "warn")
 
 
@@ -253,7 +253,7 @@ def _tell(words: str, style: str | None = None) -> None:
 
 
 def _say_checks(story: _Story, made: list[tuple[str, str, str]]) -> bool:
-    """Each claim with what was found; True when all hold."""
+    """Print each claim with what was found, and return whether all hold."""
     screen.print_line("")
     checks = list(_checks(story, made))
     for holds, words in checks:
@@ -268,17 +268,17 @@ def _checks(story: _Story, made: list[tuple[str, str, str]]) -> Iterator[tuple[b
     _wait_for_end(made, task["id"])
     born = [id for action, id, of in made if of == task["id"] and action == "create"]
     started = [id for action, id, of in made if of == task["id"] and action == "start"]
-    yield story.worker.poll() == -signal.SIGKILL, "the worker died by kill -9, and was not started again"
-    yield story.ran_on, "its container ran on without it"
+    yield story.worker.poll() == -signal.SIGKILL, "the worker was killed by SIGKILL, and was not restarted"
+    yield story.ran_on, "its container continued without it"
     same = bool(last) and born == started == [last] and last == story.container
-    counts = f"made {len(born)} and started {len(started)} for this task"
-    yield same, f"the same container: Docker {counts} ({last[:12]})"
+    counts = f"created {len(born)} and started {len(started)} for this task"
+    yield same, f"it is the same container: Docker {counts} ({last[:12]})"
     yield _whole(story.lines)
     used, limit = (task.get("retry") or {}).get("attempts"), (task.get("retry") or {}).get("limit")
     yield (
         (used, task.get("attempt"), task.get("crashes")) == (0, 1, 1),
-        f"the retry is untouched: {used} of {limit} used, attempt {task.get('attempt')}; "
-        f"crashes of workers are counted apart: {task.get('crashes')}",
+        f"no retry was used: {used} of {limit}, attempt {task.get('attempt')}; "
+        f"crashes of workers are counted separately: {task.get('crashes')}",
     )
     after = story.adopted_after
     took = f"{after:.1f} s after the kill" if after is not None else "never"
@@ -290,11 +290,14 @@ def _whole(lines: list[str]) -> tuple[bool, str]:
     wanted = [f"line {i}" for i in range(1, _LINES + 1)]
     missing, doubled = len(set(wanted) - set(lines)), len(lines) - len(set(lines))
     order = "in order" if lines == wanted else "not in order"
-    return lines == wanted, f"{len(lines)} lines of {_LINES}: {missing} missing, {doubled} twice, {order}"
+    return (
+        lines == wanted,
+        f"{len(lines)} of {_LINES} log lines: {missing} missing, {doubled} duplicated, {order}",
+    )
 
 
 def _wait_for_end(made: list[tuple[str, str, str]], task_id: str) -> None:
-    """Docker's events come a moment after what they tell of: wait for the end of the task's container."""
+    """Wait for the event of the removal of the task's container: events arrive a moment late."""
     deadline = time.monotonic() + _END_SECONDS
     while not any(action == "destroy" and of == task_id for action, _, of in made):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What `deploy/demo` does, in order: refuse early, .venv, Docker, images, stack, the task, and all away again."""
+"""Steps of `deploy/demo`, in order: early refusal, .venv, Docker, images, stack, task, removal of all of it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 HELLO = os.path.join("examples", "hello.yaml")
 KILL = "--kill"
-_WHAT = "one real container through a real Celery chain."
+_WHAT = "one real container, run by a real Celery chain."
 
 
 def main(script: str, arguments: list[str]) -> int:
-    """Run the demo; returns the exit status."""
+    """Run the demo and return the exit status."""
     forgive_the_terminal()
     if len(arguments) > 1 or (arguments[:1] != [KILL] and arguments[:1] and arguments[0].startswith("-")):
         say("usage: deploy/demo [FILE]      FILE: a task in YAML or JSON (default: examples/hello.yaml)")
         say(
-            "       deploy/demo --kill      kill -9 a worker in the middle, and see another finish its container"
+            "       deploy/demo --kill      kill -9 a worker while its container runs; another one finishes it"
         )
         return 0 if arguments[0] in ("-h", "--help") else 2
     setup_python.listen_for_interrupts()
@@ -42,7 +42,8 @@ def main(script: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         return reader_is_gone()
     except KeyboardInterrupt:
-        say(f"\nStopped by you{': ' + ', '.join(left) if left else ''}. Nothing is left running.")
+        stopped = f" Stopped: {', '.join(left)}." if left else ""
+        say(f"\nInterrupted.{stopped} Nothing is left running.")
         return 130
 
 
@@ -51,15 +52,15 @@ def _demo(script: str, arguments: list[str], stage: contextlib.ExitStack, left: 
         if arguments and arguments != [KILL] and not os.path.isfile(arguments[0]):
             raise Stop(f"{arguments[0]}: no such file")
         setup_docker.refuse_early()
-        what = "kill -9 of a worker, and its container goes on." if arguments == [KILL] else _WHAT
+        what = "kill -9 of a worker while its container runs." if arguments == [KILL] else _WHAT
         say(f"Ferryman demo: {what}")
-        say("All of it lives in .venv and a temporary folder; nothing keeps running.")
+        say("It writes only to .venv and a temporary directory, and leaves nothing running.")
         setup_python.enter(os.path.abspath(script), arguments, setup_python.DEMO_EXTRAS)
     return (_kill if arguments == [KILL] else _inside)(arguments, stage, left)
 
 
 def _inside(arguments: list[str], stage: contextlib.ExitStack, left: list[str]) -> int:
-    """One task, in the environment: everything of Ferryman can be imported here."""
+    """Run one task. This process runs in .venv, so that Ferryman can be imported."""
     import demo_show
 
     from engine.errors import FerrymanError
@@ -79,7 +80,7 @@ def _inside(arguments: list[str], stage: contextlib.ExitStack, left: list[str]) 
 
 
 def _kill(arguments: list[str], stage: contextlib.ExitStack, left: list[str]) -> int:
-    """The play of the killed worker, in the environment."""
+    """Kill a worker and show what follows. This process runs in .venv."""
     import demo_kill
 
     from engine.errors import FerrymanError
@@ -94,7 +95,7 @@ def _kill(arguments: list[str], stage: contextlib.ExitStack, left: list[str]) ->
 
 
 def _stack(images: list[str], queue: str, stage: contextlib.ExitStack, left: list[str]) -> RunningStandalone:
-    """Docker, images and the stand-alone, each taken away when the stage closes; `left` names them for people."""
+    """Start Docker, images and the stand-alone; the stage removes them when it closes, and `left` gets their names."""
     import demo_show
     import setup_images
 

@@ -1,4 +1,4 @@
-"""The demo's screen for one task: its states, its links and log lines as they come, its result and JSON."""
+"""Screen of the demo for one task: states, links and log lines as they come, then result and JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PORT = 3000
 
 
 def read(file: str, name: str) -> tuple[bytes, TaskSpec]:
-    """The file's text and the task in it. Mistakes are shown as `ferryman validate` shows them; raises Stop."""
+    """Return the text of the file and its task. Raises Stop after it has shown problems as `ferryman validate` does."""
     if not os.path.isfile(file):
         raise Stop(f"{name}: no such file")
     text = files.read(file)
@@ -37,24 +37,24 @@ def read(file: str, name: str) -> tuple[bytes, TaskSpec]:
 
 
 def port() -> tuple[int, str]:
-    """Port 3000, or 0 for a free one with the reason in words when it is taken."""
+    """Return port 3000 and "", or 0 for any free port and the reason if port 3000 is in use."""
     try:
         ports.listen("127.0.0.1", PORT).close()
     except ports.PortInUse:
         holder = ports.find_owner(PORT)
         by = f"process {holder.pid}, {holder.command}" if holder else "another process"
-        return 0, f" ({PORT} is taken by {by})"
+        return 0, f" (port {PORT} is in use by {by})"
     return PORT, ""
 
 
 def short_broker(words: str) -> str:
-    """ "valkey 9.1 (embedded)" from the stand-alone's own words."""
+    """Shorten the stand-alone's description of its broker, for example to "valkey 9.1 (embedded)"."""
     title, _, rest = words.partition(",")
     return f"{title} (embedded)" if "embedded" in rest else title
 
 
 def run(url: str, name: str, file: str, text: bytes) -> dict[str, Any]:
-    """Submit over HTTP and show all that happens until the end; returns the task as it ended."""
+    """Submit over HTTP, show what happens until the task has ended, and return the ended task."""
     client = Client(url)
     say()
     try:
@@ -76,7 +76,7 @@ def run(url: str, name: str, file: str, text: bytes) -> dict[str, Any]:
 
 
 class _Shown:
-    """Lines that only grow: a state is added to the line of states while nothing else came between."""
+    """Output for pipes and terminals alike: a new state continues the line of states if no other line came between."""
 
     def __init__(self) -> None:
         self._states: list[str] = []
@@ -113,7 +113,7 @@ class _Shown:
         self._line(f"      {'' if line.stream == 0 else '| '}{screen.log_line(line.text)}", None)
 
     def end(self, task: dict[str, Any]) -> None:
-        """The result, the seconds from POST to the end, and the whole as JSON."""
+        """Print the result, the seconds from POST to the end, and the task as JSON."""
         ended = task.get("completedAt") or task.get("failedAt") or task.get("cancelledAt")
         seconds = screen.seconds_between(task.get("createdAt"), ended)
         self._line(f"  {screen.harmless(task['name'])}   {task['state']}", seconds)
@@ -138,10 +138,8 @@ def _title(link: dict[str, Any]) -> str:
 
 
 def say_next() -> None:
-    """What to type next."""
+    """Print the commands to try next."""
     command = os.path.relpath(os.path.join(setup_python.VENV, "bin", "ferryman"))
-    say(f"Next   {command + ' standalone':<38} the same stack, to stay, with its dashboard")
-    say(
-        f"       {'deploy/demo examples/convert.yaml':<38} pre, main and post with ffmpeg (needs the internet)"
-    )
+    say(f"Next   {command + ' standalone':<38} the same stack until you stop it, with its dashboard")
+    say(f"       {'deploy/demo examples/convert.yaml':<38} pre, main and post with ffmpeg (needs internet)")
     say(f"       {'deploy/test':<38} the whole test suite")

@@ -1,8 +1,8 @@
-"""Stand-ins for the images that the examples name: made from this machine's own programs, labelled as such.
+"""Stand-ins for the images of the examples, built from this machine's own programs.
 
-Only for images that are not here, and only when no registry answers within ten seconds: a real image is always
-preferred and never replaced. Each stand-in carries the label ferryman.standin=1; --remove removes only those.
-Exit codes: 0 all there, 1 an image is not to be had, 2 something must be installed or Docker is out of reach.
+They are built only for images that are missing, and only when no registry answers within ten seconds: a real image is
+always preferred and never replaced. Each stand-in has the label ferryman.standin; --remove removes only those.
+Exit status: 0 all images are present, 1 an image is not available, 2 a program is missing or Docker does not answer.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from engine.runtime.docker.images import PullFailed, PullStopped, pull
 
 ANSWER_SECONDS = 10.0
 PULL_SECONDS = 900.0
-#: Raised whenever what is built changes, so that an older cache is not used.
+#: Raised whenever a recipe changes, so that an older cache is not used.
 RECIPE = 3
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one stand-in is made: the programs it needs with their apt packages, and the tree."""
+    """Recipe of one stand-in: the programs it needs with their Debian packages, its file tree, its check."""
 
     programs: dict[str, str]
     tree: Callable[[], images_tree.Tree]
     changes: tuple[str, ...]
-    #: Run inside once built; a non-zero exit means that the stand-in is no good.
+    #: Command to run in the built image; if it fails, the stand-in is not usable.
     check: tuple[str, ...]
 
 
 PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Answers a name that there is not without dying, fetches, and posts a file with a NUL byte whole: Debian's
+# wget must not crash on an unknown name, must fetch a file, and must post a file with a NUL byte whole: Debian's
 # busybox-static has been seen to fail each of the three.
 WGET_CHECK = r"""
 mkdir -p /tmp/h/cgi-bin && printf 'a\0b' > /tmp/h/file || exit 1
@@ -79,7 +79,7 @@ RECIPES = {
 
 
 class Unavailable(Exception):
-    """An image that is not to be had; the exit code says whether something must be installed."""
+    """Error for an image that is not available; `code` is the exit status, 2 if a program must be installed."""
 
     def __init__(self, words: str, code: int) -> None:
         super().__init__(words)
@@ -87,7 +87,7 @@ class Unavailable(Exception):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do as the command line says; returns the exit code."""
+    """Run the command line and return the exit status."""
     options = _options(arguments)
     say = (lambda text: None) if options.quiet else (lambda text: print(text, flush=True))
     client = Client(os.environ.get("FERRYMAN_DOCKER_HOST", ""), timeout=300)
@@ -106,20 +106,22 @@ def main(arguments: Sequence[str]) -> int:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="deploy/images", description=__doc__.split("\n\n")[0])
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which of {', '.join(RECIPES)}; default: all"
+        "names", nargs="*", metavar="NAME", help=f"image to provide: {', '.join(RECIPES)}; default: all"
     )
-    parser.add_argument("--remove", action="store_true", help="remove stand-ins (labelled ones only)")
+    parser.add_argument("--remove", action="store_true", help="remove stand-ins; real images stay")
     parser.add_argument(
         "--cache",
         metavar="DIR",
-        help="where built stand-ins are kept for the next run; default: .venv/standins",
+        help="directory that keeps built stand-ins for the next run; default: .venv/standins",
     )
-    parser.add_argument("--made", metavar="FILE", help="write the names of those that were made, one a line")
-    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument(
+        "--made", metavar="FILE", help="write the names of the stand-ins that were built, one per line"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print only errors")
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in RECIPES:
-            parser.error(f"{name} is none of {', '.join(RECIPES)}")
+            parser.error(f"no stand-in for {name}: must be one of: {', '.join(RECIPES)}")
     options.names = list(dict.fromkeys(options.names)) or list(RECIPES)
     options.cache = Path(options.cache or Path(__file__).resolve().parent.parent / ".venv" / "standins")
     return options
@@ -129,7 +131,7 @@ def _provide(client: Client, options: argparse.Namespace, say: Callable[[str], N
     missing = [name for name in options.names if not _is_there(client, name)]
     for name in options.names:
         if name not in missing:
-            say(f"{name:32} there")
+            say(f"{name:32} present")
     to_build = [name for name, pulled in _ask(client, missing, say) if not pulled]
     needed = [name for name in to_build if not _cached(options.cache, name).exists()]
     _install(needed, say)
@@ -139,7 +141,7 @@ def _provide(client: Client, options: argparse.Namespace, say: Callable[[str], N
             _build(client, name, options.cache, say)
             made.append(name)
     finally:
-        # Also after a failure: whoever cleans up must know what was made until then.
+        # Also after a failure: the caller removes what was built before it.
         if options.made:
             Path(options.made).write_text("".join(f"{name}\n" for name in made))
     return 0
@@ -151,12 +153,12 @@ def _is_there(client: Client, name: str) -> bool:
             labels = client.api.inspect_image(name)["Config"].get("Labels") or {}
     except ImageNotFound:
         return False
-    # A stand-in by an older recipe is made anew; a real image has no such label.
+    # A stand-in of an older recipe is built again; a real image has no such label.
     return labels.get(STANDIN, str(RECIPE)) == str(RECIPE)
 
 
 def _ask(client: Client, names: Sequence[str], say: Callable[[str], None]) -> list[tuple[str, bool]]:
-    """Ask the daemon to pull, all at once; (name, whether it came). Raises Unavailable when a registry says no."""
+    """Pull all images at once, and return each with whether it came. Raises Unavailable when a registry refuses."""
     if not names:
         return []
     with ThreadPoolExecutor(len(names)) as pool:
@@ -182,13 +184,13 @@ def _pulled(client: Client, name: str, say: Callable[[str], None]) -> bool:
     except PullFailed as exc:
         if exc.is_unreachable:
             return False
-        raise Unavailable(f"a registry answers, but does not give out {name}: {exc.words}", 1) from exc
+        raise Unavailable(f"the registry refused {name}: {exc.words}", 1) from exc
     say(f"{name:32} pulled                {time.monotonic() - began:6.1f} s")
     return True
 
 
 def _install(names: Sequence[str], say: Callable[[str], None]) -> None:
-    """Install what the recipes need and this machine lacks; says so first. Raises Unavailable (2)."""
+    """Install the programs that the recipes need and this machine lacks. Raises Unavailable (2)."""
     wanted = {program: package for name in names for program, package in RECIPES[name].programs.items()}
     packages = sorted({package for program, package in wanted.items() if shutil.which(program) is None})
     if not packages:
@@ -196,15 +198,17 @@ def _install(names: Sequence[str], say: Callable[[str], None]) -> None:
     listed = " ".join(packages)
     reason = f"no registry answers, and stand-ins for {', '.join(names)} need {listed}"
     if shutil.which("apt-get") is None:
-        raise Unavailable(f"{reason}: install them with this system's package manager, then come again", 2)
+        raise Unavailable(
+            f"{reason}: install them with your system's package manager, then run this again", 2
+        )
     if os.geteuid() != 0:
-        raise Unavailable(f"{reason}: sudo apt-get install {listed}, then come again", 2)
+        raise Unavailable(f"{reason}: run sudo apt-get install {listed}, then run this again", 2)
     say(f"installing Debian's {', '.join(packages)}")
     apt = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "-qq"]
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in ([*apt, "update"], [*apt, "install", "-y", "--no-install-recommends", *packages]):
         done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=900, check=False)
-        # A list that could not be fetched may be an old one that still serves: the installation decides.
+        # If the package list cannot be fetched, an old one may do: the installation decides.
         if done.returncode and command[-1] != "update":
             raise Unavailable(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}", 2)
 
@@ -221,7 +225,7 @@ def _build(client: Client, name: str, cache: Path, say: Callable[[str], None]) -
     _import(client, name, file)
     is_good = _works(client, name)
     if not is_good and RECIPES[name] is BUSYBOX:
-        # Debian's busybox-static has been seen to die in wget; GNU wget with its libraries takes its place.
+        # The wget of Debian's busybox-static has been seen to crash: use GNU wget with its libraries.
         _write(images_tree.busybox(own_wget=False), file)
         _import(client, name, file)
         how += ", with GNU wget"
@@ -254,7 +258,7 @@ def _import(client: Client, name: str, file: Path) -> None:
 
 
 def _remove_nameless(client: Client) -> None:
-    """Remove stand-ins that lost their name to a newer one, but for those that a container still uses."""
+    """Remove stand-ins whose name a newer one took, except those that a container still uses."""
     with translated("removing replaced stand-ins"):
         for image in client.api.images(filters={"label": STANDIN, "dangling": True}):
             with contextlib.suppress(APIError):
@@ -262,7 +266,7 @@ def _remove_nameless(client: Client) -> None:
 
 
 def _works(client: Client, name: str) -> bool:
-    """Run the recipe's check in a container without network."""
+    """Run the recipe's check in a container without network, and return whether it succeeded."""
     api = client.api
     with translated(f"trying {name}"):
         made = api.create_container(
@@ -291,7 +295,7 @@ def _remove(client: Client, names: Sequence[str], say: Callable[[str], None]) ->
             say(f"{name:32} removed")
         except APIError as exc:
             left += 1
-            print(f"deploy/images: {name} stays: {words(exc)}", file=sys.stderr)
+            print(f"deploy/images: {name} cannot be removed: {words(exc)}", file=sys.stderr)
     _remove_nameless(client)
     return 1 if left else 0
 

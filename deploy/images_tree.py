@@ -1,4 +1,4 @@
-"""The file trees of the stand-ins: programs of this machine with the libraries that `ldd` names."""
+"""File trees of the stand-ins: programs of this machine with the libraries that `ldd` lists."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _GROUP = b"root:x:0:\nnogroup:x:65534:\n"
 
 
 class NotInstalled(Exception):
-    """A program that a stand-in is made of is not on this machine; the message says what to install."""
+    """Error for a program that a stand-in needs and this machine lacks; the message tells what to install."""
 
 
 class Tree:
-    """Files, links and folders of an image. What is added twice is there once."""
+    """Files, links and directories of an image. Adding a file twice is the same as adding it once."""
 
     def __init__(self) -> None:
         self._files: dict[str, Path | bytes] = {"/etc/passwd": _PASSWD, "/etc/group": _GROUP}
@@ -36,13 +36,13 @@ class Tree:
         self._folders = {"/tmp": 0o1777, "/root": 0o700, "/var": 0o755, "/var/tmp": 0o1777, "/home": 0o755}
 
     def add_program(self, path: str, place: str) -> None:
-        """Add a program at `place`, and the libraries that it needs where they are here."""
+        """Add a program at `place`, and its libraries at their paths on this machine."""
         self._files[place] = Path(path).resolve()
         for library in _libraries(path):
             self.add_file(library)
 
     def add_file(self, path: str) -> None:
-        """Add a file of this machine at its own path, with what a link leads to."""
+        """Add a file of this machine at its own path; a symbolic link is followed."""
         self._files[path] = Path(path).resolve()
 
     def add_link(self, place: str, target: str) -> None:
@@ -50,7 +50,7 @@ class Tree:
         self._links[place] = target
 
     def drop_link(self, place: str) -> None:
-        """Take a link out again, so that a file may take its place."""
+        """Remove a link, so that a file can take its place."""
         self._links.pop(place, None)
 
     def write(self, file: Path) -> None:
@@ -71,39 +71,39 @@ class Tree:
                 tar.addfile(info)
 
     def _all_folders(self) -> set[str]:
-        found = set(self._folders)
+        folders = set(self._folders)
         for place in (*self._files, *self._links):
-            found.update(str(parent) for parent in Path(place).parents if str(parent) != "/")
-        return found
+            folders.update(str(parent) for parent in Path(place).parents if str(parent) != "/")
+        return folders
 
 
 def busybox(own_wget: bool = True) -> Tree:
-    """busybox with a link per applet; with GNU wget instead of its own when `own_wget` is False."""
-    tree, program = Tree(), _found("busybox")
+    """Return the tree of busybox with a link per applet; with GNU wget if `own_wget` is False."""
+    tree, program = Tree(), _path_of("busybox")
     tree.add_program(program, "/bin/busybox")
-    # A static glibc program loads these when it looks a name up.
+    # A static glibc program loads these to resolve a host name.
     for name in ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2", "libc.so.6", "ld-linux-*.so.*"):
         for pattern in ("/lib/*-linux-gnu/", "/lib64/", "/usr/lib/", "/lib/"):
             for library in glob.glob(pattern + name):
                 tree.add_file(library)
     for applet in _output([program, "--list"]).split():
-        # Its list names itself: a link to itself would hide the program.
+        # The list includes busybox itself: that link would hide the program.
         if applet != "busybox":
             tree.add_link(f"/bin/{applet}", "busybox")
     tree.add_link("/usr/bin/env", "/bin/busybox")
     if not own_wget:
         tree.drop_link("/bin/wget")
-        # Debian's busybox sh runs its own applets before what is on the PATH: with it scripts would not meet GNU wget.
+        # Debian's busybox sh prefers its own applets to the PATH: its scripts would not call GNU wget.
         tree.drop_link("/bin/sh")
-        tree.add_program(shutil.which("dash") or _found("bash"), "/bin/sh")
-        tree.add_program(_found("wget"), "/bin/wget")
+        tree.add_program(shutil.which("dash") or _path_of("bash"), "/bin/sh")
+        tree.add_program(_path_of("wget"), "/bin/wget")
     return tree
 
 
 def bash() -> Tree:
-    """bash, also as sh, and the coreutils."""
+    """Return the tree of bash, also as sh, and the coreutils."""
     tree = Tree()
-    tree.add_program(_found("bash"), "/bin/bash")
+    tree.add_program(_path_of("bash"), "/bin/bash")
     tree.add_link("/bin/sh", "bash")
     for name in COREUTILS.split():
         if path := shutil.which(name):
@@ -116,23 +116,23 @@ def bash() -> Tree:
 
 
 def ffmpeg() -> Tree:
-    """ffmpeg with its libraries, and no shell: as in the real one."""
+    """Return the tree of ffmpeg with its libraries, without a shell, as in the real image."""
     tree = Tree()
-    tree.add_program(_found("ffmpeg"), "/bin/ffmpeg")
+    tree.add_program(_path_of("ffmpeg"), "/bin/ffmpeg")
     if os.path.exists("/etc/ld.so.cache"):
         tree.add_file("/etc/ld.so.cache")
     return tree
 
 
-def _found(program: str) -> str:
+def _path_of(program: str) -> str:
     path = shutil.which(program)
     if path is None:
-        raise NotInstalled(f"{program} is not installed here: install it, then come again")
+        raise NotInstalled(f"{program} is not installed: install it, then run this again")
     return path
 
 
 def _libraries(path: str) -> list[str]:
-    """What the dynamic linker would load; nothing for a static program, or a script."""
+    """Return what the dynamic linker would load: nothing for a static program or a script."""
     text = _output(["ldd", path])
     return re.findall(r"^\s*(?:\S+ => )?(/\S+) \(0x", text, re.MULTILINE)
 

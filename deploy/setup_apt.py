@@ -1,4 +1,4 @@
-"""Debian packages: what is missing, installed where we may, named where we may not."""
+"""Debian packages: installed if this user is root, otherwise named in an error."""
 
 import os
 import shutil
@@ -8,14 +8,14 @@ from setup_screen import Stop
 
 
 def may_install():
-    """True for root on a machine that has apt."""
+    """Return whether this user is root on a machine that has apt-get."""
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
 def install(packages, log):
-    """Install them, writing apt's own words to the file `log`. Raises Stop with its last lines.
+    """Install packages, with the output of apt-get in the file `log`. Raises Stop with the last lines of it.
 
-    --no-install-recommends: only what is named. The lock is waited for: another apt may be at work.
+    Nothing but the packages and their dependencies is installed. Another apt-get may hold the lock: wait for it.
     """
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C")
     lock = ["-o", "DPkg::Lock::Timeout=120"]
@@ -31,13 +31,13 @@ def install(packages, log):
                 stderr=subprocess.STDOUT,
                 check=False,
             )
-            # A source that cannot be reached is no matter when the package is known already.
+            # If a source cannot be reached, apt-get may still know the package: the installation decides.
             if done.returncode and command is fetch:
                 raise Stop(f"apt-get could not install {' '.join(packages)}:\n{last_lines(log)}")
 
 
 def last_lines(path, most=12):
-    """The end of a file that a command wrote, for the message of its failure."""
+    """Return the last lines of a command's output file, indented, for an error message."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return "".join("    " + line for line in file.readlines()[-most:]).rstrip()

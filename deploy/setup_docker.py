@@ -1,4 +1,4 @@
-"""A Docker daemon for this run: the one that answers, else Debian's, started here and stopped again."""
+"""Docker daemon of this run: the one that answers, else one that is started here and stopped at the end."""
 
 import http.client
 import os
@@ -36,7 +36,7 @@ class _Unix(http.client.HTTPConnection):
 
 
 def version(host):
-    """The daemon's version at this address, "" when none answers. Raises PermissionError."""
+    """Return the version of the daemon at this address, "" when none answers. Raises PermissionError."""
     parts = urlsplit(host)
     line = (
         _Unix(parts.path) if parts.scheme == "unix" else http.client.HTTPConnection(parts.netloc, timeout=10)
@@ -55,14 +55,14 @@ def version(host):
 
 
 def find():
-    """(address, version) of the daemon that answers, None when none does. Raises PermissionError."""
+    """Return (address, version) of the daemon that answers, None when none does. Raises PermissionError."""
     configured = os.environ.get("FERRYMAN_DOCKER_HOST") or os.environ.get("DOCKER_HOST")
     rootless = os.path.join(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}", "docker.sock")
     denied = None
     for host in [configured] if configured else [f"unix://{_SOCKET}", f"unix://{rootless}"]:
         try:
-            if found := version(host):
-                return host, found
+            if answer := version(host):
+                return host, answer
         except PermissionError as exc:
             denied = exc
     if denied:
@@ -71,30 +71,31 @@ def find():
 
 
 def refuse_early():
-    """Raise Stop, before anything is done, where no daemon answers and none can be started."""
+    """Raise Stop, before anything is changed, if no daemon answers and none can be started."""
     try:
         if find():
             return
-        if os.environ.get("FERRYMAN_DOCKER_HOST") or os.environ.get("DOCKER_HOST"):
-            raise Stop("no Docker daemon answers at DOCKER_HOST: start it, or unset the variable")
+        for variable in ("FERRYMAN_DOCKER_HOST", "DOCKER_HOST"):
+            if host := os.environ.get(variable):
+                raise Stop(f"no Docker daemon answers at {host}: start it, or unset {variable}")
         if os.geteuid() == 0:
             if shutil.which("dockerd") or setup_apt.may_install():
                 return
             raise Stop(
-                "no Docker daemon answers, and there is no apt to install one: install Docker Engine "
-                "for this system and start it, or set DOCKER_HOST to one that runs"
+                "no Docker daemon answers, and this system has no apt-get to install one: install Docker Engine "
+                "and start it, or set DOCKER_HOST to a daemon that runs"
             )
         reason = "no Docker daemon answers, and only root may install or start one"
     except PermissionError:
-        reason = "Docker is here, but this user may not use it"
+        reason = "Docker is installed, but this user has no access to it"
     raise Stop(
-        f"{reason}.\nEither join the group (sudo usermod -aG docker $USER, log in again), or use rootless Docker "
-        f"(DOCKER_HOST), or: sudo {sys.argv[0]}"
+        f"{reason}.\nJoin the group (sudo usermod -aG docker $USER, then log in again), use rootless Docker "
+        f"(set DOCKER_HOST), or run: sudo {sys.argv[0]}"
     )
 
 
 class Daemon:
-    """The daemon that this run uses: `with Daemon() as daemon`. One that we started is stopped at the end."""
+    """Docker daemon of this run, as a context manager: a daemon that it started is stopped at the end."""
 
     def __init__(self):
         self.started = False
@@ -102,9 +103,9 @@ class Daemon:
         self._folder = None
 
     def __enter__(self):
-        found = find()
-        if found:
-            host, number = found
+        daemon = find()
+        if daemon:
+            host, number = daemon
             os.environ["DOCKER_HOST"] = host
             Step("docker", f"{number} at {host}").done()
             return self
@@ -120,11 +121,11 @@ class Daemon:
         if shutil.which("dockerd"):
             step = Step("docker", "installed, but no daemon runs: starting one for this run")
         else:
-            step = Step("docker", "no engine here: installing Debian's docker.io, iptables")
+            step = Step("docker", "not installed: installing Debian's docker.io and iptables")
             setup_apt.install(["docker.io", "iptables"], os.path.join(self._folder, "apt.log"))
-            if found := find():
-                # A service manager started it on installation: it is the machine's, and stays.
-                step.done(f"; {found[1]} runs as a service now")
+            if daemon := find():
+                # The service manager started it on installation: it belongs to the machine, and stays.
+                step.done(f"; {daemon[1]} runs as a service now")
                 return
             step.done()
             step = Step("", "daemon started for this run")
@@ -137,18 +138,18 @@ class Daemon:
 
     def _start(self):
         log = os.path.join(self._folder, "dockerd.log")
-        for flags, note in (([], ""), (_NO_RULES, " (without iptables: containers reach this host only)")):
+        for flags, note in (([], ""), (_NO_RULES, " (without iptables: containers reach only this host)")):
             if self._comes_up(flags, log):
                 self.started = True
                 return note
             self.stop()
-        raise Stop(f"dockerd does not start:\n{setup_apt.last_lines(log)}")
+        raise Stop(f"dockerd did not start:\n{setup_apt.last_lines(log)}")
 
     def _comes_up(self, flags, log):
         command = ["dockerd", "--pidfile", os.path.join(self._folder, "dockerd.pid"), *flags]
         with open(log, "w") as out:
             self._process = subprocess.Popen(
-                # Tethered: should this script be killed, the daemon ends with it.
+                # If this script is killed, the daemon ends with it.
                 [sys.executable, "-I", "-S", _DIE_WITH_PARENT, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -163,7 +164,7 @@ class Daemon:
         return False
 
     def stop(self):
-        """Stop the daemon that we started; another is left alone."""
+        """Stop the daemon if it was started here."""
         if self._process is None:
             return
         if self._process.poll() is None:

@@ -1,4 +1,4 @@
-"""The images that a run needs: there, pulled, or stand-ins for this run, which are removed at its end."""
+"""Images that a run needs: present, pulled, or stand-ins, which are removed at the end of the run."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _END_SECONDS = 20
 
 @contextlib.contextmanager
 def standins(names: Sequence[str]) -> Iterator[list[str]]:
-    """Provide the images by `deploy/images`; yields the stand-ins that it made, and takes them away at the end.
+    """Provide the images by `deploy/images`, yield the names of the stand-ins it built, and remove them at the end.
 
-    An image that it has no recipe for is Docker's to pull when the task starts. Raises Stop.
+    Images without a recipe are skipped: Docker pulls them when the task starts. Raises Stop.
     """
     absent = [name for name in names if name in images.RECIPES and not _is_there(name)]
     with tempfile.NamedTemporaryFile("r", prefix="ferryman-images-") as list_of_made:
@@ -35,14 +35,14 @@ def standins(names: Sequence[str]) -> Iterator[list[str]]:
             _provide(names, absent, list_of_made.name)
             yield _lines(list_of_made.name)
         finally:
-            # All that were absent, not those listed: a Ctrl-C may come between the making and the list.
+            # Not only those listed: a Ctrl-C may come after an image was built and before the list was written.
             if absent:
                 _remove(absent)
 
 
 def _provide(names: Sequence[str], absent: Sequence[str], list_of_made: str) -> None:
     if not absent:
-        Step("images", f"{', '.join(names)}: there").done()
+        Step("images", f"{', '.join(names)}: present").done()
         return
     step = Step("images", f"{', '.join(absent)}: ")
     with subprocess.Popen(
@@ -50,9 +50,9 @@ def _provide(names: Sequence[str], absent: Sequence[str], list_of_made: str) -> 
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as child:  # fmt: skip
         try:
-            said, complaint = child.communicate(timeout=_SECONDS)
+            output, error = child.communicate(timeout=_SECONDS)
         except BaseException:
-            # It takes away its own container before it ends.
+            # Let it remove its own container before it ends.
             child.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_END_SECONDS)
@@ -61,8 +61,8 @@ def _provide(names: Sequence[str], absent: Sequence[str], list_of_made: str) -> 
             raise
     if child.returncode:
         step.broken()
-        raise Stop(complaint.strip(), child.returncode)
-    pulled = [line.split()[0] for line in said.splitlines() if " pulled " in line]
+        raise Stop(error.strip(), child.returncode)
+    pulled = [line.split()[0] for line in output.splitlines() if " pulled " in line]
     step.done(_how(absent, pulled, _lines(list_of_made)))
 
 
@@ -83,10 +83,10 @@ def _is_there(name: str) -> bool:
 def _how(names: Sequence[str], pulled: Sequence[str], made: Sequence[str]) -> str:
     if made:
         which = "" if len(made) == len(names) else f" for {', '.join(made)}"
-        return f"no registry answers, stand-ins made{which}"
+        return f"no registry answers, stand-ins built{which}"
     if pulled:
         return "pulled" if len(pulled) == len(names) else f"pulled {', '.join(pulled)}"
-    return "there now"
+    return "present now"
 
 
 def _lines(path: str) -> list[str]:
@@ -98,5 +98,5 @@ def _remove(names: Sequence[str]) -> None:
         [str(_SCRIPT), "--remove", *names], capture_output=True, text=True, timeout=120, check=False
     )
     if done.returncode:
-        # Not silently: they stay on this machine, and whoever looks must know what they are.
-        print(f"{done.stderr.strip()}\nremove them with: deploy/images --remove", file=sys.stderr)
+        # The user must know that images stay on this machine, and what they are.
+        print(f"{done.stderr.strip()}\nremove these images with: deploy/images --remove", file=sys.stderr)

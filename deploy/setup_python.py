@@ -1,4 +1,4 @@
-"""The virtual environment `.venv`: made when it is missing, brought up to date when setup.cfg changed."""
+"""Virtual environment `.venv`: made if it is missing, brought up to date when setup.cfg has changed."""
 
 import glob
 import hashlib
@@ -13,7 +13,7 @@ from setup_screen import Step, Stop
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "bin", "python")
-#: What the demo needs; the tests need more, and take longer to fetch.
+#: Extras of setup.cfg for the demo; those for the tests take longer to download.
 DEMO_EXTRAS = "standalone,postgresql"
 TEST_EXTRAS = "dev,standalone,postgresql"
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -22,21 +22,21 @@ _LOG = os.path.join(VENV, "setup.log")
 
 
 def is_inside():
-    """True when this very process runs in the environment."""
+    """Return whether this process runs in .venv."""
     return os.path.realpath(sys.prefix) == os.path.realpath(VENV)
 
 
 def keep_bytecode():
-    """Let what is started from here on keep what Python compiled, whatever the surroundings say.
+    """Let child processes store compiled modules, even if the environment forbids it, as containers often do.
 
-    Nothing is compiled at the installation. Where nothing may be kept either (containers often say so), each start of
-    a worker compiles a thousand modules: it takes three times the processor time.
+    The installation compiles nothing, so otherwise each start of a worker compiles a thousand modules and takes three
+    times the processor time.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def enter(script, arguments, extras):
-    """Make the environment ready, then become the same script in it. Does not return."""
+    """Make .venv ready, then run the same script in it. Does not return."""
     keep_bytecode()
     prepare(extras)
     # An interrupt while the new interpreter starts waits until `listen_for_interrupts`.
@@ -45,14 +45,14 @@ def enter(script, arguments, extras):
 
 
 def listen_for_interrupts():
-    """Ctrl-C, SIGTERM and a closed terminal all end the script by KeyboardInterrupt: what it began is taken away."""
+    """Raise KeyboardInterrupt on Ctrl-C, SIGTERM and a closed terminal, so that the script cleans up."""
     for number in INTERRUPTS:
         signal.signal(number, _interrupt)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
 
 
 def ignore_interrupts():
-    """From here on things are taken away: a second Ctrl-C must not cut it short."""
+    """Ignore further interrupts: the script is cleaning up, and a second Ctrl-C must not stop that."""
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -62,17 +62,17 @@ def _interrupt(number, frame):
 
 
 def prepare(extras):
-    """Make the environment ready, each thing said before it is done. Raises Stop."""
-    there = _read(_STAMP)
-    if os.path.exists(PYTHON) and there in (_fingerprint(extras), _fingerprint(TEST_EXTRAS)):
+    """Make .venv ready, and announce each step before it runs. Raises Stop."""
+    installed = _read(_STAMP)
+    if os.path.exists(PYTHON) and installed in (_fingerprint(extras), _fingerprint(TEST_EXTRAS)):
         Step("python", ".venv ready").done()
         return
     if os.path.exists(PYTHON):
         step = Step("python", "bringing .venv up to date with setup.cfg")
-        # What is there already is not taken away again.
+        # Packages that are installed already must stay.
         extras = TEST_EXTRAS if os.path.exists(os.path.join(VENV, "bin", "pytest")) else extras
     else:
-        step = Step("python", "making .venv, installing Ferryman and its libraries into it")
+        step = Step("python", "making .venv, installing Ferryman and its libraries")
         _make(step)
     command = [
         PYTHON,
@@ -91,7 +91,9 @@ def prepare(extras):
         )
     if done.returncode:
         step.broken()
-        raise Stop(f"pip could not install Ferryman (whole output in {_LOG}):\n{setup_apt.last_lines(_LOG)}")
+        raise Stop(
+            f"pip could not install Ferryman (complete output in {_LOG}):\n{setup_apt.last_lines(_LOG)}"
+        )
     with open(_STAMP, "w") as stamp:
         stamp.write(_fingerprint(extras))
     count = len(glob.glob(os.path.join(VENV, "lib", "python*", "site-packages", "*.dist-info")))
@@ -102,7 +104,7 @@ def _make(step):
     if not _makes_venvs():
         if not setup_apt.may_install():
             step.broken()
-            raise Stop("this Python has no venv: install python3-venv (Debian), then start this again")
+            raise Stop("this Python has no venv: install python3-venv (Debian), then run this again")
         step.then("this Python has no venv: installing Debian's python3-venv")
         setup_apt.install(["python3-venv"], os.path.join(ROOT, ".venv-apt.log"))
         os.unlink(os.path.join(ROOT, ".venv-apt.log"))

@@ -1,6 +1,6 @@
-"""One line per step of `deploy/demo` and `deploy/test`: said before it is done, with its seconds after.
+"""Output of `deploy/demo` and `deploy/test`: one line per step, begun before the step, ended with its seconds.
 
-Standard library only, any Python since 3.6: it says what is missing where the rest cannot run.
+Standard library only, for any Python since 3.6: it must be able to tell what is missing where nothing else runs.
 """
 
 import os
@@ -11,7 +11,7 @@ WIDTH = 88
 
 
 class Stop(Exception):
-    """Ends the script: the message says what is wrong and what to do; `status` is its exit status."""
+    """Error that ends the script: the message tells what is wrong and what to do; `status` is the exit status."""
 
     def __init__(self, message, status=2):
         super().__init__(message)
@@ -19,7 +19,7 @@ class Stop(Exception):
 
 
 class Step:
-    """A line that begins at once and gets its seconds at the end, even when several sentences follow."""
+    """Line of one step: printed when the step begins, completed with its seconds when the step ends."""
 
     def __init__(self, label, words):
         self._label = label
@@ -28,23 +28,23 @@ class Step:
         self._write(f"  {label:<9} {words}")
 
     def then(self, words):
-        """Another sentence on a line of its own: something else that is done now."""
+        """Continue on a line of its own: the step goes on to something else."""
         self._end_line()
         self._write(f"  {'':<9} {words}")
 
     def more(self, words):
-        """A word more on the same line."""
+        """Append words to the line."""
         self._write(words)
 
     def done(self, words=""):
-        """The step is over."""
+        """End the step: append words and the seconds it took."""
         self._write(words)
         took = f"{time.monotonic() - self._began:.1f} s"
         self._write(" " * max(2, WIDTH - self._column - len(took)) + took)
         self._end_line()
 
     def broken(self):
-        """The step failed: leave the line."""
+        """End the line of a failed step, without its seconds."""
         self._end_line()
 
     def _write(self, words):
@@ -60,18 +60,18 @@ class Step:
 
 
 def say(words=""):
-    """A plain line."""
+    """Print a line at once."""
     print(words, flush=True)
 
 
 def reader_is_gone():
-    """Nobody reads our output any more (| head): say nothing further; returns the exit status for it."""
+    """Discard further output, because its reader has gone (| head), and return the exit status for that."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
 
 def forgive_the_terminal():
-    """Signs that the terminal cannot show become ?, and never an error."""
+    """Print ? for characters that the terminal cannot show, in place of an error."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

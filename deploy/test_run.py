@@ -1,4 +1,4 @@
-"""What `deploy/test` does, in order: .venv, Debian packages, Docker, stand-ins, linters, pytest, all away again."""
+"""Steps of `deploy/test`, in order: .venv, Debian packages, Docker, stand-ins, linters, pytest, clean-up."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import setup_docker
 import setup_python
 from setup_screen import Step, Stop, forgive_the_terminal, reader_is_gone, say
 
-HABITS = (
+LINTERS = (
     ("ruff check", ["ruff", "check", "--quiet", "."]),
     ("ruff format", ["ruff", "format", "--check", "--quiet", "."]),
     ("lint-imports", ["lint-imports", "--no-cache"]),
 )
-#: Half a minute each, and longer beside pytest, which waits more than it works.
-SLOW_HABITS = (
+#: Half a minute each, and longer beside pytest; they run at the same time, because pytest mostly waits.
+SLOW_LINTERS = (
     ("mypy", ["mypy", "--no-error-summary"]),
     (
         "branch coverage of jobspec and model",
@@ -44,7 +44,7 @@ def _postgresql() -> bool:
     return bool(glob.glob("/usr/lib/postgresql/*/bin/initdb")) or shutil.which("initdb") is not None
 
 
-#: Debian package -> whether what it brings is here already, whoever brought it.
+#: Debian package -> whether its programs are installed, from whichever source.
 NEEDED: dict[str, Callable[[], bool]] = {
     "redis-server": _program("redis-server", "valkey-server"),
     "postgresql": _postgresql,
@@ -56,14 +56,14 @@ NEEDED: dict[str, Callable[[], bool]] = {
 }
 
 
-#: What only the long ring needs besides.
+#: More packages for `--long`.
 NEEDED_LONG: dict[str, Callable[[], bool]] = {
     "libfaketime": lambda: bool(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")),
 }
 
 
 def main(script: str, arguments: list[str]) -> int:
-    """Run it all; returns the exit status."""
+    """Run everything and return the exit status."""
     forgive_the_terminal()
     setup_python.listen_for_interrupts()
     try:
@@ -81,7 +81,7 @@ def main(script: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         return reader_is_gone()
     except KeyboardInterrupt:
-        say("\nStopped by you. Nothing is left running.")
+        say("\nInterrupted. Nothing is left running.")
         return 130
 
 
@@ -91,7 +91,8 @@ def _refuse_early(arguments: Sequence[str]) -> None:
     if missing and not setup_apt.may_install():
         names = " ".join(missing)
         raise Stop(
-            f"the tests need what this machine lacks: sudo apt-get install {names} (or this system's own)"
+            f"the tests need programs that are missing: sudo apt-get install {names}, or install them with your "
+            "system's package manager"
         )
 
 
@@ -111,18 +112,18 @@ def _inside(arguments: Sequence[str], stage: contextlib.ExitStack) -> int:
     _install(_missing(arguments))
     stage.enter_context(setup_docker.Daemon())
     stage.enter_context(setup_images.standins(sorted(setup_images.images.RECIPES)))
-    complaints = [name for name, command in HABITS if not _Linter(name, command, stage).holds()]
-    beside = [_Linter(name, command, stage) for name, command in SLOW_HABITS]
+    failed = [name for name, command in LINTERS if not _Linter(name, command, stage).holds()]
+    beside = [_Linter(name, command, stage) for name, command in SLOW_LINTERS]
     code = _pytest(arguments)
-    complaints += [linter.name for linter in beside if not linter.holds()]
-    if complaints:
-        print(f"{', '.join(complaints)}: see above", file=sys.stderr)
-    return code or (1 if complaints else 0)
+    failed += [linter.name for linter in beside if not linter.holds()]
+    if failed:
+        print(f"failed: {', '.join(failed)}; see above", file=sys.stderr)
+    return code or (1 if failed else 0)
 
 
 def _install(packages: Sequence[str]) -> None:
     if not packages:
-        Step("servers", "Redis, PostgreSQL, Chromium, ffmpeg there").done()
+        Step("servers", "Redis, PostgreSQL, Chromium, ffmpeg: present").done()
         return
     step = Step("servers", f"installing Debian's {', '.join(packages)}")
     with tempfile.NamedTemporaryFile(prefix="ferryman-apt-") as log:
@@ -135,7 +136,7 @@ def _install(packages: Sequence[str]) -> None:
 
 
 class _Linter:
-    """A linter at work; it is gone when the stage is."""
+    """Linter that runs; it is killed when the stage closes."""
 
     def __init__(self, name: str, command: Sequence[str], stage: contextlib.ExitStack) -> None:
         self.name = name
@@ -146,13 +147,13 @@ class _Linter:
         stage.callback(self._end)
 
     def holds(self) -> bool:
-        """Wait for it, and say what it complains of."""
+        """Wait for the end, print the output of a failure, and return whether the linter succeeded."""
         step = Step("lint", self.name)
-        said, _ = self._process.communicate()
+        output, _ = self._process.communicate()
         holds = self._process.returncode == 0
-        step.done("" if holds else ": complains")
+        step.done("" if holds else ": failed")
         if not holds:
-            print(said, flush=True)
+            print(output, flush=True)
         return holds
 
     def _end(self) -> None:
@@ -161,22 +162,22 @@ class _Linter:
 
 
 def _pytest(arguments: Sequence[str]) -> int:
-    """Pytest as a child that gets our signals; without a choice of its own, all but what is marked long.
+    """Run pytest as a child process and return its exit status; without arguments, all but tests marked long.
 
-    In several processes, each with servers of its own; `-n 0` runs one test after another.
+    It runs in several processes, each with its own servers; `-n 0` runs one test after another.
     """
     given = [a for a in arguments if a != "--long"]
-    ring = [] if "--long" in arguments or "-m" in given else ["-m", "not long"]
+    chosen = [] if "--long" in arguments or "-m" in given else ["-m", "not long"]
     if not any(a.startswith(("-n", "--numprocesses", "--pdb")) for a in given):
-        # Two more than cores: most of a test's time is a wait for a lease, a grace or a container.
-        ring += ["-n", str((os.cpu_count() or 1) + 2), "--dist", "worksteal"]
-    # Servers were just installed: a test that finds none has found a fault.
+        # Two more than cores: a test mostly waits for a lease, a grace or a container.
+        chosen += ["-n", str((os.cpu_count() or 1) + 2), "--dist", "worksteal"]
+    # The servers are installed: with CI set, a test that finds none fails and is not skipped.
     environment = {**os.environ, "CI": os.environ.get("CI", "true")}
-    child = subprocess.Popen([setup_python.PYTHON, "-m", "pytest", *ring, *given], env=environment)
+    child = subprocess.Popen([setup_python.PYTHON, "-m", "pytest", *chosen, *given], env=environment)
     try:
         return child.wait()
     except KeyboardInterrupt:
-        # On a terminal it got the same Ctrl-C, and cleans up.
+        # On a terminal pytest got the same Ctrl-C and cleans up; give it time.
         child.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(60)

@@ -43,7 +43,7 @@ def test_stand_ins_are_built_once_labelled_and_removed(tmp_path: Path) -> None:
         assert list(client.api.inspect_image(BUSYBOX)["Config"]["Labels"]) == [STANDIN]
 
         second = deploy_images(daemon.host, BUSYBOX, "--made", str(made))
-        assert (second.returncode, second.stdout.split()) == (0, [BUSYBOX, "there"])
+        assert (second.returncode, second.stdout.split()) == (0, [BUSYBOX, "present"])
         assert made.read_text() == "", "nothing was made this time"
 
         assert deploy_images(daemon.host, "--remove", ALPINE).stdout.split() == [ALPINE, "removed"]
@@ -62,7 +62,7 @@ def test_an_image_that_is_there_is_neither_replaced_nor_removed(tmp_path: Path) 
         )
         client.api.import_image(str(tmp_path / "x.tar"), repository="busybox", tag="1.36")
         real = client.api.inspect_image(BUSYBOX)["Id"]
-        assert deploy_images(daemon.host, BUSYBOX).stdout.split() == [BUSYBOX, "there"]
+        assert deploy_images(daemon.host, BUSYBOX).stdout.split() == [BUSYBOX, "present"]
         assert deploy_images(daemon.host, "--remove").returncode == 0
         assert client.api.inspect_image(BUSYBOX)["Id"] == real
         client.api.remove_image(BUSYBOX)

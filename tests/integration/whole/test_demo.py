@@ -167,7 +167,7 @@ def test_a_user_without_access_to_docker_gets_a_message_of_two_lines_and_nothing
     done = newcomer.run("deploy/demo", *words)
     assert (done.returncode, done.stdout) == (2, "")
     first, second = done.stderr.splitlines()
-    assert first == "Docker is here, but this user may not use it."
+    assert first == "Docker is installed, but this user has no access to it."
     for remedy in ("usermod -aG docker", "rootless", "sudo deploy/demo"):
         assert remedy in second
     assert _files_in(newcomer.home) == before, "nothing was made"
