@@ -29,6 +29,7 @@ from engine.model.names import TASK
 from engine.runtime.docker.client import Client as Docker
 from engine.runtime.docker.client import translated
 from engine.standalone.ephemeral import RunningStandalone
+from engine.wording.text import for_terminal
 
 IMAGE = "ubuntu:mantic"
 #: Queue of the stand-alone's own worker, which must adopt work of a queue that it does not serve.
@@ -218,11 +219,11 @@ class _Story:
     def _happened(self, event: Json) -> None:
         kind, to, reason = event.get("kind"), str(event.get("to") or ""), str(event.get("reason") or "")
         if kind == "node" and to == "LAPSED":
-            _tell(f"node {_short(event)} LAPSED: {screen.harmless(reason)}", "warn")
+            _tell(f"node {_short(event)} LAPSED: {for_terminal(reason)}", "warn")
         elif kind == "repair" and self.killed_at is not None:
             self.adopted_after = self.adopted_after or time.monotonic() - self.killed_at
             self.adopted_by = self._queues_of(str(event.get("node") or ""))
-            _tell(screen.harmless(reason), "good")
+            _tell(for_terminal(reason), "good")
             _tell(f"by node {_short(event)}, which serves queue {self.adopted_by}", "good")
             _tell(f"the log continues after line {len(self.lines)}", "good")
         elif kind == "task" and to:

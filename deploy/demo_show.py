@@ -11,12 +11,16 @@ from setup_screen import WIDTH, Stop, say
 
 from engine.cli import files, problem_report, screen
 from engine.cli.job_stream import ENDED, LogLine, TaskUpdate, follow, links
-from engine.cli.live_view import link_name
 from engine.cli.validate import check_file
 from engine.client import ApiError, Client
 from engine.jobspec.problems import Invalid
 from engine.settings import Settings
 from engine.standalone import ports
+from engine.wording.durations import duration
+from engine.wording.exit_codes import exit_words
+from engine.wording.links import link_title
+from engine.wording.text import for_terminal
+from engine.wording.times import ms_between
 
 if TYPE_CHECKING:
     from engine.jobspec.task import TaskSpec
@@ -91,7 +95,7 @@ class _Shown:
             print(f" → {to}", end="", flush=True)
         else:
             lead = f"→ {to}" if len(self._states) > 1 else to
-            print(f"  {screen.harmless(task['name'])}   {lead}", end="", flush=True)
+            print(f"  {for_terminal(task['name'])}   {lead}", end="", flush=True)
             self._open = True
 
     def take(self, task: dict[str, Any]) -> None:
@@ -100,11 +104,10 @@ class _Shown:
             if link["state"] == "WAITING" or key in self._links:
                 continue
             self._links.add(key)
-            seconds = screen.seconds_between(link.get("startedAt"), link.get("endedAt"))
             if link["state"] == "ENDED":
+                outcome = exit_words(link.get("exitCode")) or "not started"
                 self._line(
-                    f"    {_title(link)}   {screen.exit_words(link.get('exitCode')) or 'not started'}",
-                    seconds,
+                    f"    {_title(link)}   {outcome}", ms_between(link.get("startedAt"), link.get("endedAt"))
                 )
             elif link["state"] == "SKIPPED":
                 self._line(f"    {_title(link)}   skipped", None)
@@ -115,8 +118,8 @@ class _Shown:
     def end(self, task: dict[str, Any]) -> None:
         """Print the result, the seconds from POST to the end, and the task as JSON."""
         ended = task.get("completedAt") or task.get("failedAt") or task.get("cancelledAt")
-        seconds = screen.seconds_between(task.get("createdAt"), ended)
-        self._line(f"  {screen.harmless(task['name'])}   {task['state']}", seconds)
+        took_ms = ms_between(task.get("createdAt"), ended)
+        self._line(f"  {for_terminal(task['name'])}   {task['state']}", took_ms)
         for label in ("result", "error"):
             if task.get(label):
                 screen.print_text(f"  {label:<9}", task[label])
@@ -124,17 +127,17 @@ class _Shown:
         say()
         say(json.dumps(task, indent=2, ensure_ascii=False))
 
-    def _line(self, words: str, seconds: float | None) -> None:
+    def _line(self, words: str, took_ms: float | None) -> None:
         if self._open:
             print(flush=True)
             self._open = False
-        took = "" if seconds is None else screen.duration(seconds)
+        took = duration(took_ms)
         say(words + (" " * max(2, WIDTH - len(words) - len(took)) + took if took else ""))
 
 
 def _title(link: dict[str, Any]) -> str:
-    name = f"{link_name(link)}   " if link_name(link) else ""
-    return f"{link['kind']:<5} {name}{screen.harmless(link.get('image') or '')}"
+    title = link_title(link["kind"], link.get("name"), link["index"])
+    return for_terminal(f"{title}   {link.get('image') or ''}")
 
 
 def say_next() -> None:

@@ -1,18 +1,21 @@
 """Debian packages: installed if this user is root, otherwise named in an error."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 
 from setup_screen import Stop
 
 
-def may_install():
+def may_install() -> bool:
     """Return whether this user is root on a machine that has apt-get."""
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
-def install(packages, log):
+def install(packages: Sequence[str], log: str) -> None:
     """Install packages, with the output of apt-get in the file `log`. Raises Stop with the last lines of it.
 
     Nothing but the packages and their dependencies is installed. Another apt-get may hold the lock: wait for it.
@@ -36,7 +39,7 @@ def install(packages, log):
                 raise Stop(f"apt-get could not install {' '.join(packages)}:\n{last_lines(log)}")
 
 
-def last_lines(path, most=12):
+def last_lines(path: str, most: int = 12) -> str:
     """Return the last lines of a command's output file, indented, for an error message."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:

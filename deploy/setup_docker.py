@@ -1,5 +1,7 @@
 """Docker daemon of this run: the one that answers, else one that is started here and stopped at the end."""
 
+from __future__ import annotations
+
 import http.client
 import os
 import shutil
@@ -25,17 +27,17 @@ _NO_RULES = ["--iptables=false", "--ip6tables=false"]
 class _Unix(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=10)
         self._path = path
 
-    def connect(self):
+    def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 
-def version(host):
+def version(host: str) -> str:
     """Return the version of the daemon at this address, "" when none answers. Raises PermissionError."""
     parts = urlsplit(host)
     line = (
@@ -54,7 +56,7 @@ def version(host):
         line.close()
 
 
-def find():
+def find() -> tuple[str, str] | None:
     """Return (address, version) of the daemon that answers, None when none does. Raises PermissionError."""
     configured = os.environ.get("FERRYMAN_DOCKER_HOST") or os.environ.get("DOCKER_HOST")
     rootless = os.path.join(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}", "docker.sock")
@@ -70,7 +72,7 @@ def find():
     return None
 
 
-def refuse_early():
+def refuse_early() -> None:
     """Raise Stop, before anything is changed, if no daemon answers and none can be started."""
     try:
         if find():
@@ -97,12 +99,12 @@ def refuse_early():
 class Daemon:
     """Docker daemon of this run, as a context manager: a daemon that it started is stopped at the end."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.started = False
-        self._process = None
-        self._folder = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = ""
 
-    def __enter__(self):
+    def __enter__(self) -> Daemon:
         daemon = find()
         if daemon:
             host, number = daemon
@@ -117,7 +119,7 @@ class Daemon:
             raise
         return self
 
-    def _install_and_start(self):
+    def _install_and_start(self) -> None:
         if shutil.which("dockerd"):
             step = Step("docker", "installed, but no daemon runs: starting one for this run")
         else:
@@ -136,7 +138,7 @@ class Daemon:
             raise
         step.done(note)
 
-    def _start(self):
+    def _start(self) -> str:
         log = os.path.join(self._folder, "dockerd.log")
         for flags, note in (([], ""), (_NO_RULES, " (without iptables: containers reach only this host)")):
             if self._comes_up(flags, log):
@@ -145,7 +147,7 @@ class Daemon:
             self.stop()
         raise Stop(f"dockerd did not start:\n{setup_apt.last_lines(log)}")
 
-    def _comes_up(self, flags, log):
+    def _comes_up(self, flags: list[str], log: str) -> bool:
         command = ["dockerd", "--pidfile", os.path.join(self._folder, "dockerd.pid"), *flags]
         with open(log, "w") as out:
             self._process = subprocess.Popen(
@@ -163,7 +165,7 @@ class Daemon:
             time.sleep(0.1)
         return False
 
-    def stop(self):
+    def stop(self) -> None:
         """Stop the daemon if it was started here."""
         if self._process is None:
             return
@@ -176,7 +178,7 @@ class Daemon:
             self._process.wait(10)
         self._process = None
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.stop()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,11 +1,16 @@
 """Virtual environment `.venv`: made if it is missing, brought up to date when setup.cfg has changed."""
 
+from __future__ import annotations
+
 import glob
 import hashlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
 
 import setup_apt
 from setup_screen import Step, Stop
@@ -21,12 +26,12 @@ _STAMP = os.path.join(VENV, ".ferryman-setup")
 _LOG = os.path.join(VENV, "setup.log")
 
 
-def is_inside():
+def is_inside() -> bool:
     """Return whether this process runs in .venv."""
     return os.path.realpath(sys.prefix) == os.path.realpath(VENV)
 
 
-def keep_bytecode():
+def keep_bytecode() -> None:
     """Let child processes store compiled modules, even if the environment forbids it, as containers often do.
 
     The installation compiles nothing, so otherwise each start of a worker compiles a thousand modules and takes three
@@ -35,7 +40,7 @@ def keep_bytecode():
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-def enter(script, arguments, extras):
+def enter(script: str, arguments: Sequence[str], extras: str) -> NoReturn:
     """Make .venv ready, then run the same script in it. Does not return."""
     keep_bytecode()
     prepare(extras)
@@ -44,24 +49,24 @@ def enter(script, arguments, extras):
     os.execv(PYTHON, [PYTHON, "-u", script, *arguments])
 
 
-def listen_for_interrupts():
+def listen_for_interrupts() -> None:
     """Raise KeyboardInterrupt on Ctrl-C, SIGTERM and a closed terminal, so that the script cleans up."""
     for number in INTERRUPTS:
         signal.signal(number, _interrupt)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
 
 
-def ignore_interrupts():
+def ignore_interrupts() -> None:
     """Ignore further interrupts: the script is cleaning up, and a second Ctrl-C must not stop that."""
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _interrupt(number, frame):
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def prepare(extras):
+def prepare(extras: str) -> None:
     """Make .venv ready, and announce each step before it runs. Raises Stop."""
     installed = _read(_STAMP)
     if os.path.exists(PYTHON) and installed in (_fingerprint(extras), _fingerprint(TEST_EXTRAS)):
@@ -100,7 +105,7 @@ def prepare(extras):
     step.done(f": {count} packages")
 
 
-def _make(step):
+def _make(step: Step) -> None:
     if not _makes_venvs():
         if not setup_apt.may_install():
             step.broken()
@@ -116,7 +121,7 @@ def _make(step):
         raise Stop(f"python -m venv {VENV} failed:\n{done.stdout.decode('utf-8', 'replace').strip()}")
 
 
-def _makes_venvs():
+def _makes_venvs() -> bool:
     # Debian ships venv without ensurepip, which then fails halfway.
     done = subprocess.run(
         [sys.executable, "-c", "import venv, ensurepip"],
@@ -127,13 +132,13 @@ def _makes_venvs():
     return done.returncode == 0
 
 
-def _fingerprint(extras):
+def _fingerprint(extras: str) -> str:
     text = f"{extras} {ROOT} ".encode()
     with open(os.path.join(ROOT, "setup.cfg"), "rb") as file:
         return hashlib.sha256(text + file.read()).hexdigest()
 
 
-def _read(path):
+def _read(path: str) -> str:
     try:
         with open(path) as file:
             return file.read()

@@ -102,6 +102,7 @@ def _missing(arguments: Sequence[str]) -> list[str]:
 
 
 def _inside(arguments: Sequence[str], stage: contextlib.ExitStack) -> int:
+    import images
     import setup_images
 
     os.chdir(setup_python.ROOT)
@@ -111,7 +112,7 @@ def _inside(arguments: Sequence[str], stage: contextlib.ExitStack) -> int:
     )
     _install(_missing(arguments))
     stage.enter_context(setup_docker.Daemon())
-    stage.enter_context(setup_images.standins(sorted(setup_images.images.RECIPES)))
+    stage.enter_context(setup_images.standins(sorted(images.RECIPES)))
     failed = [name for name, command in LINTERS if not _Linter(name, command, stage).holds()]
     beside = [_Linter(name, command, stage) for name, command in SLOW_LINTERS]
     code = _pytest(arguments)
