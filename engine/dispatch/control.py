@@ -21,7 +21,7 @@ def answer_by(answer: Callable[[], dict[str, Any]]) -> None:
 
 @inspect_command()  # type: ignore[untyped-decorator, unused-ignore]
 def ferryman(state: Any) -> dict[str, Any]:
-    """The node behind this worker: its id and state, links in hand, adopted ones, claims that were lost."""
+    """Return the worker's node: id, state, queues, running tasks, adopted links, refused claims."""
     if _answer is None:
         return {"error": "this worker has not started yet: ask again"}
     return _answer()

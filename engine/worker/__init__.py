@@ -1,4 +1,4 @@
-"""On a node, beside its daemon: Celery's hooks, the threads of a worker process, and the sweep of its daemon.
+"""The worker process on a node, beside its Docker daemon: Celery's hooks, the node's threads, the sweep.
 
-It calls verbs and the runtime. It writes no SQL and decides no retry. `boot` is what Celery imports by name.
+This room calls verbs and the runtime. It writes no SQL and decides no retry. Celery imports `bootstrap` by name.
 """

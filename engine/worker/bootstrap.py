@@ -1,7 +1,7 @@
-"""What Celery imports in a worker: registers run_link, and ties our threads to the worker's signals.
+"""Module that Celery imports in a worker: registers run_link and connects our threads to the worker's signals.
 
-In order: `celeryd_init` gives the process a name of its own; `worker_init` opens database, broker and daemon
-(or ends the process with a sentence) and adds the node's queue; `worker_ready` starts the threads.
+In order: `celeryd_init` gives the process a unique name; `worker_init` opens database, broker and daemon (or ends
+the process with an error message) and adds the node's queue; `worker_ready` starts the threads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from celery.utils.nodenames import default_nodename
 from engine.dispatch import control
 from engine.dispatch.flusher import Flusher
 from engine.dispatch.queues import Broker
-from engine.errors import BrokerUnavailable, FerrymanError, WrongInstallation
+from engine.errors import BrokerUnavailable, FerrymanError
 from engine.jobspec.host_access import host_access_from
 from engine.lifecycle.installation import Installation
 from engine.reconcile import loop
@@ -45,34 +45,35 @@ log = logging.getLogger("ferryman.worker")
 
 #: The id of this process's first node, part of its name.
 _BOOT_ID = new_id()
-_EXIT_CONFIG = 78
+#: Exit code of a worker that its settings or its environment keep from starting (sysexits.h).
+EXIT_CONFIG = os.EX_CONFIG
 
 
 @signals.celeryd_init.connect
 def _name_this_worker(sender: str, instance: Any, conf: Any, options: dict[str, Any], **_: Any) -> None:
-    """Two plain workers on one host must not be one to `celery inspect`."""
+    """Give each worker of a host a name of its own, so that `celery inspect` can tell them apart."""
     instance.app.steps["consumer"].add(Window)
     if instance.hostname == default_nodename(None):
         instance.hostname = f"celery-{_BOOT_ID[:6]}@{socket.gethostname()}"
     pool = options.get("pool_cls") or conf.worker_pool
     if "thread" not in str(getattr(pool, "__module__", pool)):
-        _end("containers are waited for, not computed: start the worker without -P, or with -P threads")
+        _end("the pool must be threads: start the worker with -P threads, or without -P")
 
 
 @signals.setup_logging.connect
-def _log_as_ours(loglevel: Any = None, **_: Any) -> None:
-    # Celery's own lines by its --loglevel, ours by FERRYMAN_LOG_LEVEL: what a node joins is worth a line.
+def _configure_logging(loglevel: Any = None, **_: Any) -> None:
+    # --loglevel sets the level of Celery's lines, FERRYMAN_LOG_LEVEL of ours.
     configure(loglevel or "WARNING", Settings.from_env().log_level)
 
 
 @signals.worker_init.connect
-def _open(sender: Any, **_: Any) -> None:
+def _make_context(sender: Any, **_: Any) -> None:
     instance = sender
     try:
         settings = Settings.from_env()
         db = Database(settings.store, pool=instance.concurrency + 8)
         installation = Installation(db, settings, db.open())
-        _match_broker(settings.broker, installation.id)
+        _check_broker(settings.broker, installation.id)
         host_access = host_access_from(
             settings.runtime.bind_sources,
             settings.runtime.networks,
@@ -83,16 +84,16 @@ def _open(sender: Any, **_: Any) -> None:
     except FerrymanError as exc:
         _end(str(exc))
     queues = tuple(sorted(instance.app.amqp.queues.consume_from))
-    doubt, running = threading.Event(), RunningLinks()
+    in_doubt, running = threading.Event(), RunningLinks()
     sandboxes = SandboxPool(
         runtime.sandboxes, running, settings.runtime, installation.id, instance.concurrency
     )
     context = WorkerContext(
         installation=installation,
         runtime=runtime,
-        sweeper=Sweeper(installation, runtime, sandboxes, doubt),
+        sweeper=Sweeper(installation, runtime, sandboxes, in_doubt),
         sandboxes=sandboxes,
-        doubt=doubt,
+        runtime_in_doubt=in_doubt,
         flusher=Flusher(db, settings.broker, instance.app),
         running=running,
         name=instance.hostname,
@@ -105,25 +106,25 @@ def _open(sender: Any, **_: Any) -> None:
     instance.app.amqp.queues.select_add(context.own_queue)
 
 
-def _match_broker(settings: BrokerSettings, installation: str) -> None:
+def _check_broker(settings: BrokerSettings, installation: str) -> None:
     broker = Broker(settings)
     try:
         broker.claim_for(installation)
     except BrokerUnavailable as exc:
-        # Celery waits for it; the check is made again by the reconciler when it is back.
+        # Celery waits for the broker; the reconciler repeats this check when the broker is back.
         log.warning("%s", exc)
     finally:
         broker.close()
 
 
-def _end(sentence: str) -> None:
-    """Leave before anything was taken."""
-    print(f"ferryman worker: {sentence}", file=sys.stderr, flush=True)
-    os._exit(_EXIT_CONFIG)
+def _end(message: str) -> None:
+    """End the process with a message for its operator."""
+    print(f"ferryman worker: {message}", file=sys.stderr, flush=True)
+    os._exit(EXIT_CONFIG)
 
 
 @signals.worker_ready.connect
-def _start(sender: Any, **_: Any) -> None:
+def _start_threads(sender: Any, **_: Any) -> None:
     context = get_context()
     settings = context.installation.settings
     log.info(
@@ -133,20 +134,15 @@ def _start(sender: Any, **_: Any) -> None:
         without_password(settings.broker.broker_url),
     )
     threads = NodeThreads(context)
-    leaving = Shutdown(context, threads)
-    signals.worker_shutting_down.connect(leaving.on_signal, weak=False)
-    # Celery's own handlers of these would wait for the threads, or end in a traceback.
-    signal.signal(signal.SIGQUIT, leaving.on_quit)
-    signal.signal(signal.SIGINT, leaving.on_interrupt)
-    signal.signal(signal.SIGHUP, leaving.on_hangup)
+    shutdown = Shutdown(context, threads)
+    signals.worker_shutting_down.connect(shutdown.on_signal, weak=False)
+    # Celery's handlers of these signals wait for the threads or end in a traceback.
+    signal.signal(signal.SIGQUIT, shutdown.on_quit)
+    signal.signal(signal.SIGINT, shutdown.on_interrupt)
+    signal.signal(signal.SIGHUP, shutdown.on_hangup)
     context.flusher.start()
     context.sweeper.start()
     context.sandboxes.start()
     threads.start()
-    loop.start(context.installation, lost=_wrong)
+    loop.start(context.installation, lost=lambda exc: _end(str(exc)))
     Watchdog(sender, context).start()
-
-
-def _wrong(exc: WrongInstallation) -> None:
-    """The broker that came back is another installation's."""
-    _end(str(exc))

@@ -1,10 +1,10 @@
-"""This worker process: its site, its daemon, its node, and what it has in hand. Made once, by `boot`."""
+"""WorkerContext: the parts of a worker process that its threads share. Made once, by the bootstrap."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from engine.dispatch.flusher import Flusher
 from engine.lifecycle.installation import Installation
@@ -15,20 +15,22 @@ from engine.worker.daemon.sweeper import Sweeper
 from engine.worker.running import RunningLinks
 
 
-class Intake(Protocol):
-    """How messages come in (engine.worker.intake.consumer.Window): what other threads may ask of it."""
+class Intake:
+    """Intake of messages as other threads see it; this one, before Celery's consumer exists, has none to control."""
 
-    size: int
-    adopted: int
+    #: Messages that may be in this process now.
+    size: int = 0
+    #: Adopted links that are running.
+    adopted: int = 0
 
-    def adopt(self, by: int) -> None:
-        """An adopted link begins (1) or ends (-1): it counts as a slot."""
+    def count_adopted(self, by: int) -> None:
+        """Count an adopted link that begins (1) or ends (-1): it occupies a slot."""
 
     def refresh(self) -> None:
-        """Look again at what may be consumed."""
+        """Compute again how many messages may be consumed."""
 
-    def rename_own(self, old: str, new: str) -> None:
-        """The node's queue has a new name."""
+    def rename_own_queue(self, old: str, new: str) -> None:
+        """Consume the node's queue under its new name."""
 
     def settle(self, request: Any, requeue: bool | None) -> None:
         """Acknowledge (None) or reject a message."""
@@ -36,7 +38,7 @@ class Intake(Protocol):
 
 @dataclass
 class WorkerContext:
-    """What the threads of a worker process share. The node's id changes after each fencing."""
+    """The parts that the threads of a worker process share. The node's id changes after each fencing."""
 
     installation: Installation
     runtime: Runtime
@@ -48,37 +50,37 @@ class WorkerContext:
     name: str
     queues: tuple[str, ...]
     slots: int
-    #: A thread met a daemon that did not answer: the node's thread asks it, and says so if it is true.
-    doubt: threading.Event
-    #: Written by the node's thread only.
+    #: Set when the daemon did not answer a thread: the node's thread asks again, and reports a silent daemon.
+    runtime_in_doubt: threading.Event
+    #: Set by the node's thread only.
     node_id: str = ""
-    #: The node is LIVE: it may claim. Written by the node's thread only.
+    #: The node is LIVE and may claim. Set by the node's thread only.
     live: bool = False
-    #: It has been LIVE once: messages may wait in its own queue.
+    #: The node has been LIVE once: its own queue may have messages.
     served: bool = False
-    window: Intake | None = None
-    #: Set when the process begins to leave: nothing is claimed or adopted any more.
+    intake: Intake = field(default_factory=Intake)
+    #: Set when the process begins to leave: nothing is claimed or adopted from then on.
     leaving: threading.Event = field(default_factory=threading.Event)
-    #: The node is drained: it takes nothing new and carries on what it has, then leaves.
+    #: Set when the node is drained: nothing is claimed, running tasks go on to their end, then the process leaves.
     draining: threading.Event = field(default_factory=threading.Event)
-    #: run_links that were no more than a copy of a message (claim or begin refused), since the start.
+    #: Messages since the start whose claim or begin was refused: copies.
     claims_lost: int = 0
 
     @property
     def own_queue(self) -> str:
-        """The queue that only this node serves."""
+        """The queue that only this node consumes."""
         return names.node_queue(self.node_id)
 
     def describe(self) -> dict[str, Any]:
-        """What `celery -A engine inspect ferryman` answers."""
+        """Return the answer to `celery -A engine inspect ferryman`."""
         return {
             "node": self.node_id,
             "installation": self.installation.id,
             "live": self.live,
             "queues": list(self.queues),
             "slots": self.slots,
-            "in_hand": sorted(link.token.task_id for link in self.running.all()),
-            "adopted": self.window.adopted if self.window is not None else 0,
+            "running": sorted(link.token.task_id for link in self.running.all()),
+            "adopted": self.intake.adopted,
             "claims_lost": self.claims_lost,
         }
 
@@ -87,13 +89,13 @@ _context: WorkerContext | None = None
 
 
 def set_context(context: WorkerContext) -> None:
-    """Make this the process's own; called once, by boot."""
+    """Set the context of this process; called once, by the bootstrap."""
     global _context
     _context = context
 
 
 def get_context() -> WorkerContext:
-    """The process's own. Raises RuntimeError in a process that is no worker."""
+    """Return the context of this process. Raise RuntimeError in a process that is not a worker."""
     if _context is None:
-        raise RuntimeError("this process is no Ferryman worker: start it by `celery -A engine worker`")
+        raise RuntimeError("this process is not a Ferryman worker: start one with `celery -A engine worker`")
     return _context

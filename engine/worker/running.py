@@ -1,4 +1,4 @@
-"""What this process has in hand: one entry a link that a thread works on."""
+"""The links that the threads of this process are running, by task."""
 
 from __future__ import annotations
 
@@ -11,58 +11,58 @@ from engine.runtime.base import Control
 
 @dataclass(frozen=True)
 class RunningLink:
-    """A thread at work for `token`; `control` is how it is told to kill or to let go."""
+    """A link with a thread of this process; `control` tells the thread to kill the container or to let go of it."""
 
     token: Token
     control: Control
-    #: The sandbox whose network the link joins.
+    #: The sandbox that the link's container joins.
     sandbox: str | None = None
 
 
 class RunningLinks:
-    """The links in hand, by task. Thread-safe; one task is in one hand, an older delivery lets go."""
+    """Thread-safe register of running links; one for each task, the one with the newest token."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._empty = threading.Condition(self._lock)
-        self._held: dict[str, RunningLink] = {}
+        self._links: dict[str, RunningLink] = {}
 
-    def take(self, link: RunningLink) -> bool:
-        """Enter a hand; False when this very token, or a newer one, is in hand already."""
+    def add(self, link: RunningLink) -> bool:
+        """Register a link and detach an older one of its task; return False when this token or a newer one runs."""
         with self._lock:
-            held = self._held.get(link.token.task_id)
-            if held is not None:
-                old, new = held.token, link.token
+            older = self._links.get(link.token.task_id)
+            if older is not None:
+                old, new = older.token, link.token
                 if (old.attempt, old.delivery) >= (new.attempt, new.delivery):
                     return False
-                held.control.detach()
-            self._held[link.token.task_id] = link
+                older.control.detach()
+            self._links[link.token.task_id] = link
             return True
 
-    def drop(self, link: RunningLink) -> None:
-        """Leave; a newer hand of the same task stays."""
+    def remove(self, link: RunningLink) -> None:
+        """Remove a link; a newer one of the same task stays."""
         with self._lock:
-            if self._held.get(link.token.task_id) is link:
-                del self._held[link.token.task_id]
-            if not self._held:
+            if self._links.get(link.token.task_id) is link:
+                del self._links[link.token.task_id]
+            if not self._links:
                 self._empty.notify_all()
 
     def all(self) -> list[RunningLink]:
-        """What is in hand now."""
+        """Return the links that are running now."""
         with self._lock:
-            return list(self._held.values())
+            return list(self._links.values())
 
-    def holds(self, task_id: str) -> bool:
-        """A thread works on this task."""
+    def has_task(self, task_id: str) -> bool:
+        """Return True when a thread is running a link of this task."""
         with self._lock:
-            return task_id in self._held
+            return task_id in self._links
 
     def detach_all(self) -> None:
-        """Let go of everything; the containers run on."""
+        """Tell every thread to let go of its link; the containers run on."""
         for link in self.all():
             link.control.detach()
 
     def wait_empty(self, seconds: float) -> bool:
-        """Wait until nothing is in hand, `seconds` at most; True when so."""
+        """Wait up to `seconds` until no link is running; return False when the time is over."""
         with self._lock:
-            return self._empty.wait_for(lambda: not self._held, seconds)
+            return self._empty.wait_for(lambda: not self._links, seconds)

@@ -126,7 +126,7 @@ def _joined(fleet: Fleet, point: str, text: str, module: str = "", warm: str = "
         FERRYMAN_WARM_SANDBOXES=warm,
         FERRYMAN_FAILPOINT=point,
     )
-    wait_until(lambda: "can be joined here" in doomed.output(), 40)
+    wait_until(lambda: "containers can join a sandbox here" in doomed.output(), 40)
     (task_id,) = fleet.submit(text)
     _died(doomed)
     return task_id

@@ -44,12 +44,15 @@ def docker() -> Client:
 
 def joining(fleet: Fleet, *words: str, warm: int = 1, module: str = "") -> Worker:
     """A worker that keeps so many sandboxes ready, once they are."""
-    environment = {"SANDBOX": "pod", "WARM_SANDBOXES": str(warm), "GRACE_MIN": "2"}
     worker = fleet.worker(
-        *words, module=module, **{f"FERRYMAN_{key}": value for key, value in environment.items()}
+        *words,
+        module=module,
+        FERRYMAN_SANDBOX="pod",
+        FERRYMAN_WARM_SANDBOXES=str(warm),
+        FERRYMAN_GRACE_MIN_SECONDS="2",
     )
     deadline = time.monotonic() + 60
-    while "can be joined here" not in worker.output() or len(sandboxes(fleet)) < warm:
+    while "containers can join a sandbox here" not in worker.output() or len(sandboxes(fleet)) < warm:
         assert time.monotonic() < deadline, worker.output()
         time.sleep(0.05)
     return worker
@@ -177,12 +180,12 @@ def test_where_joining_does_not_work_each_container_has_its_own(sqlite_fleet: Fl
     fleet = sqlite_fleet
     daemon = PickyDocker(tmp_path)
     worker = fleet.worker("-c", "1", FERRYMAN_SANDBOX="pod", FERRYMAN_DOCKER_HOST=daemon.url)
-    wait_until(lambda: "cannot be joined here" in worker.output(), 60)
+    wait_until(lambda: "containers cannot join a sandbox here" in worker.output(), 60)
     assert "not supported" in worker.output() and "FERRYMAN_SANDBOX=none" in worker.output()
     ids = fleet.submit(CHAIN.replace("sleep 1", "true"), 2)
     assert [task.state for task in fleet.ended(ids, 60)] == [TaskState.COMPLETED] * 2
     assert networks(fleet, ids) == {None}
-    assert worker.output().count("cannot be joined here") == 1, "said once"
+    assert worker.output().count("containers cannot join a sandbox here") == 1, "said once"
     assert daemon.refused == 1, "tried once"
     wait_until(lambda: not fleet.runtime().list(), 20)
     worker.kill()
@@ -192,7 +195,9 @@ def test_where_joining_does_not_work_each_container_has_its_own(sqlite_fleet: Fl
 def test_under_slot_one_attempt_after_another_has_the_same_network(sqlite_fleet: Fleet) -> None:
     fleet = sqlite_fleet
     worker = fleet.worker("-c", "2", FERRYMAN_SANDBOX="slot")
-    wait_until(lambda: "can be joined here" in worker.output() and len(sandboxes(fleet)) == 2, 60)
+    wait_until(
+        lambda: "containers can join a sandbox here" in worker.output() and len(sandboxes(fleet)) == 2, 60
+    )
     ids = fleet.submit(CHAIN.replace("sleep 1", "true"), 8)
     fleet.ended(ids, 90)
     # A chain holds its network between two links as well, when its slot is free for another attempt.

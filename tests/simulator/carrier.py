@@ -18,7 +18,7 @@ from engine.lifecycle.restart import give_back
 from engine.model.names import node_queue
 from engine.model.records import Token
 from engine.runtime.base import Cause, Control, Detached, Order, Outcome, Resource
-from engine.worker.daemon.sweeper import run_things
+from engine.worker.daemon.sweeper import run_resources
 from engine.worker.execute.link_run import created_nothing
 from engine.worker.running import RunningLink, RunningLinks
 from tests.simulator.around import Around
@@ -91,7 +91,7 @@ class Carrier:
 
     def carries(self, work: Assignment, me: str) -> Steps:
         link = RunningLink(work.token, Control())
-        if not self.running.take(link):
+        if not self.running.add(link):
             return
         if self.leaving:
             link.control.detach()  # it was claimed just before
@@ -106,12 +106,12 @@ class Carrier:
             return
         finally:
             self._clocks.pop(work.token, None)
-            self.running.drop(link)
+            self.running.remove(link)
         yield
         if finished is not None and finished.next_index is not None:
             self.broker.send(node_queue(me), work.token, finished.next_index)
         elif finished is not None and not self.daemon.silent:
-            self.removes(run_things(work.order))
+            self.removes(run_resources(work.order))
 
     def one_link(self, work: Assignment, me: str, control: Control) -> Generator[None, None, Finished | None]:
         self.makes += 1

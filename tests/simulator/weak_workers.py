@@ -12,7 +12,7 @@ from engine.model.records import Task
 from engine.model.states import NodeState
 from engine.runtime.base import Control, Order, Outcome, Resource
 from engine.store import nodes, tables, tasks
-from engine.worker.daemon.sweeper import Owners, run_things, stale
+from engine.worker.daemon.sweeper import Owners, run_resources, unowned
 from tests.simulator.carrier import Steps
 from tests.simulator.daemon import Container
 from tests.simulator.keeper import Keeper
@@ -51,7 +51,7 @@ class TakesWithoutFinding(Worker):
 
 
 class JoinsWithoutRemoval(Worker):
-    def removes_stale(self, things: Sequence[Resource]) -> None:
+    def removes_unowned(self, things: Sequence[Resource]) -> None:
         return
 
 
@@ -171,7 +171,7 @@ class SweepsRowsFirst(Worker):
         things = self.daemon.list()
         yield
         if not self.daemon.silent:
-            self.removes(stale(things, Owners(states)))
+            self.removes(unowned(things, Owners(states)))
 
 
 class RemovesWhenRefused(Worker):
@@ -180,7 +180,7 @@ class RemovesWhenRefused(Worker):
     def finishes(self, work: Any, me: str, container: Container | None, outcome: Outcome) -> Any:
         finished = super().finishes(work, me, container, outcome)
         if finished is None:
-            self.removes(run_things(work.order))
+            self.removes(run_resources(work.order))
         return finished
 
 

@@ -16,7 +16,7 @@ from engine.model.names import node_queue
 from engine.model.records import RunKey, Task, Token
 from engine.model.states import TaskState
 from engine.runtime.base import Cause, Resource
-from engine.worker.daemon.sweeper import Owners, read_owners, stale
+from engine.worker.daemon.sweeper import Owners, read_owners, unowned
 from tests.simulator.around import Around
 from tests.simulator.carrier import Carrier, Steps
 from tests.simulator.keeper import Keeper
@@ -122,7 +122,7 @@ class Worker(Carrier):
         yield
         things = self.daemon.list()
         yield
-        self.removes_stale(things)
+        self.removes_unowned(things)
         yield
         _, lost = self.rows.lost()
         if not (yield from self.takes(me, things, [task for task, _ in lost])):
@@ -133,8 +133,8 @@ class Worker(Carrier):
             self.live = True
             self.tell(f"{me} is LIVE, looked {number}")
 
-    def removes_stale(self, things: Sequence[Resource]) -> None:
-        self.removes(stale(things, read_owners(self.installation, things)))
+    def removes_unowned(self, things: Sequence[Resource]) -> None:
+        self.removes(unowned(things, read_owners(self.installation, things)))
 
     def looks(self, me: str) -> Steps:
         number, lost = self.rows.lost()
@@ -173,7 +173,7 @@ class Worker(Carrier):
     def ties_up(self) -> Steps:
         me = self.node_id
         mine = self.rows.of_node(me)
-        loose = [task.token for task in mine if not self.running.holds(task.id)]
+        loose = [task.token for task in mine if not self.running.has_task(task.id)]
         self._loose = {token: self._loose.get(token, 0) + 1 for token in loose}
         for token in [token for token, looks in self._loose.items() if looks >= LOOSE_LOOKS]:
             yield from self.stalls()
@@ -208,7 +208,7 @@ class Worker(Carrier):
         owners = read_owners(self.installation, things) if things else Owners()
         yield
         if not self.daemon.silent:
-            self.removes(stale(things, owners))
+            self.removes(unowned(things, owners))
 
 
 def _numbers(token: Token) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from engine.worker.daemon.sandbox_pool import SandboxPool
 def makes_none(networks: SandboxPool, order: Order) -> None:
     """The claim named it; Docker forgot it."""
     with networks._lock:
-        networks._owed.discard(order.sandbox or "")
+        networks._to_create.discard(order.sandbox or "")
 
 
 if __name__ == "__main__":

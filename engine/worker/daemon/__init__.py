@@ -1,1 +1,1 @@
-"""This host's Docker daemon: the sweep of leftovers and the pool of sandboxes."""
+"""The Docker daemon of this host: the sweep of leftovers and the pool of sandboxes."""

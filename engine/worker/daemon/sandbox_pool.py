@@ -1,7 +1,7 @@
-"""The sandboxes of this node: made ahead while its daemon is quiet, lent to a claim, never used by two attempts.
+"""Pool of this node's sandboxes: made ahead while the daemon is quiet, reserved by a claim, never in two attempts.
 
-Under `pod` (the default) a sandbox is one attempt's and goes when it has ended. Under `slot` it comes back for the
-next one. Under `plain`, and where joining does not work, nothing is offered.
+Under `pod` (the default) a sandbox serves one attempt and is removed with it. Under `slot` it is recycled for the next
+attempt. Under `none`, and where a container cannot join a sandbox, the pool offers nothing.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from engine.runtime.base import Cause, Order, Resource, Sandboxes
 from engine.settings import RuntimeSettings
 from engine.worker.running import RunningLinks
 
-log = logging.getLogger("ferryman.network")
+log = logging.getLogger("ferryman.sandbox")
 
-#: A sandbox is made ahead only after a pause this long: under full load none is, so it never costs throughput.
+#: A sandbox is made ahead only after the daemon was quiet for this long: a full load costs no throughput.
 _QUIET_SECONDS = 0.15
 _LOOK_SECONDS = 0.05
 _LONGEST_BACKOFF_SECONDS = 30.0
-#: After a sandbox died under a link, whatever kills them has this long to be gone.
-_MISTRUST_SECONDS = 60.0
+#: Pause after a sandbox died under a link, so that the cause can go away.
+_SUSPENDED_SECONDS = 60.0
 
 
-def sandbox_called(name: str, node_id: str = "") -> Resource:
-    """A sandbox as a thing to be removed."""
+def sandbox_resource(name: str, node_id: str = "") -> Resource:
+    """Return the resource by which the runtime removes a sandbox."""
     return Resource("sandbox", name, name, node=node_id)
 
 
 class SandboxPool:
-    """What this node holds and lends. Thread-safe; its thread makes what is missing."""
+    """Thread-safe pool of sandboxes; its thread makes the missing ones."""
 
     def __init__(
         self,
@@ -49,141 +49,139 @@ class SandboxPool:
         self._sandboxes = sandboxes
         self._running = running
         self._installation = installation
-        self._way = settings.sandbox
-        self._wanted = slots if self._way == "slot" else min(settings.warm_sandboxes, slots)
+        self._mode = settings.sandbox
+        self._size = slots if self._mode == "slot" else min(settings.warm_sandboxes, slots)
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._node = ""
         self._number = 0
-        #: Joining works here: None until it was tried.
-        self._works: bool | None = False if self._way == "none" else None
-        self._warm: deque[str] = deque()
-        #: Lent to a claim whose outcome is not known yet.
-        self._lent: set[str] = set()
-        #: Named by a claim, and still to be made.
-        self._owed: set[str] = set()
-        #: Of attempts that run here, under `slot`.
-        self._used: set[str] = set()
-        self._mistrusted_until = 0.0
-        #: Held while one is made ahead.
+        #: A container can join a sandbox here; None until this was tried.
+        self._can_join: bool | None = False if self._mode == "none" else None
+        self._ready: deque[str] = deque()
+        #: Offered to a claim that has not returned yet, or just being made.
+        self._reserved: set[str] = set()
+        #: Named by a claim, and not made yet.
+        self._to_create: set[str] = set()
+        #: Under `slot`: joined by attempts that run here.
+        self._in_use: set[str] = set()
+        self._suspended_until = 0.0
+        #: Held while a sandbox is made ahead.
         self._making = threading.Lock()
 
     @property
     def node(self) -> str:
-        """The node in whose name sandboxes are made; "" while none is open."""
+        """The id of the node whose sandboxes these are; "" while the pool is closed."""
         return self._node
 
     def start(self) -> None:
-        """Begin to make what is missing, once a node is open."""
-        if self._works is None:
+        """Start the thread that makes sandboxes; it waits until the pool is open."""
+        if self._can_join is None:
             threading.Thread(target=self._run, name="sandboxes", daemon=True).start()
 
     def open(self, node_id: str) -> None:
-        """This node is LIVE: from now on sandboxes are made in its name. Those of the node before are the sweep's."""
+        """Make sandboxes for this node, which is LIVE now. The sweep removes those of the former node id."""
         with self._lock:
             self._node = node_id
-            self._warm.clear()
-            self._lent.clear()
-            self._used.clear()
+            self._ready.clear()
+            self._reserved.clear()
+            self._in_use.clear()
         self._changed.set()
 
-    def shut(self, patience: float = 0.0) -> list[Resource]:
-        """The node claims nothing any more: nothing is made or lent. Returns the unused sandboxes, to be removed.
+    def close(self, seconds: float = 0.0) -> list[Resource]:
+        """Make and offer nothing any more; return the unused sandboxes, for removal.
 
-        One that is just being made is waited for, `patience` seconds at most; its maker removes it.
+        Wait up to `seconds` for one that is just being made; the pool's thread removes it.
         """
         with self._lock:
-            idle = [sandbox_called(name, self._node) for name in self._warm]
+            unused = [sandbox_resource(name, self._node) for name in self._ready]
             self._node = ""
-            self._warm.clear()
-        if self._making.acquire(timeout=patience):
+            self._ready.clear()
+        if self._making.acquire(timeout=seconds):
             self._making.release()
-        return idle
+        return unused
 
     def reserve(self) -> Offered:
-        """What the next claim may take. Whoever lends says by `release` what became of it."""
+        """Return the sandboxes that the next claim may name. The caller must `release` them after the claim."""
         with self._lock:
-            if not self._works or not self._node or time.monotonic() < self._mistrusted_until:
+            if not self._can_join or not self._node or time.monotonic() < self._suspended_until:
                 return Offered()
             self._number += 1
             fresh = names.sandbox(self._installation, self._node, self._number)
-            warm = self._warm.popleft() if self._warm else None
+            warm = self._ready.popleft() if self._ready else None
             if warm is not None:
-                self._lent.add(warm)
+                self._reserved.add(warm)
         failpoints.hit("sandbox.taken")
         return Offered(warm, fresh)
 
     def release(self, offered: Offered, sandbox: str | None, *, is_known: bool = True) -> None:
-        """The claim took `sandbox` of what was offered, or nothing (None); `is_known` False: nobody can say.
+        """Return what the claim did not name; `sandbox` is the one that it named, None for none of them.
 
-        What it may have taken is lent to nobody else: the sweep removes it, if no row names it.
+        With `is_known` False nobody can tell: the offered sandbox is not used again, and the sweep removes it unless
+        a row names it.
         """
         with self._lock:
-            if offered.warm is not None and offered.warm in self._lent:
-                self._lent.discard(offered.warm)
+            if offered.warm is not None and offered.warm in self._reserved:
+                self._reserved.discard(offered.warm)
                 if is_known and sandbox != offered.warm:
-                    self._warm.appendleft(offered.warm)
+                    self._ready.appendleft(offered.warm)
             if sandbox is not None and sandbox == offered.fresh:
-                self._owed.add(sandbox)
-            if sandbox is not None and self._way == "slot":
-                self._used.add(sandbox)
+                self._to_create.add(sandbox)
+            if sandbox is not None and self._mode == "slot":
+                self._in_use.add(sandbox)
         self._changed.set()
 
     def create_reserved(self, order: Order) -> None:
-        """Make the order's sandbox, if its claim named one that was to be made. Raises RuntimeUnavailable.
+        """Make the order's sandbox if its claim named one that does not exist yet. Raise RuntimeUnavailable.
 
-        One that Docker refuses is not there, which the start of the link will find.
+        A sandbox that Docker refuses is only logged: the start of the link then finds none.
         """
         name = order.sandbox
         with self._lock:
-            if name is None or name not in self._owed:
+            if name is None or name not in self._to_create:
                 return
             node = self._node
         try:
             self._sandboxes.make(name, node)
             failpoints.hit("sandbox.made")
         except Unstartable as exc:
-            log.warning("%s", exc)
+            log.warning("sandbox %s was not made, its task runs without one: %s", name, exc)
         finally:
             with self._lock:
-                self._owed.discard(name)
+                self._to_create.discard(name)
 
     def recycle(self, order: Order) -> bool:
-        """The attempt has ended well-ordered, all its containers too: under `slot` its sandbox serves the next one.
-
-        False: the sandbox goes with the run.
-        """
+        """Keep the sandbox of an ended attempt for the next one, under `slot`; return False when it must be removed."""
         with self._lock:
-            if order.sandbox is None or order.sandbox not in self._used:
+            if order.sandbox is None or order.sandbox not in self._in_use:
                 return False
-            self._used.discard(order.sandbox)
-            if len(self._warm) >= self._wanted:
+            self._in_use.discard(order.sandbox)
+            if len(self._ready) >= self._size:
                 return False
-            self._warm.append(order.sandbox)
+            self._ready.append(order.sandbox)
         return True
 
-    def kept(self) -> frozenset[str]:
-        """The names of sandboxes that are nobody's yet, but may be soon. (Those in use are named by a row.)"""
+    def unclaimed(self) -> frozenset[str]:
+        """Return the names of sandboxes that no row names yet: those ready or reserved."""
         with self._lock:
-            return frozenset((*self._warm, *self._lent))
+            return frozenset((*self._ready, *self._reserved))
 
-    def existing(self) -> frozenset[str]:
-        """The sandboxes that must run: unused ones, and those that links in hand joined. See `drop_dead`."""
+    def expected(self) -> frozenset[str]:
+        """Return the names of sandboxes that must be running: ready ones, and those that running links joined."""
         with self._lock:
-            owed, warm = set(self._owed), set(self._warm)
+            to_create, ready = set(self._to_create), set(self._ready)
         joined = {link.sandbox for link in self._running.all() if link.sandbox is not None}
-        return frozenset(warm | joined - owed)
+        return frozenset(ready | joined - to_create)
 
-    def drop_dead(self, existing: Iterable[str], things: Iterable[Resource]) -> None:
-        """Those that did not run when the daemon was listed: links that joined one are killed, it has no network.
+    def drop_dead(self, expected: Iterable[str], resources: Iterable[Resource]) -> None:
+        """Drop expected sandboxes that are not running, and kill the links inside them: they have lost their network.
 
-        Such a task starts again, at no retry's cost.
+        `expected` must be read before the daemon's list. Such a task starts again, without spending a retry.
         """
-        dead = set(existing) - {t.name for t in things if t.kind == "sandbox" and t.state == "running"}
+        dead = set(expected) - {r.name for r in resources if r.kind == "sandbox" and r.state == "running"}
         if not dead:
             return
         with self._lock:
-            self._warm = deque(name for name in self._warm if name not in dead)
+            self._ready = deque(name for name in self._ready if name not in dead)
         for link in self._running.all():
             if link.sandbox in dead:
                 log.warning("the sandbox %s died: task %s starts again", link.sandbox, link.token.task_id)
@@ -191,9 +189,9 @@ class SandboxPool:
         self._changed.set()
 
     def suspend(self) -> None:
-        """A sandbox died under a link: none is lent for a minute, so that what kills them holds up no task for ever."""
+        """Offer nothing for a minute after a sandbox died: a lasting cause must not hold up tasks for ever."""
         with self._lock:
-            self._mistrusted_until = time.monotonic() + _MISTRUST_SECONDS
+            self._suspended_until = time.monotonic() + _SUSPENDED_SECONDS
 
     def _run(self) -> None:
         backoff = 1.0
@@ -212,14 +210,16 @@ class SandboxPool:
                     self._give_up(str(exc))
                 except Exception as exc:
                     level = logging.DEBUG if isinstance(exc, RuntimeUnavailable) else logging.ERROR
-                    log.log(level, "no sandbox made", exc_info=exc)
+                    log.log(level, "no sandbox made, trying again in %g s", backoff, exc_info=exc)
                     time.sleep(backoff)
                     backoff = min(_LONGEST_BACKOFF_SECONDS, backoff * 2)
 
     def _is_short(self) -> bool:
         with self._lock:
-            there = len(self._warm) + (len(self._used) + len(self._lent) if self._way == "slot" else 0)
-            is_short = self._works is None or (self._works and there < self._wanted)
+            count = len(self._ready)
+            if self._mode == "slot":
+                count += len(self._in_use) + len(self._reserved)
+            is_short = self._can_join is None or (self._can_join and count < self._size)
             return is_short and bool(self._node)
 
     def _make_ahead(self) -> None:
@@ -227,32 +227,30 @@ class SandboxPool:
             self._number += 1
             node = self._node
             name = names.sandbox(self._installation, node, self._number)
-            self._lent.add(name)  # to us: the sweep leaves it alone meanwhile
+            self._reserved.add(name)  # the sweep must not remove it meanwhile
         try:
             self._sandboxes.make(name, node)
-            if self._works is None:
-                why = self._sandboxes.why_not_joined(name, node)
-                if why is not None:
-                    self._give_up(why)
+            if self._can_join is None:
+                reason = self._sandboxes.why_not_joined(name, node)
+                if reason is not None:
+                    self._give_up(reason)
                     return
-                self._works = True
-                log.info(
-                    "a network made ahead can be joined here (%s): %d kept ready", self._way, self._wanted
-                )
+                self._can_join = True
+                log.info("containers can join a sandbox here (%s): %d are kept ready", self._mode, self._size)
             with self._lock:
-                is_wanted = self._node == node and len(self._warm) < self._wanted
+                is_wanted = self._node == node and len(self._ready) < self._size
                 if is_wanted:
-                    self._warm.append(name)
+                    self._ready.append(name)
             if not is_wanted:
                 self._sandboxes.remove(name)
         finally:
             with self._lock:
-                self._lent.discard(name)
+                self._reserved.discard(name)
 
-    def _give_up(self, why: str) -> None:
-        self._works = False
+    def _give_up(self, reason: str) -> None:
+        self._can_join = False
         log.warning(
-            "each container gets a network namespace of its own, which is slower: one that is made ahead cannot "
-            "be joined here: %s (FERRYMAN_SANDBOX=none says so from the start)",
-            why,
+            "containers cannot join a sandbox here, so each gets a network namespace of its own, which is slower: %s "
+            "(FERRYMAN_SANDBOX=none turns sandboxes off)",
+            reason,
         )

@@ -1,1 +1,1 @@
-"""The work itself: the Celery task, the run of one link from prepare to its recorded end, and the log writer."""
+"""Execution of links: the Celery task, the run of one link with its stages, and the log writer."""

@@ -56,7 +56,7 @@ class LinkRun:
         """
         context, assignment = self.context, self.assignment
         link = RunningLink(assignment.token, self.control, assignment.order.sandbox)
-        if not context.running.take(link):
+        if not context.running.add(link):
             return None
         if context.leaving.is_set():
             self.control.detach()  # claimed just before, and missed by the detaching of all links
@@ -68,11 +68,11 @@ class LinkRun:
             successor = self._rerun_without_sandbox(str(exc))
         except (NotOurs, Gone, RuntimeUnavailable, StoreUnavailable, Detached) as exc:
             if isinstance(exc, RuntimeUnavailable):
-                context.doubt.set()
+                context.runtime_in_doubt.set()
             self._log_let_go(exc)
             return None
         finally:
-            context.running.drop(link)
+            context.running.remove(link)
         return successor.run() if successor is not None else None
 
     def _run_in_stages(self) -> Outcome | None:
@@ -166,7 +166,7 @@ class LinkRun:
         """Let any worker start the run again; what the run leaves on this node has no owner then."""
         context, token = self.context, self.assignment.token
         retry_until_store_answers(control, lambda: restart.give_back(context.installation, token, reason))
-        context.sweeper.soon()
+        context.sweeper.sweep_soon()
 
     def _rerun_without_sandbox(self, reason: str) -> LinkRun | None:
         """Return a run of the same link under a new token, without the lost sandbox; None when it was refused."""

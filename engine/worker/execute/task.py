@@ -1,7 +1,7 @@
-"""run_link, the one Celery task: claim -> prepare -> confirm -> go -> finish, and its three ways out.
+"""run_link, the one Celery task: claim -> prepare -> confirm -> go -> finish, and the three ways out.
 
-It *returns* when its link ended well, and Celery sends the next of the chain; it raises LinkFailed when it
-ended badly (what follows is written already); it raises Ignore when this process does not speak for the link.
+run_link *returns* when its link ended well, and Celery sends the next of the chain. It raises LinkFailed when the link
+ended badly (what follows is written already), and Ignore when this process does not speak for the link.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ log = logging.getLogger("ferryman.link")
 
 
 class LinkFailed(FerrymanError):
-    """The link ended badly; its end, and the retry if there is one, are written. The chain ends here."""
+    """The link ended badly; its end and the retry, if any, are written. The chain ends here."""
 
 
 class LinkTask(celery.Task):
-    """Celery's task class, with our Request: late acks survive a broker that restarts."""
+    """Celery's task class with our Request: late acknowledgements survive a restart of the broker."""
 
     Request = "engine.worker.intake.consumer:LateRequest"
-    #: Celery logs these in one line, without a trace: they are no defect.
+    #: Celery logs these in one line, without a traceback: they are not defects.
     throws = (LinkFailed,)
 
 
 @shared_task(bind=True, base=LinkTask, name=RUN_LINK, ignore_result=True)
 def run_link(self: Any, task_id: str, attempt: int, delivery: int, index: int) -> None:
-    """Carry out link `index` of the task's chain, if (attempt, delivery) still speaks for it."""
+    """Run link `index` of the task's chain, if (attempt, delivery) still speaks for the task."""
     try:
         context = get_context()
         token = Token(str(task_id), int(attempt), int(delivery))
@@ -60,32 +60,34 @@ def run_link(self: Any, task_id: str, attempt: int, delivery: int, index: int) -
         if not finished.ok:
             raise LinkFailed(f"{assignment.task_name} {assignment.link_name} ended badly")
         if finished.token != token:
-            raise Ignore  # Celery's chain is the older delivery's
+            raise Ignore  # Celery's chain carries the older delivery
     except (Ignore, Reject, LinkFailed):
         raise
     except BaseException as exc:
-        # In the threads pool a SystemExit, KeyboardInterrupt or MemoryError loses the slot for good.
+        # A SystemExit, KeyboardInterrupt or MemoryError would end the pool's thread, and its slot with it.
         log.exception("run_link %s", task_id)
         raise RuntimeError(repr(exc)) from None
 
 
 def _begin(context: WorkerContext, token: Token, index: int) -> Assignment | None:
-    drained = context.draining.is_set()
-    if context.leaving.is_set() or (index == 0 if drained else not context.live):
-        # Not ours to take now; the message goes back. A pause, so that a node that joins does not spin.
+    """Claim the task, or begin its link `index`; None when the message is a copy. Raise Reject to requeue it."""
+    # A drained node goes on with the chains that it has, and claims nothing.
+    is_drained = context.draining.is_set()
+    if context.leaving.is_set() or (index == 0 if is_drained else not context.live):
+        # A pause, so that a message does not circle while the node joins.
         context.leaving.wait(0.2)
         raise Reject("this node is not live", requeue=True)
     try:
-        if index == 0:
-            assignment = _claim(context, token)
-            if assignment is None:
-                _unless_drained(context)
-            return assignment
-        return begin_link(context.installation, token, index, context.node_id)
+        if index:
+            return begin_link(context.installation, token, index, context.node_id)
+        assignment = _claim(context, token)
+        if assignment is None:
+            _reject_if_drained(context)
+        return assignment
     except StoreUnavailable as exc:
-        log.warning("not claimed, the message goes back: %s", exc)
+        log.warning("the database does not answer, the message goes back to its queue: %s", exc)
         context.leaving.wait(1.0)
-        raise Reject("the database is away", requeue=True) from exc
+        raise Reject("the database does not answer", requeue=True) from exc
 
 
 def _claim(context: WorkerContext, token: Token) -> Assignment | None:
@@ -99,8 +101,8 @@ def _claim(context: WorkerContext, token: Token) -> Assignment | None:
     return assignment
 
 
-def _unless_drained(context: WorkerContext) -> None:
-    """A claim was refused: when that is since somebody drains this node, the message is for another."""
+def _reject_if_drained(context: WorkerContext) -> None:
+    """Requeue the message of a refused claim when this node is being drained: another node must get it."""
     with context.installation.db.read() as c:
         me = nodes.get(c, context.node_id)
     if me is not None and me.state is NodeState.LEAVING:
@@ -109,16 +111,16 @@ def _unless_drained(context: WorkerContext) -> None:
 
 
 def _pin(chain: list[Any] | None, own_queue: str) -> None:
-    """All links of an attempt run on the node that took the first: they share its daemon and volumes."""
+    """Send all further links to this node: the links of an attempt share a daemon and volumes."""
     for signature in chain or ():
-        kept = {k: v for k, v in signature["options"].items() if k not in ("exchange", "routing_key")}
-        signature["options"] = kept | {"queue": own_queue, "priority": 0}
+        options = {k: v for k, v in signature["options"].items() if k not in ("exchange", "routing_key")}
+        signature["options"] = options | {"queue": own_queue, "priority": 0}
 
 
 def send_next(context: WorkerContext, finished: Finished, *, chain_sends: bool) -> None:
-    """Send what follows in the chain, unless Celery does (`chain_sends` and it goes on by itself).
+    """Send the next link, unless Celery does: `chain_sends`, and the chain goes on by itself.
 
-    A broker that is away does no harm: the node finds its own row without a thread and takes it up.
+    A broker that is away does no harm: the node finds its own row without a thread and retakes it.
     """
     if finished.next_index is None or (chain_sends and finished.chain_goes_on):
         return
@@ -131,4 +133,4 @@ def send_next(context: WorkerContext, finished: Finished, *, chain_sends: bool) 
         context.flusher.publisher.send(task, way, finished.next_index)
         failpoints.hit("next.published")
     except BrokerUnavailable as exc:
-        log.warning("the next link is not sent: %s", exc)
+        log.warning("the next link is not sent, this node will retake its task: %s", exc)

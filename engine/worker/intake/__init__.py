@@ -1,1 +1,1 @@
-"""How messages come in: the consumer with its window of free slots, and the watchdog of a deaf consumer."""
+"""Intake of messages: the consumer, the window that limits it to the free slots, and the watchdog."""

@@ -1,8 +1,8 @@
-"""Celery's Consumer and Request, mended: a broker lost under work in hand ends nothing, and no slot is lost.
+"""Celery's Consumer and Request, mended: no slot is lost, and a worker survives a broker lost under running work.
 
-Tried with 201 faults before it was written (docs/decisions.rst): the plain consumer of Celery 5.7 died in 58 of
-60 restarts of its Redis while it was busy. `Window` keeps prefetch at slots - adopted links - work whose message
-came over a channel that is no more; at 0, and while the node is not LIVE, only its own queue is served.
+201 faults were tried first (docs/decisions.rst): the plain consumer of Celery 5.7 died in 58 of 60 restarts of its
+Redis while it was busy. `Window` sets prefetch to slots - adopted links - running links whose message came over a
+channel that is closed. At 0, and while the node is not LIVE, only the node's own queue is consumed.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from celery.worker.consumer.tasks import Tasks
 from celery.worker.request import Request
 
 from engine.dispatch.kombu_redis import keep_client
-from engine.worker.context import get_context
+from engine.worker.context import Intake, get_context
 
 log = logging.getLogger("ferryman.consumer")
 
-#: Seconds that one BRPOP waits. On all queues it may be long: whatever comes ends it. On the node's own alone it
-#: holds up what was submitted since a slot became free.
-_WAIT_SECONDS = 3
-_OWN_WAIT_SECONDS = 1
+#: Seconds that one BRPOP blocks. On all queues a long wait does no harm: any message ends it. On the node's own queue
+#: alone it delays tasks that were submitted after a slot became free.
+_BRPOP_SECONDS = 3
+_OWN_BRPOP_SECONDS = 1
 
 
-class SturdyConsumer(Consumer):
-    """Survives a broker that dies while messages are in hand, and comes back within about a second."""
+class ReconnectingConsumer(Consumer):
+    """Consumer that survives a broker that dies while links run, and reconnects within about a second."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # Mingle costs a second at each reconnect and gossip tells nothing that the rows do not know; here, so
-        # that the plain command line needs no flag.
+        # Mingle costs a second at each reconnect, and gossip tells nothing that the rows do not have. Set here
+        # because the plain command line should need no flags.
         quick = {"without_mingle": True, "without_gossip": True}
         kwargs["worker_options"] = dict(kwargs.get("worker_options") or {}) | quick
         super().__init__(*args, **kwargs)
@@ -43,27 +43,24 @@ class SturdyConsumer(Consumer):
         """Clean up; kombu's own clean-up of a lost Redis connection raises, and would end the worker."""
         try:
             super().on_connection_error_after_connected(exc)
-        except Exception as trouble:  # noqa: BLE001 - whatever it is, the connection is gone and made anew
-            log.warning("clean-up of the lost connection: %r", trouble)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the connection is lost and will be made again
+            log.warning("the clean-up of the lost broker connection failed, reconnecting: %r", error)
             self.connection = None
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, trying after 0.5, 0.75, 1, 1 … s; Celery's 2, 4 … 30 s come back up to 16 s late."""
-        ensure = conn.ensure_connection
-
-        def quickly(errback: Any, retries: Any, **kwargs: Any) -> Any:
-            return ensure(
-                errback,
-                retries,
-                **kwargs | {"interval_start": 0.5, "interval_step": 0.25, "interval_max": 1},
-            )
-
-        conn.ensure_connection = quickly
+        """Connect, trying after 0.5, 0.75, 1, 1 … s; Celery's 2, 4 … 30 s reconnect up to 16 s late."""
+        ensure, intervals = (
+            conn.ensure_connection,
+            {"interval_start": 0.5, "interval_step": 0.25, "interval_max": 1},
+        )
+        conn.ensure_connection = lambda errback, retries, **kwargs: ensure(
+            errback, retries, **kwargs | intervals
+        )
         return super().ensure_connected(conn)
 
 
-class Window(bootsteps.StartStopStep):
-    """How many messages may be in hand. All but `adopt`, `refresh` and `rename_own` is the hub's thread's."""
+class Window(Intake, bootsteps.StartStopStep):
+    """Limit on the messages in this process. Other threads call Intake's methods; the rest is the hub thread's."""
 
     requires = (Tasks,)
 
@@ -71,180 +68,180 @@ class Window(bootsteps.StartStopStep):
         super().__init__(c, **kwargs)
         self.c = c
         self.context = get_context()
-        self.context.window = self
-        self.own = self.context.own_queue
-        self.adopted = 0
-        self.hand: set[Any] = set()
+        self.context.intake = self
+        self.own_queue = self.context.own_queue
+        self.requests: set[Any] = set()
         self.size = -1
-        self._busy = False
-        # One raising callback makes the hub drop the rest: hence a list of our own.
-        self._todo: collections.deque[tuple[Callable[..., Any], ...]] = collections.deque()
-        self._missed: list[tuple[Any, ...]] = []
-        self._to_pool = c.on_task_request
-        c.on_task_request = self._take
+        self._resizing = False
+        # A list of our own: one callback that raises makes the hub drop all callbacks after it.
+        self._calls: collections.deque[tuple[Callable[..., Any], ...]] = collections.deque()
+        self._unsettled: list[tuple[Any, ...]] = []
+        self._send_to_pool = c.on_task_request
+        c.on_task_request = self._receive
 
-    # Any thread.
+    # Called by any thread.
 
-    def adopt(self, by: int) -> None:
-        """An adopted link begins (1) or ends (-1): it counts as a slot."""
-        self._soon(self._count, by)
+    def count_adopted(self, by: int) -> None:
+        """Count an adopted link that begins (1) or ends (-1): it occupies a slot."""
+        self._call_in_hub(self._count_adopted, by)
 
     def refresh(self) -> None:
-        """The node became LIVE, or ceased to be: look again at what may be consumed."""
-        self._soon(lambda: None)
+        """Compute again how many messages may be consumed."""
+        self._call_in_hub(lambda: None)
 
-    def rename_own(self, old: str, new: str) -> None:
-        """The node has a new id: its queue follows."""
-        self._soon(self._swap_own, old, new)
+    def rename_own_queue(self, old: str, new: str) -> None:
+        """Consume the node's queue under its new name."""
+        self._call_in_hub(self._rename_own_queue, old, new)
 
     def settle(self, request: Any, requeue: bool | None) -> None:
-        """Acknowledge (None) or reject a message, in the hub's thread: only that one may."""
-        self._soon(self._settle, request, requeue)
+        """Acknowledge (None) or reject a message, in the hub's thread: no other thread may use the channel."""
+        self._call_in_hub(self._settle, request, requeue)
 
-    def _soon(self, *job: Any) -> None:
-        self._todo.append(job)
-        self.c.call_soon(self._drain)
+    def _call_in_hub(self, *call: Any) -> None:
+        self._calls.append(call)
+        self.c.call_soon(self._make_calls)
 
-    # The hub's thread.
+    # Called by the hub's thread.
 
-    def _count(self, by: int) -> None:
+    def _count_adopted(self, by: int) -> None:
         self.adopted += by
 
-    def _take(self, request: Any) -> Any:
-        """A message came: a surplus goes back; of the own queue one is let in although none is free."""
-        own = request.delivery_info.get("routing_key") == self.own
-        if len(self.hand) + self.adopted >= self.c.pool.num_processes + own:
+    def _receive(self, request: Any) -> Any:
+        """Pass a message to the pool, or requeue it when no slot is free; the own queue may exceed by one."""
+        is_own = request.delivery_info.get("routing_key") == self.own_queue
+        if len(self.requests) + self.adopted >= self.c.pool.num_processes + is_own:
             state.task_ready(request)
             return request.reject(requeue=True)
-        self.hand.add(request)
-        self._fit()
-        return self._to_pool(request)
+        self.requests.add(request)
+        self._adjust()
+        return self._send_to_pool(request)
 
-    def _drain(self, start: bool = False) -> None:
-        while self._todo and self.c.task_consumer:
-            job, *args = self._todo.popleft()
-            job(*args)
-        self._fit(start)
+    def _make_calls(self, is_new: bool = False) -> None:
+        while self._calls and self.c.task_consumer:
+            function, *args = self._calls.popleft()
+            function(*args)
+        self._adjust(is_new)
 
     def start(self, c: Any) -> None:
-        """At each connection, before the loop consumes."""
+        """Prepare the consumer of a new connection, before it consumes."""
         consumer = c.task_consumer
         channel = consumer.channel
-        self.redis = c.connection.transport.driver_type == "redis"
-        # RabbitMQ 4 counts prefetch per consumer.
-        self.each = not (c.qos_global or self.redis)
-        if self.redis:
+        self.is_redis = c.connection.transport.driver_type == "redis"
+        # RabbitMQ 4 counts prefetch for each consumer, not for the channel.
+        self.counts_each_consumer = not (c.qos_global or self.is_redis)
+        if self.is_redis:
             can_consume = channel.qos.can_consume
-            # A BRPOP under way must be read: kombu keeps what it popped in no list until then.
+            # The answer to a BRPOP that was sent must be read: kombu has what it popped in no list until then.
             channel.qos.can_consume = lambda: bool(channel._in_poll) or can_consume()
-            drop_garbage(channel)
+            drop_unreadable(channel)
             keep_client(channel)
 
         def consume(no_ack: Any = None) -> None:
-            # Before the node was ever LIVE its own queue is empty; a BRPOP on it alone, once sent, would keep
-            # the first task waiting for the second that it blocks.
-            closed = not self.size and not self.context.served
-            wanted = {q: consumer.no_ack for q in consumer._queues if self.size or q == self.own}
-            consumer._consume_queues({} if closed else wanted)
+            # Before the node was first LIVE its own queue is empty; a BRPOP on that queue alone, once sent, would
+            # delay the first task by the second that it blocks.
+            is_closed = not self.size and not self.context.served
+            queues = {q: consumer.no_ack for q in consumer._queues if self.size or q == self.own_queue}
+            consumer._consume_queues({} if is_closed else queues)
 
         consumer.consume = consume
-        self._todo.extend(self._missed)
-        self._missed.clear()
-        self._drain(True)
+        self._calls.extend(self._unsettled)
+        self._unsettled.clear()
+        self._make_calls(is_new=True)
 
-    def free(self) -> int:
-        """Messages that may be in hand now."""
+    def capacity(self) -> int:
+        """Return how many messages may be in this process now."""
         context = self.context
         if not context.live or context.leaving.is_set() or context.draining.is_set():
             return 0
         channel = self.c.task_consumer.channel
-        gone = sum(self.each or request._message.channel is not channel for request in self.hand)
-        return max(self.c.pool.num_processes - self.adopted - gone, 0)
+        uncounted = sum(self.counts_each_consumer or r._message.channel is not channel for r in self.requests)
+        return max(self.c.pool.num_processes - self.adopted - uncounted, 0)
 
-    def _fit(self, start: bool = False) -> None:
-        if self._busy:
-            return  # a delivery inside a call below
+    def _adjust(self, is_new: bool = False) -> None:
+        if self._resizing:
+            return  # a message arrived within a call below
         c, consumer = self.c, self.c.task_consumer
-        self._busy = True
+        self._resizing = True
         try:
-            while consumer and c.connection and (start or self.free() != self.size):
-                self._resize(consumer, start)
-                start = False
-        except Exception as exc:  # noqa: BLE001 - a channel that broke; only the consumer starts anew
-            self._broken(consumer, exc)
+            while consumer and c.connection and (is_new or self.capacity() != self.size):
+                self._resize(consumer, is_new)
+                is_new = False
+        except Exception as exc:  # noqa: BLE001 - the channel is broken: only the consumer is restarted
+            self._reconnect(consumer, exc)
         finally:
-            self._busy = False
+            self._resizing = False
 
-    def _resize(self, consumer: Any, start: bool) -> None:
+    def _resize(self, consumer: Any, is_new: bool) -> None:
         c = self.c
-        self.size = self.free()
+        self.size = self.capacity()
         count = max(self.size, 1)  # 0 would mean no limit
-        if self.redis:
-            consumer.channel.brpop_timeout = _WAIT_SECONDS if self.size else _OWN_WAIT_SECONDS
-        for name in [q for q in consumer._active_tags if self.each or (not self.size and q != self.own)]:
-            consumer._active_queue_no_ack.pop(name, None)
-            consumer.channel.basic_cancel(consumer._active_tags.pop(name))
+        if self.is_redis:
+            consumer.channel.brpop_timeout = _BRPOP_SECONDS if self.size else _OWN_BRPOP_SECONDS
+        for name in list(consumer._active_tags):
+            if self.counts_each_consumer or (not self.size and name != self.own_queue):
+                consumer._active_queue_no_ack.pop(name, None)
+                consumer.channel.basic_cancel(consumer._active_tags.pop(name))
         consumer.qos(prefetch_count=count, apply_global=c.qos_global)
         c.qos.value = c.qos.prev = c.initial_prefetch_count = count
-        if not start:
+        if not is_new:
             consumer.consume()
 
-    def _swap_own(self, old: str, new: str) -> None:
-        self.own = new
+    def _rename_own_queue(self, old: str, new: str) -> None:
+        self.own_queue = new
         self.c.app.amqp.queues.select_add(new)
         self.c.add_task_queue(new)
         self.c.cancel_task_queue(old)
 
-    def _broken(self, consumer: Any, exc: Exception) -> None:
-        log.warning("the broker's channel: %r", exc)
-        self.c.call_soon(self._check, consumer)
+    def _reconnect(self, consumer: Any, exc: Exception) -> None:
+        log.warning("the broker's channel failed, reconnecting: %r", exc)
+        self.c.call_soon(self._fail_if_current, consumer)
 
-    def _check(self, consumer: Any) -> None:
+    def _fail_if_current(self, consumer: Any) -> None:
         if consumer is self.c.task_consumer:
-            raise ConnectionError("the broker was lost in a callback")
+            raise ConnectionError("the broker's channel failed in a callback")
 
     def _settle(self, request: Any, requeue: bool | None) -> None:
         message, consumer = request._message, self.c.task_consumer
-        self.hand.discard(request)
+        self.requests.discard(request)
         try:
             if message.channel is consumer.channel:
                 if requeue is None:
                     message.ack()
                 else:
                     message.reject(requeue=requeue)
-            elif self.redis and not requeue:
-                # Its channel is gone, its tag in Redis is not: take it out of `unacked` over the new one.
+            elif self.is_redis and not requeue:
+                # The channel is closed but its tag is still in Redis: take it out of `unacked` over the new one.
                 consumer.channel.qos._remove_from_indices(message.delivery_tag).execute()
-        except Exception as exc:  # noqa: BLE001 - kombu raises anything on a closed channel; it is tried again
-            if self.redis:
-                self._missed.append((self._settle, request, requeue))
-            self._broken(consumer, exc)
+        except Exception as exc:  # noqa: BLE001 - kombu raises anything on a closed channel; settled after reconnect
+            if self.is_redis:
+                self._unsettled.append((self._settle, request, requeue))
+            self._reconnect(consumer, exc)
 
 
-def drop_garbage(channel: Any) -> None:
-    """Let what is no message of Celery's in a Redis list be said and dropped; kombu would end the worker.
+def drop_unreadable(channel: Any) -> None:
+    """Log and drop list entries that are not Celery messages; kombu would crash the worker.
 
-    The rows lose nothing: if a task's message was spoilt, it is sent again when it is overdue.
+    No task is lost: a task whose message was spoilt is sent again when it is overdue.
     """
     read = channel.handlers["BRPOP"]
 
-    def read_sturdily(**options: Any) -> Any:
-        known = set(channel.qos._delivered)
+    def read_or_drop(**options: Any) -> Any:
+        known_tags = set(channel.qos._delivered)
         try:
             return read(**options)
-        # What parsing raises; a lost connection is none of these.
+        # Raised by parsing; a lost connection raises none of these.
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as exc:
-            log.error("a message that cannot be read is dropped: %r", exc)
-            # One that was counted already must not keep a slot for ever.
-            for tag in set(channel.qos._delivered) - known:
+            log.error("dropped a queue's entry that is not a Celery message: %r", exc)
+            # An entry that kombu has counted would occupy a slot for ever.
+            for tag in set(channel.qos._delivered) - known_tags:
                 channel.basic_reject(tag, requeue=False)
             return None
 
-    channel.handlers["BRPOP"] = read_sturdily
+    channel.handlers["BRPOP"] = read_or_drop
 
 
 class LateRequest(Request):
-    """A request whose late acknowledgement never throws: the window settles it in the hub's thread."""
+    """Request whose late acknowledgement never raises: the window settles it in the hub's thread."""
 
     acknowledged: bool
 
@@ -257,7 +254,6 @@ class LateRequest(Request):
         self._settle_once(requeue)
 
     def _settle_once(self, requeue: bool | None) -> None:
-        window = get_context().window
-        if not self.acknowledged and window is not None:
+        if not self.acknowledged:
             self.acknowledged = True
-            window.settle(self, requeue)
+            get_context().intake.settle(self, requeue)

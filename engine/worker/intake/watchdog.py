@@ -1,7 +1,7 @@
-"""A thread that notices a deaf consumer, has it rebuilt, and leaves the process when that does not help.
+"""Watchdog of the consumer: has a deaf consumer rebuilt, and ends the process when that does not help.
 
-The most reported fault of Celery on Redis: connected, slots free, messages waiting, nothing received
-(celery#8030 and its kin). A hub timer would not see a blocked hub, so this is a thread.
+A deaf consumer is the most reported fault of Celery on Redis (celery#8030 and others): connected, slots free,
+messages waiting, nothing received. A hub timer would not notice a blocked hub, so this is a thread.
 """
 
 from __future__ import annotations
@@ -22,93 +22,89 @@ from engine.worker.context import WorkerContext
 
 log = logging.getLogger("ferryman.watchdog")
 
-#: Nothing was received for this long although messages wait: deaf.
-_QUIET_SECONDS = 5.0
-#: After this long the hub is asked for its pulse, once: where it has not come at the end, it is blocked in a call.
+#: A consumer that has received nothing for this long while messages wait is deaf.
+_DEAF_SECONDS = 5.0
+#: After this long the hub is asked once for a pulse; a hub that gave none by the end is blocked in a call.
 _PULSE_SECONDS = 1.0
 _EVERY_SECONDS = 1.0
-#: The third strike is the supervisor's turn.
+#: With the last strike the process exits, and its supervisor starts another.
 _STRIKES = 3
-EXIT_DEAF = 75
+#: Exit code of a worker whose consumer stayed deaf (sysexits.h: a temporary failure).
+EXIT_DEAF = os.EX_TEMPFAIL
 
 
-class Deaf(ConnectionError):
-    """The consumer is deaf: a connection error, so that Celery rebuilds the consumer and nothing else."""
+class ConsumerDeaf(ConnectionError):
+    """A deaf consumer; a connection error, so that Celery rebuilds the consumer and nothing else."""
 
 
 class Watchdog(threading.Thread):
-    """Watches one consumer. Never acts while Celery reconnects by itself."""
+    """Thread that watches one consumer. Never acts while Celery reconnects by itself."""
 
     def __init__(self, consumer: Any, context: WorkerContext) -> None:
         super().__init__(name="watchdog", daemon=True)
-        self._c = consumer
+        self._consumer = consumer
         self._context = context
         self._broker = Broker(context.installation.settings.broker)
-        self._heard = self._beat = time.monotonic()
-        self._asked = self._pulse_asked = 0.0
+        #: Monotonic times: of the last message, the last pulse, the last strike, and the last request for a pulse.
+        self._received_at = self._pulse_at = time.monotonic()
+        self._struck_at = self._pulse_requested_at = 0.0
         self._strikes = 0
         signals.task_received.connect(self._on_received)
-        # worker_ready fires in the main thread, where a handler may be set.
+        # worker_ready is sent in the main thread, the only one that may set a handler.
         signal.signal(signal.SIGUSR2, _interrupt)
 
     def _on_received(self, **_: Any) -> None:
-        self._heard, self._strikes = time.monotonic(), 0
+        self._received_at, self._strikes = time.monotonic(), 0
 
     def run(self) -> None:
-        """Look each second, as long as the process lives."""
+        """Look each second until the process leaves."""
         while not self._context.leaving.wait(_EVERY_SECONDS):
             self._look()
 
     def _look(self) -> None:
-        c, now = self._c, time.monotonic()
-        if c.connection is None or not self._context.live:
-            self._heard = self._beat = now
+        consumer, now = self._consumer, time.monotonic()
+        if consumer.connection is None or not self._context.live:
+            self._received_at = self._pulse_at = now
             return
-        window = self._context.window
-        if window is None or not window.size or c.pool.num_processes <= len(state.reserved_requests):
-            self._heard, self._strikes = now, 0
+        if not self._context.intake.size or consumer.pool.num_processes <= len(state.reserved_requests):
+            self._received_at, self._strikes = now, 0
             return
-        quiet_since = max(self._heard, self._asked)
-        if now - quiet_since >= _PULSE_SECONDS and self._pulse_asked <= quiet_since:
-            self._pulse_asked = now
-            c.call_soon(self._pulse)
-        if now - quiet_since < _QUIET_SECONDS:
+        quiet_since = max(self._received_at, self._struck_at)
+        if now - quiet_since >= _PULSE_SECONDS and self._pulse_requested_at <= quiet_since:
+            self._pulse_requested_at = now
+            consumer.call_soon(self._pulse)
+        if now - quiet_since < _DEAF_SECONDS:
             return
         try:
             waiting = sum(self._broker.depth(name) for name in self._context.queues)
         except BrokerUnavailable:
-            return  # the broker is away: that is not deafness
+            return  # nothing can be received: the consumer is not deaf
         if not waiting:
-            self._heard, self._strikes = now, 0
+            self._received_at, self._strikes = now, 0
             return
         self._strike(waiting, now)
 
     def _strike(self, waiting: int, now: float) -> None:
         self._strikes += 1
-        self._asked = now
-        log.warning(
-            "deaf: %d messages wait, nothing was received for %.0f s (strike %d of %d)",
-            waiting,
-            now - self._heard,
-            self._strikes,
-            _STRIKES,
-        )
+        self._struck_at = now
+        quiet, strike = now - self._received_at, f"strike {self._strikes} of {_STRIKES}"
+        log.warning("deaf: %d messages wait, nothing received for %.0f s (%s)", waiting, quiet, strike)
         if self._strikes >= _STRIKES:
-            log.critical("still deaf: this process leaves, its containers go on")
+            log.critical("still deaf: this process exits with %d, its containers go on", EXIT_DEAF)
             os._exit(EXIT_DEAF)
-        if self._beat >= self._pulse_asked:
-            self._c.call_soon(_rebuild)
+        if self._pulse_at >= self._pulse_requested_at:
+            self._consumer.call_soon(_rebuild)
         else:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
 
     def _pulse(self) -> None:
-        self._beat = time.monotonic()
+        self._pulse_at = time.monotonic()
 
 
 def _rebuild() -> None:
-    raise Deaf("nothing received although messages wait")
+    raise ConsumerDeaf("nothing received although messages wait")
 
 
 def _interrupt(*_: Any) -> None:
-    """In the main thread: breaks a read that never returns."""
-    raise Deaf("the hub was blocked")
+    """Break, in the main thread, a read that never returns."""
+    raise ConsumerDeaf("the hub was blocked")

@@ -1,7 +1,7 @@
-"""A node's pass over its daemon: what lapsed or left nodes had here is taken over, and my own loose ends too.
+"""Adopter: takes over the work that lapsed and left nodes have on this daemon, and retakes this node's orphans.
 
-The order of the steps is the proof (protocol 2, pass): the lapse number is read before the rows, the rows
-before the list, and `looked` is written only when all that was found has been taken over.
+The order of the steps is the proof (see docs/protocol.rst): the lapse number is read before the rows, the rows before
+the daemon's list, and `looked` is written only after the take-overs.
 """
 
 from __future__ import annotations
@@ -22,133 +22,129 @@ from engine.model.states import NodeState
 from engine.runtime.base import Resource
 from engine.store import nodes, tasks
 from engine.worker.context import WorkerContext
-from engine.worker.daemon.sweeper import read_owners, stale
+from engine.worker.daemon.sweeper import read_owners, unowned
 from engine.worker.execute.link_run import LinkRun
 from engine.worker.execute.task import send_next
 from engine.worker.node.deferral import Deferral
 
-log = logging.getLogger("ferryman.adopt")
+log = logging.getLogger("ferryman.adoption")
 
-#: My own row has no thread for this long: its message is lost, or its thread was.
-_LOOSE_SECONDS = 3.0
+#: A row of this node that has had no thread for this long is an orphan: its message or its thread was lost.
+_ORPHAN_SECONDS = 3.0
 _LONGEST_BACKOFF_SECONDS = 60.0
 
-
 #: RUNNING tasks whose node is gone, each with the node's lapse number and state.
-Lost = Sequence[tuple[Task, int, NodeState]]
+LostTasks = Sequence[tuple[Task, int, NodeState]]
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What became of the lost tasks of which something is here."""
+class TakeOvers:
+    """Result of the take-overs of one pass or join."""
 
-    #: None was refused.
-    all: bool
-    #: Lapse numbers of those that are left to others for now.
-    left: tuple[int, ...]
+    #: No take-over was refused.
+    all_taken: bool
+    #: Lapse numbers of the tasks that were left to other workers.
+    deferred: tuple[int, ...]
 
     def looked(self, number: int) -> int:
-        """How far this node has looked that read this lapse number before: what it left it has not looked for."""
-        return min([number, *(one - 1 for one in self.left)])
+        """Return the lapse number to store in `looked`: `number`, or one below the oldest deferred."""
+        return min([number, *(lapse_no - 1 for lapse_no in self.deferred)])
 
 
 class Adopter:
-    """Passes and joins of one worker process; called by the node's thread only."""
+    """Passes and joins of one worker process. Used by the node's thread only."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         self._deferral = Deferral(context.installation, context.runtime)
-        #: task id -> (since when it is loose, how long it must be so before it is taken up).
-        self._loose: dict[str, tuple[float, float]] = {}
+        #: Task id -> (since when the row has no thread, seconds until it is retaken).
+        self._orphans: dict[str, tuple[float, float]] = {}
 
     def look(self) -> None:
-        """One pass. Raises RuntimeUnavailable when the daemon is silent, StoreUnavailable.
+        """Make one pass. Raise RuntimeUnavailable when the daemon is silent, StoreUnavailable.
 
-        Where no lapsed node has a task, there is nothing to find, and the daemon is not asked.
+        The daemon is asked only while a lapsed or left node has a task.
         """
         context = self._context
         number, lost = self._read()
         if lost:
-            number = self._take(context.runtime.list(), lost).looked(number)
+            number = self._take_over(context.runtime.list(), lost).looked(number)
         with context.installation.db.read() as c:
             me = nodes.get(c, context.node_id)
         if me is not None and me.looked < number:
             verbs.looked(context.installation, context.node_id, number)
 
     def join(self) -> bool:
-        """Remove what is stale, take over what is found, become LIVE; False when it must begin again."""
+        """Remove what nobody owns, take over lost tasks, become LIVE; return False when it must be repeated."""
         context = self._context
         number, _ = self._read()
-        things = context.runtime.list()
-        # Rows are read after the list: what was claimed in between is not stale.
-        context.runtime.remove(
-            stale(things, read_owners(context.installation, things), context.sandboxes.kept())
-        )
-        with context.installation.db.read() as c:
-            lost = tasks.lost(c)
-        taken = self._take(things, lost)
-        if not taken.all:
+        resources = context.runtime.list()
+        # Owners are read after the list: what was claimed in between has an owner.
+        owners = read_owners(context.installation, resources)
+        context.runtime.remove(unowned(resources, owners, context.sandboxes.unclaimed()))
+        _, lost = self._read()
+        result = self._take_over(resources, lost)
+        if not result.all_taken:
             return False
-        return verbs.become_live(context.installation, context.node_id, taken.looked(number))
+        return verbs.become_live(context.installation, context.node_id, result.looked(number))
 
-    def _read(self) -> tuple[int, Lost]:
+    def _read(self) -> tuple[int, LostTasks]:
         with self._context.installation.db.read() as c:
             return nodes.last_lapse(c), tasks.lost(c)
 
-    def _take(self, things: Iterable[Resource], lost: Lost) -> Taken:
-        """Take over the lost tasks of which something is here, but for those that are left to others for now."""
-        found: dict[RunKey | None, list[Resource]] = {}
-        for thing in things:
-            found.setdefault(thing.run, []).append(thing)
-        all_taken, left = True, []
-        self._deferral.keep([task.token for task, _, _ in lost])
+    def _take_over(self, resources: Iterable[Resource], lost: LostTasks) -> TakeOvers:
+        """Take over the lost tasks that have a container or volume here, except those deferred for now."""
+        by_run: dict[RunKey | None, list[Resource]] = {}
+        for resource in resources:
+            by_run.setdefault(resource.run, []).append(resource)
+        all_taken, deferred = True, []
+        self._deferral.keep_only([task.token for task, _, _ in lost])
         for task, number, former in lost:
-            context = found.get(task.run)
-            if context is None:
+            present = by_run.get(task.run)
+            if present is None:
                 continue
-            if self._deferral.defers(task, former, context):
-                left.append(number)
+            if self._deferral.defers(task, former, present):
+                deferred.append(number)
                 continue
-            token = take_over(
-                self._context.installation, task.token, self._context.node_id, _in_words(context)
-            )
+            context = self._context
+            token = take_over(context.installation, task.token, context.node_id, _reason(present))
             if token is None:
                 all_taken = False
             else:
                 failpoints.hit("take_over.committed")
-                self._go_on(token)
-        return Taken(all_taken, tuple(left))
+                self._start_thread(token)
+        return TakeOvers(all_taken, tuple(deferred))
 
     def retake_orphans(self) -> None:
-        """Take up my own rows that no thread works on: a message or a thread was lost."""
-        context, now = self._context, time.monotonic()
-        with context.installation.db.read() as c:
+        """Retake this node's rows that no thread works on, after 3 s, then after 6, 12 … 60 s."""
+        context, installation, now = self._context, self._context.installation, time.monotonic()
+        with installation.db.read() as c:
             mine = tasks.of_node(c, context.node_id)
-        loose = {task.id: task for task in mine if not context.running.holds(task.id)}
-        self._loose = {id: kept for id, kept in self._loose.items() if any(task.id == id for task in mine)}
-        for id, task in loose.items():
-            since, wait = self._loose.setdefault(id, (now, _LOOSE_SECONDS))
-            if now - since < wait:
+        ids = {task.id for task in mine}
+        self._orphans = {id: orphan for id, orphan in self._orphans.items() if id in ids}
+        for task in mine:
+            is_running = context.running.has_task(task.id)
+            if is_running and task.id not in self._orphans:
                 continue
-            token = self_take_over(context.installation, task.token, context.node_id, "it had no thread here")
-            self._loose[id] = (now, min(_LONGEST_BACKOFF_SECONDS, wait * 2))
-            if token is not None:
-                failpoints.hit("self_take_over.committed")
-                self._go_on(token)
-        for id in [id for id in self._loose if id not in loose]:
-            since, wait = self._loose[id]
-            self._loose[id] = (now, wait)
+            since, wait = self._orphans.setdefault(task.id, (now, _ORPHAN_SECONDS))
+            if is_running:
+                # A task that was an orphan before keeps its wait until it ends.
+                self._orphans[task.id] = (now, wait)
+            elif now - since >= wait:
+                token = self_take_over(installation, task.token, context.node_id, "it had no thread here")
+                self._orphans[task.id] = (now, min(_LONGEST_BACKOFF_SECONDS, wait * 2))
+                if token is not None:
+                    failpoints.hit("self_take_over.committed")
+                    self._start_thread(token)
 
-    def _go_on(self, token: Token) -> None:
-        threading.Thread(
-            target=self._carry, args=(token,), name=f"adopted-{token.task_id[:8]}", daemon=True
-        ).start()
+    def _start_thread(self, token: Token) -> None:
+        name = f"adopted-{token.task_id[:8]}"
+        threading.Thread(target=self._run_adopted, args=(token,), name=name, daemon=True).start()
 
-    def _carry(self, token: Token) -> None:
-        """Go on with a task that is mine now, in a thread beside the pool; it counts as a slot."""
+    def _run_adopted(self, token: Token) -> None:
+        """Continue a task that is this node's now, in a thread beside the pool that counts as a slot."""
         context = self._context
-        if context.window is not None:
-            context.window.adopt(1)
+        context.intake.count_adopted(1)
         try:
             assignment = resume(context.installation, token, context.node_id)
             if assignment is None:
@@ -157,19 +153,19 @@ class Adopter:
             if finished is not None:
                 send_next(context, finished, chain_sends=False)
         except FerrymanError as exc:
-            log.warning("adopted %s: %s", token.task_id, exc)
+            log.warning("adopted task %s: let go, a later pass retakes it: %s", token.task_id, exc)
         except Exception:
-            # The row names this node still: the next pass takes it up again.
-            log.exception("adopted %s", token.task_id)
+            # The row still names this node: a later pass retakes it.
+            log.exception("adopted task %s", token.task_id)
         finally:
-            if context.window is not None:
-                context.window.adopt(-1)
+            context.intake.count_adopted(-1)
 
 
-def _in_words(things: Sequence[Resource]) -> str:
-    containers = [thing for thing in things if thing.kind == "container"]
+def _reason(resources: Sequence[Resource]) -> str:
+    """Return the reason of a take-over, for its event."""
+    containers = [resource for resource in resources if resource.kind == "container"]
     if not containers:
         return "its volume is here"
-    last = max(containers, key=lambda thing: thing.index or 0)
-    still = "still runs" if last.state == "running" else f"is {last.state}"
-    return f"container {last.id[:12]} {still}"
+    last = max(containers, key=lambda container: container.index or 0)
+    state = "still runs" if last.state == "running" else f"is {last.state}"
+    return f"container {last.id[:12]} {state}"

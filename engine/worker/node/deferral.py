@@ -1,4 +1,4 @@
-"""Whether a lost task is left to others for a while: this worker's doors are closed for its further links."""
+"""Deferral of take-overs: this worker leaves tasks that its host access refuses to other workers first."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from engine.model.retry import grace_ms
 from engine.model.states import NodeState
 from engine.runtime.base import Resource, Runtime
 
-log = logging.getLogger("ferryman.adopt")
+log = logging.getLogger("ferryman.adoption")
 
-#: A container in one of these states is followed or collected: nothing is created for its link.
+#: A container in one of these states is followed or collected: the link needs no new container.
 _BEGUN = ("running", "paused", "restarting", "exited", "dead")
 
 
 class Deferral:
-    """Remembers since when it leaves each task to others. Used by the node's thread only."""
+    """Memory of the tasks left to other workers, and since when. Used by the node's thread only."""
 
     def __init__(self, installation: Installation, runtime: Runtime) -> None:
         self._installation = installation
         self._runtime = runtime
         self._since: dict[Token, float] = {}
 
-    def keep(self, tokens: Iterable[Token]) -> None:
-        """Forget all but these."""
+    def keep_only(self, tokens: Iterable[Token]) -> None:
+        """Forget all other tokens."""
         kept = set(tokens)
         self._since = {token: since for token, since in self._since.items() if token in kept}
 
-    def defers(self, task: Task, former: NodeState, things: Sequence[Resource]) -> bool:
-        """Leave it to a worker of this daemon that may create its further links, for the least grace of a restart.
+    def defers(self, task: Task, former: NodeState, resources: Sequence[Resource]) -> bool:
+        """Return True while a worker of this daemon that may create the task's further links should take it first.
 
-        After that this one takes it: the running link is not lost, and the rest is given back.
+        The wait is the least grace of a restart. After that this worker takes the task over: the running link is
+        kept, and the rest is given back.
         """
-        found = next_link(self._installation, task)
-        if found is None:
+        upcoming = next_link(self._installation, task)
+        if upcoming is None:
             return False
-        is_begun = any(thing.index == found.order.index and thing.state in _BEGUN for thing in things)
-        if is_begun and found.is_last:
+        is_begun = any(r.index == upcoming.order.index and r.state in _BEGUN for r in resources)
+        if is_begun and upcoming.is_last:
             return False
-        why = self._runtime.why_refused(found.order)
-        if not why:
+        reason = self._runtime.why_refused(upcoming.order)
+        if not reason:
             return False
         now = time.monotonic()
         if task.token not in self._since:
-            log.info("task %s is left to another worker for now: %s", task.id, why)
+            log.info("task %s is left to other workers for now: %s", task.id, reason)
         since = self._since.setdefault(task.token, now)
-        bounds = self._installation.settings.cluster.grace_bounds
-        return (now - since) * 1000 < grace_ms(former, 0, bounds)
+        return (now - since) * 1000 < grace_ms(former, 0, self._installation.settings.cluster.grace_bounds)

@@ -1,7 +1,7 @@
-"""How a drained worker ends: nothing new is taken, what it has goes on to its end, then the process leaves.
+"""Draining of a worker: no new work, running tasks go on to their end, then the process leaves.
 
-`ferryman drain` makes the node LEAVING; its own beat tells it so. Its own queue is still served, so that chains
-that began here go on. The end itself is that of SIGTERM (engine.worker.node.shutdown), with nothing left to let go of.
+`ferryman drain` makes the node LEAVING, and the answer to its next beat tells the worker. Its own queue is still
+consumed, so that started chains continue. The process then leaves as with SIGTERM (engine.worker.node.shutdown).
 """
 
 from __future__ import annotations
@@ -18,49 +18,48 @@ from engine.worker.context import WorkerContext
 
 log = logging.getLogger("ferryman.leave")
 
-#: A row that names this node has had no thread for so long: its message is lost, and a LEAVING node takes up
-#: nothing anew. It leaves, and a node of its daemon takes the row over, or it starts again.
-_LOOSE_SECONDS = 15.0
+#: Rows of this node that have had no thread for this long have lost their messages, and a LEAVING node retakes
+#: nothing: the worker leaves, and another node takes them over or they start again.
+_ABANDON_SECONDS = 15.0
 
 
 class Draining:
-    """Waits for the work in hand, then asks this process to leave."""
+    """Wait for the running tasks, then a SIGTERM to this process."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
-        #: The node lapsed while it was LEAVING: it has LEFT, and nothing is this process's any more.
-        self.fenced = threading.Event()
+        #: The node lapsed while it was LEAVING: it has LEFT, and owns nothing any more.
+        self._fenced = threading.Event()
 
     def begin(self) -> None:
-        """The node is LEAVING; called at each beat that says so."""
+        """Stop taking new work; called at each beat whose answer says LEAVING."""
         context = self._context
         if context.draining.is_set():
             return
         context.draining.set()
-        if context.window is not None:
-            context.window.refresh()
-        log.warning("drained: %d links in hand go on, nothing new is taken", len(context.running.all()))
-        threading.Thread(target=self._wait, name="drained", daemon=True).start()
+        context.intake.refresh()
+        log.warning("draining: %d running links go on, no new work is taken", len(context.running.all()))
+        threading.Thread(target=self._wait, name="drain", daemon=True).start()
 
-    def end_if_begun(self) -> None:
-        """The node was fenced: when it is drained, there is nothing to join again for."""
+    def on_fenced(self) -> None:
+        """End the wait: a drained node that was fenced does not join again."""
         if self._context.draining.is_set():
-            self.fenced.set()
+            self._fenced.set()
 
     def _wait(self) -> None:
-        context, loose = self._context, time.monotonic()
+        context, last_run = self._context, time.monotonic()
         pace = context.installation.settings.cluster.beat_seconds
-        while not context.leaving.wait(pace) and not self.fenced.is_set():
+        while not context.leaving.wait(pace) and not self._fenced.is_set():
             if context.running.all():
-                loose = time.monotonic()
+                last_run = time.monotonic()
                 continue
             try:
                 with context.installation.db.read() as c:
                     mine = tasks.of_node(c, context.node_id)
             except StoreUnavailable as exc:
-                log.warning("drained, the database is away: %s", exc)
+                log.warning("draining: the database does not answer, trying again: %s", exc)
                 continue
-            if not mine or time.monotonic() - loose > _LOOSE_SECONDS:
+            if not mine or time.monotonic() - last_run > _ABANDON_SECONDS:
                 break
         if not context.leaving.is_set():
             os.kill(os.getpid(), signal.SIGTERM)

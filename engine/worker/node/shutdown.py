@@ -1,4 +1,4 @@
-"""How a worker leaves: SIGTERM (or Ctrl-C) lets go of running links (their containers go on), and the node has LEFT."""
+"""Shutdown of a worker: it lets go of running links, whose containers go on, and the node has LEFT."""
 
 from __future__ import annotations
 
@@ -18,62 +18,61 @@ from engine.worker.node.threads import NodeThreads
 
 log = logging.getLogger("ferryman.leave")
 
-#: A link that is stuck in a call cannot be interrupted; the process is gone after this all the same.
+#: A link that is stuck in a call cannot be interrupted: after this time the process leaves without it.
 _LET_GO_SECONDS = 2.0
-_LAST_SECONDS = 1.5
+_MAIN_THREAD_SECONDS = 1.5
 
 
 class Shutdown:
-    """Reacts to the shutdown signals; each more one makes it quicker."""
+    """Handler of shutdown signals; each further signal shortens the wait."""
 
     def __init__(self, context: WorkerContext, threads: NodeThreads) -> None:
         self._context = context
         self._threads = threads
         self._hurry = threading.Event()
-        self._asked = 0
-        #: As Celery decides it: without a terminal SIGHUP means to begin anew.
-        self._on_terminal = isatty(sys.stdout)
-        self._again = False
+        self._signals = 0
+        #: As in Celery, SIGHUP restarts a worker that has no terminal.
+        self._has_terminal = isatty(sys.stdout)
+        self._restarts = False
 
     def on_signal(self, **_: Any) -> None:
-        """celery.signals.worker_shutting_down: in the signal handler, so it only starts a thread."""
-        self._again = False
-        self._ask()
+        """Handle celery.signals.worker_shutting_down; runs in the signal handler, so it only starts a thread."""
+        self._restarts = False
+        self._count_signal()
 
-    def _ask(self) -> None:
-        self._asked += 1
-        if self._asked > 1:
+    def _count_signal(self) -> None:
+        self._signals += 1
+        if self._signals > 1:
             self._hurry.set()
             return
-        # No daemon: the interpreter's end waits for it, or the node's row would stay LEAVING until it lapses.
+        # Not a daemon thread: the interpreter must wait for it, or the row would stay LEAVING until the node lapses.
         threading.Thread(target=self._leave, name="leave").start()
 
     def on_interrupt(self, *_: Any) -> None:
-        """SIGINT, Ctrl-C in a terminal: a SIGTERM. Nothing running is ended by it, whatever Celery's own would say."""
+        """Handle SIGINT (Ctrl-C in a terminal) as SIGTERM; Celery's own handler would announce the end of tasks."""
         os.kill(os.getpid(), signal.SIGTERM)
 
     def on_quit(self, *_: Any) -> None:
-        """SIGQUIT: as a second SIGTERM, at once; Celery's own handler would wait for the threads."""
+        """Handle SIGQUIT as a second SIGTERM; Celery's own handler would wait for the threads."""
         self._hurry.set()
-        if not self._asked:
+        if not self._signals:
             self.on_signal()
 
     def on_hangup(self, *_: Any) -> None:
-        """SIGHUP: its terminal was closed, and it leaves; without one it begins anew, with the same words.
+        """Handle SIGHUP: leave when the terminal was closed; without a terminal, restart with the same command line.
 
-        Celery's own would be dead at once, or take nothing until the last container has ended.
+        Celery's own handler would exit at once, or take nothing until the last container has ended.
         """
-        self._again = not self._on_terminal and not self._asked
-        self._ask()
+        self._restarts = not self._has_terminal and not self._signals
+        self._count_signal()
 
     def _leave(self) -> None:
         context = self._context
         context.leaving.set()
-        if context.window is not None:
-            context.window.refresh()
-        self._quietly(lambda: verbs.drain(context.installation, context.node_id))
+        context.intake.refresh()
+        self._try(lambda: verbs.drain(context.installation, context.node_id))
         if context.installation.settings.cluster.drain_timeout_seconds and not self._hurry.is_set():
-            self._drain()
+            self._wait_for_links()
         if count := len(context.running.all()):
             log.info(
                 "links let go: %d; their containers go on, for a worker of this Docker to take over", count
@@ -81,30 +80,28 @@ class Shutdown:
         context.running.detach_all()
         context.running.wait_empty(_LET_GO_SECONDS)
         self._threads.stop()
-        idle = context.sandboxes.shut(_LET_GO_SECONDS)
-        self._quietly(lambda: verbs.leave(context.installation, context.node_id))
-        self._quietly(lambda: context.runtime.remove(idle))
-        # Celery ends by itself once its threads are free; else it would wait for them for ever. Not told, it goes on.
-        threading.main_thread().join(0 if self._again else _LAST_SECONDS)
-        if self._again:
+        unused = context.sandboxes.close(_LET_GO_SECONDS)
+        self._try(lambda: verbs.leave(context.installation, context.node_id))
+        self._try(lambda: context.runtime.remove(unused))
+        # Celery ends the main thread once its pool is free, or never; for a restart nobody has told it to end.
+        threading.main_thread().join(0 if self._restarts else _MAIN_THREAD_SECONDS)
+        if self._restarts:
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
         if threading.main_thread().is_alive():
             os._exit(0)
 
-    def _drain(self) -> None:
-        """Let running links end, for drain_timeout at most or until asked again."""
-        context = self._context
-        patience = context.installation.settings.cluster.drain_timeout_seconds
-        log.info(
-            "%d links may end, for %g s; asked again, it leaves at once", len(context.running.all()), patience
-        )
-        step, left = 0.2, patience
-        while left > 0 and not self._hurry.is_set() and not context.running.wait_empty(min(step, left)):
+    def _wait_for_links(self) -> None:
+        """Let running links end, for drain_timeout_seconds at most, or until the next signal."""
+        running = self._context.running
+        left = self._context.installation.settings.cluster.drain_timeout_seconds
+        log.info("waiting for %d links to end, up to %g s; a second signal ends it", len(running.all()), left)
+        step = 0.2
+        while left > 0 and not self._hurry.is_set() and not running.wait_empty(min(step, left)):
             left -= step
 
-    def _quietly(self, verb: Any) -> None:
+    def _try(self, verb: Any) -> None:
         try:
             verb()
         except (StoreUnavailable, RuntimeUnavailable) as exc:
-            # Then the beat stands still and the node lapses: LEFT, if it was LEAVING. What it held is swept.
-            log.warning("not done while leaving: %s", exc)
+            # Without a beat a LEAVING node has LEFT after its lease, and its sandboxes are swept.
+            log.warning("a step of leaving failed, another node makes up for it: %s", exc)

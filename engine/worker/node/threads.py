@@ -1,7 +1,7 @@
-"""A node's threads: one beats, the other joins, passes over the daemon and ties up loose ends.
+"""The threads of a node: one beats, the other joins, passes over the daemon and retakes orphans.
 
-They are apart so that a slow daemon never makes a beat late. A beat that ended in an error fences nobody; one
-that met no row does: then the node lets go of everything, takes a new id and joins again.
+Two threads, because a slow daemon must not delay a beat. A beat that ends in an error fences nobody. A beat that
+finds no row does: the node lets go of all links, takes a new id and joins again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from engine import failpoints
 from engine.errors import RuntimeUnavailable, StoreUnavailable
@@ -24,12 +25,12 @@ from engine.worker.node.draining import Draining
 
 log = logging.getLogger("ferryman.node")
 
-#: While no beat calls for a pass, one is made every so many beats.
-_UNASKED_BEATS = 30
+#: A pass is made after this many beats even if no beat calls for one.
+_IDLE_PASS_BEATS = 30
 
 
 def new_id() -> str:
-    """An id that no node had before."""
+    """Return an id that no node had before."""
     return secrets.token_hex(8)
 
 
@@ -39,113 +40,112 @@ class NodeThreads:
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         self._adopter = Adopter(context)
-        self._drained = Draining(context)
+        self._draining = Draining(context)
         self._fenced = threading.Event()
         self._stop = threading.Event()
-        #: The pass may find something, or the daemon is in doubt.
-        self._called = threading.Event()
-        self._runtime_ok = True
+        #: A pass may find something, or the daemon may be silent.
+        self._pass_called = threading.Event()
+        self._runtime_ok = self._silence_reported = True
         self._joined = False
 
     def start(self) -> None:
         """Begin to join and to beat."""
-        threading.Thread(target=self._beat_loop, name="beat", daemon=True).start()
-        threading.Thread(target=self._pass_loop, name="pass", daemon=True).start()
+        beat, passes = (self._beat_if_joined, None), (self._pass, self._wait_for_call)
+        threading.Thread(target=self._repeat, args=beat, name="beat", daemon=True).start()
+        threading.Thread(target=self._repeat, args=passes, name="pass", daemon=True).start()
 
     def stop(self) -> None:
         """End both threads: the process leaves."""
         self._stop.set()
-        self._called.set()
+        self._pass_called.set()
 
-    # The beat's thread.
-
-    def _beat_loop(self) -> None:
-        pace = self._context.installation.settings.cluster.beat_seconds
+    def _repeat(self, step: Callable[[], None], wait: Callable[[float], None] | None) -> None:
+        """Make a step at each beat, or later if `wait` says so; no error ends the thread."""
+        pace, name = self._context.installation.settings.cluster.beat_seconds, threading.current_thread().name
         while not self._stop.is_set():
             began = time.monotonic()
-            if self._joined and not self._fenced.is_set():
-                try:
-                    self._beat()
-                except StoreUnavailable as exc:
-                    log.warning("no beat: %s", exc)
-                except Exception:
-                    log.exception("beat")
+            try:
+                step()
+            except StoreUnavailable as exc:
+                log.warning("no %s, the database does not answer: %s", name, exc)
+            except Exception:
+                log.exception("no %s", name)
             self._stop.wait(max(0.01, began + pace - time.monotonic()))
+            if wait is not None:
+                wait(began + pace * _IDLE_PASS_BEATS)
+
+    # Called by the beat's thread.
+
+    def _beat_if_joined(self) -> None:
+        if self._joined and not self._fenced.is_set():
+            self._beat()
 
     def _beat(self) -> None:
         context = self._context
         running = context.running.all()
         answer = verbs.beat(context.installation, context.node_id, [link.token.task_id for link in running])
         if answer.fenced:
-            log.warning("node %s was fenced: it lets go and joins again", context.node_id[:8])
+            log.warning("node %s was fenced: it lets go of its links and joins again", context.node_id[:8])
             context.live = False
             self._fenced.set()
-            self._called.set()
-            self._drained.end_if_begun()
+            self._pass_called.set()
+            self._draining.on_fenced()
             context.running.detach_all()
             return
         if answer.calls:
             context.sweeper.wake()
-        if answer.calls or context.doubt.is_set():
-            self._called.set()
+        if answer.calls or context.runtime_in_doubt.is_set():
+            self._pass_called.set()
         if answer.leaving and not context.leaving.is_set():
-            self._drained.begin()
+            self._draining.begin()
         for link in running:
-            state, attempt, delivery = answer.running.get(link.token.task_id, (None, 0, 0))
+            token = link.token
+            state, attempt, delivery = answer.running.get(token.task_id, (None, 0, 0))
             if state is TaskState.CANCELLED:
                 failpoints.hit("cancel.seen")
                 link.control.kill(Cause.CANCELLED)
-            elif state is not TaskState.RUNNING or (attempt, delivery) != (
-                link.token.attempt,
-                link.token.delivery,
-            ):
+            elif state is not TaskState.RUNNING or (attempt, delivery) != (token.attempt, token.delivery):
                 link.control.detach()
 
-    # The pass's thread.
+    # Called by the pass's thread.
 
-    def _pass_loop(self) -> None:
-        pace = self._context.installation.settings.cluster.beat_seconds
-        while not self._stop.is_set():
-            began = time.monotonic()
-            try:
-                self._step()
-            except RuntimeUnavailable as exc:
-                self._runtime_is_silent(exc)
-            except StoreUnavailable as exc:
-                log.warning("no pass: %s", exc)
-            except Exception:
-                log.exception("pass")
-            self._stop.wait(max(0.01, began + pace - time.monotonic()))
-            if self._context.live and not self._fenced.is_set():
-                self._called.wait(max(0.0, began + pace * _UNASKED_BEATS - time.monotonic()))
-            self._called.clear()
+    def _wait_for_call(self, latest: float) -> None:
+        if self._context.live and not self._fenced.is_set():
+            self._pass_called.wait(max(0.0, latest - time.monotonic()))
+        self._pass_called.clear()
 
-    def _step(self) -> None:
+    def _pass(self) -> None:
+        try:
+            self._join_or_look()
+        except RuntimeUnavailable as exc:
+            self._report_silence(exc)
+
+    def _join_or_look(self) -> None:
         context = self._context
         if context.leaving.is_set() or context.draining.is_set():
             return
         if self._fenced.is_set() or not self._joined:
-            self._enter()
+            self._join()
         if not self._runtime_ok:
             context.runtime.describe()
             if verbs.runtime_back(context.installation, context.node_id):
                 self._runtime_ok = True
         if not context.live:
             if self._runtime_ok and self._adopter.join():
-                self._serve()
+                self._go_live()
             return
-        if context.doubt.is_set():
-            context.doubt.clear()
+        if context.runtime_in_doubt.is_set():
+            context.runtime_in_doubt.clear()
             context.runtime.describe()
         self._adopter.look()
         self._adopter.retake_orphans()
 
-    def _enter(self) -> None:
-        """A new row under a new id; its queue changes with it."""
+    def _join(self) -> None:
+        """Insert a row under a new id; the node's queue follows."""
         context = self._context
-        # Fenced between its LIVE row and `_serve`, it took itself for live: the new row is not, so it joins.
+        # A node that is fenced between its LIVE row and `_go_live` believes it is live: its new row is not.
         context.live = False
-        old = context.own_queue if self._joined else None
+        old_queue = context.own_queue if self._joined else None
         if self._joined:
             context.node_id = new_id()
         try:
@@ -154,13 +154,13 @@ class NodeThreads:
         except RuntimeUnavailable as exc:
             log.warning("Docker does not answer: %s", exc)
             daemon, self._runtime_ok = None, False
-        verbs.join(context.installation, self._node(daemon))
+        verbs.join(context.installation, self._row(daemon))
         self._joined = True
         self._fenced.clear()
-        if context.window is not None and old is not None:
-            context.window.rename_own(old, context.own_queue)
+        if old_queue is not None:
+            context.intake.rename_own_queue(old_queue, context.own_queue)
 
-    def _node(self, daemon: str | None) -> Node:
+    def _row(self, daemon: str | None) -> Node:
         context = self._context
         return Node(
             id=context.node_id,
@@ -178,12 +178,11 @@ class NodeThreads:
             seen_at=0,
         )
 
-    def _serve(self) -> None:
+    def _go_live(self) -> None:
         context = self._context
         context.live = context.served = True
         context.sandboxes.open(context.node_id)
-        if context.window is not None:
-            context.window.refresh()
+        context.intake.refresh()
         log.info(
             "node %s is live: %s · queues %s · %d slots · lease %g s",
             context.node_id[:8],
@@ -193,14 +192,14 @@ class NodeThreads:
             context.installation.settings.cluster.lease_seconds,
         )
 
-    def _runtime_is_silent(self, exc: RuntimeUnavailable) -> None:
+    def _report_silence(self, exc: RuntimeUnavailable) -> None:
+        """Stop claiming, and write it into the row, in a later pass if the database does not answer now."""
         context = self._context
-        if not self._runtime_ok:
-            return
-        log.warning("Docker does not answer, nothing is claimed: %s", exc)
-        context.live = False
-        self._runtime_ok = False
-        context.sandboxes.shut()
-        if context.window is not None:
-            context.window.refresh()
-        verbs.runtime_silent(context.installation, context.node_id)
+        if self._runtime_ok:
+            log.warning("Docker does not answer, nothing is claimed until it does: %s", exc)
+            context.live = self._runtime_ok = self._silence_reported = False
+            context.sandboxes.close()
+            context.intake.refresh()
+        if not self._silence_reported:
+            verbs.runtime_silent(context.installation, context.node_id)
+            self._silence_reported = True

@@ -87,5 +87,5 @@ def test_another_token_is_waited_for_anew(world: World, clock: SimpleNamespace) 
     found, task = Deferral(world.installation, HostAccess("closed")), world.task(task_id)  # type: ignore[arg-type]
     assert found.defers(task, NodeState.LAPSED, [_thing(world, task_id)])
     clock.now += world.installation.settings.cluster.grace_min_seconds + 1
-    found.keep([])
+    found.keep_only([])
     assert found.defers(replace(task), NodeState.LAPSED, [_thing(world, task_id)])

@@ -35,7 +35,7 @@ def _context(world: World) -> WorkerContext:
         name="w1",
         queues=("default",),
         slots=1,
-        doubt=threading.Event(),
+        runtime_in_doubt=threading.Event(),
         node_id="first",
     )
 
@@ -57,6 +57,6 @@ def test_a_node_that_is_fenced_as_it_becomes_live_joins_again(
 
     monkeypatch.setattr(verbs, "become_live", and_lapse)
     for _ in range(3):
-        threads._step()
+        threads._pass()
     assert context.node_id != "first"
     assert context.live and world.node(context.node_id).state is NodeState.LIVE

@@ -17,7 +17,7 @@ from engine.runtime.docker import shared_files
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
-from engine.worker.daemon.sweeper import Owners, stale
+from engine.worker.daemon.sweeper import Owners, unowned
 from tests.support.docker_daemon import ROOT, KeepingSink
 
 Orders = Callable[..., Order]
@@ -91,8 +91,10 @@ def test_a_directory_is_told_with_its_run_though_its_container_is_gone(
     assert (found.kind, found.run) == ("directory", mine.order.run)
     assert (mine.order.run[1:], found.index) == ((2, 3), 1)
     alive = {mine.order.run.task_id: (TaskState.RUNNING, 2, 4, 3)}
-    assert stale([found], Owners(alive)) == []
-    assert runtime.remove(stale([found], Owners({mine.order.run.task_id: (TaskState.RUNNING, 2, 5, 5)}))) == 1
+    assert unowned([found], Owners(alive)) == []
+    assert (
+        runtime.remove(unowned([found], Owners({mine.order.run.task_id: (TaskState.RUNNING, 2, 5, 5)}))) == 1
+    )
     assert not _directories(runtime)
     assert another.exists(), "another installation's is not touched"
     another.rmdir()

@@ -35,7 +35,7 @@ def test_status_and_inspect_show_names(sqlite_fleet: Fleet) -> None:
     assert [task["name"] for task in active] == ["ferryman.run_link"]
     assert active[0]["args"] == [id, 1, 1, 0], "ids only"
     mine = json.loads(fleet.celery("inspect", "ferryman", "--json"))[worker.name]
-    assert (mine["in_hand"], mine["live"], mine["slots"]) == ([id], True, 1)
+    assert (mine["running"], mine["live"], mine["slots"]) == ([id], True, 1)
     cancel(fleet.db, id)
     wait_until(lambda: not fleet.left_over(), 20)
 

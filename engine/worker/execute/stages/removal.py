@@ -16,7 +16,7 @@ class Removal(Stage):
         context, order = self.run.context, self.run.assignment.order
         if finished is None:
             # Most likely cancelled: nobody owns its container and volume any more.
-            context.sweeper.soon()
+            context.sweeper.sweep_soon()
         elif finished.next_index is None:
             is_sandbox_kept = context.sandboxes.recycle(order)
             context.sweeper.remove_run(replace(order, sandbox=None) if is_sandbox_kept else order)
