@@ -1,10 +1,10 @@
-# One line per habit. `deploy/test` is the whole; these are its parts, on a machine that it has set up.
+# Parts of `deploy/test`, for a machine that it has set up.
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -m "not long"
 
 .PHONY: quick unit integration conformance chaos browser lint types house bench model demo test
 
-quick: ## what thinks, the stores and 1,000 seeds of the simulator: at most two minutes on two cores
+quick: ## unit and conformance tests, and 1,000 seeds of the simulator: at most two minutes on two cores
 	SIMULATOR_SEEDS=1000 $(PYTEST) -q -n 2 --dist worksteal $(wildcard tests/unit tests/conformance tests/simulator)
 unit:
 	$(PYTEST) -q tests/unit
@@ -20,10 +20,10 @@ lint:
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 types:
 	.venv/bin/mypy
-house: ## the contracts between rooms, then the longest files
+house: ## the import contracts, then the longest files
 	.venv/bin/lint-imports
 	@find engine api -name '*.py' | xargs wc -l | sort -rn | sed -n 2,6p
-model: ## every state of the protocol's model in its clean bounds: under three minutes on two cores
+model: ## every state of the protocol's model: under three minutes on two cores
 	$(PYTHON) -m tests.model
 bench:
 	$(PYTHON) -m tests.bench

@@ -1,4 +1,4 @@
-"""Groups of the settings: each part of Ferryman is given its own. Times are in the unit that the name ends in."""
+"""Groups of the settings. Each part of Ferryman is given its own group, not the whole."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class StoreSettings:
 
     @property
     def is_sqlite(self) -> bool:
-        """True when the rows are in a file of this host."""
+        """Return whether the database is a SQLite file, which only this host can read."""
         return self.database_url.startswith("sqlite")
 
 

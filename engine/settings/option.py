@@ -1,4 +1,4 @@
-"""Option of the settings: its variable, meaning, default and bounds, and how its text is read and written."""
+"""Option of the settings: variable, meaning, default and bounds; conversion between values and text."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def option(default: Any, help: str, **about: Any) -> Any:
 
 @dataclass(frozen=True)
 class Option:
-    """One option of the settings. `group` is the field of Settings that holds it, "" for Settings itself."""
+    """Option of the settings."""
 
     name: str
+    #: The field of Settings that holds the option, "" for Settings itself.
     group: str
     #: The annotation: "str", "int", "float", "bool" or LIST.
     kind: str

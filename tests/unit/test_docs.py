@@ -1,4 +1,4 @@
-"""What the pages say and can be checked: samples, settings, paths, commands, tests, tables of the reference."""
+"""Facts in the pages: samples, settings, paths, commands, tests, and the tables of the reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.settings import OPTIONS
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.rst", ROOT / "CHANGELOG.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
 REFERENCE = ROOT / "docs/reference"
-#: Variables of ours that are not settings: a container sees them.
+#: Variables of Ferryman that are not settings: a container sees them.
 NO_SETTINGS = {"FERRYMAN_OUTPUT", "FERRYMAN_PROGRESS"}
 
 SAMPLE = re.compile(r"^\.\. code-block:: yaml\n\n((?:    .*\n|\n)+)", re.MULTILINE)
@@ -48,7 +48,7 @@ def samples() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("where", "sample"), samples())
-def test_a_sample_is_a_task_as_the_api_takes_it(where: str, sample: str) -> None:
+def test_a_sample_is_a_valid_task(where: str, sample: str) -> None:
     assert check(sample.encode(), "yaml", HostAccess()).name
 
 
@@ -64,7 +64,7 @@ def test_a_setting_that_is_named_exists(page: Path) -> None:
 
 @pages
 def test_a_path_that_is_named_exists(page: Path) -> None:
-    literals = [found for text in LITERAL.findall(page.read_text()) for found in text.split()]
+    literals = [word for text in LITERAL.findall(page.read_text()) for word in text.split()]
     paths = [
         text.partition("::")[0].rstrip("/") for text in literals if PATH.fullmatch(text.partition("::")[0])
     ]
@@ -86,8 +86,8 @@ def test_an_image_that_is_shown_is_there(page: Path) -> None:
 def test_a_command_that_is_named_exists(page: Path) -> None:
     lines = LITERAL.findall(page.read_text())
     lines += re.findall(r"^ {4}(?:\$ )?(ferryman .*)$", page.read_text(), re.MULTILINE)
-    said = {match[1] for line in lines if (match := re.match(r"ferryman ([a-z]+)", line))}
-    assert said <= set(COMMANDS)
+    commands = {match[1] for line in lines if (match := re.match(r"ferryman ([a-z]+)", line))}
+    assert commands <= set(COMMANDS)
 
 
 @cache
@@ -98,7 +98,6 @@ def functions_of(path: str) -> frozenset[str]:
 
 @pages
 def test_a_test_that_is_named_as_proof_exists(page: Path) -> None:
-    # A long name may be broken over two lines of a page; it is one word in its source.
     proofs = TEST.findall(page.read_text())
     assert [f"{path}::{name}" for path, name in proofs if name not in functions_of(path)] == []
 
@@ -109,7 +108,7 @@ def test_every_page_is_reached_from_the_index() -> None:
     assert set(PAGES) - reached == set()
 
 
-def test_the_page_of_settings_is_what_the_settings_say() -> None:
+def test_the_page_of_settings_is_up_to_date() -> None:
     printed = runpy.run_path(str(ROOT / "docs/settings_page.py"))["page"]()
     assert (REFERENCE / "settings.rst").read_text() == printed, (
         "python docs/settings_page.py > docs/reference/settings.rst"

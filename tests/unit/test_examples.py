@@ -1,4 +1,4 @@
-"""Every file in examples/ is a task as the API takes it, and shows the feature that its name says."""
+"""Files in examples/: each is a valid task and shows the feature in its name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.jobspec.task import HostAccess, TaskSpec
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.yaml"))
-#: What deploy/images can stand in for where no registry answers.
+#: Images that have a stand-in in deploy/images.
 IMAGES = {"busybox:1.36", "alpine:3.18.3", "ubuntu:mantic", "jrottenberg/ffmpeg:3.4-scratch"}
 
 SHOWS: dict[str, Callable[[TaskSpec], object]] = {
@@ -34,12 +34,12 @@ def read(path: Path) -> TaskSpec:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_an_example_is_a_task_with_images_that_can_be_stood_in_for(path: Path) -> None:
+def test_an_example_uses_images_with_a_stand_in(path: Path) -> None:
     assert {link.image for _, link in read(path).links} <= IMAGES
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_an_example_shows_what_its_name_says_and_is_small(path: Path) -> None:
+def test_an_example_is_short_and_shows_the_feature_in_its_name(path: Path) -> None:
     assert SHOWS[path.stem](read(path))
     assert len(path.read_text().splitlines()) <= 25
 

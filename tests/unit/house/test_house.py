@@ -1,4 +1,4 @@
-"""The house's own rules: sizes, names, who may import whom, failpoints."""
+"""Rules of the code: sizes, names, imports, failpoints, environment variables, names in the pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CODE = sorted(path for room in ("engine", "api") for path in (ROOT / room).rglob
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 MIGRATIONS = ROOT / "engine/store/migrations"
 ROOMS = sorted(path for path in CODE if path.name == "__init__.py" and MIGRATIONS not in path.parents)
-#: A file of these names is where everything without a place ends.
+#: File names that tell nothing about the content.
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "misc"}
 FILE_LINES, FUNCTION_LINES = 400, 60
 
@@ -28,19 +28,19 @@ def _named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_the_house_is_found() -> None:
+def test_the_modules_and_rooms_are_found() -> None:
     assert len(CODE) > 80 and len(ROOMS) >= 12
 
 
-def test_no_file_is_longer_than_the_wall() -> None:
+def test_no_file_is_too_long() -> None:
     assert [_named(p) for p in CODE if len(p.read_text().splitlines()) > FILE_LINES] == []
 
 
-def test_no_function_is_longer_than_the_wall() -> None:
+def test_no_function_is_too_long() -> None:
     long = []
     for path in CODE:
         if MIGRATIONS in path.parents:
-            continue  # a migration is a list of what it makes
+            continue  # a migration is a list of tables
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
@@ -50,21 +50,20 @@ def test_no_function_is_longer_than_the_wall() -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda path: _named(path.parent))
-def test_every_room_begins_with_its_paragraph(room: Path) -> None:
-    said = ast.get_docstring(ast.parse(room.read_text()))
-    assert said and len(said) > 40
+def test_every_room_has_a_describing_paragraph(room: Path) -> None:
+    paragraph = ast.get_docstring(ast.parse(room.read_text()))
+    assert paragraph and len(paragraph) > 40
 
 
-def test_every_module_says_what_it_is_for() -> None:
-    silent = [_named(p) for p in CODE if not ast.get_docstring(ast.parse(p.read_text()))]
-    assert silent == []
+def test_every_module_has_a_docstring() -> None:
+    assert [_named(p) for p in CODE if not ast.get_docstring(ast.parse(p.read_text()))] == []
 
 
-def test_no_file_has_a_name_that_says_nothing() -> None:
+def test_no_file_has_a_meaningless_name() -> None:
     assert [_named(p) for p in [*CODE, *TESTS] if p.stem in NAMELESS or p.parent.name in NAMELESS] == []
 
 
-def test_the_contract_of_imports_holds() -> None:
+def test_the_import_contracts_hold() -> None:
     program = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout[-3000:]
@@ -72,7 +71,7 @@ def test_the_contract_of_imports_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "absent"),
+    ("modules", "absent"),
     [
         ("api", ["docker", "alembic", "engine.worker", "engine.runtime.docker"]),
         ("engine.reconcile.loop", ["docker", "engine.worker", "engine.runtime.docker"]),
@@ -81,26 +80,36 @@ def test_the_contract_of_imports_holds() -> None:
         ("engine.cli.main", ["docker", "celery", "sqlalchemy", "flask"]),
     ],
 )
-def test_importing_a_room_does_not_bring(what: str, absent: list[str]) -> None:
-    code = f"import sys, {what}; print([name for name in {absent!r} if name in sys.modules])"
+def test_importing_a_room_does_not_load(modules: str, absent: list[str]) -> None:
+    code = f"import sys, {modules}; print([name for name in {absent!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "[]"
 
 
 def _called_points() -> list[str]:
-    found = []
+    points = []
     for path in CODE:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "failpoints.hit":
                 assert len(node.args) == 1 and isinstance(node.args[0], ast.Constant), _named(path)
-                found.append(str(node.args[0].value))
-    return found
+                points.append(str(node.args[0].value))
+    return points
 
 
-def test_every_failpoint_is_somewhere_in_the_code_and_no_other() -> None:
+def test_the_failpoints_in_the_code_are_those_in_the_list() -> None:
     assert set(_called_points()) == set(POINTS)
     assert len(set(POINTS)) == len(POINTS)
+
+
+#: Modules outside engine.settings that read a variable of Ferryman: the failpoints must not wait for the settings, and
+#: the stand-alone brings a broker of its own unless the variable itself is set.
+READERS = {"engine/failpoints.py", "engine/standalone/broker.py"}
+
+
+def test_settings_alone_read_the_variables_of_ferryman() -> None:
+    reading = [p for p in CODE if re.search(r"""environ(\.get\(|\[)["']FERRYMAN_""", p.read_text())]
+    assert {_named(path) for path in reading} == READERS
 
 
 #: The verbs, the flusher and the store: every other room changes rows by calling a verb.
@@ -118,14 +127,14 @@ def test_rows_change_through_verbs_only() -> None:
     assert writing == []
 
 
-def test_no_error_is_swallowed_without_a_word() -> None:
-    """No `except: pass`, and no handler that catches all without a word of why."""
+def test_no_error_is_dropped_without_a_reason() -> None:
+    """Refuse a bare `except`, and a handler that only passes unless a comment says why."""
     bare = []
     for path in CODE:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ExceptHandler):
-                nothing = all(isinstance(line, ast.Pass) for line in node.body)
-                if node.type is None or (nothing and not _says_why(path, node)):
+                is_empty = all(isinstance(line, ast.Pass) for line in node.body)
+                if node.type is None or (is_empty and not _says_why(path, node)):
                     bare.append(f"{_named(path)}:{node.lineno}")
     assert bare == []
 
@@ -170,14 +179,14 @@ def test_the_glossary_names_modules() -> None:
 
 
 def imported(name: str) -> object:
-    """The object of a dotted name: the longest part that is a module, then attributes."""
+    """Import the object of a dotted name: the longest part that is a module, then its attributes."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         try:
-            found: object = importlib.import_module(".".join(parts[:length]))
+            target: object = importlib.import_module(".".join(parts[:length]))
         except ModuleNotFoundError:
             continue
         for part in parts[length:]:
-            found = getattr(found, part)
-        return found
+            target = getattr(target, part)
+        return target
     raise ModuleNotFoundError(name)

@@ -1,4 +1,4 @@
-"""The order in which several processes take the tests."""
+"""Order in which several processes run the tests."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ KINDS = [LONG[0], f"{BY_FILE[0]}one.py::", f"{BY_FILE[0]}two.py::", BY_FOLDER, Q
 
 
 def parts(order: list[str], processes: int) -> list[list[str]]:
-    """What worksteal gives to each process."""
-    found = []
+    """Split the order as xdist's worksteal does, one part per process."""
+    shares = []
     for left in range(processes, 0, -1):
-        found.append(order[: len(order) // left])
+        shares.append(order[: len(order) // left])
         order = order[len(order) // left :]
-    return found
+    return shares
 
 
 @given(st.lists(st.sampled_from(KINDS)), st.integers(1, 9))
-def test_none_is_lost_and_none_goes_before_another_of_its_file(kinds: list[str], processes: int) -> None:
+def test_no_item_is_lost_and_each_file_keeps_its_order(kinds: list[str], processes: int) -> None:
     items = [f"{kind}{number}" for number, kind in enumerate(kinds)]
     order = dealt(items, processes, str)
     assert sorted(order) == sorted(items)
@@ -31,7 +31,7 @@ def test_none_is_lost_and_none_goes_before_another_of_its_file(kinds: list[str],
         assert [i for i in order if i.startswith(kind)] == [i for i in items if i.startswith(kind)]
 
 
-def test_each_process_begins_with_its_share_of_the_long_ones_and_no_file_is_torn() -> None:
+def test_each_process_begins_with_long_tests_and_no_file_is_split() -> None:
     items = [f"{QUICK}{number}" for number in range(90)]
     items += [f"{kind}{number}" for kind in KINDS[1:4] for number in range(9)]
     items += [f"{LONG[0]}{number}" for number in range(8)]
@@ -39,8 +39,8 @@ def test_each_process_begins_with_its_share_of_the_long_ones_and_no_file_is_torn
     for share in shares:
         assert [item.startswith(LONG) for item in share] == [True] * 2 + [False] * (len(share) - 2)
         quick = [item.startswith(QUICK) for item in share]
-        assert quick == sorted(quick), "what is quick comes last"
-    sandboxes = Counter(
+        assert quick == sorted(quick), "quick tests come last"
+    owners = Counter(
         kind for kind in KINDS[1:4] for share in shares if any(i.startswith(kind) for i in share)
     )
-    assert set(sandboxes.values()) == {1}
+    assert set(owners.values()) == {1}
