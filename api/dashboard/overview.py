@@ -190,7 +190,7 @@ def _unserved_queues(queue_counts: Sequence[Json], now: int) -> list[Alert]:
         Alert(
             Badge("", "scheduled", "warn"),
             f"No worker serves queue {queue['name']}.",
-            f"{queue['waiting']} {'task waits' if queue['waiting'] == 1 else 'tasks wait'} for one. Start it:",
+            f"{queue['waiting']} {'task waits' if queue['waiting'] == 1 else 'tasks wait'} for one.",
             now,
             command=f"celery -A engine worker -Q {queue['name']}",
         )
@@ -204,7 +204,7 @@ def _silent_daemons(shown: Sequence[Node]) -> list[Alert]:
         Alert(
             Badge("", "warning", "failed"),
             f"Docker does not answer on {node.name}.",
-            f"This node starts no task until it does. Check the daemon on {node.host}:",
+            f"This node starts no task until it does. Check the daemon on {node.host}.",
             node.seen_at,
             command="ferryman doctor",
         )

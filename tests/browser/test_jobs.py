@@ -105,7 +105,7 @@ def test_a_queue_without_a_worker_needs_somebody_until_one_joins(stage: Stage, v
     stage.send(task)
     page = visit(f"{stage.url}/").page
     needs, row = page.locator("#alerts"), page.locator(f"#job-{task.job_id}")
-    expect(needs).to_contain_text("No worker serves queue gpu. 1 task waits for one. Start it:")
+    expect(needs).to_contain_text("No worker serves queue gpu. 1 task waits for one.")
     expect(needs).to_contain_text("celery -A engine worker -Q gpu")
     expect(row).to_contain_text("no worker serves queue gpu")
     _live(page)

@@ -55,7 +55,7 @@ def test_hostile_texts_stay_texts_wherever_they_stand(stage: Stage, visit: Visit
     expect(page.locator("#lines .log-row")).to_have_count(2)
     _check(page, storable[:20] if storable.isascii() else None)
     stage.end(link, container, 1, storable)
-    expect(page.locator("#head .err")).to_be_visible()
+    expect(page.locator("#head .failure")).to_be_visible()
     _check(page)
     for path in (f"/-/tasks/{task.id}", f"/-/jobs/{task.job_id}?all", "/"):
         page.goto(f"{stage.url}{path}")

@@ -99,7 +99,7 @@ def test_a_failed_task_says_why_which_link_and_its_last_lines(stage: Stage, visi
     stage.write(link, "frame 1\n", "could not allocate 94m\n", stream=2)
     stage.end(link, container, 137, "out of memory: limit 512m reached")
     page = visit(f"{stage.url}/-/tasks/{task.id}").page
-    box = page.locator("#head .err")
+    box = page.locator("#head .failure")
     expect(box).to_contain_text("main: out of memory: limit 512m reached")
     expect(box).to_contain_text("main jrottenberg/ffmpeg:3.4-scratch ended with exit code 137")
     expect(box).to_contain_text("No retries are configured.")
@@ -130,11 +130,11 @@ def test_an_adoption_is_told_in_its_own_colour(stage: Stage, visit: Visiting) ->
     page = visit(f"{stage.url}/-/tasks/{task.id}").page
     stage.lapse(OTHER)
     page.reload()
-    expect(page.locator("#head .why")).to_contain_text("Its node is silent.")
+    expect(page.locator("#head .notice")).to_contain_text("The node of this task does not answer.")
     stage.adopt(task, NODE)
-    mark = page.locator("#head h1 .tag.fix")
+    mark = page.locator("#head h1 .tag.repair")
     expect(mark).to_have_text("adopted")
-    expect(page.locator("#events .tag.fix")).to_have_text("repair")
+    expect(page.locator("#events .tag.repair")).to_have_text("repair")
     expect(page.locator("#head .subtitle")).to_contain_text("delivery 2")
 
 
@@ -149,7 +149,7 @@ def test_all_of_it_is_there_without_scripts(stage: Stage, visit: Visiting) -> No
     expect(page.locator("#lines")).to_contain_text("plain words")
     expect(page.locator("#events")).to_contain_text("claimed")
     expect(page.locator("#follow")).to_be_hidden()
-    page.get_by_text("What was asked for").click()
+    page.get_by_text("Spec as submitted").click()
     expect(page.locator("details pre")).to_contain_text("volumes:")
 
 
