@@ -28,7 +28,7 @@ _RETRY_SECONDS = 1.0
 
 
 class TooManyStreams(FerrymanError):
-    """No seat is free for another stream; one may become free in a moment."""
+    """Refusal of another stream while all seats are taken; one may become free in a moment."""
 
     def __init__(self, seats: int) -> None:
         super().__init__(f"all {seats} streams are in use: close one, or raise FERRYMAN_SSE_CLIENTS")

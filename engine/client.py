@@ -27,7 +27,7 @@ _YAML, _JSON, _SSE = "application/yaml", "application/json", "text/event-stream"
 
 
 class ApiUnavailable(FerrymanError):
-    """No API answers at the address; the message says what to set or start."""
+    """Error for an address at which no API answers; the message says what to set or start."""
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(

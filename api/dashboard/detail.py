@@ -71,7 +71,7 @@ class TaskPage:
 
     @property
     def lapsed_node(self) -> bool:
-        """True while the task runs on a node that lapsed or left, until it is adopted or restarted."""
+        """Return True for a running task whose node lapsed or left: it is about to be adopted or restarted."""
         node = self.nodes.get(self.task.node or "")
         return self.task.state is TaskState.RUNNING and node is not None and node.state.is_gone
 

@@ -1,4 +1,4 @@
-"""The first page: it lives, it can be asked, and it says what needs somebody."""
+"""First page: live rows, search, pages, and alerts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _live(page: Page) -> None:
     page.evaluate("window.stayed = true")
 
 
-def test_a_job_comes_runs_and_ends_on_the_page_without_a_reload(stage: Stage, visit: Visiting) -> None:
+def test_a_job_appears_runs_and_ends_on_the_page_without_a_reload(stage: Stage, visit: Visiting) -> None:
     stage.submit(_named("the one before"))
     page = visit(f"{stage.url}/").page
     _live(page)
@@ -60,7 +60,7 @@ def test_a_row_that_changes_keeps_the_keyboard(stage: Stage, visit: Visiting) ->
     expect(name).to_be_focused()
 
 
-def test_the_address_asks_by_words_tag_and_state(stage: Stage, visit: Visiting) -> None:
+def test_the_address_filters_by_words_tag_and_state(stage: Stage, visit: Visiting) -> None:
     tagged = stage.submit(_named("needle in the hay", "tags: [rare]\n"))
     stage.submit(_named("hay alone"))
     page = visit(f"{stage.url}/?q=needle").page
@@ -86,7 +86,7 @@ def test_an_id_in_the_search_opens_its_task(stage: Stage, visit: Visiting) -> No
     expect(page.locator("h1")).to_contain_text("found by its id")
 
 
-def test_jobs_that_ended_have_pages(stage: Stage, visit: Visiting) -> None:
+def test_ended_jobs_have_pages(stage: Stage, visit: Visiting) -> None:
     for number in range(27):
         task = stage.submit(_named(f"paged {number}", "tags: [paged]\n"))
         link = stage.claim(task, NODE)
@@ -100,22 +100,22 @@ def test_jobs_that_ended_have_pages(stage: Stage, visit: Visiting) -> None:
     expect(page.get_by_role("link", name="Newer")).to_be_visible()
 
 
-def test_a_queue_without_a_worker_needs_somebody_until_one_joins(stage: Stage, visit: Visiting) -> None:
+def test_a_queue_without_a_worker_is_an_alert_until_one_joins(stage: Stage, visit: Visiting) -> None:
     task = stage.submit(_named("needs a gpu", "queue: gpu\n"))
     stage.send(task)
     page = visit(f"{stage.url}/").page
-    needs, row = page.locator("#alerts"), page.locator(f"#job-{task.job_id}")
-    expect(needs).to_contain_text("No worker serves queue gpu. 1 task waits for one.")
-    expect(needs).to_contain_text("celery -A engine worker -Q gpu")
+    alerts, row = page.locator("#alerts"), page.locator(f"#job-{task.job_id}")
+    expect(alerts).to_contain_text("No worker serves queue gpu. 1 task waits for one.")
+    expect(alerts).to_contain_text("celery -A engine worker -Q gpu")
     expect(row).to_contain_text("no worker serves queue gpu")
     _live(page)
     page.mouse.move(0, 0)
     stage.live("c3" * 16, "gpu@host-b", ("gpu",))
-    expect(needs).not_to_contain_text("queue gpu")
+    expect(alerts).not_to_contain_text("queue gpu")
     expect(page.locator("#fleet")).to_contain_text("gpu@host-b")
 
 
-def test_a_failure_needs_somebody_and_leads_to_its_task(stage: Stage, visit: Visiting) -> None:
+def test_a_failure_is_an_alert_that_links_to_its_task(stage: Stage, visit: Visiting) -> None:
     task = stage.submit(_named("that one failed"))
     link = stage.claim(task, NODE)
     stage.end(link, stage.start(link), 3, "exit code 3")
@@ -125,7 +125,7 @@ def test_a_failure_needs_somebody_and_leads_to_its_task(stage: Stage, visit: Vis
     page.wait_for_url(f"**/-/tasks/{task.id}")
 
 
-def test_an_empty_installation_says_the_next_command_and_fills_by_itself(
+def test_an_empty_installation_shows_the_next_command_and_then_its_first_job(
     fresh_stage: Stage, visit: Visiting
 ) -> None:
     page = visit(f"{fresh_stage.url}/").page

@@ -1,4 +1,4 @@
-"""What others chose is shown as text, and nothing of a page comes from elsewhere."""
+"""Safety of the pages: foreign text stays text, and nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OURS = {"app.js"}
 
 
 def _check(page: Page, shown: str | None = None) -> None:
-    """No element came of a text: nothing of these kinds is ours, and scripts are from here."""
+    """Check that no text became an element: our pages have none of these, and only our script."""
     assert page.evaluate("window.hit") is None
     assert (
         page.locator("img, iframe, object, embed, style, [onload], [onerror], [onmouseover], [style]").count()
@@ -36,22 +36,22 @@ def _check(page: Page, shown: str | None = None) -> None:
     sources = page.locator("script").evaluate_all("all => all.map(x => x.src.split('/').pop())")
     assert set(sources) == OURS
     text = page.inner_text("body")
-    assert not any(sign in text for sign in "\u202e\u2066\u200f")
+    assert not any(character in text for character in "\u202e\u2066\u200f")
     if shown is not None:
         assert shown in text
 
 
-@pytest.mark.parametrize("at", range(3))
-def test_hostile_texts_stay_texts_wherever_they_stand(stage: Stage, visit: Visiting, at: int) -> None:
-    words = " ".join(HOSTILE[at::3])
-    storable = words.encode("utf-8", "replace").decode()
+@pytest.mark.parametrize("first", range(3))
+def test_hostile_text_stays_text_everywhere(stage: Stage, visit: Visiting, first: int) -> None:
+    text = " ".join(HOSTILE[first::3])
+    storable = text.encode("utf-8", "replace").decode()
     task = stage.submit(HELLO, name=storable, description=storable, tags=(storable,))
     link = stage.claim(task, NODE)
     container = stage.start(link)
     seen = visit(f"{stage.url}/-/tasks/{task.id}")
     page = seen.page
     expect(page.locator("#live")).to_have_text("Live")
-    stage.write(link, f"{words}\n", f"\x1b]0;{words}\x07after\n")
+    stage.write(link, f"{text}\n", f"\x1b]0;{text}\x07after\n")
     expect(page.locator("#lines .log-row")).to_have_count(2)
     _check(page, storable[:20] if storable.isascii() else None)
     stage.end(link, container, 1, storable)
@@ -62,7 +62,7 @@ def test_hostile_texts_stay_texts_wherever_they_stand(stage: Stage, visit: Visit
         _check(page)
 
 
-def test_a_long_name_is_cut_and_pushes_nothing_aside(stage: Stage, visit: Visiting) -> None:
+def test_a_long_name_is_shortened_and_does_not_widen_the_page(stage: Stage, visit: Visiting) -> None:
     task = stage.submit(HELLO, name="x" * 10_000)
     page = visit(f"{stage.url}/", width=390).page
     for path in ("/", f"/-/tasks/{task.id}", f"/-/jobs/{task.job_id}?all"):
@@ -72,7 +72,7 @@ def test_a_long_name_is_cut_and_pushes_nothing_aside(stage: Stage, visit: Visiti
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_search_is_written_back_as_text(stage: Stage, visit: Visiting) -> None:
+def test_a_search_is_shown_again_as_text(stage: Stage, visit: Visiting) -> None:
     page = visit(f"{stage.url}/").page
     for words in (HOSTILE[0], HOSTILE[2], HOSTILE[5]):
         page.locator(".search input").fill(words)
@@ -85,7 +85,7 @@ def test_a_search_is_written_back_as_text(stage: Stage, visit: Visiting) -> None
 @pytest.mark.parametrize(
     "path", ["/", "/-/tasks/{id}", "/-/jobs/{job}?all", "/-/parts/summary", "/-/tasks/ffff"]
 )
-def test_every_page_forbids_what_it_does_not_need(stage: Stage, path: str) -> None:
+def test_the_policy_of_every_page_forbids_what_it_does_not_need(stage: Stage, path: str) -> None:
     task = stage.submit()
     address = f"{stage.url}{path.format(id=task.id, job=task.job_id)}"
     try:
@@ -106,9 +106,9 @@ def test_every_page_forbids_what_it_does_not_need(stage: Stage, path: str) -> No
     assert "<style" not in text and " style=" not in text and " onclick=" not in text
 
 
-def test_the_api_answers_json_whoever_asks(stage: Stage) -> None:
+def test_the_api_answers_json_to_browsers_too(stage: Stage) -> None:
     task = stage.submit()
     for path in (f"/tasks/{task.id}", f"/jobs/{task.job_id}"):
-        asked = urllib.request.Request(f"{stage.url}{path}", headers={"Accept": "text/html,*/*;q=0.8"})
-        with urllib.request.urlopen(asked, timeout=5) as answer:
+        request = urllib.request.Request(f"{stage.url}{path}", headers={"Accept": "text/html,*/*;q=0.8"})
+        with urllib.request.urlopen(request, timeout=5) as answer:
             assert json.load(answer)["name"] == "say hello"

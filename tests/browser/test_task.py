@@ -1,4 +1,4 @@
-"""The page of a task: its links, attempts, events, and the log as it is written."""
+"""Page of a task: links, attempts, events, and the log as it is written."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def test_the_log_is_followed_as_it_is_written(stage: Stage, visit: Visiting) -> 
     assert texts == ["before the page", "line two", "begun, ended", "100 %"]
 
 
-def test_following_ends_when_the_reader_scrolls_up_and_400_rows_are_kept(
-    stage: Stage, visit: Visiting
-) -> None:
+def test_scrolling_up_stops_following_and_400_rows_are_kept(stage: Stage, visit: Visiting) -> None:
     task = stage.submit(HELLO.replace("say hello", "many lines"))
     link = stage.claim(task, NODE)
     stage.start(link)
@@ -90,7 +88,7 @@ def test_following_ends_when_the_reader_scrolls_up_and_400_rows_are_kept(
     expect(box.get_by_text("the newest")).to_be_in_viewport()
 
 
-def test_a_failed_task_says_why_which_link_and_its_last_lines(stage: Stage, visit: Visiting) -> None:
+def test_a_failed_task_shows_the_reason_the_link_and_its_last_lines(stage: Stage, visit: Visiting) -> None:
     task = stage.submit(CONVERT.replace("convert a video", "out of memory"))
     link = stage.claim(task, NODE)
     stage.end(link, stage.start(link))
@@ -122,7 +120,7 @@ def test_a_retry_is_shown_with_the_attempt_before_it(stage: Stage, visit: Visiti
     expect(page.locator("#attempts tbody tr.past")).to_contain_text("main")
 
 
-def test_an_adoption_is_told_in_its_own_colour(stage: Stage, visit: Visiting) -> None:
+def test_an_adoption_has_a_mark_of_its_own_colour(stage: Stage, visit: Visiting) -> None:
     stage.live(OTHER, "dies@host-a")
     task = stage.submit(HELLO.replace("say hello", "adopted one"))
     link = stage.claim(task, OTHER)
@@ -138,7 +136,7 @@ def test_an_adoption_is_told_in_its_own_colour(stage: Stage, visit: Visiting) ->
     expect(page.locator("#head .subtitle")).to_contain_text("delivery 2")
 
 
-def test_all_of_it_is_there_without_scripts(stage: Stage, visit: Visiting) -> None:
+def test_the_pages_are_complete_without_scripts(stage: Stage, visit: Visiting) -> None:
     task = stage.submit(CONVERT.replace("convert a video", "no scripts"))
     link = stage.claim(task, NODE)
     stage.start(link)
@@ -162,10 +160,10 @@ def test_a_job_has_a_page_of_its_own(stage: Stage, visit: Visiting) -> None:
     expect(page.locator("#head .subtitle")).to_contain_text("Completed")
 
 
-def test_what_is_not_there_is_said_in_words(stage: Stage, visit: Visiting) -> None:
+def test_an_unknown_id_has_an_error_page(stage: Stage, visit: Visiting) -> None:
     seen = visit(f"{stage.url}/")
     answer = seen.page.goto(f"{stage.url}/-/tasks/ffffffff")
     assert answer is not None and answer.status == 404
     expect(seen.page.locator("h1")).to_have_text("There is no job or task ffffffff")
-    # Chromium tells every 404 on the console.
+    # Chromium logs every 404.
     seen.faults[:] = [fault for fault in seen.faults if "404" not in fault]

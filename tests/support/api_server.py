@@ -1,4 +1,4 @@
-"""The API as people run it: gunicorn in a process of its own, on a free port."""
+"""API as people run it: gunicorn in its own process, on a free port."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tests.support.databases import free_port
 from tests.support.fork_server import ForkedProcess, fork_server
 from tests.support.waiting import wait_until
 
-#: What gunicorn is told, everywhere.
+#: Arguments of gunicorn.
 SERVE = ("--config", "python:engine.standalone.gunicorn_conf")
 
 
 @dataclass
 class ApiServer:
-    """A running API. `stop` ends it in order and gives its exit code."""
+    """A running API; `stop` ends it gracefully and returns its exit code."""
 
     url: str
     process: ForkedProcess
-    said: IO[bytes]
+    output: IO[bytes]
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 15) -> int:
         """Send the signal and wait for the end."""
@@ -37,19 +37,19 @@ class ApiServer:
 
     @property
     def log(self) -> str:
-        """What it printed so far."""
-        self.said.seek(0)
-        return self.said.read().decode(errors="replace")
+        """Return its output so far."""
+        self.output.seek(0)
+        return self.output.read().decode(errors="replace")
 
 
 @contextmanager
 def running_api(settings: Settings) -> Iterator[ApiServer]:
-    """The real server over these settings; ended at the end, whatever happens."""
+    """Run the real server with these settings, and end it in every case."""
     port = free_port()
     environment = {**os.environ, **settings.environment(), "FERRYMAN_PORT": str(port)}
-    with tempfile.NamedTemporaryFile() as said:
-        process = fork_server().start("gunicorn", SERVE, environment, Path(said.name))
-        server = ApiServer(f"http://127.0.0.1:{port}", process, said)
+    with tempfile.NamedTemporaryFile() as output:
+        process = fork_server().start("gunicorn", SERVE, environment, Path(output.name))
+        server = ApiServer(f"http://127.0.0.1:{port}", process, output)
         try:
             wait_until(lambda: _answers(server), 30)
             yield server

@@ -1,4 +1,4 @@
-"""A real Chromium, and what one visit of its met: dialogs, errors, breaches of the pages' policy."""
+"""Chromium for tests, and visits that record dialogs, errors and violations of the pages' policy."""
 
 from __future__ import annotations
 
@@ -28,30 +28,32 @@ _WATCH = """addEventListener("securitypolicyviolation", (event) =>
 
 @dataclass
 class Visit:
-    """A page in a context of its own. `faults` is what must not be there at the end."""
+    """A page in its own browser context; `faults` must be empty at the end."""
 
     page: Page
     faults: list[str] = field(default_factory=list)
 
     def has(self, words: str) -> bool:
-        """The words are on the page, in sight."""
+        """Return True if the page shows the words."""
         return bool(words in self.page.inner_text("body"))
 
 
-def _note(visit: Visit, said: ConsoleMessage) -> None:
-    """An error is a fault of the page, but for a request that Chromium gave up as an interface of this host came or
-    went: each container that another test starts is one."""
-    if said.type == "error" and "ERR_NETWORK_CHANGED" not in said.text:
-        visit.faults.append(said.text)
+def _note(visit: Visit, message: ConsoleMessage) -> None:
+    """Record an error of the page.
+
+    ERR_NETWORK_CHANGED is none: Chromium drops requests when another test's container adds a network interface.
+    """
+    if message.type == "error" and "ERR_NETWORK_CHANGED" not in message.text:
+        visit.faults.append(message.text)
 
 
-#: Opens an address, with the options of `visiting`.
+#: A function that opens an address, with the options of `visiting`.
 Visiting = Callable[..., Visit]
 
 
 @contextmanager
 def running_chromium() -> Iterator[Browser]:
-    """The browser that is installed; skips at home and fails in CI when there is none."""
+    """Run the installed browser; without one, skip the test at home and fail in CI."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         missing("Chromium is not installed: apt-get install chromium")
@@ -69,7 +71,7 @@ def running_chromium() -> Iterator[Browser]:
 
 @contextmanager
 def visiting(browser: Browser, width: int = 1200, height: int = 900, **context: Any) -> Iterator[Visit]:
-    """One visit; `context` goes to Playwright (color_scheme, java_script_enabled …)."""
+    """Open a visit; `context` goes to Playwright (color_scheme, java_script_enabled …)."""
     opened = browser.new_context(viewport={"width": width, "height": height}, locale="en-GB", **context)
     opened.set_default_timeout(20_000)
     try:
@@ -77,7 +79,7 @@ def visiting(browser: Browser, width: int = 1200, height: int = 900, **context: 
         visit = Visit(page)
         if context.get("java_script_enabled", True):
             opened.add_init_script(_WATCH)
-        page.on("console", lambda said: _note(visit, said))
+        page.on("console", lambda message: _note(visit, message))
         page.on("pageerror", lambda error: visit.faults.append(str(error)))
         page.on("dialog", lambda dialog: (visit.faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
         yield visit

@@ -1,4 +1,4 @@
-"""An installation on a stage: the real API in a process of its own, and rows that the real verbs write."""
+"""Stage: an installation with the real API in its own process, and rows written by the real verbs."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from tests.support.waiting import wait_until
 HELLO = "name: say hello\nimage: ubuntu:mantic\ncmd: [echo, -n, hello world]\n"
 
 
-#: Workers of a stage.
+#: Node ids of a stage.
 NODE, OTHER = "a1" * 16, "b2" * 16
 
 
 class Stage:
-    """Tasks and nodes that somebody else's worker would carry out: here a test does, verb by verb."""
+    """An installation in which a test plays the workers, verb by verb."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -51,43 +51,43 @@ class Stage:
         self.installation = Installation(self.db, settings, self.db.open())
         self.port = free_port()
         self._process: ForkedProcess | None = None
-        self._said: IO[bytes] = open(f"{settings.data_dir}/api.log", "w+b")  # noqa: SIM115 - closed in `close`
+        self._output: IO[bytes] = open(f"{settings.data_dir}/api.log", "w+b")  # noqa: SIM115 - closed in `close`
         self._containers = itertools.count(0x3FA91C70D2E8)
 
     @property
     def url(self) -> str:
-        """Where the pages are."""
+        """Return the address of the pages."""
         return f"http://127.0.0.1:{self.port}"
 
     def serve(self) -> None:
-        """Start the API, always on the same port. It sends and repairs nothing: the test plays both."""
-        words = [*SERVE, "api:create_app(background=False)"]
+        """Start the API, always on the same port, without flusher and reconciler: the test plays both."""
+        args = [*SERVE, "api:create_app(background=False)"]
         environment = {
             **os.environ,
             **self.settings.environment(),
             "FERRYMAN_PORT": str(self.port),
         }
-        self._process = fork_server().start("gunicorn", words, environment, Path(self._said.name))
+        self._process = fork_server().start("gunicorn", args, environment, Path(self._output.name))
         wait_until(self._answers, 30)
 
     def stop(self) -> None:
-        """End the API, at once."""
+        """Kill the API."""
         if self._process is not None:
-            # gunicorn's own child too: it would serve on for seconds.
+            # With its worker process, which would serve for some more seconds.
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(timeout=10)
             self._process = None
 
     def close(self) -> None:
-        """End the API and let the database go."""
+        """Kill the API and close the database."""
         self.stop()
         self.db.close()
-        self._said.close()
+        self._output.close()
 
     def log(self) -> str:
-        """What the API printed so far."""
-        self._said.seek(0)
-        return self._said.read().decode(errors="replace")
+        """Return the output of the API so far."""
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace")
 
     def _answers(self) -> bool:
         assert self._process is not None and self._process.poll() is None, self.log()
@@ -100,7 +100,7 @@ class Stage:
     # Nodes.
 
     def live(self, id: str, name: str, queues: Sequence[str] = ("default",), slots: int = 4) -> str:
-        """A worker that has joined, unless it has already."""
+        """Join a node, unless it has joined already; return its id."""
         with self.db.read() as c:
             if nodes.get(c, id) is not None:
                 return id
@@ -128,7 +128,7 @@ class Stage:
         return id
 
     def lapse(self, id: str) -> None:
-        """The worker's beat stands still for too long."""
+        """Let a node lapse."""
         with self.db.read() as c:
             node = nodes.get(c, id)
         assert node is not None and node_verbs.lapse(self.installation, node)
@@ -136,34 +136,34 @@ class Stage:
     # Tasks.
 
     def submit(self, text: str = HELLO, **fields: str) -> Task:
-        """A task of this YAML; `fields` replace some of its texts, unchecked, as hostile rows would."""
+        """Submit a task of this YAML; `fields` replace some of its texts unchecked, to make hostile rows."""
         host_access = host_access_from((), (), self.settings.data_dir)
         spec = schema.check(text.encode(), "yaml", host_access, self.settings.api.body_bytes)
         done = submit(self.db, replace(spec, **fields) if fields else spec, self.settings)
         return self.task(done.task_id)
 
     def send(self, task: Task) -> None:
-        """Its message is out."""
+        """Mark a task as sent."""
         with self.db.begin() as c:
             assert outbox.mark_sent(c, [task])
 
     def claim(self, task: Task, node: str) -> Assignment:
-        """A node takes it; returns its first link."""
-        found = claim(self.installation, task.token, node)
-        assert found is not None
-        return found
+        """Claim a task for a node; return its first link."""
+        link = claim(self.installation, task.token, node)
+        assert link is not None
+        return link
 
     def start(self, link: Assignment) -> str:
-        """The link's container exists and runs; returns its id."""
+        """Confirm a container for the link; return the container's id."""
         container = f"{next(self._containers):x}".ljust(64, "0")
         assert confirm(self.installation, link, container)
         return container
 
     def go_on(self, token: Token, index: int, node: str) -> Assignment:
-        """The node goes on with a later link."""
-        found = begin_link(self.installation, token, index, node)
-        assert found is not None
-        return found
+        """Begin a later link on the node."""
+        link = begin_link(self.installation, token, index, node)
+        assert link is not None
+        return link
 
     def end(
         self,
@@ -173,23 +173,23 @@ class Stage:
         why: str | None = None,
         result: str | None = None,
     ) -> Finished:
-        """The link's container has ended."""
+        """Finish a link with the end of its container."""
         done = finish_link(self.installation, link, container, Outcome(code, Cause.EXITED, why, result))
         assert done is not None
         return done
 
     def adopt(self, task: Task, node: str) -> Token:
-        """Another node takes it over from one that lapsed."""
+        """Adopt a task from a lapsed node; return the new token."""
         token = take_over(self.installation, self.task(task.id).token, node, "container 3fa91c70d2e8 runs")
         assert token is not None
         return token
 
     def write(self, link: Assignment, *texts: str, stream: int = 1) -> None:
-        """The container writes: each text is a frame."""
+        """Write output of the container: each text is a frame."""
         self.write_as(link.token, link, *texts, stream=stream)
 
     def write_as(self, token: Token, link: Assignment, *texts: str, stream: int = 1) -> None:
-        """As `write`, under another token: an adopter's."""
+        """Write output under another token, such as an adopter's."""
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
         frames = [(stream, stamp, text) for text in texts]
         with self.db.begin() as c:
@@ -199,16 +199,16 @@ class Stage:
             )
 
     def task(self, task_id: str) -> Task:
-        """The task's row."""
+        """Return the task's row."""
         with self.db.read() as c:
-            found = tasks.get(c, task_id)
-        assert found is not None
-        return found
+            task = tasks.get(c, task_id)
+        assert task is not None
+        return task
 
 
 @contextmanager
 def staged(directory: str) -> Iterator[Stage]:
-    """A stage over a SQLite file in this directory, served."""
+    """Serve a stage over a SQLite file in this directory."""
     settings = Settings(data_dir=directory).replace(
         database_url=f"sqlite:///{directory}/ferryman.db",
         broker_url="redis://127.0.0.1:1/0",

@@ -1,4 +1,4 @@
-"""The app over a database of each kind, with a client and readers of streams."""
+"""Fixtures: the app over a database of each kind, its context and a client."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ HELLO = "name: say hello\nimage: busybox:1.36\ncmd: [echo, -n, hello world]\n"
 
 @pytest.fixture
 def app(settings: Settings) -> Iterator[Flask]:
-    """The app, without the threads that send and repair."""
-    made = create_app(settings, background=False)
-    yield made
-    context: ApiContext = made.extensions["ferryman"]
+    """Return the app, without the flusher and the reconciler."""
+    app = create_app(settings, background=False)
+    yield app
+    context: ApiContext = app.extensions["ferryman"]
     context.feed.end()
     context.db.close()
 
 
 @pytest.fixture
 def context(app: Flask) -> ApiContext:
-    """What the app's views share."""
-    found: ApiContext = app.extensions["ferryman"]
-    return found
+    """Return the context that the app's views share."""
+    context: ApiContext = app.extensions["ferryman"]
+    return context
 
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """Asks the app."""
+    """Return a client of the app."""
     return app.test_client()
 
 
 @pytest.fixture
 def task_id(client: FlaskClient) -> str:
-    """A submitted task."""
+    """Return the id of a submitted task."""
     answer = client.post("/task", data=HELLO, content_type="text/yaml")
     assert answer.status_code == 201, answer.text
     return str(answer.json["id"])  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""Every refusal: its status, a problem in words, nothing stored, no trace, quickly."""
+"""Bad requests: status and problem of every refusal; nothing stored, no traceback, a quick answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TASK = "name: x\nimage: busybox:1.36\n"
 
 @dataclass(frozen=True)
 class Bad:
-    """A request that is refused: with this status, and this word in the detail."""
+    """A request that is refused with this status, and this word in the detail."""
 
     title: str
     status: int
@@ -34,28 +34,40 @@ class Bad:
     path: str = "/task"
     method: str = "POST"
     body: str | bytes = TASK
-    kind: str | None = YAML
+    content_type: str | None = YAML
     headers: dict[str, str] = field(default_factory=dict)
 
 
 BODIES = [
     Bad("empty body", 400, "--data-binary @file", body=""),
     Bad(
-        "empty body, form type", 400, "--data-binary @file", body="", kind="application/x-www-form-urlencoded"
+        "empty body, form type",
+        400,
+        "--data-binary @file",
+        body="",
+        content_type="application/x-www-form-urlencoded",
     ),
-    Bad("empty body, no type", 400, "--data-binary @file", body="", kind=None),
+    Bad("empty body, no type", 400, "--data-binary @file", body="", content_type=None),
     Bad("only spaces", 400, "empty", body="  \n "),
     Bad(
-        "form type, as curl -d says", 415, "Content-Type: text/yaml", kind="application/x-www-form-urlencoded"
+        "form type, as curl -d says",
+        415,
+        "Content-Type: text/yaml",
+        content_type="application/x-www-form-urlencoded",
     ),
-    Bad("multipart", 415, "Content-Type: text/yaml", kind="multipart/form-data; boundary=x"),
-    Bad("plain text", 415, "Content-Type: text/yaml", kind="text/plain"),
-    Bad("html", 415, "Content-Type 'text/html' is not supported", kind="text/html"),
-    Bad("no type", 415, "Content-Type header is missing: add curl's -H 'Content-Type: text/yaml'", kind=None),
-    Bad("nonsense type", 415, "Content-Type: text/yaml", kind=";;;"),
-    Bad("type that begins like ours", 415, "Content-Type: text/yaml", kind="text/yamlish"),
-    Bad("utf-16", 415, "UTF-8", kind="text/yaml; charset=utf-16"),
-    Bad("latin-1", 415, "UTF-8", kind="application/json; charset=iso-8859-1"),
+    Bad("multipart", 415, "Content-Type: text/yaml", content_type="multipart/form-data; boundary=x"),
+    Bad("plain text", 415, "Content-Type: text/yaml", content_type="text/plain"),
+    Bad("html", 415, "Content-Type 'text/html' is not supported", content_type="text/html"),
+    Bad(
+        "no type",
+        415,
+        "Content-Type header is missing: add curl's -H 'Content-Type: text/yaml'",
+        content_type=None,
+    ),
+    Bad("nonsense type", 415, "Content-Type: text/yaml", content_type=";;;"),
+    Bad("type that begins like ours", 415, "Content-Type: text/yaml", content_type="text/yamlish"),
+    Bad("utf-16", 415, "UTF-8", content_type="text/yaml; charset=utf-16"),
+    Bad("latin-1", 415, "UTF-8", content_type="application/json; charset=iso-8859-1"),
     Bad(
         "gzip",
         415,
@@ -63,12 +75,12 @@ BODIES = [
         headers={"Content-Encoding": "gzip"},
     ),
     Bad("too large by one byte", 413, "FERRYMAN_BODY_BYTES", body="#" * ((1 << 20) + 1)),
-    Bad("YAML sent as JSON", 400, "", kind="application/json"),
+    Bad("YAML sent as JSON", 400, "", content_type="application/json"),
     Bad("no YAML", 400, "", body="name: [x"),
     Bad("no UTF-8", 400, "UTF-8", body=b"name: \xff\n"),
     Bad("NUL", 400, "U+0000", body="name: \x00\n"),
     Bad("brackets without end", 400, "", body="[" * 100_000),
-    Bad("brackets without end in JSON", 400, "", body="[" * 200_000, kind="application/json"),
+    Bad("brackets without end in JSON", 400, "", body="[" * 200_000, content_type="application/json"),
     Bad("number of 5,000 digits", 422, "", body="name: x\nimage: y\npriority: " + "9" * 5000),
     Bad("two documents", 400, "", body=TASK + "---\n" + TASK),
     Bad("null", 422, "", body="null"),
@@ -77,7 +89,7 @@ BODIES = [
     Bad("unknown field", 422, "unknown field", body=TASK + "imagee: x\n"),
     Bad("bind of the host", 422, "", body=TASK + "mounts: [{type: bind, source: /etc, target: /x}]\n"),
 ]
-DOORS = [
+GUARDS = [
     Bad("foreign host", 400, "FERRYMAN_ALLOWED_HOSTS", headers={"Host": "evil.example"}),
     Bad("foreign host, reading", 400, "host name", "/jobs", "GET", headers={"Host": "evil.example:3000"}),
     Bad("host that begins like ours", 400, "host name", headers={"Host": "localhost.evil.example"}),
@@ -93,7 +105,7 @@ DOORS = [
     ),
     Bad("origin null", 403, "null", headers={"Origin": "null"}),
     Bad(
-        "cross-site, says the browser",
+        "cross-site by Sec-Fetch-Site",
         403,
         "cross-origin request refused",
         headers={"Sec-Fetch-Site": "cross-site"},
@@ -116,7 +128,7 @@ IDS = [
         ("/jobs/{id}", "GET"), ("/jobs/{id}/cancel", "PUT"), ("/events?task={id}", "GET"), ("/events?job={id}", "GET"),
     )
 ]  # fmt: skip
-QUESTIONS = [
+QUERIES = [
     Bad(f"{path}?{query}", 400, word, f"{path}?{query}", "GET")
     for path, query, word in [
         ("/jobs", "page=0", "page"),
@@ -149,42 +161,44 @@ METHODS = [
     Bad("no UTF-8 in the path", 404, "does not exist", "/%ff", "GET"),
     Bad("DELETE", 405, "GET", "/jobs", "DELETE"),
     Bad("TRACE", 405, "POST", "/task", "TRACE"),
-    Bad("GET of what is to be posted", 405, "POST", "/task", "GET"),
-    Bad("method override is no method", 405, "GET", "/jobs", headers={"X-HTTP-Method-Override": "GET"}),
+    Bad("GET where POST is expected", 405, "POST", "/task", "GET"),
+    Bad("method override is ignored", 405, "GET", "/jobs", headers={"X-HTTP-Method-Override": "GET"}),
 ]
 
 
 @pytest.fixture(scope="module")
 def app(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """One for the whole table, on one kind: what is refused never reaches the store."""
+    """Return one app for all rows, over SQLite only: refused requests never reach the store."""
     data = tmp_path_factory.mktemp("refusing")
     url = f"sqlite:///{shutil.copy(migrated_sqlite, data / 'ferryman.db')}"
-    made = create_app(Settings.from_env({}, data_dir=str(data), database_url=url), background=False)
-    yield made
-    made.extensions["ferryman"].feed.end()
-    made.extensions["ferryman"].db.close()
+    app = create_app(Settings.from_env({}, data_dir=str(data), database_url=url), background=False)
+    yield app
+    app.extensions["ferryman"].feed.end()
+    app.extensions["ferryman"].db.close()
 
 
 @pytest.fixture(scope="module")
 def db(app: Flask) -> Database:
-    """Its rows."""
-    found: Database = app.extensions["ferryman"].db
-    return found
+    """Return the app's database."""
+    db: Database = app.extensions["ferryman"].db
+    return db
 
 
-def _rows(db: Database) -> list[int]:
+def _row_counts(db: Database) -> list[int]:
     return [count(db, table) for table in ("jobs", "tasks", "events")]
 
 
 @pytest.mark.parametrize(
-    "bad", BODIES + DOORS + IDS + QUESTIONS + CURSORS + METHODS, ids=lambda bad: bad.title
+    "bad", BODIES + GUARDS + IDS + QUERIES + CURSORS + METHODS, ids=lambda bad: bad.title
 )
 def test_a_bad_request_is_refused_in_words_and_leaves_nothing(
     bad: Bad, client: FlaskClient, db: Database
 ) -> None:
-    headers = {**bad.headers} | ({"Content-Type": bad.kind} if bad.kind and bad.method == "POST" else {})
+    headers = {**bad.headers} | (
+        {"Content-Type": bad.content_type} if bad.content_type and bad.method == "POST" else {}
+    )
     body = bad.body.encode() if isinstance(bad.body, str) else bad.body
-    before, began = _rows(db), time.monotonic()
+    before, began = _row_counts(db), time.monotonic()
     answer = client.open(
         bad.path, method=bad.method, headers=headers, data=body if bad.method == "POST" else None
     )
@@ -193,15 +207,15 @@ def test_a_bad_request_is_refused_in_words_and_leaves_nothing(
     problem = _problem(answer)
     assert bad.word in problem["detail"]
     assert all({"path", "message", "hint"} <= set(error) for error in problem.get("errors", []))
-    assert _rows(db) == before
+    assert _row_counts(db) == before
 
 
-def test_every_mistake_is_named_with_its_place(client: FlaskClient) -> None:
+def test_every_problem_is_reported_with_its_line_and_column(client: FlaskClient) -> None:
     text = 'name: ""\nimagee: x\ntimeout: 5 parsecs\n'
     answer = client.post("/task", data=text, content_type=YAML)
     assert answer.status_code == 422
-    found = {error["path"]: (error["line"], error["column"]) for error in _problem(answer)["errors"]}
-    assert {"name": (1, 1), "imagee": (2, 1), "image": (1, 1), "timeout": (3, 1)}.items() <= found.items()
+    places = {error["path"]: (error["line"], error["column"]) for error in _problem(answer)["errors"]}
+    assert {"name": (1, 1), "imagee": (2, 1), "image": (1, 1), "timeout": (3, 1)}.items() <= places.items()
 
 
 def test_a_body_that_grows_without_a_length_ends_at_the_bound(client: FlaskClient) -> None:
@@ -213,7 +227,9 @@ def test_a_body_that_grows_without_a_length_ends_at_the_bound(client: FlaskClien
     assert endless.tell() < 2 << 20
 
 
-def test_a_defect_shows_no_trace_and_no_secret(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_shows_no_traceback_and_no_secret(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def explode(*_: Any) -> None:
         raise RuntimeError("postgresql://user:secret@host/db")
 
@@ -228,7 +244,7 @@ def test_a_defect_shows_no_trace_and_no_secret(client: FlaskClient, monkeypatch:
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:3000", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:3000"]
 )
-def test_every_name_of_this_host_is_answered(client: FlaskClient, host: str) -> None:
+def test_every_name_of_this_host_is_allowed(client: FlaskClient, host: str) -> None:
     assert client.get("/jobs", headers={"Host": host}).status_code == 200
 
 
@@ -244,12 +260,12 @@ def test_head_has_the_headers_and_no_body(client: FlaskClient, path: str) -> Non
     assert answer.data == b""
 
 
-def test_options_says_what_a_path_takes(client: FlaskClient) -> None:
+def test_options_lists_the_methods_of_a_path(client: FlaskClient) -> None:
     assert set(client.options("/task").headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/nowhere", "/openapi.json"])
-def test_every_answer_bears_the_headers_that_keep_browsers_honest(client: FlaskClient, path: str) -> None:
+def test_every_answer_has_the_security_headers(client: FlaskClient, path: str) -> None:
     headers = client.get(path).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"
@@ -259,17 +275,17 @@ def test_every_answer_bears_the_headers_that_keep_browsers_honest(client: FlaskC
 
 def _problem(answer: Any) -> dict[str, Any]:
     assert answer.content_type == "application/problem+json"
-    found: dict[str, Any] = answer.get_json(force=True)
-    assert {"type", "title", "status", "detail"} <= set(found)
-    assert found["status"] == answer.status_code
+    problem: dict[str, Any] = answer.get_json(force=True)
+    assert {"type", "title", "status", "detail"} <= set(problem)
+    assert problem["status"] == answer.status_code
     assert "Traceback" not in answer.text
-    return found
+    return problem
 
 
-def test_what_a_task_carries_stands_in_no_log_line(
+def test_no_log_line_shows_the_content_of_a_task(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # A row that the database refuses: its error would show all values.
+    # The database refuses this row, and its error holds all values.
     ids = iter(["a" * 32, None])
     monkeypatch.setattr("engine.lifecycle.submit.uuid4", lambda: SimpleNamespace(hex=next(ids)))
     answer = client.post("/task", data=TASK + "env: {KEY: hunter2}\n", content_type=YAML)

@@ -1,4 +1,4 @@
-"""The API serves nobody outside while there is no authentication, however it is started."""
+"""Bound address: without authentication the API serves only its own host, however it is started."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.settings import Settings
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
-def test_an_address_that_others_reach_is_refused_in_words(tmp_path: Path, host: str) -> None:
+def test_an_address_that_others_can_reach_is_refused(tmp_path: Path, host: str) -> None:
     settings = Settings.from_env({}, data_dir=str(tmp_path), host=host)
     with pytest.raises(SettingsError, match="is reachable from outside and no authentication is set up"):
         create_app(settings, background=False)

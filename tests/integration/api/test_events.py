@@ -1,4 +1,4 @@
-"""Events by SSE: replay, resume, live, in commit order, ended with the thing; seats; slow clients."""
+"""Event streams: replay, resume, live events in commit order, the end; seats; slow clients."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def _note(db: Database, task: Task, *reasons: str) -> None:
             events.add(c, "note", task, reason=reason)
 
 
-def _reasons(found: Iterator[Message]) -> list[str | None]:
-    return [message.data.get("reason") for message in found]
+def _reasons(stream: Iterator[Message]) -> list[str | None]:
+    return [message.data.get("reason") for message in stream]
 
 
 def _end(db: Database, task: Task, state: TaskState = TaskState.COMPLETED) -> None:
@@ -52,7 +52,7 @@ def _listening(context: ApiContext) -> bool:
     return bool(context.feed._listeners)
 
 
-def test_what_has_ended_is_replayed_from_the_beginning_to_its_end(
+def test_an_ended_task_is_replayed_from_its_first_event_to_its_end(
     client: FlaskClient, context: ApiContext
 ) -> None:
     task = submitted(context.db)
@@ -67,7 +67,7 @@ def test_what_has_ended_is_replayed_from_the_beginning_to_its_end(
     assert wanted.items() <= first.data.items()
 
 
-def test_a_jobs_stream_holds_its_tasks_and_its_own_end(client: FlaskClient, context: ApiContext) -> None:
+def test_the_stream_of_a_job_has_its_tasks_and_its_own_end(client: FlaskClient, context: ApiContext) -> None:
     task, other = running(context.db), submitted(context.db)
     _end(context.db, task, TaskState.FAILED)
     found = list(_open(client, f"?job={task.job_id[:12]}"))
@@ -76,7 +76,7 @@ def test_a_jobs_stream_holds_its_tasks_and_its_own_end(client: FlaskClient, cont
     assert other.job_id not in {message.data.get("jobId") for message in found}
 
 
-def test_a_stream_goes_on_behind_the_last_event_that_was_seen(
+def test_a_stream_resumes_after_the_last_event_that_was_seen(
     client: FlaskClient, context: ApiContext
 ) -> None:
     task = submitted(context.db)
@@ -114,17 +114,17 @@ def test_events_come_as_they_happen_and_the_stream_ends_with_the_task(
 def test_the_stream_of_all_begins_now(client: FlaskClient, context: ApiContext) -> None:
     task = submitted(context.db)
     stream = _open(client)
-    opened: list[Message] = []
-    reader = threading.Thread(target=lambda: opened.extend(islice(stream, 2)), daemon=True)
+    received: list[Message] = []
+    reader = threading.Thread(target=lambda: received.extend(islice(stream, 2)), daemon=True)
     reader.start()
     wait_until(lambda: _listening(context), 5)
     _note(context.db, task, "one")
     _note(context.db, submitted(context.db), "two")
     reader.join(10)
-    assert [message.data.get("reason") for message in opened] == ["one", None]
+    assert [message.data.get("reason") for message in received] == ["one", None]
 
 
-def test_the_stream_of_all_goes_on_behind_a_cursor(client: FlaskClient, context: ApiContext) -> None:
+def test_the_stream_of_all_resumes_after_a_cursor(client: FlaskClient, context: ApiContext) -> None:
     task = submitted(context.db)
     with context.db.read() as c:
         cursor = events.latest(c)
@@ -132,9 +132,7 @@ def test_the_stream_of_all_goes_on_behind_a_cursor(client: FlaskClient, context:
     assert _reasons(islice(_open(client, "", cursor), 2)) == ["one", "two"]
 
 
-def test_a_cursor_ahead_of_everything_is_told_and_served_anew(
-    client: FlaskClient, context: ApiContext
-) -> None:
+def test_a_cursor_after_all_events_resets_the_stream(client: FlaskClient, context: ApiContext) -> None:
     task = submitted(context.db)
     ahead = "999999" if context.db.is_sqlite else "999999999-1"
     found = list(islice(_open(client, f"?task={task.id}", ahead), 2))
@@ -157,7 +155,7 @@ def test_a_client_too_slow_for_its_queue_loses_nothing(
     assert [message.event for message in stream] == ["event", "end"]
 
 
-def test_many_clients_see_the_same(client: FlaskClient, context: ApiContext, app: object) -> None:
+def test_many_clients_get_the_same_events(client: FlaskClient, context: ApiContext, app: object) -> None:
     task = running(context.db)
     streams = [_open(client, f"?task={task.id}") for _ in range(5)]
     assert {next(stream).data["to"] for stream in streams} == {"PENDING"}
@@ -170,17 +168,17 @@ def test_many_clients_see_the_same(client: FlaskClient, context: ApiContext, app
 def test_seats_are_counted_and_given_back(context: ApiContext) -> None:
     client = create_app(context.settings.replace(sse_clients=2), background=False).test_client()
     task = submitted(context.db)
-    taken = [client.get(f"/events?task={task.id}", buffered=False) for _ in range(2)]
+    streams = [client.get(f"/events?task={task.id}", buffered=False) for _ in range(2)]
     for path in (f"/events?task={task.id}", f"/tasks/{task.id}/log?follow=true"):
         refused = client.get(path)
         assert refused.status_code == 503
         assert refused.headers["Retry-After"] == "1"
         assert "FERRYMAN_SSE_CLIENTS" in refused.get_json(force=True)["detail"]
-    taken.pop().close()
+    streams.pop().close()
     assert client.get(f"/events?task={task.id}", buffered=False).status_code == 200
 
 
-def test_a_stop_ends_every_stream_soon(client: FlaskClient, context: ApiContext) -> None:
+def test_a_stop_ends_every_stream_quickly(client: FlaskClient, context: ApiContext) -> None:
     task = running(context.db)
     stream, log = (
         _open(client, f"?task={task.id}"),
@@ -196,7 +194,7 @@ def test_a_stop_ends_every_stream_soon(client: FlaskClient, context: ApiContext)
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("path", ["?task={task}", "?job={job}", ""])
-def test_an_earlier_number_that_commits_later_is_not_skipped(
+def test_an_event_with_an_earlier_number_and_a_later_commit_is_not_skipped(
     client: FlaskClient, context: ApiContext, path: str
 ) -> None:
     task = running(context.db)
@@ -206,12 +204,12 @@ def test_an_earlier_number_that_commits_later_is_not_skipped(
     seen: list[Message] = []
     reader = threading.Thread(target=lambda: seen.extend(islice(stream, 2)), daemon=True)
     slow = Database(context.settings.store)
-    with slow.begin() as held:
-        events.add(held, "note", task, reason="first number, second commit")
+    with slow.begin() as uncommitted:
+        events.add(uncommitted, "note", task, reason="first number, second commit")
         reader.start()
         wait_until(lambda: _listening(context), 5)
         _note(context.db, task, "second number, first commit")
-        # The reader looks every 10 ms: a second later it would have shown what it must not show yet.
+        # The feed reads every 10 ms, so within half a second it would have sent the event too early.
         reader.join(0.5)
         assert seen == []
     reader.join(10)

@@ -16,21 +16,21 @@ from tests.support.rows import submitted
 def _page(client: FlaskClient, query: str = "") -> dict[str, Any]:
     answer = client.get(f"/jobs{query}")
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json
-    return found
+    page: dict[str, Any] = answer.json
+    return page
 
 
 def test_no_jobs_is_an_empty_page(client: FlaskClient) -> None:
     assert _page(client) == {"items": [], "number": 1, "size": 20, "totalPages": 0, "totalItems": 0}
 
 
-def test_pages_are_newest_first_without_gap_or_double(client: FlaskClient, context: ApiContext) -> None:
-    made = [submitted(context.db, f"job {number}").job_id for number in range(7)]
+def test_pages_are_newest_first_and_hold_each_job_once(client: FlaskClient, context: ApiContext) -> None:
+    job_ids = [submitted(context.db, f"job {number}").job_id for number in range(7)]
     pages = [_page(client, f"?page={number}&size=3") for number in (1, 2, 3, 4)]
     assert [len(page["items"]) for page in pages] == [3, 3, 1, 0]
     assert all((page["totalPages"], page["totalItems"]) == (3, 7) for page in pages)
     seen = [job["id"] for page in pages for job in page["items"]]
-    assert sorted(seen) == sorted(made)
+    assert sorted(seen) == sorted(job_ids)
     assert [job["createdAt"] for page in pages for job in page["items"]] == sorted(
         (job["createdAt"] for page in pages for job in page["items"]), reverse=True
     )
@@ -54,14 +54,14 @@ def test_a_search_finds_names_and_tags(
     assert [job["name"] for job in _page(client, f"?q={q}")["items"]] == wanted
 
 
-def test_a_state_can_be_asked_for(client: FlaskClient, context: ApiContext) -> None:
-    one = submitted(context.db)
+def test_jobs_are_filtered_by_state(client: FlaskClient, context: ApiContext) -> None:
+    failed = submitted(context.db)
     submitted(context.db)
     with context.db.begin() as c:
-        jobs.end(c, one.job_id, JobState.FAILED, None, "exit 1")
-    found = _page(client, "?state=FAILED")
-    assert [(job["id"], job["error"]) for job in found["items"]] == [(one.job_id, "exit 1")]
-    assert "failedAt" in found["items"][0]
+        jobs.end(c, failed.job_id, JobState.FAILED, None, "exit 1")
+    page = _page(client, "?state=FAILED")
+    assert [(job["id"], job["error"]) for job in page["items"]] == [(failed.job_id, "exit 1")]
+    assert "failedAt" in page["items"][0]
 
 
 def test_a_job_holds_its_tasks(client: FlaskClient, context: ApiContext) -> None:
@@ -77,5 +77,5 @@ def test_a_job_holds_its_tasks(client: FlaskClient, context: ApiContext) -> None
         "taskCount": 1,
     }
     assert wanted.items() <= job.items()
-    assert [found["id"] for found in job["tasks"]] == [task.id]
+    assert [task_answer["id"] for task_answer in job["tasks"]] == [task.id]
     assert "tasks" not in _page(client)["items"][0]

@@ -1,4 +1,4 @@
-"""A task's log over HTTP: pages, text, tail, timestamps, and as it comes."""
+"""Log of a task over HTTP: pages, text, tail, timestamps, and a stream."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def _end(context: ApiContext, task: Task) -> None:
 
 @pytest.fixture
 def task(context: ApiContext) -> Task:
-    """A running task."""
+    """Return a running task."""
     return running(context.db)
 
 
 def _page(client: FlaskClient, task: Task, query: str = "") -> dict[str, Any]:
     answer = client.get(f"/tasks/{task.id}/log{query}")
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json
-    return found
+    page: dict[str, Any] = answer.json
+    return page
 
 
 def _text(client: FlaskClient, task: Task, query: str = "") -> bytes:
@@ -52,7 +52,7 @@ def _text(client: FlaskClient, task: Task, query: str = "") -> bytes:
     return bytes(answer.data)
 
 
-def _follow(client: FlaskClient, task: Task, query: str = "?follow=true", **headers: str) -> list[Message]:
+def _stream(client: FlaskClient, task: Task, query: str = "?follow=true", **headers: str) -> list[Message]:
     answer = client.get(f"/tasks/{task.id}/log{query}", headers=headers, buffered=False)
     assert answer.status_code == 200, answer.text
     return list(messages(answer.iter_encoded()))
@@ -84,7 +84,9 @@ def test_pages_hold_lines_with_number_time_and_stream(
     assert [line["contents"] for line in _page(client, task, "?q=OUT")["items"]] == ["out\n"]
 
 
-def test_the_text_is_what_the_container_wrote(client: FlaskClient, context: ApiContext, task: Task) -> None:
+def test_the_text_has_the_bytes_that_the_container_wrote(
+    client: FlaskClient, context: ApiContext, task: Task
+) -> None:
     _write(context, task, (0, STAMP, "pulling\n"), "one\n", (2, STAMP, "two\n"))
     for _ in range(40):
         _write(context, task, "x" * 1000, "\n")
@@ -92,14 +94,14 @@ def test_the_text_is_what_the_container_wrote(client: FlaskClient, context: ApiC
     assert _text(client, task) == b"one\ntwo\n" + (b"x" * 1000 + b"\n") * 40 + b"\xc3\xa9\x00\xff"
 
 
-def test_each_link_begins_a_line_of_its_own(client: FlaskClient, context: ApiContext, task: Task) -> None:
+def test_each_link_begins_on_a_new_line(client: FlaskClient, context: ApiContext, task: Task) -> None:
     _write(context, task, "hello", link=0)
     _write(context, task, " world", link=0)
     _write(context, task, "next\n", link=1)
     assert _text(client, task) == b"hello world\nnext\n"
 
 
-def test_timestamps_stand_before_each_line_and_no_piece_of_one(
+def test_timestamps_are_before_each_line_and_not_inside_one(
     client: FlaskClient, context: ApiContext, task: Task
 ) -> None:
     _write(context, task, "a" * 5, "b\n", (2, STAMP, "err\n"))
@@ -118,12 +120,12 @@ NOTE = "The log is cut here: of it 45 bytes in all are not kept (FERRYMAN_LOG_BY
 
 
 def _write_too_much(context: ApiContext, task: Task, begin: int = 1, end: int = 13) -> None:
-    """Lines of five bytes, of which two stay at the head and two at the end."""
+    """Write lines of five bytes; two stay at the head of the log, and two at its end."""
     for number in range(begin, end + 1):
         _write(context, task, f"no{number:02}\n", limit=20)
 
 
-def test_the_text_says_where_it_is_cut_and_how_much(
+def test_the_text_has_a_gap_note_with_the_number_of_missing_bytes(
     client: FlaskClient, context: ApiContext, task: Task
 ) -> None:
     _write_too_much(context, task)
@@ -134,16 +136,14 @@ def test_the_text_says_where_it_is_cut_and_how_much(
     assert _text(client, task, "?timestamps=1").splitlines()[2:4] == [note[:-1], f"{STAMP} no12".encode()]
 
 
-def test_the_note_of_a_cut_stands_on_a_line_of_its_own(
-    client: FlaskClient, context: ApiContext, task: Task
-) -> None:
+def test_a_gap_note_is_a_line_of_its_own(client: FlaskClient, context: ApiContext, task: Task) -> None:
     for text in ("begun", "lost\n", "lost\n", "end\n"):
         _write(context, task, text, limit=10)
     assert _text(client, task).splitlines()[0] == b"begun"
     assert _text(client, task).splitlines()[2] == b"end"
 
 
-def test_pages_say_the_cut_as_a_line_and_keep_the_numbers(
+def test_pages_have_the_gap_note_as_a_line_and_keep_the_line_numbers(
     client: FlaskClient, context: ApiContext, task: Task
 ) -> None:
     _write_too_much(context, task)
@@ -154,29 +154,29 @@ def test_pages_say_the_cut_as_a_line_and_keep_the_numbers(
     assert {(page["totalItems"], page["totalPages"]) for page in found} == {(5, 3)}
 
 
-def test_who_follows_across_a_cut_gets_the_note_once(
+def test_a_stream_across_a_log_gap_has_the_note_once(
     client: FlaskClient, context: ApiContext, task: Task
 ) -> None:
     _write_too_much(context, task, end=3)
     answer = client.get(f"/tasks/{task.id}/log?follow=true", buffered=False)
-    heard = messages(answer.iter_encoded())
-    begun = [next(heard) for _ in range(3)]
-    # More than one look brings: it falls behind, and the writer cuts under it.
+    stream = messages(answer.iter_encoded())
+    first = [next(stream) for _ in range(3)]
+    # More than one read returns: the stream falls behind, and the writer removes chunks before it reads them.
     _write_too_much(context, task, begin=4)
     _end(context, task)
-    found = begun + list(heard)
+    found = first + list(stream)
     texts = [text for message in found[:-1] for _, _, text in message.data["frames"]]
     assert texts == ["no01\n", "no02\n", "no03\n", NOTE, "no12\n", "no13\n"]
     assert [message.data["firstLine"] for message in found[:-1]] == [1, 2, 3, 11, 12, 13]
     assert found[-1].event == "end"
-    assert _follow(client, task, "?follow=true&tail=2") == found[4:]
+    assert _stream(client, task, "?follow=true&tail=2") == found[4:]
     for seen in found[:-1]:
-        # no03 is cut by now.
-        behind = [x for x in found[:2] + found[3:-1] if int(x.id) > int(seen.id)] + found[-1:]
-        assert _follow(client, task, **{"Last-Event-ID": seen.id}) == behind
+        # no03 is not kept any more.
+        rest = [x for x in found[:2] + found[3:-1] if int(x.id) > int(seen.id)] + found[-1:]
+        assert _stream(client, task, **{"Last-Event-ID": seen.id}) == rest
 
 
-def test_a_log_is_followed_from_its_beginning_to_the_end_of_the_task(
+def test_a_stream_goes_from_the_beginning_of_the_log_to_the_end_of_the_task(
     client: FlaskClient, context: ApiContext, task: Task
 ) -> None:
     _write(context, task, "one\n", "two\n")
@@ -187,7 +187,7 @@ def test_a_log_is_followed_from_its_beginning_to_the_end_of_the_task(
 
     timer = threading.Timer(0.3, go_on)
     timer.start()
-    found = _follow(client, task)
+    found = _stream(client, task)
     timer.join()
     assert [message.event for message in found] == ["log", "log", "end"]
     assert (found[0].id, found[0].data) == (
@@ -201,29 +201,29 @@ def test_a_log_is_followed_from_its_beginning_to_the_end_of_the_task(
     assert found[2].data == {"state": "COMPLETED"}
 
 
-def test_a_followed_log_goes_on_behind_the_last_piece_that_was_seen(
+def test_a_stream_resumes_after_the_last_chunk_that_was_seen(
     client: FlaskClient, context: ApiContext, task: Task
 ) -> None:
     for number in range(40):
         _write(context, task, f"{number}\n")
     _end(context, task)
-    whole = _follow(client, task, "", Accept="text/event-stream")
+    whole = _stream(client, task, "", Accept="text/event-stream")
     assert len(whole) == 41
     for seen in (0, 15, 16, 39):
-        assert _follow(client, task, **{"Last-Event-ID": str(seen)}) == whole[seen + 1 :]
+        assert _stream(client, task, **{"Last-Event-ID": str(seen)}) == whole[seen + 1 :]
 
 
-def test_a_log_can_be_followed_from_its_tail(client: FlaskClient, context: ApiContext, task: Task) -> None:
+def test_a_stream_can_begin_at_the_tail(client: FlaskClient, context: ApiContext, task: Task) -> None:
     _write(context, task, "1\n", "2\n")
     _write(context, task, "3\n", "4\n")
     _end(context, task)
-    found = _follow(client, task, "?follow=true&tail=3")
+    found = _stream(client, task, "?follow=true&tail=3")
     assert [message.data.get("firstLine") for message in found] == [2, 3, None]
     assert [text for message in found[:-1] for _, _, text in message.data["frames"]] == ["2\n", "3\n", "4\n"]
-    assert [message.event for message in _follow(client, task, "?follow=true&tail=0")] == ["end"]
+    assert [message.event for message in _stream(client, task, "?follow=true&tail=0")] == ["end"]
 
 
-def test_the_tail_of_a_long_log_is_followed_without_reading_its_beginning(
+def test_a_stream_from_the_tail_does_not_read_the_beginning_of_the_log(
     client: FlaskClient, context: ApiContext, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(100):
@@ -231,12 +231,12 @@ def test_the_tail_of_a_long_log_is_followed_without_reading_its_beginning(
     _end(context, task)
     read, chunks = [], logs.chunks
 
-    def counted(*asked: Any) -> list[logs.Chunk]:
-        read.extend(found := chunks(*asked))
-        return found
+    def counted(*args: Any) -> list[logs.Chunk]:
+        read.extend(batch := chunks(*args))
+        return batch
 
     monkeypatch.setattr(logs, "chunks", counted)
-    found = _follow(client, task, "?follow=true&tail=3")
+    found = _stream(client, task, "?follow=true&tail=3")
     assert [text for message in found[:-1] for _, _, text in message.data["frames"]] == [
         "98b\n",
         "99a\n",
@@ -247,18 +247,18 @@ def test_the_tail_of_a_long_log_is_followed_without_reading_its_beginning(
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1-1", "9" * 20, "1.5"])
-def test_what_is_no_piece_of_a_log_is_refused(client: FlaskClient, task: Task, last: str) -> None:
+def test_a_malformed_last_event_id_is_refused(client: FlaskClient, task: Task, last: str) -> None:
     answer = client.get(f"/tasks/{task.id}/log?follow=1", headers={"Last-Event-ID": last})
     assert answer.status_code == 400
     assert "Last-Event-ID" in answer.get_json(force=True)["detail"]
 
 
-def test_halves_of_pairs_do_not_reach_json(client: FlaskClient, context: ApiContext, task: Task) -> None:
+def test_json_has_no_single_surrogates(client: FlaskClient, context: ApiContext, task: Task) -> None:
     _write(context, task, "a\ud800b🚀\n")
     assert _page(client, task)["items"][0]["contents"] == "a\ufffdb🚀\n"
 
 
-def test_a_large_log_is_streamed_piece_by_piece(context: ApiContext, client: FlaskClient, task: Task) -> None:
+def test_a_large_log_is_streamed_in_small_parts(context: ApiContext, client: FlaskClient, task: Task) -> None:
     for _ in range(views.logs.BATCH * 3):
         _write(context, task, "x" * 10_000 + "\n")
     answer = client.get(f"/tasks/{task.id}/log", headers={"Accept": "text/plain"}, buffered=False)

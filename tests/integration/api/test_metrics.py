@@ -1,4 +1,4 @@
-"""GET /metrics: what waits and runs, which nodes beat, and how long each step took."""
+"""GET /metrics: waiting and running tasks, nodes, duration of each step."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TIMINGS = {"waiting": 3, "creating": 40, "running": 2100}
 
 @pytest.fixture
 def world(context: ApiContext) -> World:
-    """The verbs over the app's database."""
+    """Return the verbs over the app's database."""
     return World(context.db, context.settings, context.installation)
 
 
-def figures(client: FlaskClient) -> dict[tuple[str, ...], float]:
-    """(name, label values …) -> value, as Prometheus reads them."""
+def samples(client: FlaskClient) -> dict[tuple[str, ...], float]:
+    """Return the samples as Prometheus reads them: (name, label values …) -> value."""
     answer = client.get("/metrics")
     assert answer.status_code == 200 and answer.content_type.startswith("text/plain")
     return {
@@ -31,40 +31,42 @@ def figures(client: FlaskClient) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_tasks_and_nodes_are_counted_as_they_stand(client: FlaskClient, world: World) -> None:
+def test_tasks_and_nodes_are_counted_by_state(client: FlaskClient, world: World) -> None:
     world.submitted()
     world.confirmed()
-    found = figures(client)
-    assert found["ferryman_tasks", "PENDING"] == 1
-    assert found["ferryman_tasks", "RUNNING"] == 1
-    assert found["ferryman_nodes", "LIVE"] == 1
+    metrics = samples(client)
+    assert metrics["ferryman_tasks", "PENDING"] == 1
+    assert metrics["ferryman_tasks", "RUNNING"] == 1
+    assert metrics["ferryman_nodes", "LIVE"] == 1
 
 
-def test_each_ended_attempts_steps_are_counted_once(client: FlaskClient, world: World) -> None:
-    figures(client)
-    mine = world.confirmed()
-    assert figures(client)["ferryman_step_seconds_count", "running"] == 0
-    assert finish_link(world.installation, mine, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
+def test_the_steps_of_an_ended_attempt_are_counted_once(client: FlaskClient, world: World) -> None:
+    samples(client)
+    link = world.confirmed()
+    assert samples(client)["ferryman_step_seconds_count", "running"] == 0
+    assert finish_link(world.installation, link, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
     for _ in range(2):
-        found = figures(client)
-        assert found["ferryman_attempts_total", "COMPLETED"] == 1
-        assert found["ferryman_step_seconds_count", "running"] == 1
-        assert found["ferryman_step_seconds_sum", "running"] == pytest.approx(2.1)
-        assert found["ferryman_step_seconds_bucket", "0.05", "creating"] == 1
-        assert found["ferryman_step_seconds_bucket", "0.025", "creating"] == 0
-        assert found["ferryman_step_seconds_count", "pulling"] == 0, "a step that was not taken"
+        metrics = samples(client)
+        assert metrics["ferryman_attempts_total", "COMPLETED"] == 1
+        assert metrics["ferryman_step_seconds_count", "running"] == 1
+        assert metrics["ferryman_step_seconds_sum", "running"] == pytest.approx(2.1)
+        assert metrics["ferryman_step_seconds_bucket", "0.05", "creating"] == 1
+        assert metrics["ferryman_step_seconds_bucket", "0.025", "creating"] == 0
+        assert metrics["ferryman_step_seconds_count", "pulling"] == 0, "a step that did not happen"
     world.submitted()
-    assert figures(client)["ferryman_step_seconds_count", "running"] == 1
+    assert samples(client)["ferryman_step_seconds_count", "running"] == 1
 
 
-def test_what_ended_before_the_first_question_is_not_counted(client: FlaskClient, world: World) -> None:
-    mine = world.confirmed()
-    assert finish_link(world.installation, mine, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
-    assert figures(client)["ferryman_step_seconds_count", "running"] == 0
+def test_attempts_that_ended_before_the_first_request_are_not_counted(
+    client: FlaskClient, world: World
+) -> None:
+    link = world.confirmed()
+    assert finish_link(world.installation, link, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
+    assert samples(client)["ferryman_step_seconds_count", "running"] == 0
 
 
-def test_a_tasks_answer_tells_its_steps(client: FlaskClient, world: World) -> None:
-    mine = world.confirmed()
-    assert finish_link(world.installation, mine, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
-    answer = client.get(f"/tasks/{mine.token.task_id}").json
+def test_a_tasks_answer_has_the_timings_of_its_links(client: FlaskClient, world: World) -> None:
+    link = world.confirmed()
+    assert finish_link(world.installation, link, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
+    answer = client.get(f"/tasks/{link.token.task_id}").json
     assert answer is not None and answer["links"][0]["timings"] == TIMINGS

@@ -1,4 +1,4 @@
-"""GET /ready: which queues hold work that nobody takes."""
+"""GET /ready: queues with waiting tasks that no live node serves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.rows import live_node, running, submitted
 
 
 @pytest.mark.parametrize("state", [NodeState.LEAVING, NodeState.LAPSED, NodeState.LEFT])
-def test_ready_names_every_queue_with_waiting_tasks_and_no_live_node(
+def test_ready_lists_every_queue_with_waiting_tasks_and_no_live_node(
     client: FlaskClient, context: ApiContext, state: NodeState
 ) -> None:
     live_node(context.db, "n1", ("default", "served"))
@@ -24,11 +24,11 @@ def test_ready_names_every_queue_with_waiting_tasks_and_no_live_node(
     for id in ("n2", "n3"):
         with context.db.begin() as c:
             assert nodes.move(c, id, state, [NodeState.LIVE])
-    found = client.get("/ready").json
-    assert found == {"status": "UNSERVED", "unserved": ["also", "left", "never", "shared"], "nodes": 1}
+    ready = client.get("/ready").json
+    assert ready == {"status": "UNSERVED", "unserved": ["also", "left", "never", "shared"], "nodes": 1}
 
 
-def test_ready_names_no_queue_in_which_all_tasks_run(client: FlaskClient, context: ApiContext) -> None:
+def test_ready_does_not_list_a_queue_whose_tasks_all_run(client: FlaskClient, context: ApiContext) -> None:
     task = running(context.db)
     with context.db.begin() as c:
         assert nodes.move(c, str(task.node), NodeState.LAPSED, [NodeState.LIVE])

@@ -1,4 +1,4 @@
-"""The API as people run it, under gunicorn: curl, streams, an orderly stop, crashes, rude bytes."""
+"""API under gunicorn, as people run it: curl, streams, graceful stop, crashes, malformed requests."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest, sqlite_url: str) -> str:
-    """The server is what is tested here, not the store."""
+    """Use SQLite only: these tests are about the server, not the store."""
     return sqlite_url
 
 
 @pytest.fixture
-def lonely(settings: Settings) -> Settings:
-    """Settings whose broker does not answer: no request may notice."""
+def without_broker(settings: Settings) -> Settings:
+    """Return settings whose broker does not answer, which no request may notice."""
     return settings.replace(broker_url=f"redis://127.0.0.1:{free_port()}/0")
 
 
 @pytest.fixture
-def served(lonely: Settings, db: Database) -> Iterator[ApiServer]:
-    """The real server."""
-    with running_api(lonely) as server:
+def served(without_broker: Settings, db: Database) -> Iterator[ApiServer]:
+    """Run the real server."""
+    with running_api(without_broker) as server:
         yield server
 
 
 def _post(url: str) -> dict[str, Any]:
-    asked = urllib.request.Request(f"{url}/task", HELLO.encode(), {"Content-Type": "text/yaml"})
-    with urllib.request.urlopen(asked, timeout=10) as answer:
+    request = urllib.request.Request(f"{url}/task", HELLO.encode(), {"Content-Type": "text/yaml"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
         assert answer.status == 201
-        found: dict[str, Any] = json.load(answer)
-    return found
+        task: dict[str, Any] = json.load(answer)
+    return task
 
 
 def _lines(url: str) -> Iterator[bytes]:
@@ -77,14 +77,14 @@ def test_the_curl_line_of_the_readme_works_as_it_is_written(served: ApiServer, d
     task = json.loads(done.stdout)
     assert {"state": "PENDING", "image": "ubuntu:mantic"}.items() <= task.items()
     assert count(db, "tasks") == 1
-    forgotten = subprocess.run(
+    without_header = subprocess.run(
         ["sh", "-c", line.replace("-H 'Content-Type: text/yaml' ", "")],
         capture_output=True,
         cwd=ROOT,
         timeout=20,
         check=False,
     )
-    assert "-H 'Content-Type: text/yaml'" in json.loads(forgotten.stdout)["detail"]
+    assert "-H 'Content-Type: text/yaml'" in json.loads(without_header.stdout)["detail"]
 
 
 def test_a_submission_does_not_wait_for_the_broker(served: ApiServer, db: Database) -> None:
@@ -121,33 +121,33 @@ def test_a_stop_ends_open_streams_and_the_server_soon(served: ApiServer, db: Dat
     assert served.stop(number) == 0
     assert time.monotonic() - began < 6
     for stream in streams:
-        _drained(stream)
+        _expect_no_end(stream)
 
 
-def _drained(stream: Iterator[bytes]) -> None:
+def _expect_no_end(stream: Iterator[bytes]) -> None:
     try:
         assert b"event: end\n" not in list(stream)
     except (http.client.HTTPException, ConnectionError):
-        # Cut in the middle (SIGQUIT): a client asks again.
+        # SIGQUIT closes the connection at once: a client reconnects.
         return
 
 
 @pytest.mark.parametrize(("point", "kept"), [("submit.rows", 0), ("submit.committed", 1)])
 def test_a_crash_around_the_commit_keeps_all_or_nothing(
-    lonely: Settings, db: Database, point: str, kept: int
+    without_broker: Settings, db: Database, point: str, kept: int
 ) -> None:
-    with running_api(lonely.replace(failpoint=point)) as server:
+    with running_api(without_broker.replace(failpoint=point)) as server:
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             _post(server.url)
         assert [count(db, table) for table in ("jobs", "tasks", "events")] == [kept] * 3
 
 
-RUDE = {
+MALFORMED = {
     "no Host": b"GET /jobs HTTP/1.0\r\n\r\n",
     "two Hosts": b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
     "length and chunks": b"POST /task HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "a length that is none": b"POST /task HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+    "a negative length": b"POST /task HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
     "a line without end": b"GET /" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "a header without end": b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
     "no HTTP": b"\x00\x01\x02\r\n\r\n",
@@ -158,18 +158,20 @@ def _port(served: ApiServer) -> int:
     return urlsplit(served.url).port or 0
 
 
-def test_rude_bytes_are_refused_and_the_server_lives(served: ApiServer, db: Database) -> None:
+def test_malformed_requests_are_refused_and_the_server_goes_on(served: ApiServer, db: Database) -> None:
     answers = {}
-    for title, sent in RUDE.items():
+    for title, sent in MALFORMED.items():
         with socket.create_connection(("127.0.0.1", _port(served)), timeout=10) as s:
             s.sendall(sent)
             answers[title] = s.recv(4096).split(b" ")[1][:1]
-    assert answers == dict.fromkeys(RUDE, b"4")
+    assert answers == dict.fromkeys(MALFORMED, b"4")
     _post(served.url)
     assert count(db, "tasks") == 1
 
 
-def test_a_body_that_stops_coming_holds_up_nobody_and_is_given_up(served: ApiServer, db: Database) -> None:
+def test_a_body_that_stops_arriving_delays_no_other_request_and_times_out(
+    served: ApiServer, db: Database
+) -> None:
     half = b"POST /task HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/yaml\r\nContent-Length: 100\r\n\r\nname"
     halves = [socket.create_connection(("127.0.0.1", _port(served)), timeout=30) for _ in range(40)]
     for s in halves:
@@ -186,15 +188,13 @@ def test_a_body_that_stops_coming_holds_up_nobody_and_is_given_up(served: ApiSer
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[RedisServer]:
-    """A real broker of the test's own."""
+    """Run a real broker for one test."""
     server = RedisServer(tmp_path / "redis")
     yield server
     server.stop()
 
 
-def test_what_is_submitted_is_sent_by_the_api_itself(
-    settings: Settings, db: Database, broker: RedisServer
-) -> None:
+def test_the_api_itself_sends_submitted_tasks(settings: Settings, db: Database, broker: RedisServer) -> None:
     with running_api(settings.replace(broker_url=broker.url)) as server:
         task_id = _post(server.url)["id"]
         wait_until(lambda: _state(db, task_id) == "SCHEDULED", 10)
@@ -206,8 +206,8 @@ def test_what_is_submitted_is_sent_by_the_api_itself(
 
 def _state(db: Database, task_id: str) -> str:
     with db.read() as c:
-        found = tasks.get(c, task_id)
-    return str(found.state) if found else ""
+        task = tasks.get(c, task_id)
+    return str(task.state) if task else ""
 
 
 def test_an_api_does_not_serve_with_another_installations_broker(

@@ -1,4 +1,4 @@
-"""Tasks over HTTP: every kind of body, what the answer holds, reading and cancelling."""
+"""Tasks over HTTP: submission with each content type, answers, reading, cancelling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 HELLO_FIELDS = {"name": "say hello", "image": "busybox:1.36", "cmd": ["echo", "-n", "hello world"]}
 FULL = {
     "name": "everything",
-    "description": "all that a task may say",
+    "description": "all fields of a task",
     "image": "busybox:1.36",
     "cmd": ["echo", "x"],
     "env": {"A": "1"},
@@ -38,7 +38,7 @@ FULL = {
 
 @pytest.mark.parametrize("path", ["/task", "/tasks"])
 @pytest.mark.parametrize(
-    ("kind", "body"),
+    ("content_type", "body"),
     [
         ("text/yaml", HELLO),
         ("application/yaml", HELLO),
@@ -49,8 +49,10 @@ FULL = {
         ("application/json; charset=utf-8", json.dumps(HELLO_FIELDS, indent=4)),
     ],
 )  # fmt: skip
-def test_a_task_is_taken_in_every_kind_of_body(client: FlaskClient, path: str, kind: str, body: str) -> None:
-    answer = client.post(path, data=body.encode(), content_type=kind)
+def test_a_task_is_submitted_with_every_content_type(
+    client: FlaskClient, path: str, content_type: str, body: str
+) -> None:
+    answer = client.post(path, data=body.encode(), content_type=content_type)
     assert answer.status_code == 201, answer.text
     task = _json(answer)
     assert re.fullmatch("[0-9a-f]{32}", task["id"])
@@ -66,7 +68,7 @@ def test_a_task_is_taken_in_every_kind_of_body(client: FlaskClient, path: str, k
     assert _json(client.get(f"/task/{task['id']}")) == task
 
 
-def test_what_was_asked_for_is_answered_as_it_was_written(client: FlaskClient) -> None:
+def test_the_answer_has_the_spec_as_it_was_submitted(client: FlaskClient) -> None:
     task = _json(client.post("/task", json=FULL))
     assert task["retry"] == {"limit": 3, "initialDelay": "5s", "attempts": 0}
     assert {name: task[name] for name in FULL if name != "retry"} == {
@@ -126,13 +128,13 @@ def test_links_of_an_earlier_attempt_are_shown_with_it(client: FlaskClient, cont
     assert [link["attempt"] for link in answer["attempts"][0]["links"]] == [1]
 
 
-def test_a_tasks_id_may_be_shortened_or_be_its_jobs(client: FlaskClient, task_id: str) -> None:
+def test_the_id_of_a_task_may_be_shortened_or_be_that_of_its_job(client: FlaskClient, task_id: str) -> None:
     task = _json(client.get(f"/task/{task_id}"))
     for id in (task_id[:8], task_id.upper(), task["jobId"], task["jobId"][:8]):
         assert _json(client.get(f"/tasks/{id}"))["id"] == task_id
 
 
-def test_an_id_that_fits_two_asks_for_more_of_it(client: FlaskClient, context: ApiContext) -> None:
+def test_an_ambiguous_id_is_a_409(client: FlaskClient, context: ApiContext) -> None:
     from engine.store import jobs
 
     with context.db.begin() as c:
@@ -157,7 +159,7 @@ def test_cancel_ends_task_and_job_and_may_be_repeated(client: FlaskClient, task_
     assert MOMENT.fullmatch(job["cancelledAt"])
 
 
-def test_cancel_of_a_running_task_ends_its_attempt_and_skips_what_waits(
+def test_cancelling_a_running_task_ends_its_attempt_and_skips_waiting_links(
     client: FlaskClient, context: ApiContext
 ) -> None:
     task = running(context.db)
@@ -171,7 +173,7 @@ def test_cancel_of_a_running_task_ends_its_attempt_and_skips_what_waits(
 
 
 @pytest.mark.parametrize("state", [TaskState.COMPLETED, TaskState.FAILED])
-def test_what_has_ended_cannot_be_cancelled(
+def test_an_ended_task_cannot_be_cancelled(
     client: FlaskClient, context: ApiContext, state: TaskState
 ) -> None:
     from engine.model.states import JobState
@@ -190,7 +192,7 @@ def test_what_has_ended_cannot_be_cancelled(
     assert count(context.db, "events") == before
 
 
-def test_cancels_that_race_change_the_rows_once(
+def test_concurrent_cancels_change_the_rows_once(
     client: FlaskClient, context: ApiContext, task_id: str
 ) -> None:
     from concurrent.futures import ThreadPoolExecutor
@@ -202,13 +204,15 @@ def test_cancels_that_race_change_the_rows_once(
     assert sorted(changed) == [(), (), (), (task_id,)]
 
 
-def test_queues_count_what_waits_and_runs_and_who_serves(client: FlaskClient, context: ApiContext) -> None:
+def test_queues_count_waiting_and_running_tasks_and_live_nodes(
+    client: FlaskClient, context: ApiContext
+) -> None:
     live_node(context.db, "n1", ("default", "media"))
     running(context.db)
     client.post("/task", json={**FULL, "queue": "lonely"})
     client.post("/task", data=HELLO, content_type="text/yaml")
-    found = {queue["name"]: queue for queue in client.get("/queues").json or []}
-    assert found == {
+    queues = {queue["name"]: queue for queue in client.get("/queues").json or []}
+    assert queues == {
         "default": {"name": "default", "waiting": 1, "running": 1, "subscribers": 1},
         "lonely": {"name": "lonely", "waiting": 1, "running": 0, "subscribers": 0},
         "media": {"name": "media", "waiting": 0, "running": 0, "subscribers": 1},
@@ -226,39 +230,39 @@ def test_nodes_are_listed(client: FlaskClient, context: ApiContext) -> None:
     assert wanted.items() <= node.items()
 
 
-def test_health_and_status_say_their_words(client: FlaskClient) -> None:
+def test_health_and_status_answer(client: FlaskClient) -> None:
     assert _json(client.get("/health"))["status"] == "UP"
     assert client.get("/status").json == {"status": "OK"}
 
 
 def test_every_key_of_an_answer_is_documented(client: FlaskClient, context: ApiContext) -> None:
     task = running(context.db, tags=("x",))
-    found = _json(client.get(f"/jobs/{task.job_id}"))
+    job = _json(client.get(f"/jobs/{task.job_id}"))
     document = _json(client.get("/openapi.json"))
     schemas, paths = document["components"]["schemas"], document["paths"]
-    assert set(found) <= set(schemas["JobAnswer"]["properties"])
-    assert set(found["tasks"][0]) <= set(schemas["TaskAnswer"]["properties"])
+    assert set(job) <= set(schemas["JobAnswer"]["properties"])
+    assert set(job["tasks"][0]) <= set(schemas["TaskAnswer"]["properties"])
     assert {"/task", "/tasks/{id}/log", "/jobs", "/events", "/queues", "/nodes", "/ready"} <= set(paths)
     assert set(paths["/task"]["post"]["requestBody"]["content"]) == {
         "text/yaml", "application/yaml", "application/x-yaml", "application/json",
     }  # fmt: skip
 
 
-def test_doors_of_the_settings_are_those_of_the_api(context: ApiContext) -> None:
+def test_the_api_applies_the_host_access_of_the_settings(context: ApiContext) -> None:
     from api import create_app
 
-    opened = context.settings.replace(bind_sources=("/srv/media",), networks=("backend",))
-    client = create_app(opened, background=False).test_client()
-    fine = {
+    allowed = context.settings.replace(bind_sources=("/srv/media",), networks=("backend",))
+    client = create_app(allowed, background=False).test_client()
+    spec = {
         **FULL,
         "mounts": [{"type": "bind", "source": "/srv/media/a", "target": "/in"}],
         "networks": ["backend"],
     }
-    assert client.post("/task", json=fine).status_code == 201
-    assert client.post("/task", json={**fine, "networks": ["other"]}).status_code == 422
+    assert client.post("/task", json=spec).status_code == 201
+    assert client.post("/task", json={**spec, "networks": ["other"]}).status_code == 422
 
 
 def _json(answer: Any) -> dict[str, Any]:
     assert answer.status_code in (200, 201), answer.text
-    found: dict[str, Any] = answer.json
-    return found
+    data: dict[str, Any] = answer.json
+    return data

@@ -1,4 +1,4 @@
-"""The client on the wire: streams that are cut, servers that are busy or no Ferryman at all."""
+"""Client on the network: broken streams, busy servers, servers that are not Ferryman."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 def serving(answer: Answer) -> Iterator[str]:
     """Run an HTTP server on a free port that calls `answer` for every request."""
 
-    class Once(http.server.BaseHTTPRequestHandler):
+    class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answer(self)
 
@@ -27,7 +27,7 @@ def serving(answer: Answer) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             """Log nothing."""
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Once) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
@@ -50,22 +50,22 @@ def event(id: int) -> str:
     return f'id: {id}\nevent: event\ndata: {{"cursor": "{id}"}}\n\n'
 
 
-def test_a_stream_that_is_cut_goes_on_after_the_last_event() -> None:
-    asked: list[str | None] = []
+def test_a_broken_stream_resumes_after_the_last_event() -> None:
+    last_ids: list[str | None] = []
 
     def answer(to: http.server.BaseHTTPRequestHandler) -> None:
-        asked.append(to.headers.get("Last-Event-ID"))
+        last_ids.append(to.headers.get("Last-Event-ID"))
         half = "id: 3\nevent: event\ndata: {"
         rest = ": keep-alive\n\n" + event(3) + "event: end\ndata: {}\n\n" + event(4)
-        send(to, 200, "text/event-stream", event(1) + event(2) + half if len(asked) == 1 else rest)
+        send(to, 200, "text/event-stream", event(1) + event(2) + half if len(last_ids) == 1 else rest)
 
     with serving(answer) as url:
-        seen = [found["cursor"] for found in Client(url).events(task="a")]
+        seen = [event["cursor"] for event in Client(url).events(task="a")]
     assert seen == ["1", "2", "3"], "each once, and nothing after the end"
-    assert asked == [None, "2"]
+    assert last_ids == [None, "2"]
 
 
-def test_a_busy_server_is_asked_again_after_the_time_that_it_names() -> None:
+def test_a_busy_server_is_asked_again_after_its_retry_after() -> None:
     count = 0
 
     def answer(to: http.server.BaseHTTPRequestHandler) -> None:
@@ -80,7 +80,7 @@ def test_a_busy_server_is_asked_again_after_the_time_that_it_names() -> None:
         assert len(list(Client(url).events(task="a"))) == 1
 
 
-def test_a_refusal_carries_the_problem() -> None:
+def test_an_error_has_the_problem() -> None:
     body = '{"title": "no", "detail": "there is no task", "errors": [{"path": "image", "message": "it is missing"}]}'
     with serving(lambda to: send(to, 404, "application/problem+json", body)) as url:
         with pytest.raises(ApiError, match="there is no task") as caught:
@@ -98,7 +98,7 @@ def test_a_refusal_carries_the_problem() -> None:
         (302, "text/html", ""),
     ],
 )
-def test_another_program_on_the_port_is_not_taken_for_ferryman(status: int, kind: str, body: str) -> None:
+def test_another_program_on_the_port_is_not_mistaken_for_ferryman(status: int, kind: str, body: str) -> None:
     with (
         serving(lambda to: send(to, status, kind, body)) as url,
         pytest.raises(ApiUnavailable, match="not Ferryman"),
@@ -106,7 +106,7 @@ def test_another_program_on_the_port_is_not_taken_for_ferryman(status: int, kind
         Client(url).submit(b"image: x")
 
 
-def test_a_server_that_stays_silent_is_given_up_in_time() -> None:
+def test_a_silent_server_times_out() -> None:
     hold = threading.Event()
     with serving(lambda to: hold.wait(10) and None) as url:
         with pytest.raises(ApiUnavailable, match="timed out"):
@@ -115,6 +115,6 @@ def test_a_server_that_stays_silent_is_given_up_in_time() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "ftp://x", "http://127.0.0.1:port", "http://"])
-def test_an_address_without_an_api_is_a_sentence(url: str) -> None:
+def test_an_address_without_an_api_is_an_error_with_a_remedy(url: str) -> None:
     with pytest.raises(ApiUnavailable, match="ferryman standalone"):
         Client(url, timeout_seconds=2).health()

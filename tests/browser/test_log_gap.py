@@ -1,4 +1,4 @@
-"""The page of a task whose log is over its bound: head, note and tail, and the note once more when it is followed."""
+"""Page of a task whose log is over its limit: head, gap note and tail, and another note in the stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOTE = "The log is cut here: of it 40 bytes in all are not kept (FERRYMAN_LOG_BY
 
 
 def _write(stage: Stage, link: Assignment, *texts: str) -> None:
-    """Pieces of ten bytes, written at once: four stay at the head, four at the end."""
+    """Write frames of ten bytes in one chunk; four stay at the head of the log, and four at its end."""
     frames = [(1, "2026-01-02T03:04:05.123456789Z", text) for text in texts]
     with stage.db.begin() as c:
         assert logs.append(
@@ -22,7 +22,7 @@ def _write(stage: Stage, link: Assignment, *texts: str) -> None:
         )
 
 
-def test_the_page_says_where_the_log_is_cut_and_goes_on_behind_it(stage: Stage, visit: Visiting) -> None:
+def test_the_page_shows_the_log_gap_and_goes_on_after_it(stage: Stage, visit: Visiting) -> None:
     task = stage.submit(HELLO.replace("say hello", "talk too much"))
     link = stage.claim(task, NODE)
     container = stage.start(link)
@@ -38,11 +38,11 @@ def test_the_page_says_where_the_log_is_cut_and_goes_on_behind_it(stage: Stage, 
     expect(page.locator("#log-note")).to_contain_text(
         "12 lines, the last ones shown; 40 bytes in the middle are not kept"
     )
-    # Who follows sees each line as it comes, whatever is cut behind it.
+    # A stream that keeps up gets each line, even if lines before it are removed.
     _write(stage, link, "begun at b")
     expect(rows).to_have_count(10)
     expect(rows.nth(9).locator(".text")).to_have_text("begun at b")
-    # Nobody follows as fast as this: the note comes to the page too, and no line goes over it.
+    # No stream is as fast as this: it gets the note too, and no line continues across the gap.
     _write(stage, link, *["ten bytes\n"] * 20, "ends at b\n")
     expect(rows).to_have_count(15)
     expect(rows.nth(9).locator(".text")).to_have_text("begun at b")

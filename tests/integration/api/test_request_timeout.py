@@ -1,4 +1,4 @@
-"""A request's head that stops in the middle: its connection is cut, its thread goes on."""
+"""Request head that never ends: the server closes the connection and frees its thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ THREADS = 8
 
 @pytest.fixture
 def served(sqlite_url: str, tmp_path: Path) -> Iterator[ApiServer]:
-    """The real server, with few threads."""
+    """Run the real server with few threads."""
     settings = Settings.from_env({}, data_dir=str(tmp_path), database_url=sqlite_url, api_threads=THREADS)
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
     with running_api(settings.replace(broker_url=nowhere, sse_clients=THREADS // 2)) as server:
@@ -30,26 +30,26 @@ def served(sqlite_url: str, tmp_path: Path) -> Iterator[ApiServer]:
 
 
 @pytest.mark.long
-def test_a_head_that_stops_in_the_middle_holds_a_thread_for_seconds_only(served: ApiServer) -> None:
+def test_an_unfinished_request_head_holds_a_thread_only_for_seconds(served: ApiServer) -> None:
     port = urlsplit(served.url).port or 0
     stalled = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(THREADS)]
     began = time.monotonic()
-    for one in stalled:
-        one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Sl")
-    # A byte now and then does not help it.
-    dripping = stalled[0]
-    wait_until(lambda: _dripped(dripping), HEADER_SECONDS + 20, 1.0)
-    for one in stalled[1:]:
-        assert one.recv(1024) == b"", "cut, without a word"
+    for connection in stalled:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Sl")
+    # A byte now and then does not extend the time.
+    slow = stalled[0]
+    wait_until(lambda: _is_closed(slow), HEADER_SECONDS + 20, 1.0)
+    for connection in stalled[1:]:
+        assert connection.recv(1024) == b"", "closed without an answer"
     with urllib.request.urlopen(f"{served.url}/health", timeout=20) as answer:
         assert answer.status == 200
     print(f"all threads free again after {time.monotonic() - began:.1f} s")
-    for one in stalled:
-        one.close()
+    for connection in stalled:
+        connection.close()
 
 
-def _dripped(connection: socket.socket) -> bool:
-    """Send one byte more; true when the server has cut the connection."""
+def _is_closed(connection: socket.socket) -> bool:
+    """Send one more byte; return True once the server has closed the connection."""
     try:
         connection.sendall(b"o")
     except OSError:

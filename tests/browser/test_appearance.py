@@ -1,4 +1,4 @@
-"""Narrow and wide, light and dark, by keyboard, and by a program's eyes."""
+"""Appearance and accessibility: narrow and wide, light and dark, by keyboard, and checked by axe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONG = "a-name-without-a-place-to-break-" * 5
 
 @pytest.fixture(scope="module")
 def pages(stage: Stage) -> dict[str, str]:
-    """One address of each kind, with all that a page can show."""
+    """Return one address of each kind of page."""
     failed = stage.submit(HELLO.replace("say hello", "looks failed") + "tags: [a, b]\n")
     link = stage.claim(failed, NODE)
     container = stage.start(link)
@@ -34,7 +34,7 @@ def pages(stage: Stage) -> dict[str, str]:
         "runs": f"/-/tasks/{runs.id}",
         "waits": f"/-/tasks/{waits.id}",
         "job": f"/-/jobs/{failed.job_id}?all",
-        "refusal": "/-/tasks/ffffffff",
+        "error": "/-/tasks/ffffffff",
     }
 
 
@@ -44,48 +44,49 @@ def test_no_page_scrolls_sideways(stage: Stage, visit: Visiting, pages: dict[str
         seen.page.goto(f"{stage.url}{path}")
         for width in (1200, 768, 390, 360):
             seen.page.set_viewport_size({"width": width, "height": 844})
-            wide = seen.page.evaluate("document.documentElement.scrollWidth")
-            assert wide <= width, f"{name} is {wide} wide at {width}"
+            content_width = seen.page.evaluate("document.documentElement.scrollWidth")
+            assert content_width <= width, f"{name} is {content_width} wide at {width}"
     seen.faults[:] = [fault for fault in seen.faults if "404" not in fault]
 
 
 @pytest.mark.parametrize(
-    ("scheme", "width", "ground"), [("light", 390, "rgb(255, 255, 255)"), ("dark", 1200, "rgb(17, 20, 23)")]
+    ("scheme", "width", "background"),
+    [("light", 390, "rgb(255, 255, 255)"), ("dark", 1200, "rgb(17, 20, 23)")],
 )
 def test_axe_finds_nothing_in_either_theme(
-    stage: Stage, visit: Visiting, pages: dict[str, str], scheme: str, width: int, ground: str
+    stage: Stage, visit: Visiting, pages: dict[str, str], scheme: str, width: int, background: str
 ) -> None:
     seen = visit(f"{stage.url}/", color_scheme=scheme, width=width, reduced_motion="reduce")
     for name, path in pages.items() if scheme == "light" else list(pages.items())[:3]:
         seen.page.goto(f"{stage.url}{path}")
-        assert seen.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == ground
-        found = Axe().run(seen.page)
-        assert found.violations_count == 0, f"{name}: {found.generate_report()}"
+        assert seen.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == background
+        report = Axe().run(seen.page)
+        assert report.violations_count == 0, f"{name}: {report.generate_report()}"
     seen.faults[:] = [fault for fault in seen.faults if "404" not in fault]
 
 
-def test_the_keyboard_reaches_what_the_pointer_does(
+def test_the_keyboard_reaches_everything_that_the_pointer_does(
     stage: Stage, visit: Visiting, pages: dict[str, str]
 ) -> None:
     page = visit(f"{stage.url}/").page
     page.keyboard.press("Tab")
     expect(page.locator(":focus")).to_have_text("Skip to content")
     expect(page.locator(":focus")).to_be_in_viewport()
-    met = []
+    focused = []
     for _ in range(60):
         page.keyboard.press("Tab")
-        met.append(
+        focused.append(
             page.evaluate(
                 "document.activeElement.closest('tr[data-live]')?.id ?? document.activeElement.className"
             )
         )
-        if met[-1].startswith("job-"):
+        if focused[-1].startswith("job-"):
             break
-    assert met[0] == "brand" and met[-1].startswith("job-")
+    assert focused[0] == "brand" and focused[-1].startswith("job-")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("j")
     page.keyboard.press("k")
-    assert page.evaluate("document.activeElement.closest('tr[data-live]')?.id") == met[-1]
+    assert page.evaluate("document.activeElement.closest('tr[data-live]')?.id") == focused[-1]
     page.keyboard.press("Enter")
     page.wait_for_url("**/-/tasks/**")
 
@@ -103,31 +104,35 @@ def test_states_have_a_shape_a_word_and_a_colour(
     assert state.evaluate("node => getComputedStyle(node).color") == "rgb(189, 31, 45)"
 
 
-def test_ages_tick_and_times_are_the_readers(stage: Stage, visit: Visiting, pages: dict[str, str]) -> None:
+def test_ages_tick_and_times_are_in_the_readers_zone(
+    stage: Stage, visit: Visiting, pages: dict[str, str]
+) -> None:
     page = visit(f"{stage.url}{pages['runs']}", timezone_id="Asia/Kolkata").page
     age = page.locator("#head .subtitle [data-since]").first
     before = age.inner_text()
     expect(age).not_to_have_text(before)
     time = page.locator("#facts time").first
-    there = page.evaluate(
+    local = page.evaluate(
         "ms => new Date(ms).toLocaleTimeString('en-GB')", int(time.get_attribute("data-clock") or 0)
     )
-    expect(time).to_have_text(there)
+    expect(time).to_have_text(local)
     assert (time.get_attribute("datetime") or "").endswith("Z")
 
 
-def test_nothing_turns_for_who_wants_no_motion(stage: Stage, visit: Visiting, pages: dict[str, str]) -> None:
+def test_nothing_moves_for_readers_who_want_no_motion(
+    stage: Stage, visit: Visiting, pages: dict[str, str]
+) -> None:
     page = visit(f"{stage.url}{pages['runs']}", reduced_motion="reduce").page
     expect(page.locator(".spin").first).to_be_visible()
-    # A part that is being replaced at this moment has no style for an instant.
+    # A part that is being replaced has no style for an instant.
     still = "[...document.querySelectorAll('.spin')].every(x => getComputedStyle(x).animationName === 'none')"
     wait_until(lambda: page.evaluate(still), 5)
 
 
-# "Copied" is said for a second and a half: on a busy machine whoever looks now and then may miss it.
+# The label is "Copied" for only 1.5 s: on a busy machine polling may miss it.
 _REMEMBER_LABELS = """() => {
     window.labels = [];
-    const keep = found => window.labels.push(...found.map(one => one.target.getAttribute("aria-label")));
+    const keep = changes => window.labels.push(...changes.map(change => change.target.getAttribute("aria-label")));
     new MutationObserver(keep).observe(document.body, { subtree: true, attributeFilter: ["aria-label"] });
 }"""
 
@@ -140,10 +145,10 @@ def test_an_id_can_be_copied(stage: Stage, visit: Visiting, pages: dict[str, str
     assert page.evaluate("navigator.clipboard.readText()") == pages["runs"].split("/")[-1]
 
 
-def test_scripts_and_server_write_durations_alike(stage: Stage, visit: Visiting) -> None:
+def test_scripts_and_server_format_durations_alike(stage: Stage, visit: Visiting) -> None:
     page = visit(f"{stage.url}/").page
     address = (page.locator("script").get_attribute("src") or "").replace("app.js", "time.js")
-    some = [
+    durations = [
         0,
         7,
         949,
@@ -159,5 +164,5 @@ def test_scripts_and_server_write_durations_alike(stage: Stage, visit: Visiting)
         11_040_000,
         525_600_000,
     ]
-    written = page.evaluate("async ([at, all]) => all.map((await import(at)).duration)", [address, some])
-    assert written == [duration(ms) for ms in some]
+    written = page.evaluate("async ([at, all]) => all.map((await import(at)).duration)", [address, durations])
+    assert written == [duration(ms) for ms in durations]

@@ -1,4 +1,4 @@
-"""A node with what runs there, and its draining: by id, name or a beginning; asked again; refused in words."""
+"""Nodes: read with their tasks, and drained by id, name or beginning; repeated drains and refusals."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from engine.lifecycle.installation import Installation
 from tests.support.rows import live_node, running
 
 
-def _name(client: FlaskClient) -> str:
+def _node_name(client: FlaskClient) -> str:
     return str((client.get("/nodes").json or [])[0]["name"])
 
 
-@pytest.mark.parametrize("asked", ["id", "name", "beginning"])
-def test_a_node_is_drained_by_what_names_it_and_twice_is_as_once(
-    client: FlaskClient, context: ApiContext, asked: str
+@pytest.mark.parametrize("by", ["id", "name", "beginning"])
+def test_a_node_is_drained_by_id_name_or_beginning_and_a_second_time_changes_nothing(
+    client: FlaskClient, context: ApiContext, by: str
 ) -> None:
     live_node(context.db)
-    word = {"id": "n1", "name": _name(client), "beginning": "n"}[asked]
+    name = {"id": "n1", "name": _node_name(client), "beginning": "n"}[by]
     for _ in range(2):
-        answer = client.put(f"/nodes/{word}/drain")
+        answer = client.put(f"/nodes/{name}/drain")
         assert answer.status_code == 200, answer.text
         assert answer.json["id"] == "n1"  # type: ignore[index]
         assert answer.json["state"] == "LEAVING"  # type: ignore[index]
 
 
-def test_a_node_that_is_unknown_or_gone_is_refused_in_words(client: FlaskClient, context: ApiContext) -> None:
+def test_draining_an_unknown_or_ended_node_is_refused_with_a_reason(
+    client: FlaskClient, context: ApiContext
+) -> None:
     unknown = client.put("/nodes/nowhere/drain")
     assert unknown.status_code == 404
     assert "there is no node 'nowhere'" in unknown.text
@@ -42,7 +44,7 @@ def test_a_node_that_is_unknown_or_gone_is_refused_in_words(client: FlaskClient,
     assert "is already LEFT" in gone.text
 
 
-def test_all_that_runs_on_a_node_is_counted_and_the_oldest_are_named(
+def test_all_tasks_of_a_node_are_counted_and_the_oldest_are_listed(
     client: FlaskClient, context: ApiContext
 ) -> None:
     live_node(context.db)
@@ -57,7 +59,7 @@ def test_all_that_runs_on_a_node_is_counted_and_the_oldest_are_named(
     assert [task["name"] for task in (client.get("/nodes/m2").json or {})["tasks"]] == ["elsewhere"]
 
 
-def test_an_idle_node_runs_nothing_and_an_unknown_one_is_said(
+def test_an_idle_node_has_no_tasks_and_an_unknown_one_is_a_404(
     client: FlaskClient, context: ApiContext
 ) -> None:
     live_node(context.db)

@@ -1,4 +1,4 @@
-"""The database is away: 503 with Retry-After, nothing stored, nothing said of where it is; then all goes on."""
+"""Database that does not answer: 503 with Retry-After, nothing stored, no address shown; recovery afterwards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.streams import messages
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[Postgres]:
-    """A server that may be stopped."""
+    """Run a PostgreSQL server that tests may stop."""
     with running_postgres() as server:
         yield server
 
@@ -31,7 +31,7 @@ def _settings(url: str, tmp_path: Path) -> Settings:
     return Settings.from_env({}, data_dir=str(tmp_path), database_url=url, store_timeout_seconds=1.0)
 
 
-def _refused(client: FlaskClient, method: str, path: str) -> None:
+def _expect_503(client: FlaskClient, method: str, path: str) -> None:
     answer = client.open(
         path, method=method, data=HELLO if method == "POST" else None, content_type="text/yaml"
     )
@@ -55,14 +55,14 @@ def test_a_stopped_postgresql_is_a_503_and_comes_back(own_server: Postgres, tmp_
             ("POST", "/task"), ("GET", f"/task/{task.id}"), ("GET", "/jobs"), ("PUT", f"/tasks/{task.id}/cancel"),
             ("GET", f"/tasks/{task.id}/log"), ("GET", f"/events?task={task.id}"), ("GET", "/ready"), ("GET", "/queues"),
         ]:  # fmt: skip
-            _refused(client, method, path)
+            _expect_503(client, method, path)
         assert client.get("/health").status_code == 200
     finally:
         own_server.start()
     before = count(context.db, "jobs")
     assert client.post("/task", data=HELLO, content_type="text/yaml").status_code == 201
     assert count(context.db, "jobs") == before + 1
-    # The stream that was open lives on: its reader waited for the database.
+    # The open stream continues: the thread that reads events waited for the database.
     assert client.put(f"/tasks/{task.id}/cancel").status_code == 200
     assert [message.data.get("to") for message in stream if message.data.get("kind") == "task"] == [
         "CANCELLED"
@@ -71,11 +71,13 @@ def test_a_stopped_postgresql_is_a_503_and_comes_back(own_server: Postgres, tmp_
     context.db.close()
 
 
-def test_a_locked_sqlite_refuses_writes_in_time_and_still_reads(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_locked_sqlite_refuses_writes_in_time_and_still_serves_reads(
+    sqlite_url: str, tmp_path: Path
+) -> None:
     client = create_app(_settings(sqlite_url, tmp_path), background=False).test_client()
     lock = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
-    _refused(client, "POST", "/task")
+    _expect_503(client, "POST", "/task")
     assert client.get("/jobs").json["totalItems"] == 0  # type: ignore[index]
     lock.execute("ROLLBACK")
     lock.close()
@@ -92,7 +94,7 @@ def test_a_short_lock_is_waited_for(sqlite_url: str, tmp_path: Path) -> None:
     assert client.post("/task", data=HELLO, content_type="text/yaml").status_code == 201
 
 
-def test_an_api_whose_database_is_away_does_not_start(tmp_path: Path, own_server: Postgres) -> None:
+def test_an_api_whose_database_does_not_answer_does_not_start(tmp_path: Path, own_server: Postgres) -> None:
     settings = replace(_settings(own_server.url("nowhere"), tmp_path))
     with pytest.raises(StoreUnavailable):
         create_app(settings, background=False)
