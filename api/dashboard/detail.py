@@ -12,7 +12,7 @@ from api import queues
 from api.context import ApiContext
 from api.dashboard import badges
 from api.dashboard.badges import Badge
-from api.dashboard.chain_rows import LogRow, log_rows
+from api.dashboard.log_rows import LogRow, log_rows
 from engine.errors import NotFound
 from engine.jobspec import schema
 from engine.model.records import Attempt, Event, Job, Link, Node, Task
@@ -30,11 +30,11 @@ _MOST_SPEC = 20_000
 
 @dataclass(frozen=True)
 class LinkRow:
-    """A link with its badge and its position in the chain."""
+    """A link with its badge and title."""
 
     link: Link
     badge: Badge
-    place: str
+    title: str
 
 
 @dataclass(frozen=True)
@@ -196,9 +196,9 @@ def _headings(task: Task, run: Sequence[Link]) -> tuple[str, ...]:
     first = [link for link in run if (link.attempt, link.origin) == (run[0].attempt, run[0].origin)]
     if first:
         return tuple(link_title(link.kind, link.name, link.index) for link in first)
-    # Before the first claim there are no rows: the spec says what the links will be.
-    links_asked_for = enumerate(schema.load(task.spec).links)
-    return tuple(link_title(kind, link.name, index) for index, (kind, link) in links_asked_for)
+    # Before the first claim no link has a row: the spec names them.
+    of_spec = enumerate(schema.load(task.spec).links)
+    return tuple(link_title(kind, link.name, index) for index, (kind, link) in of_spec)
 
 
 def _last_lines(c: Connection, link: Link) -> tuple[LogRow, ...]:

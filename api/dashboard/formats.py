@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +15,10 @@ _MOST_LINE = 4000
 def install(filters: dict[str, Any]) -> None:
     """Add the formats to the filters of templates, under their own names."""
     filters.update(
-        {format.__name__: format for format in (age, clock, cut, day, duration, exact, id8, plain, term)}
+        {
+            format.__name__: format
+            for format in (age, clock, day, duration, one_line, plain, rfc3339, short_id)
+        }
     )
 
 
@@ -35,32 +37,22 @@ def day(ms: int | None) -> str:
     return "" if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%a %d %b %Y %H:%M:%S UTC")
 
 
-def exact(ms: int | None) -> str:
-    """Return RFC 3339, for the attribute `datetime`."""
-    return rfc3339(ms) or ""
-
-
-def id8(id: str | None) -> str:
+def short_id(id: str | None) -> str:
     """Return the first eight characters, which the API accepts as an id."""
     return (id or "")[:8]
 
 
 def plain(text: str | None) -> str:
-    """The text without signs that steer: what it says is what is seen."""
+    """Return the text with control characters and changes of direction replaced."""
     return harmless(text or "", keep="\t\n", instead="\ufffd")
 
 
-def cut(text: str | None, most: int = 120) -> str:
-    """The text on one line, at most `most` signs long, without signs that steer."""
-    one_line = " ".join(plain((text or "")[: most * 4 + 200].expandtabs(1).replace("\n", " ")).split())
-    return shorten(one_line, most)
+def one_line(text: str | None, most: int = 120) -> str:
+    """Return the plain text on one line, shortened to `most` characters."""
+    words = plain((text or "")[: most * 4 + 200].expandtabs(1).replace("\n", " ")).split()
+    return shorten(" ".join(words), most)
 
 
 def line_text(text: str) -> str:
-    """A piece of a log as its line looks on a terminal in the end: no escapes, the last of what `\\r` redrew."""
+    """Return a log line as a terminal shows it in the end: no escapes, only the text after the last `\\r`."""
     return shorten(plain(last_drawn(text)), _MOST_LINE)
-
-
-def term(words: Iterable[str]) -> str:
-    """Return the words of a command, joined by spaces."""
-    return " ".join(words)

@@ -10,9 +10,8 @@ from api.answers import Json
 from api.context import ApiContext
 from api.dashboard import badges
 from api.dashboard.badges import Badge
-from api.dashboard.chain_rows import present_link
 from engine.model.records import Job, Link, Node, Task
-from engine.model.states import JobState, NodeState, TaskState
+from engine.model.states import JobState, LinkState, NodeState, TaskState
 from engine.store import jobs, links, nodes, tasks
 from engine.store.database import Connection
 from engine.wording.links import link_title
@@ -174,7 +173,7 @@ def _activity(job: Job, task: Task, of_task: Sequence[Link], stuck: bool, now: i
     if job.state.ended:
         return (job.error or task.error or "", "failed") if job.state is JobState.FAILED else ("", "idle")
     if task.state is TaskState.RUNNING:
-        link = present_link(task, of_task)
+        link = _present_link(task, of_task)
         return (link_title(link.kind, link.name, link.index) if link else "", "idle")
     if stuck:
         return f"no worker serves queue {task.queue}", "warn"
@@ -183,6 +182,12 @@ def _activity(job: Job, task: Task, of_task: Sequence[Link], stuck: bool, now: i
     if task.state is TaskState.SCHEDULED:
         return f"waiting for a worker, queue {task.queue}", "idle"
     return f"about to be sent to queue {task.queue}", "idle"
+
+
+def _present_link(task: Task, of_task: Sequence[Link]) -> Link | None:
+    """Return the link that runs now, or is next."""
+    run = [link for link in of_task if (link.attempt, link.origin) == (task.attempt, task.origin)]
+    return next((link for link in run if link.state in (LinkState.CONFIRMED, LinkState.WAITING)), None)
 
 
 def _unserved_queues(queue_counts: Sequence[Json], now: int) -> list[Alert]:

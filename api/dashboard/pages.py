@@ -148,13 +148,15 @@ def _secure(answer: Response) -> Response:
 @blueprint.errorhandler(errors.NotFound)
 def not_found(exc: errors.NotFound) -> Response:
     """Show that no such job or task exists."""
-    return _error_page(404, f"There is no {exc.what} {formats.cut(exc.id, 40)}", "It may have been removed.")
+    return _error_page(
+        404, f"There is no {exc.what} {formats.one_line(exc.id, 40)}", "It may have been removed."
+    )
 
 
 @blueprint.errorhandler(errors.Ambiguous)
 def ambiguous(exc: errors.Ambiguous) -> Response:
     """Show that a shortened id matches several jobs or tasks."""
-    title = f"{formats.cut(exc.id, 40)} matches more than one {exc.what}"
+    title = f"{formats.one_line(exc.id, 40)} matches more than one {exc.what}"
     return _error_page(409, title, "Add more characters of the id.")
 
 
@@ -175,7 +177,7 @@ def _error_page(status: int, title: str, detail: str) -> Response:
 def _query() -> overview.JobQuery:
     """Return the query of the address; parameters that make no sense are ignored, because people type them."""
     page = request.args.get("page", 1, type=int)
-    q = formats.cut(request.args.get("q", ""), 200)
+    q = formats.one_line(request.args.get("q", ""), 200)
     state = request.args.get("state", "").upper()
     return overview.JobQuery(
         min(max(page, 1), MOST_PAGES), q, JobState(state) if state in JobState.__members__ else None

@@ -1,4 +1,4 @@
-"""Values as people read them: texts of others on one line, lines of a log."""
+"""Formats for people: foreign text on one line, lines of a log."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.dashboard.formats import cut, line_text, plain
+from api.dashboard.formats import line_text, one_line, plain
 
-TURNING = "\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u200e\u200f\u061c"
+DIRECTION_CHANGES = "\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u200e\u200f\u061c"
 
 
-def test_a_text_is_cut_to_one_line_without_signs_that_steer() -> None:
-    assert cut("a\nb\t c", 20) == "a b c"
-    assert cut("x" * 30, 10) == "x" * 9 + "…"
-    assert cut(None) == ""
-    assert cut("\u202egnp.exe") == "\ufffdgnp.exe"
+def test_text_becomes_one_line_without_control_characters() -> None:
+    assert one_line("a\nb\t c", 20) == "a b c"
+    assert one_line("x" * 30, 10) == "x" * 9 + "…"
+    assert one_line(None) == ""
+    assert one_line("\u202egnp.exe") == "\ufffdgnp.exe"
 
 
 @given(st.text(), st.integers(2, 50))
-def test_no_text_is_longer_than_asked_or_turns_what_follows(text: str, most: int) -> None:
-    short = cut(text, most)
+def test_no_text_is_too_long_or_changes_the_direction_of_the_next(text: str, most: int) -> None:
+    short = one_line(text, most)
     assert len(short) <= most and "\n" not in short
-    assert not set(plain(text) + short + line_text(text)) & set(TURNING + "\x1b\x00\x9b")
+    assert not set(plain(text) + short + line_text(text)) & set(DIRECTION_CHANGES + "\x1b\x00\x9b")
 
 
 @pytest.mark.parametrize(
@@ -39,5 +39,5 @@ def test_no_text_is_longer_than_asked_or_turns_what_follows(text: str, most: int
         ("", ""),
     ],
 )
-def test_a_line_is_shown_as_a_terminal_has_it_in_the_end(written: str, shown: str) -> None:
+def test_a_line_is_shown_as_a_terminal_shows_it_in_the_end(written: str, shown: str) -> None:
     assert line_text(written) == shown

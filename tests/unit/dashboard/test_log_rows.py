@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.dashboard.chain_rows import log_rows
+from api.dashboard.log_rows import log_rows
 from engine.model.log_gap import gap_note
 from engine.store.log_lines import Line
 

@@ -1,4 +1,4 @@
-"""Links of a chain in words, and its log in rows."""
+"""Rows of a log: the lines, and a heading for each link."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 
 from api.dashboard.formats import line_text
 from engine.model.log_gap import is_gap
-from engine.model.records import Link, Task
-from engine.model.states import LinkState
 from engine.store.log_lines import Line
 
 
@@ -27,13 +25,7 @@ class LogRow:
     open: bool = False
 
 
-def present_link(task: Task, of_task: Sequence[Link]) -> Link | None:
-    """Return the link that runs now, or is next."""
-    run = [link for link in of_task if (link.attempt, link.origin) == (task.attempt, task.origin)]
-    return next((link for link in run if link.state in (LinkState.CONFIRMED, LinkState.WAITING)), None)
-
-
-def log_rows(lines: Sequence[Line], names: Sequence[str]) -> list[LogRow]:
+def log_rows(lines: Sequence[Line], titles: Sequence[str]) -> list[LogRow]:
     """Return frames as rows: pieces of a line are joined (never across a log gap), each link gets a heading."""
     rows: list[LogRow] = []
     unfinished: dict[str, tuple[int, str]] = {}
@@ -42,7 +34,7 @@ def log_rows(lines: Sequence[Line], names: Sequence[str]) -> list[LogRow]:
         stream, stamp, text = line.frame
         if run != (line.attempt, line.origin, line.link):
             run, unfinished = (line.attempt, line.origin, line.link), {}
-            rows.append(LogRow(line.number, "", None, heading(line.link, line.attempt, names)))
+            rows.append(LogRow(line.number, "", None, _heading(line.link, line.attempt, titles)))
         if is_gap(stream, text):
             for at, _ in unfinished.values():
                 rows[at] = replace(rows[at], open=False)
@@ -65,7 +57,6 @@ def log_rows(lines: Sequence[Line], names: Sequence[str]) -> list[LogRow]:
     return rows
 
 
-def heading(index: int, attempt: int, names: Sequence[str]) -> str:
-    """What stands over the lines of a link."""
-    name = names[index] if index < len(names) else f"link {index}"
-    return name if attempt == 1 else f"{name}, attempt {attempt}"
+def _heading(index: int, attempt: int, titles: Sequence[str]) -> str:
+    title = titles[index] if index < len(titles) else f"link {index}"
+    return title if attempt == 1 else f"{title}, attempt {attempt}"
