@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from marshmallow import Schema, fields, post_dump
 from marshmallow.utils import get_value
 
-from engine.jobspec.schema import RetrySchema, TaskSchema
+from engine.jobspec.nested import RetrySchema
+from engine.jobspec.schema import TaskSchema
 from engine.model.records import Attempt, Event, Job, Link, Task
 from engine.runtime.timings import SPANS
 from engine.wording.times import rfc3339

@@ -14,7 +14,7 @@ from api.dashboard import badges
 from api.dashboard.badges import Badge
 from api.dashboard.log_rows import LogRow, log_rows
 from engine.errors import NotFound
-from engine.jobspec import schema
+from engine.jobspec import stored
 from engine.model.records import Attempt, Event, Job, Link, Node, Task
 from engine.model.states import LinkState, TaskState
 from engine.store import attempts, events, jobs, links, log_lines, logs, nodes, tasks
@@ -121,7 +121,7 @@ def task_page(context: ApiContext, id: str) -> TaskPage:
             tuple(_attempt_row(row, task, all_links) for row in reversed(attempts.of_tasks(c, [task.id]))),
             _events(c, task_id=task.id, settled=task.state.ended),
             _nodes(c),
-            schema.load(task.spec).retry.limit + 1,
+            stored.load(task.spec).retry.limit + 1,
             unserved,
             failed,
             _last_lines(c, failed.link) if failed else (),
@@ -197,7 +197,7 @@ def _headings(task: Task, run: Sequence[Link]) -> tuple[str, ...]:
     if first:
         return tuple(link_title(link.kind, link.name, link.index) for link in first)
     # Before the first claim no link has a row: the spec names them.
-    of_spec = enumerate(schema.load(task.spec).links)
+    of_spec = enumerate(stored.load(task.spec).links)
     return tuple(link_title(kind, link.name, index) for index, (kind, link) in of_spec)
 
 

@@ -1,6 +1,6 @@
-"""PURE. Text -> what a user asks for.
+"""PURE room: from a text to the task that a user asks for.
 
-Parses YAML and JSON with line and column, checks every field, names every problem at once, and holds the
-doors: what a task may name of the host comes in as a frozen `HostAccess`. It reads no file, no clock, no
-environment variable, and knows no states.
+Parses YAML and JSON with line and column, checks every field and reports all problems at once, also those with the
+host access: a frozen `HostAccess`, provided by the caller, says which parts of the host tasks may use. Reads no
+file, clock or environment variable, and knows no states.
 """

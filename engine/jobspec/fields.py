@@ -1,12 +1,12 @@
-"""The kinds of fields of the task format, for marshmallow: each error says what was found and what to write.
+"""Field types of the task format, for marshmallow: each fault says what was expected, what was found, what to write.
 
-Every field has an `example` as it stands in a file: it is the hint of its errors, and the example in the
-API's documentation. Texts in lists and maps may be numbers or booleans and mean their source text.
+Each field has an `example` as users write it: the hint of its faults, and the example in the API's documentation. In
+lists and maps of texts, a number or boolean stands for its source text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
@@ -16,29 +16,36 @@ from engine.jobspec.problems import Fault
 from engine.jobspec.quantities import BadQuantity
 from engine.wording.text import quoted
 
-Rule = Callable[[str], Fault | None]
-PairRule = Callable[[str, str], Fault | None]
+#: TextRule for a text, and for an entry (key, value) of a map.
+TextRule = Callable[[str], Fault | None]
+EntryRule = Callable[[str, str], Fault | None]
 
 
-class _Hinted:
-    """What all fields share: an example, and words for "missing" and "no value"."""
+class _WithExample:
+    """Base of all fields: an example, and faults in our words for marshmallow's own checks."""
 
     example: str
 
     def make_error(self, key: str, **_: Any) -> ValidationError:
-        """The error for marshmallow's own checks."""
+        """Return the error for one of marshmallow's own checks."""
         if key == "required":
-            return ValidationError([Fault("it is missing", f"write {self.example}")])
+            return ValidationError([required_fault(self.example)])
         if key == "null":
-            return ValidationError([Fault("it has no value", f"write {self.example}, or remove it")])
-        return ValidationError([Fault("it has the wrong form", f"write {self.example}")])
+            return ValidationError([Fault("the field has no value", f"write {self.example}, or remove it")])
+        return ValidationError([Fault("the value has the wrong form", f"write {self.example}")])
 
 
-class Text(_Hinted, fields.String):
-    """A text of at most `most` characters that keeps a rule; `loose`: a number means its source text."""
+class Text(_WithExample, fields.String):
+    """Text of at most `most` characters with a rule; if `loose`, a number stands for its source text."""
 
     def __init__(
-        self, example: str, about: str, most: int, rule: Rule | None = None, loose: bool = False, **more: Any
+        self,
+        example: str,
+        about: str,
+        most: int,
+        rule: TextRule | None = None,
+        loose: bool = False,
+        **more: Any,
     ) -> None:
         super().__init__(metadata={"description": about, "maxLength": most}, **more)
         self.example, self.most, self.rule, self.loose = example, most, rule, loose
@@ -46,23 +53,23 @@ class Text(_Hinted, fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = text_of(value, self.example, self.loose)
         if len(text) > self.most:
-            said = Fault(f"it has {len(text)} characters, at most {self.most} may be", "make it shorter")
-            raise ValidationError([said])
+            message = f"the text has {len(text)} characters, at most {self.most} are allowed"
+            raise ValidationError([Fault(message, "shorten it")])
         raise_fault(self.rule(text) if self.rule else None)
         return text
 
 
 class Quantity(Text):
-    """A text that stands for a number with a unit, kept as it was written."""
+    """Text that stands for a number with a unit, kept as it was written."""
 
     def __init__(self, example: str, about: str, parse: Callable[[str], float], **more: Any) -> None:
         super().__init__(
-            example, about, most=64, rule=lambda text: _quantity_fault(text, parse), loose=True, **more
+            example, about, most=64, rule=lambda text: quantity_fault(text, parse), loose=True, **more
         )
 
 
 class Choice(Text):
-    """One of a few words."""
+    """Text that must be one of a few words."""
 
     def __init__(self, example: str, about: str, words: tuple[str, ...], **more: Any) -> None:
         super().__init__(example, about, most=256, rule=self._fault, loose=True, **more)
@@ -70,59 +77,58 @@ class Choice(Text):
         self.words = words
 
     def _fault(self, text: str) -> Fault | None:
-        if text in self.words:
-            return None
-        return Fault(f"{quoted(text)} is none of {', '.join(self.words)}", f"write {self.example}")
+        return choice_fault(text, self.words, self.example)
 
 
-class Whole(_Hinted, fields.Integer):
-    """A whole number within bounds."""
+class Whole(_WithExample, fields.Integer):
+    """Whole number within bounds."""
 
     def __init__(self, example: str, about: str, low: int, high: int, **more: Any) -> None:
         super().__init__(metadata={"description": about, "minimum": low, "maximum": high}, **more)
         self.example, self.low, self.high = example, low, high
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        found = value.value if isinstance(value, Scalar) else value
-        if isinstance(found, int) and not isinstance(found, bool) and self.low <= found <= self.high:
-            return found
-        said = f"{_shown(value)} is no whole number from {self.low} to {self.high}"
-        raise ValidationError([Fault(said, f"write {self.example}")])
+        number = value.value if isinstance(value, Scalar) else value
+        if isinstance(number, int) and not isinstance(number, bool) and self.low <= number <= self.high:
+            return number
+        raise _unexpected(f"a whole number from {self.low} to {self.high}", value, self.example)
 
 
-class Real(_Hinted, fields.Float):
-    """A number within bounds."""
+class Real(_WithExample, fields.Float):
+    """Number within bounds."""
 
     def __init__(self, example: str, about: str, low: float, high: float, **more: Any) -> None:
         super().__init__(metadata={"description": about, "minimum": low, "maximum": high}, **more)
         self.example, self.low, self.high = example, low, high
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
-        found = value.value if isinstance(value, Scalar) else value
-        if isinstance(found, (int, float)) and not isinstance(found, bool) and self.low <= found <= self.high:
-            return float(found)
-        said = f"{_shown(value)} is no number from {self.low:g} to {self.high:g}"
-        raise ValidationError([Fault(said, f"write {self.example}")])
+        number = value.value if isinstance(value, Scalar) else value
+        is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if is_number and self.low <= number <= self.high:
+            return float(number)
+        raise _unexpected(f"a number from {self.low:g} to {self.high:g}", value, self.example)
 
 
-class Flag(_Hinted, fields.Boolean):
-    """true or false, and no other word for them."""
+class Flag(_WithExample, fields.Boolean):
+    """Boolean: true or false, no other word."""
 
     def __init__(self, example: str, about: str, **more: Any) -> None:
         super().__init__(metadata={"description": about}, **more)
         self.example = example
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
-        found = value.value if isinstance(value, Scalar) else value
-        if isinstance(found, bool):
-            return found
-        raise ValidationError([Fault(f"{_shown(value)} is not true or false", f"write {self.example}")])
+        flag = value.value if isinstance(value, Scalar) else value
+        if isinstance(flag, bool):
+            return flag
+        raise _unexpected("true or false", value, self.example)
 
 
-class Texts(_Hinted, fields.List[str]):
-    """A list of at most `most` texts, each keeping a rule."""
+class Texts(_WithExample, fields.List[str]):
+    """List of at most `most` texts, each checked by a rule."""
 
-    def __init__(self, example: str, about: str, most: int, rule: Rule | None = None, **more: Any) -> None:
+    def __init__(
+        self, example: str, about: str, most: int, rule: TextRule | None = None, **more: Any
+    ) -> None:
         super().__init__(fields.String(), metadata={"description": about, "maxItems": most}, **more)
         self.example, self.most, self.rule = example, most, rule
 
@@ -142,11 +148,11 @@ class Texts(_Hinted, fields.List[str]):
         return texts
 
 
-class TextMap(_Hinted, fields.Dict):
-    """A map of at most `most` texts by name, each pair keeping a rule."""
+class TextMap(_WithExample, fields.Dict):
+    """Map of at most `most` names to texts, each entry checked by a rule."""
 
     def __init__(
-        self, example: str, about: str, most: int, rule: PairRule | None = None, **more: Any
+        self, example: str, about: str, most: int, rule: EntryRule | None = None, **more: Any
     ) -> None:
         about_all = {"description": about, "maxProperties": most}
         super().__init__(keys=fields.String(), values=fields.String(), metadata=about_all, **more)
@@ -154,30 +160,28 @@ class TextMap(_Hinted, fields.Dict):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:
         if not isinstance(value, Mapping):
-            raise ValidationError([Fault(f"expected a map, found {_kind(value)}", f"write {self.example}")])
-        if len(value) > self.most:
-            said = Fault(f"it has {len(value)} entries, at most {self.most} may be", "make fewer")
-            raise ValidationError([said])
+            raise _unexpected("a map", value, self.example)
+        _check_length(value, self.most)
         texts: dict[str, str] = {}
         faults: dict[str, Any] = {}
         for key, item in value.items():
             try:
-                texts[key] = self._pair(key, item)
+                texts[key] = self._entry(key, item)
             except ValidationError as exc:
                 faults[key] = exc.messages
         if faults:
             raise ValidationError(faults)
         return texts
 
-    def _pair(self, key: Any, item: Any) -> str:
+    def _entry(self, key: Any, item: Any) -> str:
         _refuse_expression(str(key))
         text = text_of(item, f'{str(key)[:40]}: "…"', loose=True)
         raise_fault(self.rule(key, text) if self.rule else None)
         return text
 
 
-class Group(_Hinted, fields.Nested):
-    """A map with fields of its own."""
+class Group(_WithExample, fields.Nested):
+    """Map with fields of its own."""
 
     def __init__(self, schema: type[Schema], example: str, about: str, **more: Any) -> None:
         super().__init__(schema, metadata={"description": about}, **more)
@@ -187,12 +191,12 @@ class Group(_Hinted, fields.Nested):
         self, value: Any, attr: str | None, data: Any, partial: Any = None, **kwargs: Any
     ) -> Any:
         if not isinstance(value, Mapping):
-            raise ValidationError([Fault(f"expected a map, found {_kind(value)}", f"write {self.example}")])
+            raise _unexpected("a map", value, self.example)
         return super()._deserialize(value, attr, data, partial, **kwargs)
 
 
-class Groups(_Hinted, fields.List[Any]):
-    """A list of at most `most` maps with fields of their own."""
+class Groups(_WithExample, fields.List[Any]):
+    """List of at most `most` maps with fields of their own."""
 
     def __init__(self, schema: type[Schema], example: str, about: str, most: int, **more: Any) -> None:
         item = Group(schema, example, about)
@@ -204,64 +208,51 @@ class Groups(_Hinted, fields.List[Any]):
 
 
 def text_of(value: Any, example: str, loose: bool) -> str:
-    """The text that a value means. Raises ValidationError when it means none, or holds an expression."""
+    """Return the text that a value stands for. Raises ValidationError for other values and for expressions."""
     if isinstance(value, str):
         text = value
     elif value is None:
-        raise ValidationError([Fault("it has no value", 'write "" for an empty text')])
+        raise ValidationError([Fault("the text has no value", 'write "" for an empty text')])
     elif not isinstance(value, (Scalar, bool, int, float)):
-        raise ValidationError([Fault(f"expected a text, found {_kind(value)}", f"write {example}")])
+        raise _unexpected("a text", value, example)
     else:
         text = _source(value)
         if not loose:
-            raise ValidationError([Fault(f"expected a text, found {_kind(value)}", f'write "{text[:40]}"')])
+            raise _unexpected("a text", value, f'"{text[:40]}"')
     _refuse_expression(text)
     return text
 
 
-def raise_fault(said: Fault | None) -> None:
-    """Raise what a rule said, if it said anything."""
-    if said is not None:
-        raise ValidationError([said])
+def raise_fault(fault: Fault | None) -> None:
+    """Raise the fault that a rule returned, if any."""
+    if fault is not None:
+        raise ValidationError([fault])
 
 
-def _refuse_expression(text: str) -> None:
-    if "{{" in text:
-        said = Fault(
-            "{{ begins an expression: not yet, expressions come with workflows", "write the value itself"
-        )
-        raise ValidationError([said])
+def required_fault(example: str) -> Fault:
+    """Return the fault for a required field that is missing."""
+    return Fault("this required field is missing", f"write {example}")
 
 
-def _quantity_fault(text: str, parse: Callable[[str], float]) -> Fault | None:
+def choice_fault(text: str, words: Sequence[str], example: str) -> Fault | None:
+    """Return the fault of a text that is not one of the words."""
+    if text in words:
+        return None
+    allowed = words[0] if len(words) == 1 else f"one of: {', '.join(words)}"
+    return Fault(f"{quoted(text)} must be {allowed}", f"write {example}")
+
+
+def quantity_fault(text: str, parse: Callable[[str], float]) -> Fault | None:
+    """Return the fault with which `parse` refuses the text."""
     try:
         parse(text)
     except BadQuantity as exc:
-        return Fault(exc.what, exc.hint)
+        return exc.fault
     return None
 
 
-def _list_of(value: Any, example: str, most: int) -> list[Any] | tuple[Any, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise ValidationError([Fault(f"expected a list, found {_kind(value)}", f"write {example}")])
-    if len(value) > most:
-        raise ValidationError([Fault(f"it has {len(value)} entries, at most {most} may be", "make fewer")])
-    return value
-
-
-def _source(value: Scalar | bool | int | float) -> str:
-    if isinstance(value, Scalar):
-        return value.text
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, (Scalar, bool, int, float)):
-        return quoted(_source(value))
-    return quoted(value) if isinstance(value, str) else _kind(value)
-
-
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """Return a value's kind for people: `a map`, `the number 5`, `the text "x"`."""
     if isinstance(value, Mapping):
         return "a map"
     if isinstance(value, (list, tuple)):
@@ -273,3 +264,32 @@ def _kind(value: Any) -> str:
         return "nothing"
     kind = "the boolean" if isinstance(typed, bool) else "the number"
     return f"{kind} {_source(value)[:40]}"
+
+
+def _unexpected(expected: str, value: Any, example: str) -> ValidationError:
+    return ValidationError([Fault(f"expected {expected}, found {kind_of(value)}", f"write {example}")])
+
+
+def _refuse_expression(text: str) -> None:
+    if "{{" in text:
+        message = "{{ begins an expression, which is not supported yet (it comes with workflows)"
+        raise ValidationError([Fault(message, "write the value itself")])
+
+
+def _check_length(value: Sequence[Any] | Mapping[Any, Any], most: int) -> None:
+    if len(value) > most:
+        message = f"{len(value)} entries, at most {most} are allowed"
+        raise ValidationError([Fault(message, "remove some")])
+
+
+def _list_of(value: Any, example: str, most: int) -> list[Any] | tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _unexpected("a list", value, example)
+    _check_length(value, most)
+    return value
+
+
+def _source(value: Scalar | bool | int | float) -> str:
+    if isinstance(value, Scalar):
+        return value.text
+    return str(value).lower() if isinstance(value, bool) else str(value)

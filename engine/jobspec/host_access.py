@@ -1,7 +1,7 @@
-"""What a task may name of the host: host paths, networks, places in the container. Pure logic on texts.
+"""Rules for the host access of tasks: host paths, Docker networks, and targets of mounts. Pure logic on texts.
 
-The schema asks at submission; the runtime asks `bind_allowed` again on the worker's host, about the real
-path. The caller resolves links: nothing here touches a file system.
+The schema applies the rules at submission; the runtime applies `bind_permission` again on the worker's host, to the
+real path. The caller resolves symbolic links: nothing here touches a file system.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.jobspec.problems import Fault, Path
 from engine.jobspec.task import HostAccess
 from engine.wording.text import quoted
 
-#: Never bound, whatever a setting says: who holds these holds the host.
+#: Never bound, whatever the settings allow: with one of these, a task controls the host.
 ALWAYS_FORBIDDEN = (
     "/proc",
     "/sys",
@@ -28,32 +28,33 @@ ALWAYS_FORBIDDEN = (
     "/var/run/containerd",
     "/var/lib/docker",
 )
-#: Places in the container that are Ferryman's (result, progress, run) or the kernel's.
+#: Paths in the container that Ferryman (result, progress, run) or the kernel uses.
 _RESERVED_TARGETS = ("/tork", "/ferryman", "/proc", "/sys")
 _PATH_CHARSET = re.compile(r"[-/.0-9a-zA-Z_= ]+")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-#: Names that Docker reads otherwise than as a user's network.
+#: Names that are not a user's network for Docker.
 _NETWORK_WORDS = ("host", "bridge", "default", "none")
 MOST_PATH_CHARACTERS = 1024
 
 
 @dataclass(frozen=True)
-class BindDecision:
-    """Whether a host path may be bound. `reason` says why not, in words for the task's owner, else ""."""
+class BindPermission:
+    """Permission to bind a host path, or the reason for the refusal."""
 
     allowed: bool
-    #: False: it may be bound read-only.
+    #: False when the path may only be bound read-only.
     writable: bool
+    #: In words for the task's owner; "" when allowed.
     reason: str = ""
 
 
 def host_access_from(
     bind_sources: Iterable[str], networks: Iterable[str], data_dir: str, docker_host: str = ""
 ) -> HostAccess:
-    """The doors as the settings' entries say: `/srv/media` or `/srv/out:rw`, and names of networks.
+    """Return the host access of the settings' entries: `/srv/media` or `/srv/out:rw`, and names of networks.
 
     `data_dir`, the socket in `docker_host` (`unix:///…`) and Docker's usual places are never bound.
-    Raises SettingsError naming the variable.
+    Raises SettingsError with the name of the variable.
     """
     forbidden = [*ALWAYS_FORBIDDEN]
     forbidden += [posixpath.normpath(data_dir)] if data_dir else []
@@ -71,7 +72,7 @@ def _bind_source(entry: str) -> tuple[str, bool]:
         path, mode = entry, "ro"
     if not path.startswith("/") or ".." in path.split("/") or _normal(path) == "/":
         raise SettingsError(
-            f"FERRYMAN_BIND_SOURCES: {quoted(entry)} is no absolute path below /: "
+            f"FERRYMAN_BIND_SOURCES: {quoted(entry)} is not an absolute path below /: "
             "write /srv/media or /srv/out:rw"
         )
     return (_normal(path), mode == "rw")
@@ -80,87 +81,88 @@ def _bind_source(entry: str) -> tuple[str, bool]:
 def _network(name: str) -> str:
     if _NETWORK.fullmatch(name) is None or name in _NETWORK_WORDS:
         raise SettingsError(
-            f"FERRYMAN_NETWORKS: {quoted(name)} is no network's name: write names as in docker network ls"
+            f"FERRYMAN_NETWORKS: {quoted(name)} is not a network that tasks may join: "
+            "write names as docker network ls shows them, without host, bridge, default and none"
         )
     return name
 
 
 def _normal(path: str) -> str:
-    # normpath keeps two leading slashes (POSIX leaves their meaning open); Linux reads them as one.
+    # normpath keeps two leading slashes, which POSIX allows; for Linux they are one.
     return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def is_within(path: str, folder: str) -> bool:
-    """True when a normalised path is `folder` or lies below it."""
+    """Return whether a normalised path is `folder` or below it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def bind_allowed(path: str, host_access: HostAccess) -> BindDecision:
-    """Whether a task may bind this absolute host path, and whether it may write there.
+def bind_permission(path: str, host_access: HostAccess) -> BindPermission:
+    """Decide whether a task may bind an absolute host path, and whether it may write there.
 
-    It must be at or below an entry of `host_access.bind_sources` (the longest that fits says ro or rw), and be
-    neither at, below nor above anything forbidden: a folder above the Docker socket holds the socket. At
-    submission `path` is what the task says, on the worker it is the real path.
+    The path must be at or below an entry of `host_access.bind_sources`, of which the longest says ro or rw. It must
+    not be at, below or above a forbidden path: a folder above the Docker socket contains the socket. At submission
+    `path` is the text of the task, on the worker the real path.
     """
+
+    def refused(reason: str) -> BindPermission:
+        return BindPermission(False, False, f"{quoted(path)} may not be mounted: {reason}")
+
     if not path.startswith("/") or ".." in path.split("/"):
-        return BindDecision(False, False, f"{quoted(path)} may not be mounted: no absolute path without ..")
+        return refused("it is not an absolute path without ..")
     real = _normal(path)
-    for never in (*ALWAYS_FORBIDDEN, *host_access.forbidden):
-        if is_within(real, never):
-            return BindDecision(False, False, f"{quoted(path)} may not be mounted: {never} is never shared")
-        if is_within(never, real):
-            return BindDecision(False, False, f"{quoted(path)} may not be mounted: {never} lies in it")
-    fitting = [entry for entry in host_access.bind_sources if is_within(real, entry[0])]
-    if not fitting:
-        return BindDecision(False, False, f"{quoted(path)} may not be mounted: not in FERRYMAN_BIND_SOURCES")
-    return BindDecision(True, max(fitting, key=lambda entry: len(entry[0]))[1])
+    for forbidden in (*ALWAYS_FORBIDDEN, *host_access.forbidden):
+        if is_within(real, forbidden):
+            return refused(f"{forbidden} is never shared")
+        if is_within(forbidden, real):
+            return refused(f"it contains {forbidden}")
+    entries = [entry for entry in host_access.bind_sources if is_within(real, entry[0])]
+    if not entries:
+        return refused("it is not in FERRYMAN_BIND_SOURCES")
+    return BindPermission(True, max(entries, key=lambda entry: len(entry[0]))[1])
 
 
 def target_fault(target: str) -> Fault | None:
-    """What is wrong with a mount's place in the container, None when it may be used."""
-    shown, hint = quoted(target), "write an absolute path such as /data"
-    if not target.startswith("/") or ".." in target.split("/"):
-        return Fault(f"{shown} is no absolute path without ..", hint)
-    if len(target) > MOST_PATH_CHARACTERS:
-        return Fault(f"{shown} is longer than {MOST_PATH_CHARACTERS} characters", hint)
-    if _PATH_CHARSET.fullmatch(target) is None:
-        return Fault(
-            f"{shown} has a character that paths of mounts may not have",
-            "use letters, digits, - / . _ = and spaces",
-        )
+    """Check the path of a mount in the container."""
+    hint = "write an absolute path such as /data"
+    if fault := _path_fault(target, hint):
+        return fault
     normal = _normal(target)
     if normal in ("/", "/dev"):
-        return Fault(f"{shown} cannot be mounted over", hint)
+        return Fault(f"nothing can be mounted over {quoted(target)}", hint)
     for reserved in _RESERVED_TARGETS:
         if is_within(normal, reserved):
-            return Fault(f"{shown} is reserved: {reserved} is not for mounts", hint)
+            return Fault(f"{quoted(target)} is reserved, as all of {reserved}", hint)
     return None
 
 
 def source_fault(source: str) -> Fault | None:
-    """What is wrong with the form of a bind's source, None when the doors may be asked about it."""
-    shown, hint = quoted(source), "write an absolute path of the host such as /srv/media"
-    if not source.startswith("/") or ".." in source.split("/"):
-        return Fault(f"{shown} is no absolute path without ..", hint)
-    if _PATH_CHARSET.fullmatch(source) is None:
-        return Fault(
-            f"{shown} has a character that paths of mounts may not have",
-            "use letters, digits, - / . _ = and spaces",
-        )
+    """Check the form of a bind's source; `bind_permission` decides about the path itself."""
+    return _path_fault(source, "write an absolute path of the host such as /srv/media")
+
+
+def _path_fault(path: str, hint: str) -> Fault | None:
+    if not path.startswith("/") or ".." in path.split("/"):
+        return Fault(f"{quoted(path)} is not an absolute path without ..", hint)
+    if len(path) > MOST_PATH_CHARACTERS:
+        return Fault(f"{quoted(path)} is longer than {MOST_PATH_CHARACTERS} characters", hint)
+    if _PATH_CHARSET.fullmatch(path) is None:
+        hint = "write letters, digits, - / . _ = and spaces only"
+        return Fault(f"{quoted(path)} has a character that paths of mounts may not have", hint)
     return None
 
 
 def check_host_access(task: Mapping[str, Any], host_access: HostAccess) -> list[tuple[Path, Fault]]:
-    """Every problem of a task with the doors, and every place used twice, whatever else is wrong with it.
+    """Return the faults of a task's binds and networks, and of targets used twice, whatever else is wrong.
 
-    Takes the plain values as they were read; what has the wrong type is passed over, the schema names it.
+    Takes the values as they were read; values of a wrong type are skipped, because the schema reports them.
     """
     return [*_mount_faults(task, host_access), *_network_faults(task, host_access), *_doubled_targets(task)]
 
 
 def _items(task: Mapping[str, Any], key: str) -> Iterable[tuple[int, Any]]:
-    found = task.get(key)
-    return enumerate(found[:1000]) if isinstance(found, list) else ()
+    items = task.get(key)
+    return enumerate(items[:1000]) if isinstance(items, list) else ()
 
 
 def _mount_faults(task: Mapping[str, Any], host_access: HostAccess) -> Iterable[tuple[Path, Fault]]:
@@ -170,46 +172,40 @@ def _mount_faults(task: Mapping[str, Any], host_access: HostAccess) -> Iterable[
         source = mount.get("source")
         if not isinstance(source, str) or source_fault(source) is not None:
             continue
-        answer = bind_allowed(source, host_access)
-        if not answer.allowed:
-            hint = "use a volume, or ask who runs this Ferryman to allow the path"
-            yield ("mounts", index, "source"), Fault(answer.reason, hint)
-        elif not answer.writable and _asked_mode(mount) == "rw":
-            said = Fault(
-                f"{quoted(source)} may be mounted read-only",
-                "write mode: ro, or ask for :rw in FERRYMAN_BIND_SOURCES",
-            )
-            yield ("mounts", index, "opts", "mode"), said
+        permission = bind_permission(source, host_access)
+        if not permission.allowed:
+            hint = "use a volume, or ask the operator of this Ferryman to allow the path"
+            yield ("mounts", index, "source"), Fault(permission.reason, hint)
+        elif not permission.writable and _bind_mode(mount) == "rw":
+            hint = "write mode: ro, or ask the operator to allow it with :rw in FERRYMAN_BIND_SOURCES"
+            fault = Fault(f"{quoted(source)} may be mounted read-only, not writable", hint)
+            yield ("mounts", index, "opts", "mode"), fault
 
 
-def _asked_mode(mount: Mapping[str, Any]) -> Any:
+def _bind_mode(mount: Mapping[str, Any]) -> Any:
     opts = mount.get("opts")
     return opts.get("mode") if isinstance(opts, Mapping) else None
 
 
 def _network_faults(task: Mapping[str, Any], host_access: HostAccess) -> Iterable[tuple[Path, Fault]]:
-    allowed = (
-        f"allowed are {', '.join(host_access.networks)}" if host_access.networks else "none is allowed here"
-    )
+    allowed = ", ".join(host_access.networks)
     for index, name in _items(task, "networks"):
         if isinstance(name, str) and name not in host_access.networks:
-            said = Fault(
-                f"the network {quoted(name)} may not be joined: not in FERRYMAN_NETWORKS",
-                f"remove it; {allowed}",
-            )
-            yield ("networks", index), said
+            message = f"the network {quoted(name)} may not be joined: it is not in FERRYMAN_NETWORKS"
+            hint = f"remove it; allowed are {allowed}" if allowed else "remove it; no network is allowed here"
+            yield ("networks", index), Fault(message, hint)
 
 
 def _doubled_targets(task: Mapping[str, Any]) -> Iterable[tuple[Path, Fault]]:
-    places: list[tuple[Path, Any]] = [(("volumes", index), item) for index, item in _items(task, "volumes")]
+    targets: list[tuple[Path, Any]] = [(("volumes", index), item) for index, item in _items(task, "volumes")]
     for index, mount in _items(task, "mounts"):
         if isinstance(mount, Mapping):
-            places.append((("mounts", index, "target"), mount.get("target")))
-    seen: set[str] = set()
-    for path, target in places:
+            targets.append((("mounts", index, "target"), mount.get("target")))
+    normal_targets: set[str] = set()
+    for path, target in targets:
         if not isinstance(target, str) or not target.startswith("/"):
             continue
         normal = _normal(target)
-        if normal in seen:
+        if normal in normal_targets:
             yield path, Fault(f"{quoted(target)} is mounted twice", "remove one of them")
-        seen.add(normal)
+        normal_targets.add(normal)

@@ -1,7 +1,7 @@
-"""JSON text -> values with places, strictly by the grammar, with the same bounds as YAML.
+"""Reader of JSON text: values with places, strictly by the grammar, with the same bounds as YAML.
 
-The standard library's reader keeps no places, takes the last of two equal keys and NaN, and runs out of
-stack; only its string scanner is used here.
+The standard library's reader keeps no places, accepts duplicate keys and NaN, and runs out of stack; only its string
+scanner is used here.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import bisect
 import json
 import re
-from json.decoder import scanstring  # type: ignore[attr-defined]  # public by its name, not in the stubs
+from json.decoder import scanstring  # type: ignore[attr-defined]  # public, but not in the stubs
 
-from engine.jobspec.builder import NUMBER, Builder, Scalar, number, refused
+from engine.jobspec.builder import NUMBER, Builder, Scalar, number, unreadable
 from engine.jobspec.problems import Invalid, Place
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -24,7 +24,7 @@ _WORD = re.compile(r"true|false|null")
 
 
 def read(text: str) -> Builder:
-    """The document's tree. Raises Invalid (malformed) at what is not JSON."""
+    """Read the document. Raises Invalid (malformed) when it is not JSON."""
     return _Reader(text).read()
 
 
@@ -34,22 +34,22 @@ class _Reader:
         self.tree = Builder()
         self.at = 0
         self.ends: list[str] = []
-        self.starts = [0, *(found.end() for found in re.finditer("\n", text))]
+        self.starts = [0, *(line_end.end() for line_end in re.finditer("\n", text))]
 
     def read(self) -> Builder:
-        """One value after another, with the brackets still open in `ends`."""
+        """Read one value after another; `ends` has the closing bracket of each container that is open."""
         self._value()
         while self.ends:
-            sign = self._peek()
-            if sign == self.ends[-1]:
+            char = self._peek()
+            if char == self.ends[-1]:
                 self._close()
-            elif sign == ",":
+            elif char == ",":
                 self.at += 1
                 self._entry()
             else:
                 raise self._wrong(f"expected , or {self.ends[-1]}")
         if self._peek():
-            raise self._wrong("there is more text after the end")
+            raise self._wrong("found text after the end of the document")
         return self.tree
 
     def _entry(self) -> None:
@@ -63,19 +63,19 @@ class _Reader:
         self._value()
 
     def _value(self) -> None:
-        sign = self._peek()
-        if sign in ("{", "["):
-            self._open(sign)
-        elif sign == '"':
+        char = self._peek()
+        if char in ("{", "["):
+            self._open(char)
+        elif char == '"':
             self._string()
         else:
             self._literal()
 
-    def _open(self, sign: str) -> None:
-        self.tree.open({} if sign == "{" else [], self._place())
-        self.ends.append("}" if sign == "{" else "]")
+    def _open(self, char: str) -> None:
+        self.tree.open({} if char == "{" else [], self._place())
+        self.ends.append("}" if char == "{" else "]")
         self.at += 1
-        # An empty one is closed by the loop in `read`; else its first entry follows here.
+        # The loop in `read` closes an empty container.
         if self._peek() != self.ends[-1]:
             self._entry()
 
@@ -90,7 +90,7 @@ class _Reader:
             value, self.at = scanstring(self.text, self.at + 1, True)
         except json.JSONDecodeError as exc:
             self.at = exc.pos
-            raise self._wrong(f"the text in quotes is wrong: {exc.msg.lower()}") from exc
+            raise self._wrong(f"invalid string: {exc.msg.lower()}") from exc
         self.tree.put(value, place)
 
     def _literal(self) -> None:
@@ -98,19 +98,19 @@ class _Reader:
         if (word := _WORD.match(self.text, self.at)) is not None:
             self.tree.put(_WORDS[word[0]], place)
             self.at = word.end()
-        elif (found := NUMBER.match(self.text, self.at)) is not None:
-            self.tree.put(number(found[0], whole=found[1] is None and found[2] is None), place)
-            self.at = found.end()
+        elif (match := NUMBER.match(self.text, self.at)) is not None:
+            self.tree.put(number(match[0], whole=match[1] is None and match[2] is None), place)
+            self.at = match.end()
         else:
             raise self._wrong("expected a value")
 
     def _peek(self) -> str:
-        """The next sign that is no space, "" at the end."""
-        sign = self.text[self.at : self.at + 1]
-        if sign and sign in " \t\r\n" and (found := _SPACE.match(self.text, self.at)) is not None:
-            self.at = found.end()
-            sign = self.text[self.at : self.at + 1]
-        return sign
+        """Skip white space; return the next character, "" at the end."""
+        char = self.text[self.at : self.at + 1]
+        if char and char in " \t\r\n" and (space := _SPACE.match(self.text, self.at)) is not None:
+            self.at = space.end()
+            char = self.text[self.at : self.at + 1]
+        return char
 
     def _place(self) -> Place:
         line = bisect.bisect_right(self.starts, self.at)
@@ -118,6 +118,6 @@ class _Reader:
 
     def _wrong(self, what: str) -> Invalid:
         end = "" if self.text[self.at : self.at + 1] else ", but the text ends here"
-        return refused(
-            f"this is no JSON: {what}{end}", "look at the quotes, commas and brackets here", self._place()
+        return unreadable(
+            f"invalid JSON: {what}{end}", "check the quotes, commas and brackets here", self._place()
         )

@@ -1,13 +1,14 @@
-"""Texts that stand for quantities -> numbers, with the unit in the name: `1h30m`, `512m`, `1.5`."""
+"""Parsers of quantities: `1h30m`, `512m` and `1.5` as numbers, with the unit in the name."""
 
 from __future__ import annotations
 
 import re
 
 from engine.errors import FerrymanError
+from engine.jobspec.problems import Fault
 from engine.wording.text import quoted
 
-#: The longest duration: beyond it nobody meant what they wrote.
+#: The longest duration; a longer one is a mistake.
 YEAR_SECONDS = 366 * 86400.0
 #: Docker refuses containers with less memory (Docker API: HostConfig.Memory).
 MEMORY_LEAST_BYTES = 6 << 20
@@ -27,18 +28,17 @@ _LONGEST_TEXT = 64
 
 
 class BadQuantity(FerrymanError, ValueError):
-    """A text that stands for no quantity; `what` is wrong, `hint` says what to write."""
+    """Error for a text that is not a quantity, with the fault as its rule would return it."""
 
-    def __init__(self, what: str, hint: str) -> None:
-        super().__init__(f"{what}: {hint}")
-        self.what = what
-        self.hint = hint
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(f"{message}: {hint}")
+        self.fault = Fault(message, hint)
 
 
 def duration_seconds(text: str) -> float:
-    """Seconds of a duration in Go's form: parts of a number and a unit (ns us µs ms s m h), as `1h30m`.
+    """Return the seconds of a duration in Go's form: numbers with units (ns us µs ms s m h), as in `1h30m`.
 
-    Raises BadQuantity when it has another form (a bare number, a sign, days) or is longer than a year.
+    Raises BadQuantity for another form (a bare number, a sign, days) and above a year.
     """
     hint = "write 5s, 10m or 1h30m"
     if not text or len(text) > _LONGEST_TEXT:
@@ -56,34 +56,34 @@ def duration_seconds(text: str) -> float:
 
 
 def memory_bytes(text: str, least: int = 1) -> int:
-    """Bytes of a size in Docker's form: a number and b, k, m, g or t, powers of 1024 (`512m`, `1.5g`).
+    """Return the bytes of a size in Docker's form: a number and b, k, m, g or t, powers of 1024 (`512m`, `1.5g`).
 
-    Raises BadQuantity when it has another form, or is below `least` bytes or above 64 TiB.
+    Raises BadQuantity for another form, below `least` bytes and above 64 TiB.
     """
-    found = _SIZE.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
-    if found is None:
+    match = _SIZE.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
+    if match is None:
         raise BadQuantity(f"{quoted(text)} is not a size", "write 512m or 2g")
-    size = int(float(found[1]) * (1 << _SIZE_POWER[(found[2] or "").lower()]))
+    size = int(float(match[1]) * (1 << _SIZE_POWER[(match[2] or "").lower()]))
     if size < least:
-        hint = f"write {found[1]}m for megabytes" if text.isdigit() else "write 512m or 2g"
-        raise BadQuantity(f"{quoted(text)} is {size} bytes, and at least {least} are needed", hint)
+        hint = f"write {match[1]}m for megabytes" if text.isdigit() else "write 512m or 2g"
+        raise BadQuantity(f"{quoted(text)} is {size} bytes, at least {least} are needed", hint)
     if size > MEMORY_MOST_BYTES:
         raise BadQuantity(f"{quoted(text)} is more than 64 TiB", "write 512m or 2g")
     return size
 
 
 def cpus(text: str) -> float:
-    """A number of CPUs, `1.5` or `0.25`.
+    """Return a number of CPUs, as in `1.5` or `0.25`.
 
-    Raises BadQuantity when it is no plain decimal number (no sign, no exponent, no NaN), below 0.01 or
-    above 4096.
+    Raises BadQuantity for another form than a plain decimal number (no sign, exponent or NaN), below 0.01 and above
+    4096.
     """
     hint = "write 1, 0.5 or 1.5"
     if _CPUS.fullmatch(text) is None:
         raise BadQuantity(f"{quoted(text)} is not a number of CPUs", hint)
     number = float(text)
     if number < CPUS_LEAST:
-        raise BadQuantity(f"{quoted(text)} CPUs are too few: at least {CPUS_LEAST}", hint)
+        raise BadQuantity(f"{quoted(text)} is too few CPUs, at least {CPUS_LEAST} are needed", hint)
     if number > CPUS_MOST:
-        raise BadQuantity(f"{quoted(text)} CPUs are too many: at most {CPUS_MOST:.0f}", hint)
+        raise BadQuantity(f"{quoted(text)} is too many CPUs, at most {CPUS_MOST:.0f} are allowed", hint)
     return number

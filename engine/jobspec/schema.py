@@ -1,7 +1,7 @@
-"""The task format as marshmallow schemas, and `check`: text -> TaskSpec, or every problem at once.
+"""The task format as marshmallow schemas, and `check`: from a text to a TaskSpec, or to all its problems.
 
-The schemas also document the API. Their attributes bear the format's own names (camelCase), so what they
-let through is what `load` reads.
+The schemas also document the API. Their attributes have the format's own names (camelCase), so `stored.load` reads
+what they return.
 """
 
 from __future__ import annotations
@@ -12,31 +12,29 @@ from typing import Any
 
 from marshmallow import ValidationError, validates_schema
 
-from engine.jobspec import host_access as rules
-from engine.jobspec import quantities, text_rules
+from engine.jobspec import quantities, stored, text_rules
 from engine.jobspec.document import MOST_BYTES, Media
 from engine.jobspec.document import load as load_document
-from engine.jobspec.fields import Choice, Flag, Group, Groups, Quantity, Text, TextMap, Texts, Whole
+from engine.jobspec.fields import (
+    Choice,
+    Flag,
+    Group,
+    Groups,
+    Quantity,
+    Text,
+    TextMap,
+    Texts,
+    Whole,
+    kind_of,
+)
+from engine.jobspec.host_access import check_host_access, target_fault
 from engine.jobspec.nested import LimitsSchema, MountSchema, RetrySchema, Strict
-from engine.jobspec.problems import Fault, Invalid, Path, locate
-from engine.jobspec.stored import dump, load
+from engine.jobspec.problems import Fault, Invalid, Path, problem_at
 from engine.jobspec.task import HostAccess, TaskSpec
-
-__all__ = [
-    "LimitsSchema",
-    "MountSchema",
-    "PostSchema",
-    "PreSchema",
-    "RetrySchema",
-    "TaskSchema",
-    "check",
-    "dump",
-    "load",
-]
 
 MOST_FILE_CHARACTERS = 256 << 10
 MOST_FILES_BYTES = 512 << 10
-#: A quarter of the usual stack bounds arguments and environment together; the image's own need room too.
+#: Linux bounds arguments and environment together by a quarter of the stack; the image's own need room too.
 MOST_EXEC_BYTES = 1 << 20
 
 _IMAGE = "image: ubuntu:24.04"
@@ -44,9 +42,9 @@ _CMD = "cmd: [echo, hello]; a line for the shell goes into run:"
 
 
 class _LinkFields(Strict):
-    """What one container runs."""
+    """Fields of one container."""
 
-    description = Text("description: what it does", "For people", 4096, rule=text_rules.description_fault)
+    description = Text("description: converts a film", "For people", 4096, rule=text_rules.description_fault)
     image = Text(
         _IMAGE,
         "Image reference",
@@ -54,42 +52,41 @@ class _LinkFields(Strict):
         rule=text_rules.image_fault,
         required=True,
     )
-    cmd = Texts(_CMD, "Arguments of the entrypoint, or the command", 1000, rule=text_rules.argument_fault)
+    cmd = Texts(_CMD, "Command, or arguments of the entrypoint", 1000, rule=text_rules.argument_fault)
     entrypoint = Texts(
         "entrypoint: [python3]", "Replaces the image's entrypoint", 1000, rule=text_rules.argument_fault
     )
     run = Text(
         "run: echo hello",
-        "A script: written to a file that is run",
+        "Script that runs instead of cmd",
         MOST_FILE_CHARACTERS,
         text_rules.run_fault,
     )
     env = TextMap("env: {KEY: value}", "Environment variables", 1000, rule=text_rules.env_fault)
     files = TextMap("files: {name.txt: content}", "Files in the working directory", 100)
     workdir = Text("workdir: /app", "Working directory", 256, rule=text_rules.workdir_fault)
-    user = Text("user: 1000:1000", "User that runs it", 128, rule=text_rules.user_fault, loose=True)
-    timeout = Quantity("timeout: 10m", "Longest time", quantities.duration_seconds)
+    user = Text(
+        "user: 1000:1000", "User that runs the container", 128, rule=text_rules.user_fault, loose=True
+    )
+    timeout = Quantity("timeout: 10m", "Time-out", quantities.duration_seconds)
     pull = Choice("pull: always", "When to pull the image", ("missing", "always"))
 
     @validates_schema(skip_on_field_errors=False)
-    def _fitting(self, data: Mapping[str, Any], **_: Any) -> None:
+    def _across_fields(self, data: Mapping[str, Any], **_: Any) -> None:
         faults: dict[str, Any] = {}
         if "run" in data and "cmd" in data:
-            said = Fault(
-                "run and cmd are both given", "keep one: run is a script, cmd the arguments of a command"
-            )
-            faults["run"] = [said]
+            hint = "keep one of them: run is a script, cmd a command with arguments"
+            faults["run"] = [Fault("run and cmd are both set", hint)]
         if "timeout" in data and quantities.duration_seconds(data["timeout"]) <= 0:
-            faults["timeout"] = [Fault("it must be longer than nothing", "write timeout: 10m, or remove it")]
+            faults["timeout"] = [Fault("the time-out must be above 0 s", "write timeout: 10m, or remove it")]
         if data.get("entrypoint") == [] or data.get("entrypoint", [None])[0] == "":
-            faults["entrypoint"] = [Fault("it names no program", "write entrypoint: [python3], or remove it")]
+            hint = "write entrypoint: [python3], or remove it"
+            faults["entrypoint"] = [Fault("the entrypoint names no program", hint)]
         if (size := _exec_bytes(data)) > MOST_EXEC_BYTES:
-            said = Fault(
-                f"env and cmd have {size} bytes, at most {MOST_EXEC_BYTES} can be passed", "use files"
-            )
-            faults["env"] = [said]
-        if found := _file_faults(data.get("files", {})):
-            faults["files"] = found
+            message = f"env, entrypoint and cmd have {size} bytes, at most {MOST_EXEC_BYTES} can be passed"
+            faults["env"] = [Fault(message, "move large values into files")]
+        if file_faults := _file_faults(data.get("files", {})):
+            faults["files"] = file_faults
         if faults:
             raise ValidationError(faults)
 
@@ -105,16 +102,16 @@ def _file_faults(files: Mapping[str, str]) -> Any:
     for name, content in files.items():
         fault = text_rules.file_name_fault(name)
         if fault is None and len(content) > MOST_FILE_CHARACTERS:
-            what = f"it has {len(content)} characters, at most {MOST_FILE_CHARACTERS} may be"
-            fault = Fault(what, "put large files into the image or a mount")
+            message = f"the file has {len(content)} characters, at most {MOST_FILE_CHARACTERS} are allowed"
+            fault = Fault(message, "put large files into the image or a mount")
         if fault is None and any(folder in files for folder in _folders(name)):
-            fault = Fault("another file is where this one needs a folder", "rename one of them")
+            fault = Fault("another file has the name of this file's folder", "rename one of them")
         if fault is not None:
             faults[name] = [fault]
     size = sum(len(content.encode(errors="replace")) for content in files.values())
     if not faults and size > MOST_FILES_BYTES:
-        what = f"the files have {size} bytes, at most {MOST_FILES_BYTES} may be"
-        return [Fault(what, "put large files into the image or a mount")]
+        message = f"the files have {size} bytes, at most {MOST_FILES_BYTES} are allowed"
+        return [Fault(message, "put large files into the image or a mount")]
     return faults
 
 
@@ -124,79 +121,92 @@ def _folders(name: str) -> Iterable[str]:
 
 
 class PreSchema(_LinkFields):
-    """A container that runs before the main one and shares its volumes."""
+    """Container that runs before the main one and shares its volumes."""
 
     what = "pre"
     name = Text("name: fetch the input", "For people", 256, rule=text_rules.name_fault)
 
 
 class PostSchema(PreSchema):
-    """A container that runs after the main one and shares its volumes."""
+    """Container that runs after the main one and shares its volumes."""
 
     what = "post"
-    always = Flag("always: true", "Run it although a link before it failed")
+    always = Flag("always: true", "Run it even after a failed link")
 
 
 class TaskSchema(_LinkFields):
-    """One task: its main container, its pre and post, and where and how it runs."""
+    """One task: its main container, pre and post, and where and how they run."""
 
     what = "task"
     name = Text("name: say hello", "For people", 256, rule=text_rules.name_fault, required=True)
     queue = Text(
-        "queue: default", "Queue whose workers may take it", 64, rule=text_rules.queue_fault, loose=True
+        "queue: default",
+        "Queue of the workers that may run the task",
+        64,
+        rule=text_rules.queue_fault,
+        loose=True,
     )
-    priority = Whole("priority: 5", "0 to 9, the highest goes first", 0, 9)
-    volumes = Texts("volumes: [/tmp]", "Where fresh volumes are mounted", 64, rule=rules.target_fault)
-    mounts = Groups(
-        MountSchema, "mounts: [{type: volume, target: /data}]", "Mounts of all its containers", 64
-    )
-    networks = Texts("networks: [backend]", "Docker networks that it joins", 16)
+    priority = Whole("priority: 5", "0 to 9; the highest goes first", 0, 9)
+    volumes = Texts("volumes: [/tmp]", "Paths where new volumes are mounted", 64, rule=target_fault)
+    mounts = Groups(MountSchema, "mounts: [{type: volume, target: /data}]", "Mounts of all containers", 64)
+    networks = Texts("networks: [backend]", "Docker networks that the containers join", 16)
     network = Choice("network: none", "none: no network at all", ("none",))
     shm = Quantity("shm: 64m", "Size of /dev/shm", partial(quantities.memory_bytes, least=4096))
-    limits = Group(LimitsSchema, "limits: {memory: 512m}", "What each container may take")
-    retry = Group(RetrySchema, "retry: {limit: 3}", "What follows a failed attempt")
-    pre = Groups(PreSchema, "pre: [{image: alpine:3.18.3, run: echo first}]", "Containers before it", 50)
-    post = Groups(PostSchema, "post: [{image: alpine:3.18.3, run: echo last}]", "Containers after it", 50)
-    tags = Texts("tags: [nightly]", "Words to find it by", 64, rule=text_rules.tag_fault)
-    var = Text("var: size", "Name of its result for later tasks", 64, rule=text_rules.var_fault)
+    limits = Group(LimitsSchema, "limits: {memory: 512m}", "Limits of each container")
+    retry = Group(RetrySchema, "retry: {limit: 3}", "Retry policy for failed attempts")
+    pre = Groups(
+        PreSchema,
+        "pre: [{image: alpine:3.18.3, run: echo first}]",
+        "Containers that run before the main one",
+        50,
+    )
+    post = Groups(
+        PostSchema,
+        "post: [{image: alpine:3.18.3, run: echo last}]",
+        "Containers that run after the main one",
+        50,
+    )
+    tags = Texts("tags: [nightly]", "Words for searching", 64, rule=text_rules.tag_fault)
+    var = Text("var: size", "Name of the result for later tasks", 64, rule=text_rules.var_fault)
 
     @validates_schema(skip_on_field_errors=False)
     def _one_network(self, data: Mapping[str, Any], **_: Any) -> None:
         if data.get("network") == "none" and data.get("networks"):
-            said = Fault("network: none and networks are both given", "keep one of them")
-            raise ValidationError({"network": [said]})
+            fault = Fault("network: none and networks are both set", "keep one of them")
+            raise ValidationError({"network": [fault]})
 
 
 def check(text: bytes, media: Media, host_access: HostAccess, most_bytes: int = MOST_BYTES) -> TaskSpec:
-    """The task that a text asks for, when it may run here.
+    """Return the task of a text, if it is valid and may run here.
 
-    Raises Invalid, and nothing else: `malformed` when the text cannot be read, else with every problem at
-    once, each at its key (what is missing: at what it is missing from).
+    Raises Invalid, and no other error: `malformed` when the text cannot be read, else with all problems, each at its
+    key (a missing key: at the map where it is missing).
     """
     document = load_document(text, media, most_bytes)
-    faults, checked = _faults(document.value, host_access)
-    if faults or document.problems or checked is None:
-        said = [locate(path, fault, document.places) for path, fault in faults]
-        raise Invalid([*said, *document.problems])
-    return checked
+    faults, spec = _faults(document.value, host_access)
+    if faults or document.problems or spec is None:
+        problems = [problem_at(path, fault, document.places) for path, fault in faults]
+        raise Invalid([*problems, *document.problems])
+    return spec
 
 
 def _faults(value: Any, host_access: HostAccess) -> tuple[list[tuple[Path, str]], TaskSpec | None]:
     if not isinstance(value, dict):
-        return [((), Fault("a task is a map of fields", f"write name: say hello and {_IMAGE}"))], None
-    at_host = rules.check_host_access(value, host_access)
+        message = f"expected a map of fields, found {kind_of(value)}"
+        return [((), Fault(message, f"write name: say hello and {_IMAGE}"))], None
+    access_faults = check_host_access(value, host_access)
     try:
         checked = _schema().load(value)
     except ValidationError as exc:
-        found = list(_flat(exc.messages, ()))
-        named = {path for path, _ in found}
-        return [*found, *((path, fault) for path, fault in at_host if path not in named)], None
-    return list(at_host), load(checked)
+        faults = list(_flat(exc.messages, ()))
+        paths = {path for path, _ in faults}
+        return [*faults, *((path, fault) for path, fault in access_faults if path not in paths)], None
+    return list(access_faults), stored.load(checked)
 
 
 @cache
 def _schema() -> TaskSchema:
-    """One for all: it keeps nothing of what it checks, and making it copies every field."""
+    """Return the one schema object: it keeps no state, and creating one copies every field."""
     return TaskSchema()
 
 

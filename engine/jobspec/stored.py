@@ -1,99 +1,75 @@
-"""A checked task <-> plain camelCase JSON, as it is stored. The way back trusts what it reads."""
+"""A checked task as plain JSON and back, in the form in which it is stored: keys in camelCase."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
-from engine.jobspec.task import Limits, LinkSpec, Mount, Retry, StoredSpec, TaskSpec
+from engine.jobspec.task import Limits, LinkSpec, Mount, Retry, TaskSpec
 
-#: Fields whose names differ between Python and the task format.
-_CAMEL = {"initial_delay": "initialDelay", "scaling_factor": "scalingFactor", "max_delay": "maxDelay"}
-#: What a task says of its main container; name, description and timeout are the task's own.
-_MAIN = ("image", "cmd", "entrypoint", "run", "env", "files", "workdir", "user", "pull")
-_TEXT_LISTS = ("cmd", "entrypoint")
-_TEXT_MAPS = ("env", "files", "opts")
-#: Of each field its name in Python, its name in the task format, and its default.
-_FIELDS = {
-    kind: [
-        (field.name, _CAMEL.get(field.name, field.name), {} if field.name in _TEXT_MAPS else field.default)
-        for field in fields(kind)
-    ]
-    for kind in (TaskSpec, LinkSpec, Mount, Limits, Retry)
-}
+#: A task as the API takes it and the store keeps it: {"name": …, "image": …}.
+SpecJson = dict[str, Any]
 
-
-def dump(spec: TaskSpec) -> StoredSpec:
-    """What the user asked for, camelCase, JSON-ready; only fields that differ from their defaults."""
-    plain = _dump(spec)
-    plain |= {name: value for name, value in _dump(spec.main).items() if name in _MAIN}
-    plain.pop("main", None)
-    for kind, links in (("pre", spec.pre), ("post", spec.post)):
-        if links:
-            plain[kind] = [_dump(link) for link in links]
-    if spec.mounts:
-        plain["mounts"] = [_dump(mount) for mount in spec.mounts]
-    for name, part in (("limits", spec.limits), ("retry", spec.retry)):
-        if dumped := _dump(part):
-            plain[name] = dumped
-    return plain
-
-
-def load(plain: Mapping[str, Any]) -> TaskSpec:
-    """The task that `dump` wrote, or that the schema let through. Checks nothing again."""
-    given = dict(plain)
-    main = {name: given.pop(name) for name in _MAIN if name in given}
-    retry = {
-        python: given["retry"][camel]
-        for python, camel, _ in _FIELDS[Retry]
-        if camel in given.get("retry", {})
+_NESTED: dict[str, Any] = {
+    "mounts": Mount, "limits": Limits, "retry": Retry, "pre": LinkSpec, "post": LinkSpec,
+}  # fmt: skip
+_KINDS = (TaskSpec, *dict.fromkeys(_NESTED.values()))
+#: Kind -> Python name of each field -> its name in the task format.
+_FORMAT_NAMES: dict[Any, dict[str, str]] = {
+    kind: {
+        field.name: re.sub(r"_(\w)", lambda letter: letter[1].upper(), field.name) for field in fields(kind)
     }
-    return TaskSpec(
-        name=given["name"],
-        main=_link(main),
-        description=given.get("description"),
-        queue=given.get("queue"),
-        priority=given.get("priority", 0),
-        volumes=tuple(given.get("volumes", ())),
-        mounts=tuple(_mount(mount) for mount in given.get("mounts", ())),
-        networks=tuple(given.get("networks", ())),
-        network=given.get("network"),
-        shm=given.get("shm"),
-        limits=Limits(**given.get("limits", {})),
-        timeout=given.get("timeout"),
-        retry=Retry(**retry),
-        pre=tuple(_link(link) for link in given.get("pre", ())),
-        post=tuple(_link(link) for link in given.get("post", ())),
-        tags=tuple(given.get("tags", ())),
-        var=given.get("var"),
-    )
+    for kind in _KINDS
+}
+_PYTHON_NAMES = {name: python for names in _FORMAT_NAMES.values() for python, name in names.items()}
+_DEFAULTS: dict[Any, dict[str, Any]] = {
+    kind: {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(kind)
+    }
+    for kind in _KINDS
+}
+#: Fields of the main container; in the task format they stand beside the task's own.
+_OF_MAIN = [
+    name for name in _FORMAT_NAMES[LinkSpec] if name not in _FORMAT_NAMES[TaskSpec] and name != "always"
+]
 
 
-def _link(plain: Mapping[str, Any]) -> LinkSpec:
-    values = dict(plain)
-    for name in _TEXT_LISTS:
-        if values.get(name) is not None:
-            values[name] = tuple(values[name])
-    for name in _TEXT_MAPS:
-        if name in values:
-            values[name] = dict(values[name])
-    return LinkSpec(**values)
+def dump(spec: TaskSpec) -> SpecJson:
+    """Return the task as JSON values; fields with their default are left out."""
+    dumped: SpecJson = {}
+    for name, value in _dump(spec).items():
+        dumped |= {key: value[key] for key in _OF_MAIN if key in value} if name == "main" else {name: value}
+    return dumped
 
 
-def _mount(plain: Mapping[str, Any]) -> Mount:
-    return Mount(plain["type"], plain["target"], plain.get("source"), dict(plain.get("opts", {})))
+def load(spec: Mapping[str, Any]) -> TaskSpec:
+    """Return the task that `dump` wrote, or that the schema has checked. Checks nothing again."""
+    main = {name: spec[name] for name in _OF_MAIN if name in spec}
+    own = {_PYTHON_NAMES[name]: _value(name, spec[name]) for name in spec if name not in main}
+    return TaskSpec(main=_record(LinkSpec, main), **own)
 
 
-def _dump(part: Any) -> StoredSpec:
-    """The set texts, numbers, lists and maps of texts of one record; records inside are left to the caller."""
-    plain: StoredSpec = {}
-    for python, camel, default in _FIELDS[type(part)]:
-        value = getattr(part, python)
-        if value == default or isinstance(value, (Limits, Retry, LinkSpec)):
-            continue
-        if isinstance(value, tuple):
-            plain[camel] = list(value)
-        else:
-            plain[camel] = dict(value) if isinstance(value, Mapping) else value
-    return plain
+def _dump(value: Any) -> Any:
+    if is_dataclass(value):
+        defaults, names = _DEFAULTS[type(value)], _FORMAT_NAMES[type(value)]
+        set_fields = ((name, getattr(value, name)) for name in names)
+        return {names[name]: _dump(item) for name, item in set_fields if item != defaults[name]}
+    if isinstance(value, tuple):
+        return [_dump(item) for item in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _record(kind: Any, values: Mapping[str, Any]) -> Any:
+    return kind(**{_PYTHON_NAMES[name]: _value(name, value) for name, value in values.items()})
+
+
+def _value(name: str, value: Any) -> Any:
+    kind = _NESTED.get(name)
+    if isinstance(value, Mapping):
+        return _record(kind, value) if kind else dict(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(_record(kind, item) if kind else item for item in value)
+    return value

@@ -1,14 +1,17 @@
-"""What to say about a field that the format does not have: not yet, not yours, elsewhere, or misspelt."""
+"""Faults for unknown fields: planned for later, set by the server, misplaced, or misspelt."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import fields
 
 from engine.jobspec.problems import Fault
+from engine.jobspec.task import LinkSpec, TaskSpec
 
+#: Field -> the part of Ferryman that will bring it.
 _LATER = {
-    "registry": "images from registries with credentials come with secrets",
+    "registry": "registries with credentials come with secrets",
     "secrets": "secrets come with workflows",
     "gpus": "GPUs come with workflows",
     "parallel": "tasks side by side come with workflows",
@@ -25,44 +28,21 @@ _LATER = {
     "needs": "tasks that wait for others come with workflows",
     "schedule": "schedules come with workflows",
     "permissions": "permissions come with users",
-    "autoDelete": "it comes with retention",
+    "autoDelete": "deletion comes with retention",
     "wait": "it comes with workflows",
 }
 _LATER_HINTS = {
-    "tasks": "submit one task: its fields stand at the top",
+    "tasks": "submit one task: write its fields at the top",
     "registry": "use an image that needs no credentials",
     "secrets": "remove it; do not put secrets into env, where they are readable",
 }
-_ANSWERS = frozenset(
-    [
-        "id",
-        "jobId",
-        "parentId",
-        "position",
-        "state",
-        "result",
-        "error",
-        "createdAt",
-        "scheduledAt",
-        "startedAt",
-        "completedAt",
-        "failedAt",
-        "endedAt",
-        "nodeId",
-        "node",
-        "progress",
-        "redelivered",
-        "attempt",
-        "attempts",
-        "delivery",
-        "origin",
-        "crashes",
-        "exitCode",
-        "links",
-        "logs",
-    ]
-)
-#: Words of other systems and short forms, which no likeness of letters would find.
+#: Fields of the API's answers.
+_SET_BY_SERVER = {
+    "id", "jobId", "parentId", "position", "state", "result", "error", "createdAt", "scheduledAt", "startedAt",
+    "completedAt", "failedAt", "endedAt", "nodeId", "node", "progress", "redelivered", "attempt", "attempts",
+    "delivery", "origin", "crashes", "exitCode", "links", "logs",
+}  # fmt: skip
+#: Words of other systems and short forms, which are not similar enough in letters.
 _OTHER_WORDS = {
     "command": "cmd", "args": "cmd", "script": "run", "environment": "env", "variables": "env",
     "working_dir": "workdir", "workingDir": "workdir", "cwd": "workdir", "retries": "retry", "resources": "limits",
@@ -71,38 +51,22 @@ _OTHER_WORDS = {
     "setup": "pre", "before": "pre", "after": "post", "teardown": "post", "backoff": "initialDelay",
     "attempts": "limit", "maxAttempts": "limit", "max": "limit", "delay": "initialDelay",
 }  # fmt: skip
-#: Fields of a task that a pre or post has not, because it shares the task's.
-_OF_THE_TASK = frozenset(
-    [
-        "queue",
-        "priority",
-        "volumes",
-        "mounts",
-        "networks",
-        "network",
-        "shm",
-        "limits",
-        "retry",
-        "pre",
-        "post",
-        "tags",
-        "var",
-    ]
+#: Fields of a task that pre and post share, so they have none of their own.
+_OF_THE_TASK = (
+    {field.name for field in fields(TaskSpec)} - {field.name for field in fields(LinkSpec)} - {"main"}
 )
 
 
-def unknown_field(name: str, known: Iterable[str], what: str) -> Fault:
-    """The message for a field `name` that a `what` (task, pre, post, mount …) has not."""
+def unknown_field_fault(name: str, known: Iterable[str], what: str) -> Fault:
+    """Return the fault for a field that a `what` (task, pre, post, mount …) with the `known` fields does not have."""
     if what in ("pre", "post") and name in _OF_THE_TASK:
-        return Fault(
-            f"a {what} has no {name} of its own, it shares the task's", "move it to the task, or remove it"
-        )
+        return Fault(f"a {what} shares the task's {name}", "move it to the task, or remove it")
     if name == "always":
-        return Fault("only a post has always", "move the link to post, or remove it")
+        return Fault("only a post can have always", "move the link to post, or remove it")
     if name in _LATER and what in ("task", "pre", "post"):
-        return Fault(f"not yet: {_LATER[name]}", _LATER_HINTS.get(name, "remove it"))
-    if name in _ANSWERS and what in ("task", "pre", "post"):
-        return Fault("the server fills this in", "remove it")
+        return Fault(f"not supported yet: {_LATER[name]}", _LATER_HINTS.get(name, "remove it"))
+    if name in _SET_BY_SERVER and what in ("task", "pre", "post"):
+        return Fault("the server sets this field", "remove it")
     if name == "task" and what == "task":
         return Fault("unknown field", "write the task's fields at the top, not below task:")
     return Fault("unknown field", _suggestion(name, list(known)))
@@ -117,4 +81,4 @@ def _suggestion(name: str, names: list[str]) -> str:
     lower = {known.lower(): known for known in names}
     if len(name) <= 40 and (near := difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)):
         return f"did you mean {lower[near[0]]}?"
-    return f"known are {', '.join(sorted(names))}"
+    return f"known fields are {', '.join(sorted(names))}"

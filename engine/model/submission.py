@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.jobspec.task import StoredSpec, TaskSpec
+from engine.jobspec.stored import SpecJson
+from engine.jobspec.task import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class TaskRow:
     name: str
     queue: str
     priority: int
-    spec: StoredSpec
+    spec: SpecJson
     #: Bound of an attempt in milliseconds, None: none.
     timeout_ms: int | None
 
@@ -40,7 +41,7 @@ class JobRows:
     tasks: tuple[TaskRow, ...]
 
 
-def first(spec: TaskSpec, dumped: StoredSpec, *, job_id: str, task_id: str, queue: str) -> JobRows:
+def first(spec: TaskSpec, dumped: SpecJson, *, job_id: str, task_id: str, queue: str) -> JobRows:
     """The rows of a task that is submitted alone: a job of one task, which bears its name.
 
     `dumped` is the spec as it is stored, `queue` the one for a task that names none.

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.errors import HostAccessDenied, Unstartable
 from engine.jobspec import quantities
-from engine.jobspec.host_access import bind_allowed
+from engine.jobspec.host_access import bind_permission
 from engine.jobspec.task import HostAccess, Mount
 from engine.runtime.base import Order
 from engine.runtime.docker import files, labels
@@ -154,17 +154,17 @@ def _bind(mount: Mount, host_access: HostAccess, are_files_shared: bool) -> dict
         )
     real = os.path.realpath(source)
     for path in (source, real):
-        answer = bind_allowed(path, host_access)
-        if not answer.allowed:
+        permission = bind_permission(path, host_access)
+        if not permission.allowed:
             led = "" if real == source else f" (it leads to {real})"
-            raise HostAccessDenied(f"{answer.reason}{led}", 125)
+            raise HostAccessDenied(f"{permission.reason}{led}", 125)
     mode = mount.opts.get("mode")
-    if mode == "rw" and not answer.writable:
+    if mode == "rw" and not permission.writable:
         raise HostAccessDenied(f"{source!r} may be mounted read-only: write mode: ro", 125)
     # The real path, so that a link changed after this check leads nowhere else.
     return {
         "Type": "bind",
         "Source": real,
         "Target": mount.target,
-        "ReadOnly": mode == "ro" or not answer.writable,
+        "ReadOnly": mode == "ro" or not permission.writable,
     }

@@ -38,7 +38,8 @@ def test_all_three_problems_are_named_with_place_and_remedy(broken: Path) -> Non
     assert re.match(r"  4:1 +imagee   unknown field; did you mean image\?$", rest[0])
     assert re.match(r'  7:\d+ +timeout   "5 parsecs" is not a duration: write 5s, 10m or 1h30m$', rest[1])
     assert re.match(
-        r'  9:\d+ +mounts\[0\]\.source   "/etc" may not be mounted: not in FERRYMAN_BIND_SOURCES', rest[2]
+        r'  9:\d+ +mounts\[0\]\.source   "/etc" may not be mounted: it is not in FERRYMAN_BIND_SOURCES',
+        rest[2],
     )
     assert len(rest) == 3 and "\x1b" not in done.stderr
 

@@ -1,4 +1,4 @@
-"""What must pass, and what it means."""
+"""Texts that must pass, and their meaning."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.jobspec import document, schema
+from engine.jobspec import document, schema, stored
 from engine.jobspec.host_access import host_access_from
 from engine.jobspec.task import HostAccess, Limits, LinkSpec, Mount, Retry, TaskSpec
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-DOORS = host_access_from(("/srv/media", "/srv/out:rw"), ("backend",), "/var/lib/ferryman")
+HOST_ACCESS = host_access_from(("/srv/media", "/srv/out:rw"), ("backend",), "/var/lib/ferryman")
 EVERYTHING = """\
 name: everything
 description: |
@@ -52,7 +52,9 @@ var: size
 """.format(digest="a" * 64).encode()
 
 
-def check(text: str | bytes, media: document.Media = "yaml", host_access: HostAccess = DOORS) -> TaskSpec:
+def check(
+    text: str | bytes, media: document.Media = "yaml", host_access: HostAccess = HOST_ACCESS
+) -> TaskSpec:
     return schema.check(text.encode() if isinstance(text, str) else text, media, host_access)
 
 
@@ -113,17 +115,17 @@ def test_numbers_of_json_mean_their_source_text_too() -> None:
 
 def test_what_is_stored_is_json_and_leads_back_to_the_same_task() -> None:
     task = check(EVERYTHING)
-    plain = schema.dump(task)
-    assert schema.load(json.loads(json.dumps(plain))) == task
-    assert check(json.dumps(plain), "json") == task
-    assert plain["retry"]["initialDelay"] == "1.5s"
+    dumped = stored.dump(task)
+    assert stored.load(json.loads(json.dumps(dumped))) == task
+    assert check(json.dumps(dumped), "json") == task
+    assert dumped["retry"]["initialDelay"] == "1.5s"
 
 
 def test_only_what_was_asked_for_is_stored() -> None:
     task = check(
         '{"name": "x", "image": "y", "priority": 0, "limits": {"cpu": 2}, "retry": {"limit": 1}}', "json"
     )
-    assert schema.dump(task) == {
+    assert stored.dump(task) == {
         "name": "x",
         "image": "y",
         "limits": {"cpus": "2"},
@@ -199,8 +201,8 @@ def test_python_values_pass_the_schema_as_json_does() -> None:
 
 
 def test_numbers_outside_the_core_schema_are_read_as_in_yaml_1_2() -> None:
-    found = document.load(b"[1, -2, +3, .5, 1., 1e3, .inf, -.inf, 0o17, ~, null, Null, no, '5', -]", "yaml")
-    typed = [item.value if isinstance(item, document.Scalar) else item for item in found.value[:-1]]
+    read = document.load(b"[1, -2, +3, .5, 1., 1e3, .inf, -.inf, 0o17, ~, null, Null, no, '5', -]", "yaml")
+    typed = [item.value if isinstance(item, document.Scalar) else item for item in read.value[:-1]]
     assert typed == [
         1,
         -2,

@@ -11,12 +11,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.jobspec import document, schema
+from engine.jobspec import document, schema, stored
 from engine.jobspec.host_access import host_access_from
 from engine.jobspec.problems import Invalid
 from engine.jobspec.task import Limits, LinkSpec, Mount, Retry, TaskSpec
 
-DOORS = host_access_from(("/srv/media", "/srv/out:rw"), ("backend",), "/var/lib/ferryman")
+HOST_ACCESS = host_access_from(("/srv/media", "/srv/out:rw"), ("backend",), "/var/lib/ferryman")
 
 storable: Any = st.characters(exclude_categories=("Cs",), exclude_characters="\0")  # type: ignore[arg-type]
 texts = st.text(storable, max_size=12)
@@ -81,7 +81,7 @@ tasks = st.builds(
 @given(tasks)
 @settings(max_examples=60, deadline=None)
 def test_a_task_that_was_stored_is_the_same_when_it_is_read_back(task: TaskSpec) -> None:
-    assert schema.load(json.loads(json.dumps(schema.dump(task)))) == task
+    assert stored.load(json.loads(json.dumps(stored.dump(task)))) == task
 
 
 GOOD = b"""\
@@ -121,11 +121,11 @@ def mutated(draw: st.DrawFn, good: bytes) -> bytes:
 
 def passes_or_is_invalid(text: bytes, media: document.Media) -> None:
     try:
-        task = schema.check(text, media, DOORS)
+        task = schema.check(text, media, HOST_ACCESS)
     except Invalid as exc:
         assert exc.problems and all(p.hint and p.line >= 1 and p.column >= 1 for p in exc.problems)
     else:
-        assert schema.load(json.loads(json.dumps(schema.dump(task)))) == task
+        assert stored.load(json.loads(json.dumps(stored.dump(task)))) == task
 
 
 @given(mutated(GOOD))
@@ -167,9 +167,9 @@ plain_json = st.recursive(
 @settings(max_examples=100, deadline=None)
 def test_our_json_reader_reads_what_the_standard_one_reads(value: Any, indent: int | None) -> None:
     text = json.dumps(value, indent=indent)
-    found = document.load(text.encode(), "json")
-    assert found.value == json.loads(text)
-    assert not found.problems
+    read = document.load(text.encode(), "json")
+    assert read.value == json.loads(text)
+    assert not read.problems
 
 
 def test_the_pure_rooms_load_no_framework() -> None:

@@ -1,14 +1,14 @@
-"""What a task may name of the host."""
+"""Host access of tasks: the parts of the host that they may use."""
 
 from __future__ import annotations
 
 import pytest
 
 from engine.errors import SettingsError
-from engine.jobspec.host_access import BindDecision, bind_allowed, host_access_from
+from engine.jobspec.host_access import BindPermission, bind_permission, host_access_from
 from engine.jobspec.task import HostAccess
 
-DOORS = host_access_from(
+HOST_ACCESS = host_access_from(
     ("/srv/media", "/srv/out:rw", "/srv/out/old:ro"),
     ("backend",),
     "/srv/media/.ferryman",
@@ -17,15 +17,17 @@ DOORS = host_access_from(
 
 
 def test_the_settings_say_what_is_open() -> None:
-    assert DOORS.bind_sources == (("/srv/media", False), ("/srv/out", True), ("/srv/out/old", False))
-    assert DOORS.networks == ("backend",)
-    assert {"/srv/media/.ferryman", "/srv/d.sock", "/var/run/docker.sock", "/proc"} <= set(DOORS.forbidden)
+    assert HOST_ACCESS.bind_sources == (("/srv/media", False), ("/srv/out", True), ("/srv/out/old", False))
+    assert HOST_ACCESS.networks == ("backend",)
+    assert {"/srv/media/.ferryman", "/srv/d.sock", "/var/run/docker.sock", "/proc"} <= set(
+        HOST_ACCESS.forbidden
+    )
 
 
 def test_nothing_is_open_when_the_settings_are_empty() -> None:
     host_access = host_access_from((), (), "")
     assert (host_access.bind_sources, host_access.networks) == ((), ())
-    assert not bind_allowed("/srv", host_access).allowed
+    assert not bind_permission("/srv", host_access).allowed
 
 
 @pytest.mark.parametrize("source", ["srv", "/", "/srv/../etc", "/srv:rw:rw:x/..", "//"])
@@ -54,27 +56,27 @@ def test_a_network_that_docker_reads_otherwise_is_a_wrong_setting(network: str) 
     ],
 )
 def test_the_longest_entry_that_fits_says_whether_one_may_write(path: str, writable: bool) -> None:
-    assert bind_allowed(path, DOORS) == BindDecision(True, writable)
+    assert bind_permission(path, HOST_ACCESS) == BindPermission(True, writable)
 
 
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("/srv/media", "/srv/media/.ferryman lies in it"),
+        ("/srv/media", "it contains /srv/media/.ferryman"),
         ("/srv/media/.ferryman", "/srv/media/.ferryman is never shared"),
         ("/srv/media/.ferryman/x", "/srv/media/.ferryman is never shared"),
         ("/etc", "not in FERRYMAN_BIND_SOURCES"),
         ("/srv/mediax", "not in FERRYMAN_BIND_SOURCES"),
-        ("/", "lies in it"),
-        ("/srv/out/../../etc", "no absolute path"),
-        ("out", "no absolute path"),
-        ("", "no absolute path"),
+        ("/", "it contains"),
+        ("/srv/out/../../etc", "not an absolute path"),
+        ("out", "not an absolute path"),
+        ("", "not an absolute path"),
     ],
 )
 def test_a_path_that_is_not_open_is_refused_with_the_reason(path: str, reason: str) -> None:
-    answer = bind_allowed(path, DOORS)
-    assert (answer.allowed, answer.writable) == (False, False)
-    assert reason in answer.reason
+    permission = bind_permission(path, HOST_ACCESS)
+    assert (permission.allowed, permission.writable) == (False, False)
+    assert reason in permission.reason
 
 
 @pytest.mark.parametrize(
@@ -82,4 +84,4 @@ def test_a_path_that_is_not_open_is_refused_with_the_reason(path: str, reason: s
     ["/var/run/docker.sock", "/run", "/var", "/proc/1/root/etc", "/sys", "/dev/sda", "/run/containerd"],
 )
 def test_the_hosts_own_places_stay_shut_even_when_they_are_on_the_list(path: str) -> None:
-    assert not bind_allowed(path, HostAccess(bind_sources=((path, True), ("/var", True)))).allowed
+    assert not bind_permission(path, HostAccess(bind_sources=((path, True), ("/var", True)))).allowed
