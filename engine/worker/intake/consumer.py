@@ -153,9 +153,10 @@ class Window(Intake, bootsteps.StartStopStep):
         context = self.context
         if not context.live or context.leaving.is_set() or context.draining.is_set():
             return 0
+        slots: int = self.c.pool.num_processes
         channel = self.c.task_consumer.channel
         uncounted = sum(self.counts_each_consumer or r._message.channel is not channel for r in self.requests)
-        return max(self.c.pool.num_processes - self.adopted - uncounted, 0)
+        return max(slots - self.adopted - uncounted, 0)
 
     def _adjust(self, is_new: bool = False) -> None:
         if self._resizing:
