@@ -1,5 +1,5 @@
-"""How fast Ferryman is, beside an anchor in the same run: `python -m tests.bench [ROW…] [--n 10] [--json FILE]`.
+"""Benchmark of Ferryman beside an anchor in the same run: `python -m tests.bench [ROW…] [--n 10] [--json FILE]`.
 
-Ferryman and its anchors take turns, round by round, so that both meet the same machine. Nothing is asserted:
-a slow machine fails no test.
+Ferryman and its anchors take turns, round by round, so that both meet the same machine. Nothing is asserted: a slow
+machine must not fail a test.
 """

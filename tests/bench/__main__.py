@@ -1,4 +1,4 @@
-"""`python -m tests.bench [ROW…] [--n 10] [--json FILE] [--database …] [--network …]`."""
+"""Command line of the bench: `python -m tests.bench [ROW…] [--n 10] [--json FILE] [--database …] [--sandbox …]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.bench import containers, files, idle, logs, machine, noops, posts
-from tests.bench.figures import Row, told
+from tests.bench.figures import Row, as_text
 from tests.bench.ground import IMAGE, Ground
 from tests.support.databases import running_postgres
 from tests.support.docker_daemon import provide
@@ -33,7 +33,7 @@ ROWS: dict[str, Callable[[Ground], Row]] = {
     "chatty": logs.chatty,
     "files": files.files,
 }
-#: Beyond this share that others take, figures are not worth keeping.
+#: Figures are not worth keeping when others use more than this share of the processors.
 _QUIET = 0.2
 
 
@@ -53,14 +53,14 @@ def _asked() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure the rows one after another, and print each when it is there."""
+    """Measure the rows one after another, and print each as soon as it is measured."""
     asked = _asked()
     provide([IMAGE])
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ferryman-bench-")))
         redis = RedisServer(home / "redis")
         stack.callback(redis.stop)
-        # As the stand-alone's own broker.
+        # With the options of the stand-alone's broker.
         redis.client.config_set("appendfsync", "everysec")
         postgres = stack.enter_context(running_postgres()) if asked.database == "postgresql" else None
         about = machine.about(redis, postgres.url("migrated") if postgres else "sqlite://")
@@ -77,7 +77,7 @@ def main() -> None:
             row.notes.append(f"others took {others:.0%} before it began; {loads}; {took:.0f} s")
             if others > _QUIET:
                 row.notes.append("the machine was not quiet: do not keep these figures")
-            print(f"\n{told(row)}", flush=True)
+            print(f"\n{as_text(row)}", flush=True)
             rows.append(row.as_json())
     if asked.json:
         asked.json.write_text(json.dumps({"about": about, "n": asked.n, "rows": rows}, indent=1) + "\n")

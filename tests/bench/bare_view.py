@@ -1,4 +1,4 @@
-"""The anchor of submissions: a bare Flask view that inserts one row, under the same server and settings."""
+"""Anchor of submissions: a bare Flask view that inserts one row, under the same server and settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _mine = threading.local()
 
 @app.post("/task")
 def insert() -> tuple[dict[str, str], int]:
-    """One row, committed before the answer."""
+    """Insert one row, committed before the answer."""
     if not hasattr(_mine, "connection"):
         _mine.connection = sqlite3.connect(os.environ["BENCH_DATABASE"], timeout=30, isolation_level=None)
         _mine.connection.execute("PRAGMA journal_mode = WAL")
@@ -28,5 +28,5 @@ def insert() -> tuple[dict[str, str], int]:
 
 @app.get("/health")
 def health() -> dict[str, str]:
-    """Whether it serves."""
+    """Answer that the server is up."""
     return {"status": "UP"}

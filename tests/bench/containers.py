@@ -1,4 +1,4 @@
-"""Rows with containers, beside `docker run --rm` of the same."""
+"""Rows with containers, beside the same containers by `docker run --rm`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHAIN = (
     f"name: chain\nimage: {IMAGE}\ncmd: ['true']\nvolumes: [/data]\n"
     f"pre: [{{image: {IMAGE}, cmd: ['true']}}]\npost: [{{image: {IMAGE}, cmd: ['true']}}]\n"
 ).encode()
-#: Rest before a measure of an idle slot: what the one before left is removed by then.
+#: Pause before a measurement of an idle slot, in which the leftovers of the last one are removed.
 _REST_SECONDS = 0.4
 _IN_A_ROW = 5
 _SINGLES = 32
@@ -29,7 +29,7 @@ _numbers = itertools.count()
 
 
 def one(ground: Ground) -> Row:
-    """One warm container on an idle slot."""
+    """Measure one warm container on an idle slot."""
     goal = 1.0 if ground.sandbox == "none" else 0.6
     row = Row("one", "one warm container, POST -> end event, idle slot", "ms", "docker run --rm", goal)
     with ground.served("one", SLOTS) as (fleet, caller):
@@ -41,7 +41,7 @@ def one(ground: Ground) -> Row:
         }
         if ground.sandbox == "none":
             return take_turns(row, ways, ground.n)
-        # What is ours and what is the namespace's: the same beside a container that was joined to one as well.
+        # To tell our share from the namespace's, the same is measured for a container that joins one.
         with _sandbox(api) as joined:
             words = ("docker", "run", "--rm", "--network", joined, IMAGE, "true")
             ways["docker run --rm --network container:X"] = lambda: _rested(fleet, lambda: _timed(*words))
@@ -51,7 +51,7 @@ def one(ground: Ground) -> Row:
 
 @contextmanager
 def _sandbox(api: APIClient) -> Iterator[str]:
-    """A container whose network others join."""
+    """Start a container whose network others join."""
     made = api.create_container_from_config({"Image": IMAGE, "Cmd": ["sleep", "86400"]})["Id"]
     try:
         api.start(made)
@@ -61,7 +61,7 @@ def _sandbox(api: APIClient) -> Iterator[str]:
 
 
 def row_of_five(ground: Ground) -> Row:
-    """The same back to back."""
+    """Measure five warm containers, back to back."""
     what = f"the same back to back, each of {_IN_A_ROW} in a row"
     row = Row("back-to-back", what, "ms", "docker run --rm", 1.0)
     with ground.served("row", SLOTS) as (fleet, caller):
@@ -77,7 +77,7 @@ def row_of_five(ground: Ground) -> Row:
 
 
 def chain(ground: Ground) -> Row:
-    """Three containers that share a volume."""
+    """Measure three containers that share a volume."""
     goal = 1.0 if ground.sandbox == "none" else 0.6
     row = Row("chain", "pre -> main -> post with a shared volume, idle", "ms", "3 x docker run --rm -v", goal)
     with ground.served("chain", SLOTS) as (fleet, caller):
@@ -91,7 +91,7 @@ def chain(ground: Ground) -> Row:
 
 
 def singles(ground: Ground) -> Row:
-    """Containers a second, one a task."""
+    """Measure containers a second, one for each task."""
     what = f"containers a second at {SLOTS} slots, {_SINGLES} tasks of one, until all are removed"
     row = Row("singles", what, "/s", "xargs -P 8 docker run --rm", 1.5 if ground.sandbox == "slot" else 0.95)
     script = f"seq {_SINGLES} | xargs -P {SLOTS} -I@ docker run --rm {IMAGE} true"
@@ -99,7 +99,7 @@ def singles(ground: Ground) -> Row:
 
 
 def chains(ground: Ground) -> Row:
-    """Containers a second, three a task."""
+    """Measure containers a second, three for each task."""
     what = f"containers a second at {SLOTS} slots, {_CHAINS} chains of three, until all are removed"
     goal = {"pod": 1.3, "slot": 1.5, "none": 0.95}[ground.sandbox]
     row = Row("chains", what, "/s", "xargs -P 8 of 3 x docker run", goal)
@@ -157,7 +157,7 @@ def _docker_chain() -> float:
 
 
 def _floor(api: APIClient, volume: str = "", network: str = "default") -> float:
-    """What Docker's API itself takes, without removal: no one can be quicker on this daemon."""
+    """Measure Docker's API alone, without removal: nothing can be faster on this daemon."""
     began = time.perf_counter()
     host = {"NetworkMode": network, **({"Binds": [f"{volume}:/data"]} if volume else {})}
     made = api.create_container_from_config({"Image": IMAGE, "Cmd": ["true"], "HostConfig": host})["Id"]

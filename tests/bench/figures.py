@@ -1,4 +1,4 @@
-"""What a row of the bench measured, and how it is shown."""
+"""Rows of the bench: the measured values, and how they are printed."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ class Row:
 
     name: str
     what: str
-    #: "ms" or "/s": whether less or more is better follows from it.
+    #: "ms" (less is better) or "/s" (more is better).
     unit: str
-    #: The series that ours is divided by, "" for a figure that stands alone.
+    #: The series by which ours is divided, "" for a figure without an anchor.
     anchor: str = ""
-    #: The ratio that DESIGN asks for; None: only printed.
+    #: The ratio to reach; None: the ratio is only printed.
     goal: float | None = None
     series: dict[str, list[float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def add(self, name: str, value: float) -> None:
-        """Take a value of a series."""
+        """Add a value to a series."""
         self.series.setdefault(name, []).append(value)
 
     @property
     def is_rate(self) -> bool:
-        """True when more is better."""
+        """Return True when a larger value is better."""
         return self.unit.endswith("/s")
 
     @property
     def ratio(self) -> float | None:
-        """Our median by the anchor's."""
+        """Return our median divided by the anchor's."""
         if not self.anchor or OURS not in self.series:
             return None
         return statistics.median(self.series[OURS]) / statistics.median(self.series[self.anchor])
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the goal is met, None when there is none."""
+        """Return True when the goal is met, None when there is none."""
         if self.goal is None or self.ratio is None:
             return None
         return self.ratio >= self.goal if self.is_rate else self.ratio <= self.goal
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, with each value."""
+        """Return the row with each value."""
         return {
             "name": self.name,
             "what": self.what,
@@ -69,7 +69,7 @@ class Row:
 
 
 def worst(values: Sequence[float], *, is_rate: bool) -> float:
-    """The 95th percentile by the nearest rank: of a rate, what 95 of 100 rounds reach."""
+    """Return the 95th percentile by the nearest rank; of a rate, the value that 95 of 100 rounds reach."""
     ranked = sorted(values, reverse=is_rate)
     return ranked[math.ceil(0.95 * len(ranked)) - 1]
 
@@ -84,8 +84,8 @@ def take_turns(row: Row, ways: Mapping[str, Callable[[], float]], n: int) -> Row
     return row
 
 
-def told(row: Row) -> str:
-    """The row for people."""
+def as_text(row: Row) -> str:
+    """Return the row as a line for people."""
     lines = [f"{row.name}: {row.what}"]
     for name, values in row.series.items():
         middle, bad = statistics.median(values), worst(values, is_rate=row.is_rate)
@@ -100,7 +100,7 @@ def told(row: Row) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits, no more."""
+    """Return the number with three digits."""
     if value == 0:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))

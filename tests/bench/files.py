@@ -1,4 +1,4 @@
-"""How a link's script, files and output travel: bound directories beside archives."""
+"""Transport of a link's script, files and output: bound directories beside archives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.docker_daemon import KeepingSink, an_order
 
 
 def files(ground: Ground) -> Row:
-    """One link with all three, from prepare to its result; without a network, which would hide the difference."""
+    """Measure one link with all three, from prepare to its result; no network, which would hide the difference."""
     what = "a link with run, a file and an output file, prepare to result, no network: bound directories"
     row = Row("files", what, "ms", "archives", 1.0)
     settings = Settings.from_env({}, data_dir=str(ground.directory / "files"))

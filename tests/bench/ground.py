@@ -1,4 +1,4 @@
-"""What the rows stand on: one Redis, one database, and Ferryman on them as people run it."""
+"""Servers under the rows: one Redis, one database, and Ferryman on them as people run it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.support.api_server import running_api
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.redis_server import RedisServer
 
-#: What people run with, not the short leases of the tests.
+#: The default leases, not the short ones of the tests.
 USUAL = {
     name: OPTIONS[name].default
     for name in ("lease_seconds", "grace_min_seconds", "restart_grace_seconds", "resend_seconds")
 }
 IMAGE = "busybox:1.36"
-#: Of the worker of a row.
+#: Slots of the worker of a row.
 SLOTS = 8
 #: Servers close a connection that was idle for longer.
 _KEPT_SECONDS = 5.0
@@ -36,25 +36,25 @@ _STATES = sa.select(tasks.c.state, sa.func.count().label("n")).group_by(tasks.c.
 
 @dataclass
 class Ground:
-    """The servers of one run. `directory` is emptied by its owner."""
+    """The servers of one benchmark. The owner of `directory` empties it."""
 
     directory: Path
     redis: RedisServer
     new_database: str
     n: int
-    #: How attempts get their networks: pod, plain or slot.
+    #: FERRYMAN_SANDBOX of the worker: pod, slot or none.
     sandbox: str = "pod"
     _made: int = field(default=0)
 
     def database(self, name: str) -> str:
-        """A database of the row's own."""
+        """Return the URL of a new database for a row."""
         if not self.new_database:
             return f"sqlite:///{self.directory}/{name}.db"
         return self.new_database
 
     @contextmanager
     def fleet(self, name: str) -> Iterator[Fleet]:
-        """An installation with the usual leases and no worker yet."""
+        """Start a fleet with the default leases and no worker yet."""
         home = self.directory / name
         home.mkdir()
         with running_fleet(home, self.database(name), self.redis, sandbox=self.sandbox, **USUAL) as fleet:
@@ -62,7 +62,7 @@ class Ground:
 
     @contextmanager
     def served(self, name: str, slots: int, module: str = "") -> Iterator[tuple[Fleet, Caller]]:
-        """The same with its API and one worker of so many slots."""
+        """Start a fleet with its API and one worker with this many slots."""
         with ExitStack() as stack:
             fleet = stack.enter_context(self.fleet(name))
             api = stack.enter_context(running_api(fleet.settings))
@@ -80,7 +80,7 @@ class Caller:
         self._asked_at = time.monotonic()
 
     def post(self, text: bytes) -> str:
-        """POST a task; its id."""
+        """POST a task; return its id."""
         if time.monotonic() - self._asked_at > _KEPT_SECONDS:
             self._connection.close()
         self._asked_at = time.monotonic()
@@ -91,7 +91,7 @@ class Caller:
         return str(json.loads(body)["id"])
 
     def to_end(self, text: bytes) -> float:
-        """Milliseconds from before the POST to the end event of its stream."""
+        """Return the milliseconds from before the POST to the end event of its stream."""
         began = time.perf_counter()
         task_id = self.post(text)
         connection = http.client.HTTPConnection(*self._place, timeout=120)
@@ -107,7 +107,7 @@ class Caller:
 
 
 def await_ends(fleet: Fleet, count: int, seconds: float = 300) -> None:
-    """Wait until this many tasks of the installation have COMPLETED, looking rarely enough not to be felt."""
+    """Wait until this many tasks of the installation have COMPLETED; look seldom, so as not to disturb them."""
     began, first = time.monotonic(), -1
     while True:
         with fleet.db.read() as c:
@@ -118,13 +118,13 @@ def await_ends(fleet: Fleet, count: int, seconds: float = 300) -> None:
             return
         assert now < began + seconds, f"not {count} tasks ended within {seconds} s"
         first = done if first < 0 else first
-        # A look takes a millisecond or two from what is measured: most of them belong to the end.
+        # Each look costs a millisecond or two of the measured time, so most looks are made near the end.
         left = (count - done) * (now - began) / (done - first) if done > first else 0.0
         time.sleep(min(max(left / 4, _LOOK_SECONDS), _MOST_LOOK_SECONDS))
 
 
 def await_empty(fleet: Fleet, seconds: float = 120) -> None:
-    """Wait until nothing of the installation is left on the daemon but the sandboxes that a worker keeps ready."""
+    """Wait until the daemon has nothing of the installation but the sandboxes that a worker keeps ready."""
     runtime, end = fleet.runtime(), time.monotonic() + seconds
     kept = {"none": 0, "slot": SLOTS}.get(
         fleet.settings.runtime.sandbox, fleet.settings.runtime.warm_sandboxes

@@ -1,4 +1,4 @@
-"""What a stand-alone with two queues costs while nothing is to do."""
+"""Cost of a stand-alone with two queues while there is nothing to do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def idle(ground: Ground) -> Row:
-    """Processor time of all its processes; memory and questions beside it."""
+    """Measure the processor time of all its processes, their memory, and their statements."""
     row = Row("idle", "idle stand-alone with two queues: processor time of all its processes", "% of a core")
     with _alone(ground, "idle") as alone:
         before, began = _seconds(alone), time.monotonic()
@@ -41,13 +41,13 @@ def idle(ground: Ground) -> Row:
         for pid, line in sorted(_processes(alone).items()):
             load = 100 * (after[pid] - before.get(pid, 0.0)) / took
             row.notes.append(f"{load:5.2f} %  {_pss_mb(pid):4.0f} MB  {line[-60:].strip()}")
-    row.notes.append(_questions(ground))
+    row.notes.append(_statements(ground))
     return row
 
 
 @contextmanager
 def _alone(ground: Ground, name: str, **more: str) -> Iterator[Standalone]:
-    """A stand-alone that has had its time to settle."""
+    """Start a stand-alone and give it time to settle."""
     home = ground.directory / name
     home.mkdir()
     if ground.new_database:
@@ -58,12 +58,12 @@ def _alone(ground: Ground, name: str, **more: str) -> Iterator[Standalone]:
         yield alone
 
 
-def _questions(ground: Ground) -> str:
-    """What is asked of the database and the broker: of one more stand-alone, for counting costs something."""
+def _statements(ground: Ground) -> str:
+    """Count the statements to database and broker, in a second stand-alone, because counting takes time too."""
     counts = ground.directory / "counts"
     counts.mkdir()
 
-    def asked() -> int:
+    def counted() -> int:
         return sum(int(file.read_text() or 0) for file in counts.iterdir())
 
     with _alone(ground, "counted", PYTHONPATH=str(_COUNTED), BENCH_COUNTS=str(counts)) as alone:
@@ -72,13 +72,13 @@ def _questions(ground: Ground) -> str:
         def commands() -> int:
             return int(broker.info("stats")["total_commands_processed"])
 
-        statements, told = asked(), commands()
+        statements, sent = counted(), commands()
         time.sleep(_COUNT_SECONDS)
-        statements, told = asked() - statements, commands() - told
+        statements, sent = counted() - statements, commands() - sent
         broker.close()
     return (
         f"statements to the database: {statements / _COUNT_SECONDS:.1f} a second;"
-        f" commands to the broker: {told / _COUNT_SECONDS:.1f}"
+        f" commands to the broker: {sent / _COUNT_SECONDS:.1f}"
     )
 
 
@@ -93,12 +93,12 @@ def _pss_mb(pid: int) -> float:
 
 
 def _seconds(alone: Standalone) -> dict[int, float]:
-    """Processor time of each of them, and of the children that it waited for."""
+    """Return the processor time of each process and of the children that it waited for."""
     return {pid: _seconds_of(pid) for pid in _processes(alone)}
 
 
 def _seconds_of(pid: int) -> float:
-    """By the scheduler's own clock where there is one: ticks of 10 ms are coarse for what is nearly nothing."""
+    """Return a process's time by the scheduler's clock if there is one: ticks of 10 ms are too coarse here."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     waited = sum(map(int, fields[13:15])) / _TICKS
     threads = [task / "schedstat" for task in Path(f"/proc/{pid}/task").iterdir()]

@@ -1,7 +1,7 @@
-"""Reads a container's whole log in a process of its own: `python -m tests.bench.log_reader ours|sdk CONTAINER URL`.
+"""Reader of a container's whole log in its own process: `python -m tests.bench.log_reader ours|sdk CONTAINER URL`.
 
-`ours` is what a worker does: its reader into the rows of a task in the database of URL. `sdk` is the docker
-library's stream. Prints seconds, processor seconds (user and system) and the most memory, as JSON.
+`ours` is a worker's way: our reader, into the rows of a task in the database of URL. `sdk` is the docker library's
+stream. Prints seconds, processor seconds (user and system) and the peak memory, as JSON.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _sdk(container: str, *_: str) -> Callable[[], int]:
 
 
 def main() -> None:
-    """Read once, and say what it took."""
+    """Read once, and print the figures."""
     way, container, url = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="ferryman-bench-") as directory:
         read = {"ours": _ours, "sdk": _sdk}[way](container, url, directory)

@@ -1,4 +1,4 @@
-"""Rows about logs: a long one read and stored, its processor time, and the beat of a node with chatty tasks."""
+"""Rows about logs: a long log read and stored, its processor time, and the beat of a node with chatty tasks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
 
 MB = 1 << 20
-#: Lines of 44 bytes, the line feed among them; and one line that never ends.
+#: Lines of 44 bytes, line feed included; and one line that never ends.
 SHORT = "yes 0123456789012345678901234567890123456789012 | head -c {size}"
 LONG = "head -c {size} /dev/zero | tr '\\0' x"
 _SIZE = 100 * MB
@@ -35,19 +35,19 @@ _ANCHOR = "docker logs > file"
 
 
 def logs(ground: Ground) -> Row:
-    """100 MB in short lines."""
+    """Measure 100 MB in short lines."""
     return _throughput(
         ground, Row("logs", "a log of 100 MB in lines of 44 bytes", "MB/s", _ANCHOR, 1.2), SHORT
     )
 
 
 def long_logs(ground: Ground) -> Row:
-    """100 MB in one line."""
+    """Measure 100 MB in one line."""
     return _throughput(ground, Row("long-logs", "a log of 100 MB in one line", "MB/s", _ANCHOR, 0.8), LONG)
 
 
 def log_cpu(ground: Ground) -> Row:
-    """Processor time for short lines."""
+    """Measure the processor time for short lines."""
     what = "user processor seconds for 100 MB of log in lines of 44 bytes, stored (measured on 5 MB)"
     row = Row("log-cpu", what, "s", "SDK's logs(stream=True)", 0.5)
     with _written(SHORT, _SDK_SIZE) as container:
@@ -84,7 +84,7 @@ def _throughput(ground: Ground, row: Row, script: str) -> Row:
 
 
 def chatty(ground: Ground) -> Row:
-    """How late a node beats while all its tasks write without a pause."""
+    """Measure how late a node beats while all its tasks write without a pause."""
     what = f"how late a beat is while {_CHATTY} tasks write as fast as they can, the worst of {_CHATTY_SECONDS:.0f} s"
     row = Row("chatty", what, "ms")
     text = f"name: chatty\nimage: {IMAGE}\nrun: 'yes 0123456789012345678901234567890123456789012'\n".encode()
@@ -102,7 +102,7 @@ def chatty(ground: Ground) -> Row:
 
 
 def worst_lateness(fleet: Fleet, seconds: float) -> float:
-    """By how many seconds the latest beat of the only node was late, as others see it in its row."""
+    """Return by how many seconds the latest beat of the only node was late, as seen in its row."""
     asked, beats = sa.select(nodes.c.beat), []
     end, last, seen_at = time.monotonic() + seconds, None, time.monotonic()
     while (now := time.monotonic()) < end:
@@ -122,7 +122,7 @@ def _all_write(fleet: Fleet, ids: list[str]) -> bool:
 
 @contextmanager
 def _written(script: str, size: int) -> Iterator[str]:
-    """A container that wrote so many bytes and ended; the name of it."""
+    """Start a container that writes this many bytes, wait for its end, and return its name."""
     api = require_docker().api
     body = {
         "Image": IMAGE,

@@ -1,4 +1,4 @@
-"""What was measured on: without it a figure says nothing."""
+"""Description of the machine: a figure means nothing without one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGES = ("celery", "kombu", "redis", "SQLAlchemy", "flask", "gunicorn", "doc
 
 
 def about(redis: RedisServer, database_url: str) -> dict[str, Any]:
-    """Machine, kernel and versions of all that takes part."""
+    """Return machine, kernel and the versions of everything involved."""
     docker = require_docker().api.info()
     server: Any = redis.client.info("server")
     return {
@@ -35,12 +35,12 @@ def about(redis: RedisServer, database_url: str) -> dict[str, Any]:
 
 
 def load() -> float:
-    """The load of the last minute."""
+    """Return the load of the last minute."""
     return os.getloadavg()[0]
 
 
 def busy() -> float:
-    """Share of the processors that is busy during a second in which the bench does nothing: what others do."""
+    """Return the share of the processors that others use, in a second in which the bench does nothing."""
     before = _ticks()
     time.sleep(1.0)
     total, idle = (now - then for now, then in zip(_ticks(), before, strict=True))
@@ -48,7 +48,7 @@ def busy() -> float:
 
 
 def _ticks() -> tuple[int, int]:
-    """All ticks since boot, and the idle ones among them."""
+    """Return all ticks since boot, and the idle ones among them."""
     line = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     found = [int(word) for word in line]
     return sum(found), found[3] + found[4]

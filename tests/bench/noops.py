@@ -1,4 +1,4 @@
-"""Rows without containers: what Ferryman itself takes, beside plain Celery on a worker of the same slots."""
+"""Rows without containers: the cost of Ferryman itself, beside plain Celery on a worker with the same slots."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextlib import ExitStack
 from engine.model.records import Link
 from tests.bench.figures import OURS, Row, take_turns
 from tests.bench.ground import Ground, await_ends
-from tests.bench.plain_celery import SLOTS, StoredSpec, plain_worker
+from tests.bench.plain_celery import SLOTS, PlainWorker, plain_worker
 from tests.support.fleet import Fleet
 
 _NOOP = "name: noop\nimage: none\ncmd: ['true']\n"
-#: So many in a round: a second or more of work for each.
+#: Tasks in a round: a second or more of work for each way.
 _TASKS = 300
 _STEPS = 40
 
 
 def noops(ground: Ground) -> Row:
-    """No-op tasks a second."""
+    """Measure no-op tasks a second."""
     what = f"no-op tasks a second, {_TASKS} from one process to {SLOTS} slots, each transition stored"
     row = Row("noops", what, "/s", "celery, Redis results")
     with ExitStack() as stack:
@@ -46,7 +46,7 @@ def noops(ground: Ground) -> Row:
 
 
 def steps(ground: Ground) -> Row:
-    """The latency of a step."""
+    """Measure the latency of a step."""
     what = f"a step of a chain of {_STEPS} no-ops (the whole by {_STEPS})"
     row = Row("steps", what, "ms", "celery, Redis results")
     text = _NOOP + f"pre: [{', '.join(['{image: none}'] * (_STEPS - 1))}]\n"
@@ -86,7 +86,7 @@ def _null_fleet(ground: Ground, stack: ExitStack, name: str) -> Fleet:
     return fleet
 
 
-def _plain(ground: Ground, stack: ExitStack, name: str) -> tuple[StoredSpec, StoredSpec]:
+def _plain(ground: Ground, stack: ExitStack, name: str) -> tuple[PlainWorker, PlainWorker]:
     home, url = ground.directory / name, ground.redis.url
     in_redis = stack.enter_context(plain_worker(url, url, home / "plain-redis.log"))
     in_sql = stack.enter_context(plain_worker(url, f"db+sqlite:///{home}/results.db", home / "plain-sql.log"))

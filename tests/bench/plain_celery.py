@@ -1,4 +1,4 @@
-"""The anchor of no-ops: a plain Celery app, as its first steps show it, with the results where BENCH_RESULTS says."""
+"""Anchor of no-ops: a plain Celery app, as its first steps show it, with the results where BENCH_RESULTS says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOTS = 8
 
 
 def app_of(broker: str, results: str) -> Celery:
-    """The app: nothing but a broker, results, and a prefix of its own in the shared Redis."""
+    """Return an app with a broker, results, and its own prefix in the shared Redis."""
     found = Celery("plain", broker=broker, backend=results, set_as_current=False)
     name = "plain-sql" if results.startswith("db+") else "plain-redis"
     found.conf.broker_transport_options = {"global_keyprefix": f"{name}:"}
@@ -31,18 +31,18 @@ app = app_of(os.environ.get("BENCH_BROKER", "memory://"), os.environ.get("BENCH_
 
 @app.task(name="noop")
 def noop() -> None:
-    """Nothing."""
+    """Do nothing."""
 
 
-class StoredSpec:
-    """One plain worker and who asks it."""
+class PlainWorker:
+    """One plain worker and its client."""
 
     def __init__(self, broker: str, results: str) -> None:
         self._app = app_of(broker, results)
         self._signature = self._app.signature("noop", immutable=True)
 
     def many(self, count: int) -> float:
-        """Tasks a second: from the first sent to the last result read."""
+        """Return tasks a second, from the first sent to the last result read."""
         began = time.perf_counter()
         sent: list[AsyncResult] = [self._signature.apply_async() for _ in range(count)]
         for one in sent:
@@ -50,7 +50,7 @@ class StoredSpec:
         return count / (time.perf_counter() - began)
 
     def chain(self, length: int) -> float:
-        """Milliseconds a step of one chain."""
+        """Return milliseconds for a step of one chain."""
         began = time.perf_counter()
         links = chain(*(self._signature.clone() for _ in range(length)), app=self._app)
         links.apply_async().get(timeout=120, interval=0.005)
@@ -58,8 +58,8 @@ class StoredSpec:
 
 
 @contextmanager
-def plain_worker(broker: str, results: str, log: Path) -> Iterator[StoredSpec]:
-    """A worker as `celery worker -P threads -c 8` starts it: the pool and the slots of ours."""
+def plain_worker(broker: str, results: str, log: Path) -> Iterator[PlainWorker]:
+    """Start a worker as `celery worker -P threads -c 8`: the pool and the slots of ours."""
     words = [sys.executable, "-m", "celery", "-A", "tests.bench.plain_celery", "worker"]
     environment = {**os.environ, "BENCH_BROKER": broker, "BENCH_RESULTS": results}
     with open(log, "wb") as out:
@@ -70,7 +70,7 @@ def plain_worker(broker: str, results: str, log: Path) -> Iterator[StoredSpec]:
             stderr=out,
         )
     try:
-        found = StoredSpec(broker, results)
+        found = PlainWorker(broker, results)
         found.many(1)
         yield found
     finally:

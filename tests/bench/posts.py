@@ -23,11 +23,11 @@ _POSTS = 400
 
 
 def posts(ground: Ground) -> Row:
-    """Submissions a second, of one API process without a worker."""
+    """Measure submissions a second to one API process without a worker."""
     row = Row("posts", f"submissions a second, {_CLIENTS} clients, one process", "/s", "bare Flask view")
     slow: list[float] = []
     with ground.fleet("posts") as fleet, running_api(fleet.settings) as api:
-        # The API's own process sends: no other may help it.
+        # Only the API's own process may send.
         fleet.flusher.stop()
         with _bare_view(ground.directory / "posts") as url:
             take_turns(

@@ -1,8 +1,9 @@
-"""Break everything at random for some minutes, then ask whether each promise was kept.
+"""Soak test: break everything at random for some minutes, then check each promise.
 
 `python -m tests.chaos.soak --seed N --minutes M [--database sqlite|postgresql]`: real Redis, Docker, API and plain
-Celery workers. All is drawn from the seed; what meets what is up to the machine. Exit status 0 when every promise
-was kept, 1 when one was broken (then the logs stay where it says), 2 without the servers, 130 on Ctrl-C.
+Celery workers. The seed determines all faults and tasks; the machine decides which of them meet. Exit status 0 when
+every promise was kept, 1 when one was broken (the output then names the directory of the logs), 2 without the
+servers, 130 on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def _asked() -> argparse.Namespace:
 
 
 class Soak:
-    """One run: faults and submissions, then peace, then questions."""
+    """One soak: faults and submissions, then a time without faults, then the checks."""
 
     def __init__(self, ground: Ground, seed: int, asked: argparse.Namespace) -> None:
         self.ground = ground
@@ -69,7 +70,7 @@ class Soak:
         self._began = self._looked = self._told = time.monotonic()
 
     def disturb(self, seconds: float) -> None:
-        """Submit and break for so long; nothing stays broken."""
+        """Submit and break things for this many seconds; then mend everything."""
         wait_until(self.ground.is_up, _START_SECONDS, 0.2)
         self.submitter.start()
         next_fault = self._began = time.monotonic()
@@ -84,7 +85,7 @@ class Soak:
         print(f"{self._since():5.0f} s  the faults stop", flush=True)
 
     def settle(self, seconds: float) -> None:
-        """Wait until all has ended and nothing is left; what stays open is a broken promise."""
+        """Wait until every task has ended and nothing is left over; whatever stays open is a broken promise."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self._tick()
@@ -115,7 +116,7 @@ class Soak:
 
 
 def main() -> int:
-    """Run it; the exit status."""
+    """Run the soak and return the exit status."""
     asked = _asked()
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(1_000_000)
     signal.signal(signal.SIGTERM, _stop)
@@ -140,7 +141,7 @@ def main() -> int:
 
 
 def _soak(home: Path, seed: int, asked: argparse.Namespace) -> bool:
-    """Lay out, disturb, settle, ask, tell; True when every promise was kept."""
+    """Start the installation, disturb it, let it settle, check and report; return True when every promise was kept."""
     with laid_out(home, asked.database) as ground:
         soak = Soak(ground, seed, asked)
         verdict.row("settings", _settings(ground))
@@ -148,7 +149,7 @@ def _soak(home: Path, seed: int, asked: argparse.Namespace) -> bool:
             soak.disturb(asked.minutes * 60)
             soak.settle(asked.settle)
         finally:
-            # Its next look would make the database's file anew.
+            # Its next look would make the database file again.
             soak.submitter.stop()
         found = verdict.ask(ground, soak.submitter, soak.faults, soak.wrong)
         verdict.tell(found, soak.submitter, soak.faults, ground)

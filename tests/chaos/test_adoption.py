@@ -1,4 +1,4 @@
-"""kill -9 of a worker's process group: another, or the next, goes on with the same containers."""
+"""kill -9 of a worker's process group: another worker, or the next one, continues with the same containers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_full_worker_of_another_queue_adopts_and_counts_it_as_a_slot(
     assert adopted.node == taker
     release(own_container)
     fleet.ended([its_own], 40)
-    # Time enough for another message to be taken, were there a slot.
+    # Long enough for another message to be taken, if a slot were free.
     lines = fleet.log(task_id).count("\n")
     wait_until(lambda: fleet.log(task_id).count("\n") > lines + 10, 40)
     release(container)

@@ -1,4 +1,4 @@
-"""A cancel that meets a worker in the middle of a step, a dead worker, an adopter, a retry or a waiting message."""
+"""Cancels that meet a worker in the middle of a step, a dead worker, an adopter, a retry or a waiting message."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SHORT = "name: short\nimage: busybox:1.36\ncmd: ['true']\n"
 
 
 def _assert_cancelled(fleet: Fleet, task_id: str) -> None:
-    """CANCELLED, once, with every link of its run closed."""
+    """Check that the task is CANCELLED, once, with every link of its run closed."""
     task = fleet.task(task_id)
     said = fleet.story(task_id)
     assert task.state is TaskState.CANCELLED, said
@@ -45,7 +45,7 @@ def _assert_cancelled(fleet: Fleet, task_id: str) -> None:
 
 
 def _assert_serves(fleet: Fleet, count: int = 1) -> None:
-    """The workers that are there take new work, and what was cancelled has left nothing."""
+    """Check that the workers take new work, and that the cancelled task has left nothing."""
     ended = fleet.ended(fleet.submit(SHORT, count), 60)
     assert {task.state for task in ended} == {TaskState.COMPLETED}
     wait_until(lambda: not fleet.left_over(), 40)
@@ -63,14 +63,14 @@ def test_a_cancel_at_each_step_of_a_link_ends_it_once_and_leaves_nothing(fleet: 
         for task_id in ids.values():
             assert cancel(fleet.db, task_id) == (task_id,)
         holds.release(SPANS)
-        # As many at once as there are slots: a thread that were stuck would leave one of them waiting.
+        # As many tasks at once as there are slots: a stuck thread would leave one of them waiting.
         _assert_serves(fleet, 5)
     for task_id in ids.values():
         _assert_cancelled(fleet, task_id)
         begun = [e.reason for e in fleet.events(task_id) if e.to_state == LinkState.CONFIRMED]
         assert not [reason for reason in begun if "main" in (reason or "")], "the chain did not go on"
     for step in ("claim.committed", "prepare.created"):
-        # A node that lapsed on a loaded machine took it up again, and began it, before the cancel.
+        # A node that lapsed on a loaded machine had retaken the task before the cancel.
         assert not seen.starts(ids[step]) or fleet.task(ids[step]).delivery > 1
     assert all(seen.starts(task_id).total() <= 1 for task_id in ids.values())
 
@@ -157,7 +157,7 @@ def test_a_cancel_while_the_retry_is_being_sent_starts_nothing(fleet: Fleet, ste
     (task_id,), (busy,) = fleet.submit(FAILS), fleet.submit(held_task())
     # It has the only slot once the first attempt has failed: what is sent then stays a message.
     wait_until(lambda: "begun" in fleet.log(busy), 40)
-    # From here on the worker sends by itself.
+    # From here on only the worker sends.
     fleet.flusher.stop()
     assert fleet.task(task_id).attempt == 2
     holds.arm(step)

@@ -1,4 +1,4 @@
-"""Tasks that write as fast as they can: the node that reads them beats on time, for who watches its row."""
+"""Tasks that write as fast as they can: the node that reads them beats on time, as seen in its row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHATTY = "name: chatty\nimage: busybox:1.36\nrun: 'yes 0123456789012345678901234
 
 @pytest.fixture
 def usual(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
-    """With the lease that people have: 5 s, and a beat each second."""
+    """Start a fleet with the default lease: 5 s, and a beat each second."""
     require_docker(BUSYBOX)
     with running_fleet(
         tmp_path, sqlite_url, redis_server, lease_seconds=Settings().cluster.lease_seconds

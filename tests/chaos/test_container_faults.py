@@ -85,7 +85,7 @@ def test_an_image_removed_in_mid_run_is_missed_by_nobody_and_then_said(on_sqlite
     _running_container(fleet, running)
     _docker("rmi", "-f", image)
     completed_once(fleet, [running], 90, "done")
-    # What starts now must fetch it, and nobody has it: an end in words, not a wait.
+    # A link that starts now must pull the image, and no registry has it: the task fails with a message.
     (later,) = fleet.submit(SLOW.replace("busybox:1.36", image))
     (task,) = fleet.ended([later], 60)
     assert (task.state, task.attempt) == (TaskState.FAILED, 1)
@@ -97,7 +97,7 @@ def test_a_task_that_kills_each_of_its_workers_fails_and_others_go_on(on_sqlite:
     fleet = on_sqlite
     (poison,) = fleet.submit(QUICK)
     for _ in range(2):
-        # At this point each one dies, also one that took over what another had started.
+        # Every worker dies at this point, including one that took over a started container.
         doomed = fleet.worker("-c", "1", wait=False, FERRYMAN_FAILPOINT="go.ended", FERRYMAN_MAX_CRASHES="2")
         assert doomed.process.wait(60) == -9, doomed.output()
     fleet.worker("-c", "1", FERRYMAN_MAX_CRASHES="2")

@@ -1,4 +1,4 @@
-"""kill -9 of a worker while its container writes far more than is kept of a log."""
+"""kill -9 of a worker while its container writes far more than the stored log keeps."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _talk_and_adopt(fleet: Fleet) -> None:
 
 
 def _check_lines(fleet: Fleet, task_id: str) -> None:
-    """Before the cut each stream counts from its first line, behind it on to its last."""
+    """Check that each stream counts from its first line up to the gap, and after the gap to its last line."""
     with fleet.db.read() as c:
         frames = [frame for chunk in logs.chunks(c, task_id, limit=10_000) for frame in chunk.frames]
     (at,) = [n for n, (stream, _, text) in enumerate(frames) if is_gap(stream, text)]

@@ -1,4 +1,4 @@
-"""A worker cut from the broker, the database or both, its packets lost without a word: who goes on, and who returns."""
+"""Workers cut off from the broker, the database or both, their packets dropped: who continues, and who returns."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 #: Promised with a lease of 1 s: 4 s; the rest is for a machine under load.
 LONGEST_SECONDS = 10
-#: A wait for what is lost without a word ends after 10 s, at the latest after two such waits in a row.
+#: A wait for dropped packets ends after 10 s; at most two such waits follow one another.
 LONGEST_RETURN_SECONDS = 60
 
 
 @pytest.fixture
 def wire() -> Iterator[Wire]:
-    """A wire to put hosts behind."""
+    """Return a network link that hosts can be put behind."""
     with running_wire() as made:
         yield made
 
 
 @pytest.fixture
 def far_redis(wire: Wire, tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of this host that hosts behind the wire reach."""
+    """Start a Redis on this host that hosts behind the wire can reach."""
     server = RedisServer(tmp_path / "redis", wire.address)
     yield server
     server.stop()
@@ -52,7 +52,7 @@ def far_redis(wire: Wire, tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def on_file(sqlite_url: str, tmp_path: Path, far_redis: RedisServer) -> Iterator[Fleet]:
-    """A fleet whose database is a file, so that only its broker can be cut off."""
+    """Start a fleet whose database is a file, so that only its broker can be cut off."""
     require_docker(BUSYBOX)
     with running_fleet(tmp_path, sqlite_url, far_redis, one_host=True) as made:
         yield made
@@ -60,7 +60,7 @@ def on_file(sqlite_url: str, tmp_path: Path, far_redis: RedisServer) -> Iterator
 
 @pytest.fixture
 def on_servers(wire: Wire, tmp_path: Path, far_redis: RedisServer) -> Iterator[Fleet]:
-    """A fleet on PostgreSQL, which can be cut off too."""
+    """Start a fleet on PostgreSQL, which can be cut off too."""
     require_docker(BUSYBOX)
     with running_postgres(wire.address) as server, running_fleet(tmp_path, server.new(), far_redis) as made:
         yield made

@@ -1,4 +1,4 @@
-"""Connected, slots free, messages waiting, nothing received: noticed, rebuilt, or else the process leaves."""
+"""Deaf consumers (connected, slots free, messages waiting, nothing received): rebuilt, or else the process exits."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.docker
 
 HELLO = "name: say hello\nimage: busybox:1.36\ncmd: [echo, -n, hello]\n"
-#: 5 s of silence, a look each second, and a connection anew; the rest is for a machine under load.
+#: 5 s of silence, a look each second, and a new connection; the rest is for a machine under load.
 LONGEST_SECONDS = 40
 
 
 @pytest.fixture
 def proxy(sqlite_fleet: Fleet) -> Iterator[DeafProxy]:
-    """Between a worker and the fleet's Redis."""
+    """Start a proxy between a worker and the fleet's Redis."""
     made = DeafProxy(sqlite_fleet.redis.port)
     yield made
     made.close()
 
 
 def _heard_again(fleet: Fleet, worker: Worker) -> None:
-    """Tasks that wait for the deaf worker are carried out by it, in time, and it says what it did."""
+    """Check that the deaf worker runs the waiting tasks in time, and logs what it did."""
     began = time.monotonic()
     ended = fleet.ended(fleet.submit(HELLO, 3), LONGEST_SECONDS + 30)
     took = time.monotonic() - began
@@ -41,7 +41,7 @@ def _heard_again(fleet: Fleet, worker: Worker) -> None:
     assert took < LONGEST_SECONDS
     assert "deaf: " in worker.output() and "(strike 1 of 3)" in worker.output()
     assert worker.process.poll() is None, worker.output()
-    # It goes on as before.
+    # The worker goes on as before.
     fleet.ended(fleet.submit(HELLO), LONGEST_SECONDS)
 
 
@@ -78,7 +78,7 @@ def test_a_worker_that_stays_deaf_leaves_with_75_and_its_container_goes_on(
     (busy,) = fleet.submit(counting_task(300))
     container = wait_until_counting(fleet, busy)
     proxy.deafen(also_later=True)
-    # Each consumer that is built anew takes one message and never hears of it; it is sent again.
+    # Each rebuilt consumer takes one message and does not receive it; the message is sent again.
     waiting = fleet.submit(HELLO, 6)
     began = time.monotonic()
     assert deaf.process.wait(90) == EXIT_DEAF == 75, deaf.output()

@@ -1,4 +1,4 @@
-"""A daemon that goes away: its node says so and takes nothing; when it is back, all goes on by itself."""
+"""A daemon that goes away: its node reports it and takes nothing; when the daemon is back, work continues."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 def away(
     request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, redis_server: RedisServer
 ) -> Iterator[tuple[Fleet, Daemon]]:
-    """A fleet over a daemon of its own, which leaves its containers running when it ends, unless told not to."""
+    """Start a fleet over its own daemon, which leaves its containers running when it ends, unless told not to."""
     require_docker(BUSYBOX)
     with Daemon(live_restore=getattr(request, "param", True)) as daemon:
         provide((BUSYBOX,), daemon.host)
@@ -62,7 +62,7 @@ def test_work_waits_for_a_daemon_that_went_away_and_then_goes_on(away: tuple[Fle
 
 
 def _through_kill_9(away: tuple[Fleet, Daemon], lines: int, is_worker_killed: bool) -> tuple[str, str]:
-    """A counting task under way while its daemon, and its worker if asked, are killed and come back; its container."""
+    """Kill the daemon, and the worker if asked, under a counting task, and start them again; return the container."""
     fleet, daemon = away
     worker = fleet.worker("-c", "1")
     (task_id,) = fleet.submit(counting_task(lines))
@@ -108,7 +108,7 @@ def test_kill_9_of_a_daemon_without_live_restore_runs_its_containers_again(
 
 
 def _running_again(fleet: Fleet, task_id: str) -> str:
-    """The id of the container that its second run has."""
+    """Return the id of the container of the task's second run."""
     wait_until(lambda: fleet.task(task_id).origin == 2, 40)
     (id,) = wait_until(
         lambda: [one.container_id for one in fleet.links(task_id) if one.origin == 2 and one.container_id], 40
@@ -118,14 +118,14 @@ def _running_again(fleet: Fleet, task_id: str) -> str:
 
 @pytest.mark.long
 def test_of_two_daemons_one_killed_for_good_leaves_its_work_to_the_other(away: tuple[Fleet, Daemon]) -> None:
-    """Here `away` is the one that is killed, with its worker; the default daemon serves on."""
+    """Kill `away` with its worker; the default daemon keeps serving."""
     fleet, daemon = away
     doomed = fleet.worker("-c", "1")
     (task_id,) = fleet.submit(COUNT_UNTIL_RELEASED)
     old = wait_until_counting(fleet, task_id)
     near = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST="")
     daemon.kill()
-    # Its worker lives and knows: what it has waits for its daemon, what is new goes to the other.
+    # The worker lives and knows: its tasks wait for its daemon, new tasks go to the other worker.
     wait_until(lambda: [n.runtime_ok for n in fleet.nodes() if n.name == doomed.name] == [False], 30)
     (other,) = fleet.submit(counting_task(1))
     (served,) = fleet.ended([other], 40)

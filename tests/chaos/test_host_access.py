@@ -1,4 +1,4 @@
-"""A worker dies whose tasks use doors that its neighbour has closed: nothing fails for that, and no door opens."""
+"""Death of a worker whose tasks need host access that the other worker refuses: nothing fails, nothing is bound."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ retry: {{limit: 0}}
 
 @pytest.fixture
 def door(tmp_path: Path) -> Path:
-    """A directory of the host that only some workers may bind."""
+    """Make a directory of the host that only some workers may bind."""
     made = tmp_path / "door"
     made.mkdir()
     return made
@@ -40,7 +40,7 @@ def door(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def patient(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
-    """Whose grace is long enough for a neighbour to come first on a busy machine."""
+    """Start a fleet whose grace is long enough for another worker to come first on a busy machine."""
     require_docker(BUSYBOX)
     with running_fleet(tmp_path, sqlite_url, redis_server, grace_min_seconds=40) as made:
         yield made
@@ -64,7 +64,7 @@ def test_the_neighbour_that_may_go_on_comes_first_and_no_link_runs_twice(patient
     task_id = _submitted(patient, door)
     container = _begun(patient, task_id)
     doomed.kill()
-    # The other looks first, for as long as it takes this one to start.
+    # The other worker looks first, until this one has started.
     may = patient.worker("-Q", "another", "-c", "1", **open_door)
     (adopted,) = wait_until(lambda: repairs(patient, task_id), 60)
     (taker,) = [node.id for node in patient.nodes() if node.queues == may.queues]
@@ -102,7 +102,7 @@ def test_alone_the_one_with_closed_doors_brings_the_link_to_its_end_and_gives_ba
 
 
 def _container_of(fleet: Fleet, task_id: str, after: str) -> str:
-    """The container of the main link's newer run, once it has begun."""
+    """Wait until the newer run of the main link has begun; return its container."""
     found = [link.container_id for link in fleet.links(task_id) if link.index == 0]
     fresh = [one for one in found if one and one != after]
     return fresh[0] if fresh and fleet.log(task_id).count("begun\n") == 2 else ""

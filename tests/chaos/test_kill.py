@@ -1,4 +1,4 @@
-"""kill -9 of a worker at each point between two effects: the task ends once, as if nothing had been."""
+"""kill -9 of a worker at each point between two effects: the task ends once, as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _died(worker: Worker) -> None:
 
 
 def _workers(fleet: Fleet, *wanted: tuple[str, str], **environment: str) -> list[Worker]:
-    """A worker of each queue that dies at its point, begun together: most of a start is waiting for its turn."""
+    """Start a worker for each queue that dies at the queue's point; all at once, because a start is mostly waiting."""
     before = {node.id for node in fleet.nodes()}
     begun = [
         fleet.worker("-c", "1", "-Q", queue, wait=False, FERRYMAN_FAILPOINT=point, **environment)
@@ -87,7 +87,7 @@ def _alone(fleet: Fleet, point: str, text: str) -> str:
 
 
 def _second(fleet: Fleet, first: str, point: str, text: str, **environment: str) -> str:
-    """One dies at `first`, and another, of another queue, at `point` while it repairs that."""
+    """Let one worker die at `first`, and one of another queue at `point` while it repairs the first death."""
     doomed, repairer = _workers(fleet, ("default", first), ("other", point), **environment)
     (task_id,) = fleet.submit(text)
     _died(doomed)
@@ -108,7 +108,7 @@ def _timing_out(fleet: Fleet, point: str, text: str) -> str:
 
 
 def _without_a_thread(fleet: Fleet, point: str, text: str) -> str:
-    """The body raised: the row names the node, and no thread of it works there."""
+    """Let the task's body raise: the row names the node, and none of its threads works on the task."""
     planted = "tests.support.planted_worker"
     doomed = fleet.worker("-c", "1", module=planted, FERRYMAN_FAILPOINT=point)
     (task_id,) = fleet.submit(text.replace("survive", "exit"))
@@ -117,7 +117,7 @@ def _without_a_thread(fleet: Fleet, point: str, text: str) -> str:
 
 
 def _joined(fleet: Fleet, point: str, text: str, module: str = "", warm: str = "0") -> str:
-    """On a worker whose attempts share networks: made in line, where none is kept ready."""
+    """Run on a worker whose attempts join sandboxes; with none kept ready they are made after the claim."""
     doomed = fleet.worker(
         "-c",
         "1",
@@ -137,7 +137,7 @@ def _without_its_sandbox(fleet: Fleet, point: str, text: str) -> str:
 
 
 def _without_its_volume(fleet: Fleet, point: str, text: str) -> str:
-    """The worker died between links; before it is adopted its volume is gone, and a thing of it remains."""
+    """Let the worker die between links; leave, of its containers and volume, only a container that never ran."""
     task_id = _alone(fleet, "finish.committed", text)
     client = docker.from_env(timeout=30)
     (kept,) = [thing for thing in fleet.left_over() if thing.kind == "container"]
@@ -163,7 +163,7 @@ def _without_its_message(fleet: Fleet, point: str, text: str) -> str:
 
 
 def _unsent(fleet: Fleet, point: str, text: str) -> str:
-    """Only workers send: what is due waits for the first of them."""
+    """Let only workers send messages: a due task waits for the first of them."""
     fleet.flusher.stop()
     (task_id,) = fleet.submit(text)
     _died(fleet.worker("-c", "1", wait=False, FERRYMAN_FAILPOINT=point))
@@ -171,7 +171,7 @@ def _unsent(fleet: Fleet, point: str, text: str) -> str:
 
 
 def _submitting(fleet: Fleet, point: str, text: str) -> str:
-    """The API died over a submission. What is not there, its client submits again."""
+    """Let the API die over a submission; the client submits again when the task is not there."""
     with running_api(fleet.settings.replace(failpoint=point)) as server:
         asked = urllib.request.Request(f"{server.url}/task", text.encode(), {"Content-Type": "text/yaml"})
         with pytest.raises((http.client.HTTPException, ConnectionError, urllib.error.URLError)):
@@ -187,7 +187,7 @@ def _runs(fleet: Fleet, task_id: str) -> bool:
 
 
 def _cancelling(fleet: Fleet, point: str, text: str) -> str:
-    """Who cancels dies: an API's process."""
+    """Let the API's process die over a cancel."""
     fleet.worker("-c", "1")
     (task_id,) = fleet.submit(text)
     wait_until(lambda: _runs(fleet, task_id), 20)
@@ -217,7 +217,7 @@ COMPLETED, FAILED, CANCELLED = TaskState.COMPLETED, TaskState.FAILED, TaskState.
 
 @dataclass(frozen=True)
 class Case:
-    """A point, how it is reached with which task, how the task ends, and the exit codes of its last run's links."""
+    """A point, the way to reach it, the task, its expected end, and the exit codes of its last run's links."""
 
     point: str
     arrange: Callable[[Fleet, str, str], str] = _alone
@@ -289,7 +289,7 @@ BESIDE = {
 
 
 def _assert_ended(fleet: Fleet, task_id: str, case: Case) -> None:
-    """As the case says, once, with the links of its last run."""
+    """Check that the task ended once and as the case says, with the links of its last run."""
     (task,) = fleet.ended([task_id], 90)
     said = fleet.story(task_id)
     assert (task.state, task.attempt) == (case.state, case.attempt), said
@@ -346,7 +346,7 @@ def test_tasks_survive_kill_9_of_several_workers_of_one_daemon(fleet: Fleet, poi
 
 
 def test_two_tasks_survive_kill_9_of_both_their_adopters(sqlite_fleet: Fleet) -> None:
-    """Whichever of the two takes over which task: the one that is left takes over from the other."""
+    """Whichever adopter takes over which task, the surviving one takes over from the other."""
     fleet = sqlite_fleet
     first = [("a", "go.started"), ("b", "go.started")]
     doomed = _workers(fleet, *first, ("c", "take_over.committed"), ("d", "next.published"))
@@ -386,7 +386,7 @@ def test_a_running_container_is_adopted_with_its_log_whole(fleet: Fleet) -> None
 
 
 def _in_broker(fleet: Fleet, node_id: str) -> bool:
-    """The node's queue has a list or a binding in Redis."""
+    """Return True while the node's queue has a list or a binding in Redis."""
     prefix = fleet.settings.broker.broker_prefix
     bindings = fleet.redis.client.smembers(f"{prefix}_kombu.binding.default")
     return bool(fleet.redis.client.keys(f"{prefix}!{node_id}*")) or any(node_id in text for text in bindings)

@@ -1,4 +1,4 @@
-"""Lapses that are none, and a worker that comes back after its own: who is fenced, and that nobody else is."""
+"""Workers that are slow but alive, and workers that return after their lapse: only a lapsed node is fenced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes too late, and what comes again: an end of a fenced worker, a message of an impatient broker."""
+"""Late ends and repeated messages: the end of a fenced worker, a message of an impatient broker."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_an_end_that_comes_too_late_is_an_event_and_never_applied(sqlite_fleet: 
     assert task.result != "invented" and fleet.log(task_id) == "begun\nreleased\n"
     assert [(x.container_id, x.exit_code) for x in fleet.links(task_id)] == [(container, 0)]
     assert {n.id: n.name for n in fleet.nodes()}[adopted.node or ""] == other.name
-    # With nothing in hand it beats again, and learns that it was fenced.
+    # With no running links it beats again, and learns that it was fenced.
     wait_until(lambda: _live(fleet, mute.name) - {former.id}, 30)
     wait_until(lambda: not fleet.left_over(), 30)
 

@@ -1,4 +1,4 @@
-"""A worker that dies, or is told to stop, while an image is being pulled from a slow registry."""
+"""Workers that die, or are told to stop, while an image is being pulled from a slow registry."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PLAIN = (
 
 
 def _runnable() -> bytes:
-    """The files of busybox as a tar that no other test has pulled."""
+    """Return the files of busybox as a tar that no other test has pulled."""
     client = docker.from_env(timeout=30)
     container = client.containers.create(BUSYBOX)
     tree = io.BytesIO(b"".join(container.export()))
@@ -51,7 +51,7 @@ def _runnable() -> bytes:
 
 @pytest.fixture
 def registry(fleet: Fleet) -> Iterator[Registry]:
-    """A registry that holds its image back until its gate is opened."""
+    """Start a registry that holds its image back until its gate is opened."""
     with running_registry(_runnable()) as made:
         made.gate.clear()
         yield made
@@ -67,7 +67,7 @@ def registry(fleet: Fleet) -> Iterator[Registry]:
 
 
 def _pulling(fleet: Fleet, registry: Registry, text: str, count: int = 1) -> str:
-    """Submit, and wait until the registry was asked for the image's layer that often."""
+    """Submit, and wait until the registry was asked this many times for the image's layer."""
     (task_id,) = fleet.submit(text.replace("IMAGE", registry.image))
     wait_until(lambda: registry.layers >= count, 60)
     return task_id
@@ -89,7 +89,7 @@ def test_kill_9_while_an_image_is_pulled_costs_no_retry(
     (task,) = fleet.ended([task_id], 60)
     said = fleet.story(task_id)
     assert (task.state, task.attempt, task.crashes, task.result) == (TaskState.COMPLETED, 1, 1, "kept"), said
-    # Nothing was there of the first link: the chain starts again. After a pre its volume leads to an adopter.
+    # The first link had nothing on the daemon: the chain starts again. After a pre, the volume leads to an adopter.
     assert bool(repairs(fleet, task_id, "starts again")) is is_first, said
     assert bool(repairs(fleet, task_id, "adopted")) is not is_first, said
     assert fleet.log(task_id) == ("pulled\n" if is_first else "pulled\nfrom pre\n")
@@ -101,7 +101,7 @@ def test_a_cancel_while_an_image_is_pulled_ends_the_pull(fleet: Fleet, registry:
     fleet.worker("-c", "1")
     task_id = _pulling(fleet, registry, TASK)
     cancel(fleet.db, task_id)
-    # The registry still holds the layer back: only a pull that was given up frees the slot.
+    # The registry still holds the layer back: the slot is free only if the pull was given up.
     ended = fleet.ended(fleet.submit("name: next\nimage: busybox:1.36\ncmd: ['true']\n"), 60)
     assert [task.state for task in ended] == [TaskState.COMPLETED]
     assert fleet.task(task_id).state is TaskState.CANCELLED

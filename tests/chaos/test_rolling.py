@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.docker
 
-#: Leases and graces as people run them: a busy machine must lapse nobody here.
+#: Default leases and graces: no node may lapse here on a busy machine.
 CALM = {"lease_seconds": 5.0, "grace_min_seconds": 15.0, "restart_grace_seconds": 300.0}
 CHAIN = """
 name: chain
@@ -50,7 +50,7 @@ CASES = [
 
 @pytest.fixture
 def calm_fleet(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
-    """An installation with the leases and graces of CALM, on the store that the parameter names."""
+    """Start a fleet with the leases and graces of CALM, on the store that the parameter names."""
     require_docker(BUSYBOX)
     with running_fleet(tmp_path, store_url(request), redis_server, **CALM) as made:
         yield made
@@ -91,7 +91,7 @@ def test_rolling_restarts_lose_nothing_repeat_nothing_and_one_task_outlives_them
     assert lines == [f"line {i}" for i in range(1, len(lines) + 1)], "no gap and no doubled line"
     states = Counter(node.state for node in fleet.nodes())
     assert states == {NodeState.LEFT: restarts, NodeState.LIVE: 2}, "nobody lapsed"
-    # It is in the hands of one of two, and the one that leaves is the elder: every second restart moves it at least.
+    # One of two workers has the task, and the older one leaves: at least every second restart moves the task.
     moves = len(repairs(fleet, longest))
     assert moves >= restarts // 2
     print(f"{restarts} restarts, {len(ids) + 1} tasks, {links} containers, the longest moved {moves} times")

@@ -1,4 +1,4 @@
-"""The network of an attempt under faults: the sandbox dies, the worker dies, both; nothing is lost, nothing is left."""
+"""Sandboxes under faults: the sandbox dies, the worker dies, or both; nothing is lost and nothing is left over."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ retry: {{limit: 0}}
 
 @pytest.fixture
 def docker() -> Client:
-    """The daemon."""
+    """Return a client of the daemon."""
     return require_docker(BUSYBOX)
 
 
 def joining(fleet: Fleet, *words: str, warm: int = 1, module: str = "") -> Worker:
-    """A worker that keeps so many sandboxes ready, once they are."""
+    """Start a worker that keeps `warm` sandboxes ready; wait until it has them."""
     worker = fleet.worker(
         *words,
         module=module,
@@ -59,12 +59,12 @@ def joining(fleet: Fleet, *words: str, warm: int = 1, module: str = "") -> Worke
 
 
 def sandboxes(fleet: Fleet) -> Sequence[Resource]:
-    """All that are here, ready, used or dead."""
+    """Return all sandboxes of the installation: ready, used or dead."""
     return [thing for thing in fleet.runtime().list() if thing.kind == "sandbox"]
 
 
 def running(fleet: Fleet, task_id: str, index: int = 0, *, other_than: str = "") -> str:
-    """Wait until the link of the present run has said where it is; its container's id."""
+    """Wait until the link of the present run has printed its namespace; return the container's id."""
 
     def container() -> str | None:
         now = fleet.task(task_id)
@@ -77,19 +77,19 @@ def running(fleet: Fleet, task_id: str, index: int = 0, *, other_than: str = "")
 
 
 def networks(fleet: Fleet, ids: Sequence[str]) -> set[str | None]:
-    """The sandboxes that the rows of their attempts name. (The number of a namespace that has gone comes again.)"""
+    """Return the sandboxes that the rows of the tasks' attempts name; namespace numbers are reused."""
     with fleet.db.read() as c:
         return {one.sandbox for one in attempts.of_tasks(c, ids)}
 
 
 def sandbox_of(fleet: Fleet) -> str:
-    """The one sandbox in use."""
+    """Return the one sandbox in use."""
     (name,) = fleet.networks_in_use()
     return name
 
 
 def nothing_left(fleet: Fleet) -> None:
-    """Used sandboxes go at once after the end."""
+    """Check that used sandboxes are removed at once after the end."""
     wait_until(lambda: not fleet.left_over(), 15)
 
 
@@ -124,7 +124,7 @@ def test_a_sandbox_that_is_gone_before_the_start_costs_the_task_nothing(sqlite_f
 
 
 def _only_the_sandbox(fleet: Fleet, worker: Worker) -> None:
-    """Nothing else dies."""
+    """Kill nothing else."""
 
 
 def _and_the_worker(fleet: Fleet, worker: Worker) -> None:
@@ -200,7 +200,7 @@ def test_under_slot_one_attempt_after_another_has_the_same_network(sqlite_fleet:
     )
     ids = fleet.submit(CHAIN.replace("sleep 1", "true"), 8)
     fleet.ended(ids, 90)
-    # A chain holds its network between two links as well, when its slot is free for another attempt.
+    # A chain keeps its sandbox between two links, while its slot is free for another attempt.
     assert 1 < len(networks(fleet, ids)) < len(ids) - 2, networks(fleet, ids)
     with fleet.db.read() as c:
         spans = sorted(

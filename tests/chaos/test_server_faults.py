@@ -1,4 +1,4 @@
-"""A broker that stops, hangs, is emptied, fills up, holds garbage or lies; a PostgreSQL that stops: under real work."""
+"""A broker that stops, hangs, is emptied, fills up, holds garbage or lies, and a PostgreSQL that stops, under work."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ QUICK_AND_PRODUCTION = pytest.mark.parametrize(
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that this test alone may break."""
+    """Start a Redis that this test alone may break."""
     require_docker(BUSYBOX)
     server = RedisServer(tmp_path / "redis")
     yield server
@@ -50,7 +50,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 def broken(
     request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, own_redis: RedisServer
 ) -> Iterator[Fleet]:
-    """A fleet on SQLite over the Redis that is to be broken; the parameter has settings of its own."""
+    """Start a fleet on SQLite over the Redis that will be broken; the parameter has further settings."""
     with running_fleet(tmp_path, sqlite_url, own_redis, **getattr(request, "param", {})) as made:
         yield made
 
@@ -147,7 +147,7 @@ def test_copies_and_messages_out_of_order_start_nothing(broken: Fleet, seed: int
     broken.worker("-c", "2")
     wait_until(lambda: any(broken.task(id).state is TaskState.RUNNING for id in ids), 30)
     (node,) = [node.id for node in broken.nodes()]
-    # Each link of each task ten times, also those whose turn has not come, to the node and to its queue.
+    # Each link of each task is sent ten times, to the node and to its queue, even if its turn has not come.
     every: list[list[object]] = [
         [id, 1, delivery, n] for id in ids for n in range(3) for delivery in (1, 2)
     ] * 5

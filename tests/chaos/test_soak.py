@@ -1,4 +1,4 @@
-"""The soak, short; and that its questions notice what they ask for."""
+"""A short soak, and tests of the soak's own checks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _soak(*words: str) -> subprocess.Popen[str]:
 
 
 def _said(process: subprocess.Popen[str], seconds: float) -> str:
-    """All that it said; it is told to stop, and cleans up, when it takes longer."""
+    """Return the output of the soak; a soak that takes longer is stopped and cleans up."""
     try:
         return process.communicate(timeout=seconds)[0]
     except subprocess.TimeoutExpired:

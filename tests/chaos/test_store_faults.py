@@ -1,4 +1,4 @@
-"""A database whose answers are lost, that hangs, is locked by another or has no room, under real work."""
+"""A database whose answers are lost, that hangs, is locked by another process or has no room, under real work."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ HELLO = "name: hello\nimage: busybox:1.36\nrun: 'echo -n done > $FERRYMAN_OUTPUT
 
 @pytest.fixture
 def cut(postgres_server: Postgres) -> Iterator[Cut]:
-    """What lies between the fleet and its PostgreSQL."""
+    """Return the proxy between the fleet and its PostgreSQL."""
     made = Cut(postgres_server.port)
     yield made
     made.close()
@@ -57,14 +57,14 @@ def cut(postgres_server: Postgres) -> Iterator[Cut]:
 
 @pytest.fixture
 def behind(cut: Cut, postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
-    """A fleet whose way to PostgreSQL may be cut."""
+    """Start a fleet whose connection to PostgreSQL can be cut."""
     require_docker(BUSYBOX)
     url = postgres_server.new().replace(f":{postgres_server.port}/", f":{cut.port}/")
     with running_fleet(tmp_path, url, redis_server) as made:
         yield made
 
 
-#: verb -> what only its transaction sends to the server.
+#: Verb -> a statement that only its transaction sends to the server.
 TRANSACTIONS = {
     "mark": b"sends=(tasks.sends",
     "claim": b"claimed",
@@ -107,7 +107,7 @@ def test_a_submission_whose_commit_is_lost_is_refused_and_stored_whole_or_not_at
     with pytest.raises(StoreUnavailable):
         behind.submit(HELLO)
     assert cut.cuts == 1
-    # What was stored although its client does not know it ends like any other.
+    # A task that was stored although its client did not learn it ends like any other.
     (known,) = behind.submit(HELLO)
     with behind.db.read() as c:
         ids = [row.id for row in c.execute(sa.select(tasks.c.id))]
@@ -188,7 +188,7 @@ def test_an_api_over_a_postgresql_that_hangs_says_503_in_its_time(
 
 @dataclass(frozen=True)
 class Answer:
-    """What the API said to a submission."""
+    """Answer of the API to a submission."""
 
     status: int
     retry_after: str | None

@@ -1,4 +1,4 @@
-"""Time-outs and retries while workers die: a late end by whoever finds it, no retry beside what still runs."""
+"""Time-outs and retries while workers die: whoever finds the container ends it, and no retry runs beside it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
-#: Counts until it is let go, and does not heed TERM. (The shell is the command: `run` has one before it.)
+#: Counts until it is released, and ignores TERM. (As a command: with `run` another shell would be before it.)
 COUNT = "n=0; while [ ! -e /go ]; do n=$((n+1)); echo line $n; sleep 0.1 || :; done; echo -n kept > $FERRYMAN_OUTPUT"
 STUBBORN = f"""
 name: stubborn
@@ -34,7 +34,7 @@ ERROR = "main: timed out after 10m"
 
 
 def _let_its_time_pass(fleet: Fleet, task_id: str) -> None:
-    """The present attempt began ten minutes earlier, by its row: no test waits for a time-out."""
+    """Set the start of the present attempt back by ten minutes, so that no test waits for a time-out."""
     with fleet.db.begin() as c:
         earlier = {"started_at": attempts.c.started_at - 600_000}
         mine = attempts.c.task_id == task_id, attempts.c.ended_at.is_(None)
@@ -42,7 +42,7 @@ def _let_its_time_pass(fleet: Fleet, task_id: str) -> None:
 
 
 def _overdue(fleet: Fleet) -> tuple[str, str]:
-    """An AGAIN whose worker was killed, and whose time has passed since; its container."""
+    """Kill the worker of an AGAIN task, let the task's time pass, and return its container."""
     doomed = fleet.worker("-c", "1")
     (task_id,) = fleet.submit(AGAIN)
     container = wait_until_counting(fleet, task_id)
@@ -52,7 +52,7 @@ def _overdue(fleet: Fleet) -> tuple[str, str]:
 
 
 def _second_attempt(fleet: Fleet, task_id: str) -> str:
-    """Wait until the container of the second attempt runs; its id."""
+    """Wait until the container of the second attempt runs; return its id."""
     wait_until(lambda: fleet.task(task_id).attempt == 2, 60)
     (container,) = wait_until(
         lambda: [one.container_id for one in fleet.links(task_id) if one.attempt == 2 and one.container_id],
@@ -63,7 +63,7 @@ def _second_attempt(fleet: Fleet, task_id: str) -> str:
 
 
 def _assert_ends_well(fleet: Fleet, task_id: str, attempt: int) -> None:
-    """Once, and leaving nothing."""
+    """Check that the task completes once and leaves nothing."""
     (task,) = fleet.ended([task_id], 60)
     assert (task.state, task.attempt, task.result) == (TaskState.COMPLETED, attempt, "kept"), fleet.story(
         task_id
@@ -74,7 +74,7 @@ def _assert_ends_well(fleet: Fleet, task_id: str, attempt: int) -> None:
 
 
 def _assert_first_was_killed(fleet: Fleet, task_id: str, container: str) -> None:
-    """The first attempt's end is its container's own, with its log to the end, and no guess."""
+    """Check that the first attempt's end is that of its container, with the log to the end."""
     first = [link for link in fleet.links(task_id) if link.attempt == 1]
     assert [(link.state, link.container_id) for link in first] == [(LinkState.ENDED, container)]
     assert first[0].exit_code and first[0].error == "timed out after 10m", fleet.story(task_id)
@@ -86,7 +86,7 @@ def _assert_first_was_killed(fleet: Fleet, task_id: str, container: str) -> None
 
 @pytest.fixture
 def seen(fleet: Fleet) -> Iterator[ContainerEvents]:
-    """What the daemon tells from the beginning on."""
+    """Collect the daemon's events from the start of the test."""
     with container_events(fleet.installation.id) as found:
         yield found
 
@@ -117,7 +117,7 @@ def test_a_retry_on_another_daemon_waits_for_the_end_of_what_a_returning_worker_
             doomed = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST=far.host)
             (task_id,) = fleet.submit(AGAIN)
             container = wait_until_counting(fleet, task_id)
-            # Live and idle from now on: the retry is its, as soon as there is one.
+            # Live and idle from now on: this worker gets the retry as soon as there is one.
             fleet.worker("-c", "1", FERRYMAN_GRACE_MIN_SECONDS="600")
             doomed.kill()
             environment = holds.environment | {"FERRYMAN_DOCKER_HOST": far.host}
@@ -196,7 +196,7 @@ def test_the_delays_of_retries_grow_and_hold_over_restarts_of_the_worker(fleet: 
     doomed = fleet.worker("-c", "1")
     (task_id,) = fleet.submit("name: fails\nimage: busybox:1.36\nrun: exit 3\n" + policy)
     wait_until(lambda: fleet.task(task_id).state is TaskState.RUNNING, 20)
-    # From here on only workers send, each knowing nothing of the one before.
+    # From here on only workers send, and none knows of the one before.
     fleet.flusher.stop()
     for attempt in (2, 3):
         wait_until(lambda: fleet.task(task_id).attempt == attempt, 60)  # noqa: B023 - asked in this very loop

@@ -1,4 +1,4 @@
-"""Two hosts, each with a Docker of its own, between them PostgreSQL and Redis; one is partitioned while it runs."""
+"""Partition of one of two hosts, each with its own Docker, while PostgreSQL and Redis stand between them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.long, pytest.mark.timeout(400)]
 
-#: Each run says, keeps and gives back who it is.
+#: Each run prints its name, keeps it in the volume, and returns it as the result.
 CHAIN = """
 name: twice
 image: busybox:1.36
@@ -52,7 +52,7 @@ class Site:
     worker: Worker
 
     def containers(self) -> list[str]:
-        """Ids of all that its dockerd has."""
+        """Return the ids of all containers of its dockerd."""
         return [item["Id"] for item in Client(self.daemon.host).api.containers(all=True)]
 
 
@@ -65,30 +65,30 @@ class Pair:
     there: Site
     task_id: str
 
-    def told(self, kind: str) -> list[Event]:
-        """The task's events of a kind."""
+    def events(self, kind: str) -> list[Event]:
+        """Return the task's events of a kind."""
         return [event for event in self.fleet.events(self.task_id) if event.kind == kind]
 
     def promised(self) -> float:
-        """Seconds after which work of a lost host starts again at the latest."""
+        """Return the seconds within which work of a lost host starts again."""
         settings = self.fleet.settings
         return settings.cluster.lease_seconds + settings.cluster.grace_min_seconds + 3
 
     def runs(self) -> list[str]:
-        """Who each run of the main link said it was."""
+        """Return the name that each run of the main link printed."""
         lines = self.fleet.log(self.task_id).splitlines()
         return [line.removeprefix("run ") for line in lines if line.startswith("run ")]
 
 
 @pytest.fixture
 def undo() -> Iterator[ExitStack]:
-    """What ends with the test, last first."""
+    """Return an exit stack that the end of the test unwinds."""
     with ExitStack() as made:
         yield made
 
 
 def _two_hosts(undo: ExitStack, folder: Path, seconds: int, **options: float) -> Pair:
-    """Both hosts up, and a task in its main link on one of them."""
+    """Start both hosts and a task whose main link runs on one of them."""
     require_docker(BUSYBOX)
     if not second_daemon_possible():
         pytest.skip("a second dockerd needs root, dockerd and ip")
@@ -141,7 +141,7 @@ def test_a_partitioned_hosts_task_starts_again_on_the_other_and_one_result_stand
     print(f"{time.time() - healed:.2f} s from the healing to the first container's removal")
     (task,) = fleet.ended([pair.task_id], 150)
     _assert_the_second_run_stands(pair, first_node, again)
-    late = [event.reason for event in pair.told("late")]
+    late = [event.reason for event in pair.events("late")]
     assert all("attempt 1, delivery 1, main" in (reason or "") for reason in late), late
     assert len(late) <= 1
     wait_until(lambda: not here.containers() and not there.containers(), 60)
@@ -158,11 +158,11 @@ def _assert_the_second_run_stands(pair: Pair, first_node: str, again: Event) -> 
     said = fleet.story(task.id)
     assert (task.state, task.attempt, task.result) == (TaskState.COMPLETED, 1, pair.runs()[1]), said
     assert f"node {first_node[:8]} LAPSED" in (again.reason or ""), "the events say what was given up"
-    began = [event for event in pair.told("link") if event.to_state == LinkState.CONFIRMED]
+    began = [event for event in pair.events("link") if event.to_state == LinkState.CONFIRMED]
     names = {node.id: node.name for node in fleet.nodes()}
     of_main = [names[e.node or ""] for e in began if (e.reason or "").startswith("main in container")]
     assert of_main == [pair.here.worker.name, pair.there.worker.name], "and where the link was started"
-    ends = [e for e in pair.told("task") if e.to_state == TaskState.COMPLETED]
+    ends = [e for e in pair.events("task") if e.to_state == TaskState.COMPLETED]
     assert len(ends) == 1, said
     assert f"after {task.result}\n" in fleet.log(task.id)
 

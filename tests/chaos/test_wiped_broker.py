@@ -1,4 +1,4 @@
-"""A long backlog in a broker that is emptied: all of it is sent again, soon, and not round and round."""
+"""A long backlog in a broker that is emptied: all of it is sent again soon, and not over and over."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAITS = WORK.replace("name: work", "name: waits\nqueue: nobody")
 
 @pytest.fixture(params=KINDS)
 def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
-    """A fleet with the waits of production, over a Redis of its own."""
+    """Start a fleet with the default waits, over its own Redis."""
     require_docker(BUSYBOX)
     redis = RedisServer(tmp_path / "redis")
     with running_fleet(tmp_path, store_url(request), redis, **DEFAULTS) as fleet:
@@ -36,7 +36,7 @@ def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
 
 
 def _sends(fleet: Fleet, at_least: int) -> int:
-    """How many tasks are SCHEDULED after so many sendings."""
+    """Count the SCHEDULED tasks that were sent at least this many times."""
     wanted = (tasks.c.state == TaskState.SCHEDULED, tasks.c.sends >= at_least)
     with fleet.db.read() as c:
         return int(c.scalar(sa.select(sa.func.count()).select_from(tasks).where(*wanted)) or 0)

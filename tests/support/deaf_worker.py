@@ -13,12 +13,12 @@ from celery.__main__ import main
 
 
 def _block(consumer: Any) -> None:
-    """A call in the hub's thread that never returns."""
+    """Make a call in the hub's thread that never returns."""
     os.read(os.pipe()[0], 1)
 
 
 def _cancel(consumer: Any) -> None:
-    """It consumes no queue any more."""
+    """Stop consuming every queue."""
     consumer.call_soon(consumer.task_consumer.cancel)
 
 
@@ -27,7 +27,7 @@ _WAYS: dict[str, Callable[[Any], None]] = {"blocked": _block, "cancelled": _canc
 
 @signals.worker_ready.connect
 def plant(sender: Any, **_: Any) -> None:
-    """In the main thread, which is the hub's."""
+    """Set the signal's handler; runs in the main thread, which is the hub's."""
     way = _WAYS[os.environ["PLANTED_DEAFNESS"]]
     signal.signal(signal.SIGRTMIN, lambda *_: way(sender))
 

@@ -1,4 +1,4 @@
-"""The plain worker on a broker that gives up early: what is not acknowledged within 5 s is delivered again."""
+"""The plain worker on a broker that delivers a message again when it is not acknowledged within 5 s."""
 
 from __future__ import annotations
 

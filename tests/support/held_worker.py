@@ -1,6 +1,6 @@
-"""The plain worker that a test holds at named steps: one thread stops at each, all its others go on.
+"""The plain worker that a test holds at named steps: one thread stops at each step, all others go on.
 
-A step is a failpoint (engine.failpoints); in place of dying there, the first thread that comes waits.
+A step is a failpoint (engine.failpoints); the first thread that reaches it waits instead of dying.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LONGEST_SECONDS = 90.0
 
 
 class Holds:
-    """The test's side: arm a step, wait until a thread is there, let it go on."""
+    """The test's side: arm a step, wait until a thread has reached it, release the thread."""
 
     def __init__(self, folder: Path, *steps: str) -> None:
         self._folder = folder
@@ -33,25 +33,25 @@ class Holds:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the worker must be told."""
+        """The variables that the worker needs."""
         return {_FOLDER: str(self._folder)}
 
     def arm(self, step: str) -> None:
-        """The next thread that comes to this step stops there."""
+        """Stop the next thread that reaches this step."""
         (self._folder / step).touch()
 
     def wait_for(self, step: str, seconds: float = 60.0) -> None:
-        """Until a thread stands there."""
+        """Wait until a thread has stopped at this step."""
         wait_until((self._folder / f"{step}.held").exists, seconds)
 
     def release(self, steps: Sequence[str]) -> None:
-        """Let them go on."""
+        """Let the threads at these steps go on."""
         for step in steps:
             (self._folder / f"{step}.held").unlink()
 
 
 def held(name: str) -> None:
-    """Stop here, if this step is armed and nobody came before."""
+    """Stop here, if this step is armed and no thread has stopped here before."""
     armed, mark = (Path(os.environ[_FOLDER]) / file for file in (name, f"{name}.held"))
     try:
         armed.rename(mark)

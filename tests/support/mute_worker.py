@@ -1,7 +1,6 @@
-"""The plain worker that lapses and does not learn of it: from its container's first words on it does not beat.
+"""The plain worker that lapses without noticing: it does not beat after its container's first output.
 
-It follows its container to the end all the same, and reports an end of its own invention: were it ever applied,
-it would show.
+The worker follows its container to the end and then reports a false end, which would be seen if it were applied.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ _heard = threading.Event()
 
 
 def write(self: LogWriter, frames: Any) -> None:
-    """Note that a container speaks."""
+    """Note that a container has written."""
     _heard.set()
     _write(self, frames)
 
 
 def beat(self: Any) -> None:
-    """Beat, unless it follows a container that spoke."""
+    """Beat, unless the worker follows a container that has written."""
     if not (_heard.is_set() and self._context.running.all()):
         _beat(self)
 

@@ -1,4 +1,4 @@
-"""The plain worker in another network namespace, which NAMESPACE names: this process becomes it."""
+"""The plain worker in the network namespace that NAMESPACE names; this process becomes the worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain worker with a planted fault: the body of a link named so raises what would kill a pool thread."""
+"""The plain worker with a planted fault: a task with a fault's name raises what would end a pool thread."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from engine.worker.daemon.sandbox_pool import SandboxPool
 
 
 def makes_none(networks: SandboxPool, order: Order) -> None:
-    """The claim named it; Docker forgot it."""
+    """Forget the sandbox that the claim named."""
     with networks._lock:
         networks._to_create.discard(order.sandbox or "")
 

@@ -1,6 +1,6 @@
-"""Python reads this at its start where the bench says so: counts what each process asks of its database.
+"""Module that Python imports at its start where the bench says so; counts the statements of each process.
 
-A process writes its count to a file of its own, so that the bench may read it at any moment.
+A process writes its count to its own file, so that the bench can read it at any moment.
 """
 
 import atexit

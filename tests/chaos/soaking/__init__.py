@@ -1,1 +1,1 @@
-"""The parts of `tests/chaos/soak.py`: what it submits, what it breaks, what it asks at the end, how it tells it."""
+"""Parts of `tests/chaos/soak.py`: the submitted tasks, the faults, the checks at the end, and the report."""

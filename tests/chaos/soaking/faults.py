@@ -1,4 +1,4 @@
-"""What is broken, and mended again: each fault is drawn from the seed by its number."""
+"""Faults, each with its repair; the seed and the number of a fault determine it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Hit:
 
 @dataclass
 class Faults:
-    """Breaks one thing after another; `mend` undoes what is due."""
+    """Faults made one after another; `mend` repairs those that are due."""
 
     ground: Ground
     seed: int
@@ -49,7 +49,7 @@ class Faults:
     _store_in_fault: bool = False
 
     def begin(self) -> float:
-        """Break the next thing, if it is whole; the seconds until the one after."""
+        """Make the next fault, if its part is whole; return the seconds until the one after."""
         number = next(self._numbers)
         chance = Random(f"{self.seed}-fault-{number}")
         kind = chance.choices(list(KINDS), [weight for weight, _ in KINDS.values()])[0]
@@ -63,7 +63,7 @@ class Faults:
         return pause
 
     def mend(self, *, all_of_it: bool = False) -> None:
-        """Undo what has lasted long enough."""
+        """Repair what has been broken for long enough."""
         while self._due and (all_of_it or self._due[0][0] <= time.monotonic()):
             heapq.heappop(self._due)[2]()
 
@@ -105,7 +105,7 @@ class Faults:
         return self._paused(self.ground.api, chance.uniform(0.3, 5))
 
     def _whole(self, part: Part) -> Part | None:
-        """The part, ours from now on; None when another fault has it or it is not up."""
+        """Reserve the part for one fault and return it; None when another fault has it or it is not up."""
         if part.in_fault or part.process is None or part.process.poll() is not None:
             return None
         part.in_fault = True
@@ -184,7 +184,7 @@ class Faults:
         return 0.0, _nothing
 
     def store_away(self, chance: Random) -> tuple[float, Undo] | None:
-        """PostgreSQL stopped; or SQLite locked by another."""
+        """Stop PostgreSQL, or lock the SQLite file from another process."""
         seconds, ground = chance.uniform(0.5, 6), self.ground
         if self._store_in_fault:
             return None
@@ -216,7 +216,7 @@ class Faults:
         return self._remove(chance, whole_run=True)
 
     def sandbox_killed(self, chance: Random) -> tuple[float, Undo] | None:
-        """A network's sandbox, ready or in use, is killed or removed."""
+        """Kill or remove a sandbox, ready or in use."""
         runtime, is_removed = self.ground.fleet.runtime(), chance.random() < 0.5
         try:
             sandboxes = sorted(one.name for one in runtime.list() if one.kind == "sandbox")
@@ -237,7 +237,7 @@ class Faults:
         return 0.0, _nothing
 
     def _remove(self, chance: Random, *, whole_run: bool) -> tuple[float, Undo] | None:
-        """`docker rm -f` of one container, or of all containers and volumes of its task."""
+        """Remove one container by `docker rm -f`, or all containers and volumes of its task."""
         runtime = self.ground.fleet.runtime()
         try:
             things = sorted(runtime.list(), key=lambda one: one.name)
@@ -266,10 +266,10 @@ class Faults:
 
 
 def _nothing() -> None:
-    """A fault that leaves nothing to mend."""
+    """Repair nothing, for a fault that leaves nothing broken."""
 
 
-#: What may happen -> how often, beside the others.
+#: Fault -> its relative frequency.
 KINDS: dict[str, tuple[int, Callable[[Faults, Random], tuple[float, Undo] | None]]] = {
     "worker killed": (30, Faults.worker_killed),
     "worker paused": (14, Faults.worker_paused),

@@ -1,4 +1,4 @@
-"""The installation under trial: Redis, a database, the API and plain Celery workers, each a process to be killed."""
+"""The installation under test: Redis, a database, the API and plain Celery workers, each a process to be killed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tests.support.fleet import Fleet, running_fleet
 from tests.support.fork_server import ForkedProcess, fork_server
 from tests.support.redis_server import RedisServer
 
-#: A process that left by itself comes back after this, as a supervisor would have it.
+#: A process that exited by itself is started again after this time, as a supervisor would do.
 _AGAIN_SECONDS = 1.0
-#: Worker's name -> its words.
+#: Worker's name -> its command-line words.
 WORKERS = {
     "one": ("-c", "3", "-Q", "default"),
     "two": ("-c", "2", "-Q", "default,other"),
@@ -36,34 +36,34 @@ WORKERS = {
 
 @dataclass
 class Part:
-    """A process that is started again and again, in a process group of its own."""
+    """A process in its own process group that is started again after each end."""
 
     name: str
     launch: Callable[[], ForkedProcess | subprocess.Popen[bytes]]
     process: ForkedProcess | subprocess.Popen[bytes] | None = None
-    #: A fault has it: nobody else touches it.
+    #: Reserved by a fault: no other fault touches this part.
     in_fault: bool = False
-    #: Exit codes with which it left by itself, each with the moment (time.time()).
+    #: Exit codes with which the process exited by itself, each with the time (time.time()).
     left: list[tuple[int, float]] = field(default_factory=list)
     _back_at: float = 0.0
 
     def start(self) -> None:
-        """A new process; the old one is gone."""
+        """Start a new process; the old one must have ended."""
         self.process = self.launch()
 
     def signal(self, number: int) -> None:
-        """To the whole group."""
+        """Send a signal to the whole group."""
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, number)
 
     def kill(self) -> None:
-        """kill -9 of the whole group."""
+        """Send SIGKILL to the whole group."""
         self.signal(signal.SIGKILL)
         if self.process is not None:
             self.process.wait(20)
 
     def watch(self) -> None:
-        """Start it again when it left by itself."""
+        """Start the process again when it has exited by itself."""
         if self.in_fault or self.process is None:
             return
         code = self.process.poll()
@@ -77,7 +77,7 @@ class Part:
 
 @dataclass
 class Ground:
-    """All that can be broken, and the store to look through."""
+    """The parts that faults can break, and the store for the checks."""
 
     fleet: Fleet
     redis: RedisServer
@@ -86,7 +86,7 @@ class Ground:
     api: Part
     api_url: str
     workers: dict[str, Part]
-    #: Short ids of containers that were removed by hand, and the tasks that they were of.
+    #: Short ids of containers that were removed by hand, and the tasks that they belonged to.
     removed: set[str] = field(default_factory=set)
     bereft: set[str] = field(default_factory=set)
 
@@ -96,7 +96,7 @@ class Ground:
         return [self.api, *self.workers.values()]
 
     def is_up(self) -> bool:
-        """The API answers and every worker is live."""
+        """Return True when the API answers and every worker is live."""
         live = [node for node in self.fleet.nodes() if node.state is NodeState.LIVE]
         return len(live) >= len(self.workers) and self._api_answers()
 
@@ -108,12 +108,12 @@ class Ground:
             return False
 
     def watch(self) -> None:
-        """What left by itself comes back."""
+        """Start every process again that has exited by itself."""
         for part in self.parts:
             part.watch()
 
     def held_by(self, worker: str) -> list[str]:
-        """Tasks that the worker of this name has now; none while the store is away."""
+        """Return the tasks that the worker of this name has now; none while the store is away."""
         try:
             ids = [node.id for node in self.fleet.nodes() if node.name.startswith(f"{worker}@")]
             with self.fleet.db.read() as c:
@@ -124,14 +124,14 @@ class Ground:
             return []
 
     def joined_to(self, sandbox: str) -> list[str]:
-        """The tasks whose attempts joined this network. Raises StoreUnavailable."""
+        """Return the tasks whose attempts joined this sandbox. Raise StoreUnavailable."""
         with self.fleet.db.read() as c:
             return list(c.scalars(sa.select(attempts.c.task_id).where(attempts.c.sandbox == sandbox)))
 
 
 @contextmanager
 def laid_out(home: Path, database: str) -> Iterator[Ground]:
-    """Start everything; at the end nothing of it runs or exists any more."""
+    """Start everything; at the end, stop and remove all of it."""
     notes = home / "notes"
     notes.mkdir(mode=0o777)
     notes.chmod(0o777)
@@ -145,10 +145,10 @@ def laid_out(home: Path, database: str) -> Iterator[Ground]:
         else:
             url = f"sqlite:///{home / 'ferryman.db'}"
             migrate(url)
-        # Every crash is one of ours: how many in a row fail a task is tried elsewhere.
+        # Every crash is one of ours; the limit of crashes in a row is tested elsewhere.
         options = {"bind_sources": (f"{notes}:rw",), "max_crashes": 1000, "sandbox": "pod"}
         fleet = stack.enter_context(running_fleet(home, url, redis, **options))
-        # The API's and the workers' own must send everything: this process is not there to be killed.
+        # The flushers of API and workers must send everything, because this process is never killed.
         fleet.flusher.stop()
         port = free_port()
         ground = Ground(

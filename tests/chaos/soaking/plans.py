@@ -1,4 +1,4 @@
-"""What is submitted: chains drawn from the seed, each with what must come of it."""
+"""Submitted tasks: chains drawn from the seed, each with its expected end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.promises import Expected
 IMAGE = "busybox:1.36"
 #: The exit code of a link that fails on purpose.
 ON_PURPOSE = 3
-#: Where containers keep what outlives an attempt: that they failed on purpose already.
+#: Directory that outlives an attempt, where containers note that they have failed on purpose.
 NOTES = "/notes"
 
 _KINDS = {"well": 60, "main fails": 10, "fails once": 14, "pre fails": 5, "post fails": 5, "timeout": 6}
@@ -28,12 +28,12 @@ class Plan:
     kind: str
     body: dict[str, Any]
     expected: Expected
-    #: Seconds after its submission at which its cancel is asked; None: not.
+    #: Seconds from the submission to the cancel; None: no cancel.
     cancel_after: float | None
 
 
 def draw(seed: int, number: int, notes: Path) -> Plan:
-    """The number-th task of this seed."""
+    """Return task `number` of this seed."""
     chance = Random(f"{seed}-task-{number}")
     name = f"soak-{number}"
     kind = chance.choices(list(_KINDS), list(_KINDS.values()))[0]
@@ -69,7 +69,7 @@ _ME = (
 
 
 def _script(name: str, chance: Random, seconds: float) -> str:
-    """Says numbered lines for about so long; its first words tell how many."""
+    """Return a script that prints numbered lines for about this many seconds; its first line tells how many."""
     if chance.random() < 0.15:
         seconds *= 3
     lines = chance.randint(1, max(2, round(seconds * 4)))
@@ -78,7 +78,7 @@ def _script(name: str, chance: Random, seconds: float) -> str:
 
 
 def _result(pres: int) -> str:
-    """The result names the container that wrote it and those that filled the volume before it."""
+    """Return the expected result: the container that wrote it, and those that filled the volume before."""
     kept = "".join(f" $(cat /data/pre{n})" for n in range(pres))
     return f'echo "$me{kept}" > $FERRYMAN_OUTPUT\n'
 
@@ -88,7 +88,7 @@ def _culprit(kind: str, pres: int) -> int:
 
 
 def _ending(kind: str, name: str) -> str:
-    """How the culprit ends."""
+    """Return the commands by which the failing link ends."""
     if kind == "fails once":
         return f"[ -e {NOTES}/{name} ] && exit 0\ntouch {NOTES}/{name}\n{_FAIL}"
     return {"well": "", "timeout": "sleep 60\n"}.get(kind, _FAIL)
@@ -117,5 +117,5 @@ def _expected(kind: str, limit: int, lines: dict[str, int | None], always: tuple
 
 
 def after_removals(expected: Expected, kind: str) -> Expected:
-    """What must come of it when containers of it were removed by hand: what failed once may be run again."""
+    """Return the expected end of a task whose containers were removed by hand: what failed once may run again."""
     return replace(expected, attempts=frozenset({1, 2})) if kind == "fails once" else expected

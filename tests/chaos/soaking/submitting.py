@@ -1,4 +1,4 @@
-"""A client of the API that submits and cancels, through every fault, and remembers what it was promised."""
+"""Client of the API that submits and cancels through every fault, and records each answer."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _ANSWER_SECONDS = 6.0
 
 
 class Submitter(threading.Thread):
-    """Submits one task after another until told to stop."""
+    """Thread that submits one task after another until it is stopped."""
 
     def __init__(self, ground: Ground, seed: int, most_open: int) -> None:
         super().__init__(name="submit", daemon=True)
         self._ground, self._seed, self._most_open = ground, seed, most_open
         self.plans: dict[str, Plan] = {}
-        #: Task's id -> plan's name: the API said 201.
+        #: Task id -> name of the plan; the API answered 201.
         self.promised: dict[str, str] = {}
-        #: Ids whose cancel was asked; True: the API said it is done.
+        #: Task ids with a cancel -> True when the API confirmed it.
         self.cancels: dict[str, bool] = {}
         self.answers: Counter[str] = Counter()
         #: Answers that no fault excuses, and a defect of this thread.
@@ -81,7 +81,7 @@ class Submitter(threading.Thread):
             self.wrong.append(f"cancel of {task_id}: {status} {text[:300]}")
 
     def _ask(self, method: str, path: str, body: bytes) -> tuple[int, str]:
-        """Status and text of the answer; 0: there was none."""
+        """Return status and text of the answer; status 0 when there was none."""
         request = urllib.request.Request(f"{self._ground.api_url}{path}", data=body, method=method)
         request.add_header("Content-Type", "application/json")
         try:
@@ -94,7 +94,7 @@ class Submitter(threading.Thread):
 
 
 def states(ground: Ground) -> Counter[str]:
-    """How many tasks are in each state; empty while the store is away."""
+    """Count the tasks in each state; empty while the store is away."""
     column = tables.tasks.c.state
     try:
         with ground.fleet.db.read() as c:
@@ -105,12 +105,12 @@ def states(ground: Ground) -> Counter[str]:
 
 
 def open_tasks(ground: Ground) -> int:
-    """Tasks that have not ended; 0 while the store is away, so that the API is asked then too."""
+    """Count the tasks that have not ended; 0 while the store is away, so that the API is asked then too."""
     over = set(map(str, ENDED))
     return sum(n for state, n in states(ground).items() if state not in over)
 
 
 def stored(ground: Ground) -> dict[str, str]:
-    """Task's id -> its name, of all that are stored."""
+    """Map the id of each stored task to its name."""
     with ground.fleet.db.read() as c:
         return {row.id: row.name for row in c.execute(sa.select(tables.tasks.c.id, tables.tasks.c.name))}

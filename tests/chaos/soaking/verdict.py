@@ -1,4 +1,4 @@
-"""What is asked when all is over, and how it is told."""
+"""Checks of the promises at the end of a soak, and their report."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tests.chaos.soaking.submitting import Submitter, stored
 from tests.support.fleet import ROOT
 from tests.support.promises import Expected, Story, broken, left_over, story_of
 
-#: A repair's first words -> what they are called here.
+#: First words of a repair event -> its name in the report.
 REPAIRS = {
     "adopted": "adopted",
     "starts again": "started again",
     "taken up again": "taken up again",
     "given back": "given back",
-    "goes on with networks": "gone on the plain way",
+    "goes on with networks": "went on without a sandbox",
 }
-#: Processes that a lost store or broker sends away, or the watchdog: a supervisor starts them again.
+#: Exit codes of processes that gave up a lost store or broker, or a deaf consumer: a supervisor restarts them.
 #: 3 is gunicorn's own: its worker found no store when it was started.
 _MAY_LEAVE = (0, 3, 70, 75, 78)
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """From a kill to the next that was heard of a task that it hit."""
+    """Time from a kill to the next event of a task that it hit."""
 
     seconds: float
     hit: Hit
@@ -42,7 +42,7 @@ class Recovery:
 
 @dataclass
 class Verdict:
-    """Everything that the last lines say."""
+    """Figures and broken promises of one soak."""
 
     stories: list[Story]
     broken: list[str] = field(default_factory=list)
@@ -51,12 +51,12 @@ class Verdict:
 
     @property
     def is_kept(self) -> bool:
-        """No promise is broken."""
+        """Return True when no promise is broken."""
         return not self.broken and not self.left_over
 
 
 def ask(ground: Ground, submitter: Submitter, faults: Faults, wrong: Sequence[str]) -> Verdict:
-    """Ask every promise of every task that is stored."""
+    """Check every promise for every stored task."""
     names = stored(ground)
     verdict = Verdict([story_of(ground.fleet, id, ground.removed) for id in names])
     verdict.broken += [*wrong, *submitter.wrong]
@@ -104,7 +104,7 @@ def _words(event: Event) -> str:
 
 
 def tell(verdict: Verdict, submitter: Submitter, faults: Faults, ground: Ground) -> None:
-    """The figures, then what is broken."""
+    """Print the figures, then the broken promises."""
     stories = verdict.stories
     ended = Counter(str(story.task.state) for story in stories)
     events = [e for story in stories for e in story.events]
@@ -150,7 +150,7 @@ def tell(verdict: Verdict, submitter: Submitter, faults: Faults, ground: Ground)
 
 
 def _silence(story: Story) -> float:
-    """The longest time between two events while somebody had it: a container that runs is silent too."""
+    """Return the longest time between two events while a node had the task; a running container adds to it."""
     pairs = zip(story.events, story.events[1:], strict=False)
     waits = (TaskState.PENDING, TaskState.SCHEDULED)
     return max(((b.time - a.time) / 1000 for a, b in pairs if a.to_state not in waits), default=0.0)
@@ -161,12 +161,12 @@ def _crashes(events: Sequence[Event]) -> int:
 
 
 def row(name: str, text: str) -> None:
-    """One line of the figures."""
+    """Print one line of the figures."""
     print(f"{name:<11} {text}", flush=True)
 
 
 def commit() -> str:
-    """The commit that is tried, for the figures; empty outside a checkout."""
+    """Return the commit under test, for the figures; empty outside a checkout."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""Real workers: the fixtures of tests.support.fleet_fixtures."""
+"""Fixtures with real workers, from tests.support.fleet_fixtures."""
 
 from tests.support.fleet_fixtures import fleet, redis_server, sqlite_fleet
 

@@ -1,4 +1,4 @@
-"""Celery's own tools are our users' hands: each works, or does no harm."""
+"""Celery's own tools on a Ferryman worker: each works, or does no harm."""
 
 from __future__ import annotations
 

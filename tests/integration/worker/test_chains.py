@@ -1,4 +1,4 @@
-"""Chains on real workers: where they run, in which order, how many at once."""
+"""Chains on real workers: where links run, in which order, and how many at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ post: [{image: "busybox:1.36", cmd: ["true"]}]
 
 
 def most_at_once(links: Iterable[Link]) -> int:
-    """The largest number of links whose time overlaps."""
+    """Return the largest number of links whose times overlap."""
     edges = sorted(edge for link in links for edge in ((link.started_at or 0, 1), (link.ended_at or 0, -1)))
     running = most = 0
     for _, step in edges:

@@ -1,4 +1,4 @@
-"""How tasks end on a real worker: failures, posts, retries, cancel, time-out, results."""
+"""Ends of tasks on a real worker: failures, posts, retries, cancel, time-out, results."""
 
 from __future__ import annotations
 

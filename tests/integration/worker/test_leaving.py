@@ -1,4 +1,4 @@
-"""Leaving by real processes: drained, by SIGTERM once and twice, by SIGQUIT, and by Ctrl-C on its terminal."""
+"""Leaving of real worker processes: drained, by SIGTERM once and twice, by SIGQUIT, and by Ctrl-C on a terminal."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_what_is_still_being_pulled_is_given_back_and_waits_for_no_grace(sqlite_
 
 @contextmanager
 def _on_a_terminal(fleet: Fleet, **environment: str) -> Iterator[tuple[Worker, int]]:
-    """A worker in the foreground of a terminal of its own, LIVE; and our end of that terminal."""
+    """Start a worker in the foreground of its own terminal; return it, LIVE, with our end of the terminal."""
     ours, theirs = pty.openpty()
     log = fleet.directory / "terminal.log"
     words = [sys.executable, "-m", "celery", "-A", "engine", "worker", "-c", "1"]
