@@ -26,7 +26,8 @@ from docker.errors import APIError, ImageNotFound
 
 from engine.errors import FerrymanError
 from engine.model.names import STANDIN
-from engine.runtime.docker.client import Client, translated, words
+from engine.runtime.docker import messages
+from engine.runtime.docker.client import Client, message_of, translated
 from engine.runtime.docker.images import PullFailed, PullStopped, pull
 
 ANSWER_SECONDS = 10.0
@@ -182,9 +183,9 @@ def _pulled(client: Client, name: str, say: Callable[[str], None]) -> bool:
             raise Unavailable(f"pulling {name} took longer than {PULL_SECONDS:g} s", 1) from None
         return False
     except PullFailed as exc:
-        if exc.is_unreachable:
+        if messages.REGISTRY_UNREACHABLE.search(str(exc)):
             return False
-        raise Unavailable(f"the registry refused {name}: {exc.words}", 1) from exc
+        raise Unavailable(f"the registry refused {name}: {exc}", 1) from exc
     say(f"{name:32} pulled                {time.monotonic() - began:6.1f} s")
     return True
 
@@ -251,7 +252,7 @@ def _import(client: Client, name: str, file: Path) -> None:
         with translated(f"importing {name}"):
             answer = client.api.import_image(str(file), repository=repository, tag=tag, changes=changes)
     except APIError as exc:
-        raise Unavailable(f"{name} cannot be imported: {words(exc)}", 1) from exc
+        raise Unavailable(f"{name} cannot be imported: {message_of(exc)}", 1) from exc
     if '"error"' in answer:
         raise Unavailable(f"{name} cannot be imported: {answer.strip()[-300:]}", 1)
     _remove_nameless(client)
@@ -295,7 +296,7 @@ def _remove(client: Client, names: Sequence[str], say: Callable[[str], None]) ->
             say(f"{name:32} removed")
         except APIError as exc:
             left += 1
-            print(f"deploy/images: {name} cannot be removed: {words(exc)}", file=sys.stderr)
+            print(f"deploy/images: {name} cannot be removed: {message_of(exc)}", file=sys.stderr)
     _remove_nameless(client)
     return 1 if left else 0
 

@@ -1,4 +1,5 @@
-"""Order -> container -> Outcome. Makes the world so, and may be asked twice for the same Order.
+"""Container engines: an order becomes a container, and the container's end an outcome.
 
-It knows no jobs, rows, queues or retries: a runtime can be tried alone, and changed for another.
+A runtime knows no jobs, rows, queues or retries, so it can be tested alone and replaced by another. Every call may be
+repeated for the same order.
 """

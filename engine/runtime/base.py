@@ -93,7 +93,7 @@ class Outcome:
     message: str | None = None
     #: The output file, else the last bytes of standard output, untrimmed; of a main link only.
     result: str | None = None
-    #: Step -> milliseconds, for people.
+    #: Span -> milliseconds, for people.
     timings: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -114,7 +114,7 @@ class Control:
         self.kill_for: Cause | None = None
         #: Let the container run on and return (raise Detached).
         self.detached = False
-        #: Duration of each step, measured by the runtime and by the link's thread.
+        #: Duration of each span, measured by the runtime and by the link's thread.
         self.timings = Timings()
         self._lock = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""How long each step of a link took: for people, no promise reads it."""
+"""Durations of the spans of a link, for people; no promise depends on them."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-#: The steps in their order. `waiting` is from being due to the claim (of a later link: from the end of the one
-#: before), by the database's clock; the others by this process's.
+#: The spans in their order. `waiting` lasts from when the link was due (for a later link: from the end of the link
+#: before) to the claim, by the database's clock; the others are measured by this process's clock.
 SPANS = ("waiting", "pulling", "sandbox", "creating", "starting", "running", "ending")
 
 
 class Timings:
-    """A stopwatch with a hand for each step; one thread uses it. A step inside another is not counted to both."""
+    """Stopwatch with a total for each span, for one thread. Time in a nested span counts for that span only."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seconds: dict[str, float] = {}
-        self._inside: list[str] = []
+        self._open: list[str] = []
         self._since = 0.0
 
     @contextlib.contextmanager
-    def span(self, step: str) -> Iterator[None]:
-        """What happens inside is this step."""
-        self._turn()
-        self._inside.append(step)
+    def span(self, name: str) -> Iterator[None]:
+        """Count the time inside for this span."""
+        self._count()
+        self._open.append(name)
         try:
             yield
         finally:
-            self._turn()
-            self._inside.pop()
+            self._count()
+            self._open.pop()
 
     def in_ms(self) -> Mapping[str, int]:
-        """Step -> milliseconds, of the steps that were taken, in their order."""
-        self._turn()
-        return {step: round(self._seconds[step] * 1000) for step in SPANS if step in self._seconds}
+        """Return span -> milliseconds, for the spans that were entered, in their order."""
+        self._count()
+        return {span: round(self._seconds[span] * 1000) for span in SPANS if span in self._seconds}
 
-    def _turn(self) -> None:
-        """What went by since the last turn is the innermost step's."""
+    def _count(self) -> None:
+        """Add the time since the last call to the innermost open span."""
         now = self._clock()
-        if self._inside:
-            step = self._inside[-1]
-            self._seconds[step] = self._seconds.get(step, 0.0) + now - self._since
+        if self._open:
+            span = self._open[-1]
+            self._seconds[span] = self._seconds.get(span, 0.0) + now - self._since
         self._since = now

@@ -248,7 +248,7 @@ def doubled(things: Sequence[Resource]) -> list[str]:
 
 def left_over(fleet: Fleet) -> list[str]:
     """What still exists of this installation: containers, volumes, images of probes, work directories."""
-    client = fleet.runtime()._client.api  # the label is asked, not what the product makes of it
+    client = fleet.runtime().client.api  # the label is asked, not what the product makes of it
     wanted = {"label": f"{names.INSTALLATION}={fleet.installation.id}"}
     things = client.containers(all=True, filters=wanted)
     sandboxes = {c["Names"][0][1:]: c["Labels"][names.NODE] for c in things if names.NODE in c["Labels"]}

@@ -1,6 +1,5 @@
-"""Docker: the one room that speaks to a daemon. Each file owns one kind of call.
+"""The runtime on Docker: the only room that talks to a daemon, by the rules of docs/protocol.rst.
 
-client (connection), stream (answers read as they come), images, options (an order as Docker's words), container
-(look, create, start, kill), ending (wait and what an end means), logs, files, volumes, labels; runtime.py ties
-them together. The rules that each call keeps are numbered in docs/lifecycle.rst.
+`runtime` is the entrance; its verbs are in `prepare`, `follow` and `cleanup`. `sandbox` is the other half of the port.
+`client`, `fast_client` and `http` make the connection; `messages` recognises Docker's error messages.
 """

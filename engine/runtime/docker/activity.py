@@ -1,4 +1,4 @@
-"""Whether this process has containers starting, ending or going: work that can wait waits for a pause in that."""
+"""Activity of this process's containers, so that work that can wait is done in a pause."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from collections.abc import Iterator
 
 
 class Activity:
-    """Counts what stirs the daemon. Thread-safe."""
+    """Count of the calls in progress that start, end or remove containers. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._stirring = 0
-        self._since = 0.0
+        self._calls = 0
+        self._idle_since = 0.0
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
-        """What happens inside stirs the daemon."""
+        """Count the calls inside as activity."""
         with self._lock:
-            self._stirring += 1
+            self._calls += 1
         try:
             yield
         finally:
             with self._lock:
-                self._stirring -= 1
-                self._since = time.monotonic()
+                self._calls -= 1
+                self._idle_since = time.monotonic()
 
     def touch(self) -> None:
-        """Something stirred it just now (a container ended)."""
+        """Count something that has just happened, such as a container's end."""
         with self._lock:
-            self._since = time.monotonic()
+            self._idle_since = time.monotonic()
 
     def is_idle_for(self, seconds: float) -> bool:
-        """Nothing has stirred it for so long."""
+        """Return True if nothing was counted for `seconds`."""
         with self._lock:
-            return not self._stirring and time.monotonic() - self._since >= seconds
+            return not self._calls and time.monotonic() - self._idle_since >= seconds

@@ -1,4 +1,4 @@
-"""The connection to one daemon: where it is, its time-outs, and its errors as ours."""
+"""Client of one Docker daemon: the address, the time-outs, and errors as RuntimeUnavailable."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env, parse_host
 
 from engine.errors import RuntimeUnavailable
+from engine.runtime.docker import messages
 from engine.runtime.docker.fast_client import FastClient
-from engine.runtime.docker.http import Exchange, Tether, open_exchange, open_tether
+from engine.runtime.docker.http import Exchange, RestartDetector, open_exchange
 
-#: Connections that the library keeps ready for the calls that are rare.
+#: Connections that the library keeps open for rare calls.
 POOL = 8
 
 
 class Client:
-    """One daemon, connected to when first asked. Shared by all threads of a process."""
+    """One daemon, connected to on the first call. Shared by all threads of a process."""
 
     def __init__(self, docker_host: str = "", timeout: float = 30.0) -> None:
         self.timeout = timeout
@@ -45,7 +46,7 @@ class Client:
 
     @property
     def address(self) -> str:
-        """Where the daemon is, for people."""
+        """The daemon's address, for people."""
         return self._address.replace("http+unix:", "unix:") or self._docker_host or "the default socket"
 
     def exchange(
@@ -62,13 +63,13 @@ class Client:
             self._address, self._tls, (method, f"/v{version}{path}{query}"), headers or {}, self.timeout
         )
 
-    def tether(self) -> Tether:
-        """A connection that tells whether the daemon has ended since. Raises RuntimeUnavailable."""
+    def restart_detector(self) -> RestartDetector:
+        """Open a connection that shows whether the daemon has ended since. Raises RuntimeUnavailable."""
         version = self.api.api_version
-        return open_tether(self._address, self._tls, f"/v{version}/_ping", self.timeout)
+        return RestartDetector(self._address, self._tls, f"/v{version}/_ping", self.timeout)
 
     def close(self) -> None:
-        """Drop the connections; the next call opens new ones."""
+        """Close the connections; the next call opens new ones."""
         with self._lock:
             if self._api is not None:
                 self._api.close()
@@ -76,10 +77,10 @@ class Client:
 
     def _open(self) -> docker.APIClient:
         with translated(self._docker_host or "its default address"):
-            base_url, tls = _place(self._docker_host)
+            base_url, tls = _find_daemon(self._docker_host)
             if base_url.startswith("ssh://"):
                 raise RuntimeUnavailable(
-                    f"{base_url}: Docker over ssh is not spoken; forward its socket (ssh -L /tmp/d.sock:"
+                    f"{base_url}: Docker over ssh is not supported; forward its socket (ssh -L /tmp/d.sock:"
                     "/var/run/docker.sock HOST) and set FERRYMAN_DOCKER_HOST=unix:///tmp/d.sock"
                 )
             self._address = str(parse_host(base_url, tls=bool(tls)))
@@ -96,12 +97,12 @@ class Client:
             )
 
 
-def _place(docker_host: str) -> tuple[str, Any]:
-    """(URL, TLS settings) of the named host, else DOCKER_HOST's, else the current context's, else the socket."""
-    named = docker_host or os.environ.get("DOCKER_HOST", "")
-    if named:
-        found = kwargs_from_env(environment={**os.environ, "DOCKER_HOST": named})
-        return found.get("base_url", named), found.get("tls")
+def _find_daemon(docker_host: str) -> tuple[str, Any]:
+    """Return (URL, TLS settings) of the given host, else of DOCKER_HOST, the current context or the socket."""
+    host = docker_host or os.environ.get("DOCKER_HOST", "")
+    if host:
+        options = kwargs_from_env(environment={**os.environ, "DOCKER_HOST": host})
+        return options.get("base_url", host), options.get("tls")
     context = ContextAPI.get_current_context()
     if context is not None and context.Name != "default" and context.Host:
         return context.Host, context.TLSConfig
@@ -121,37 +122,28 @@ def _ssl_context(tls: Any) -> ssl.SSLContext | None:
 
 
 @contextlib.contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn what the library raises into RuntimeUnavailable; `doing` says what was asked, for the message.
+def translated(action: str) -> Iterator[None]:
+    """Turn the library's exceptions into RuntimeUnavailable; `action` says in the message what was tried.
 
-    An APIError of the 400s passes: the caller knows what it means there.
+    An APIError of the 400s passes: the caller knows the meaning.
     """
     try:
         yield
     except APIError as exc:
         if exc.is_client_error():
             raise
-        raise RuntimeUnavailable(f"Docker failed ({doing}): {words(exc)}") from exc
+        raise RuntimeUnavailable(f"Docker failed ({action}): {message_of(exc)}") from exc
     except requests.exceptions.RequestException as exc:
-        raise RuntimeUnavailable(f"Docker does not answer ({doing}): {_short(exc)}") from exc
+        raise RuntimeUnavailable(
+            f"Docker does not answer ({action}): {messages.connection_failure(str(exc))}"
+        ) from exc
     except DockerException as exc:
         raise RuntimeUnavailable(
-            f"Docker does not answer ({doing}): {_short(exc)}; is the daemon running, and may this user use it?"
+            f"Docker does not answer ({action}): {messages.connection_failure(str(exc))}; "
+            "is the daemon running, and may this user use it?"
         ) from exc
 
 
-def words(exc: APIError) -> str:
-    """What the daemon said, without the library's frame."""
+def message_of(exc: APIError) -> str:
+    """Return the daemon's own message, without the words that the library adds."""
     return str(exc.explanation or exc).strip()
-
-
-def _short(exc: BaseException) -> str:
-    text = str(exc)
-    for hidden in ("PermissionError", "FileNotFoundError", "ConnectionRefusedError"):
-        if hidden in text:
-            return {
-                "PermissionError": "permission denied on its socket (group docker, or sudo)",
-                "FileNotFoundError": "no socket there",
-                "ConnectionRefusedError": "connection refused",
-            }[hidden]
-    return text[:300]

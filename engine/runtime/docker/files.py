@@ -1,7 +1,7 @@
-"""What a link and the worker exchange as files: its `run` and `files`, and the result it leaves.
+"""Files that a link and the worker exchange: its `run` and `files`, and the output file.
 
-Each container has a directory of its own below the data directory, whose name holds the delivery that made it:
-renaming its `out` away makes a container that was created and never started unstartable (protocol 3.4).
+Each container has a work directory below the data directory, with its delivery in the directory's name. Renaming the
+`out` inside makes a container that was created and never started unstartable: see docs/protocol.rst.
 """
 
 from __future__ import annotations
@@ -23,165 +23,171 @@ from engine.errors import NotOurs
 from engine.model.records import RunKey
 from engine.runtime.base import Order, Resource
 
-#: Where a container finds what is Ferryman's; mounts of tasks may not lie there (jobspec.doors).
+#: Ferryman's places in a container, where tasks may not mount anything (engine.jobspec.host_access).
 OUT = "/ferryman/out"
 RESULT = f"{OUT}/result"
 PROGRESS = f"{OUT}/progress"
 RUN = "/ferryman/run"
-#: Where `files` land when the task names no workdir (Tork's rule).
+#: The place of `files` if the task names no workdir (Tork's rule).
 WORKDIR = "/tork/workdir"
+#: Name of an output directory that was renamed to make its container unstartable.
 _VOID = "out.void"
 #: Task, attempt, origin and link in a work directory's name.
 _DIRECTORY = re.compile(r"ferryman-\w+-(\w+)-(\d+)-(\d+)-(\d+)-d\d+")
-#: Type bits of Go's FileMode, as the archive's header tells them: none is set for a regular file.
+#: Type bits of Go's FileMode, as in the header of Docker's archives; a regular file has none of them.
 _GO_TYPE_BITS = 1 << 31 | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the output file held: at most the limit, and how large the file is (bytes)."""
+    """Beginning of the output file."""
 
     data: bytes
+    #: Size of the whole file in bytes.
     size: int
 
 
-class Refused(Exception):
-    """The output is no plain file; the message says what it is instead."""
+class OutputRefused(Exception):
+    """The output file is not a plain file; the message says what it is."""
 
 
-class Unreadable(Exception):
-    """The output may not be read from here: the container's user made it so, or another worker's directory has it."""
+class OutputUnreadable(Exception):
+    """This worker cannot read the output: its user forbids it, or it is in another worker's data directory."""
 
 
 def directory(data_dir: Path, name: str, delivery: int) -> Path:
-    """The work directory of the container that this delivery made."""
+    """Return the path of the work directory of the container that this delivery made."""
     return data_dir / "work" / f"{name}-d{delivery}"
 
 
 def make_root(data_dir: Path) -> Path:
-    """Make the folder of all work directories, closed to other users of the host; returns it."""
+    """Make the folder of all work directories, closed to other users of the host, and return its path."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     root = data_dir / "work"
     root.mkdir(exist_ok=True, mode=0o700)
     return root
 
 
-def placed(order: Order) -> dict[str, tuple[str, int]]:
-    """Path in the container -> (text, mode): `run` and the task's files."""
-    found = {} if order.spec.run is None else {RUN: (order.spec.run, 0o555)}
+def contents(order: Order) -> dict[str, tuple[str, int]]:
+    """Return path in the container -> (text, mode), for `run` and the task's files."""
+    texts = {} if order.spec.run is None else {RUN: (order.spec.run, 0o555)}
     folder = order.spec.workdir or WORKDIR
     for name, text in order.spec.files.items():
-        found[posixpath.normpath(posixpath.join("/", folder, name))] = (text, 0o444)
-    return found
+        texts[posixpath.normpath(posixpath.join("/", folder, name))] = (text, 0o444)
+    return texts
 
 
-def make(path: Path, order: Order) -> dict[str, Path]:
-    """Make the work directory; returns path in the container -> file here, for what is to be bound read-only.
+def make_directory(path: Path, order: Order) -> dict[str, Path]:
+    """Make the work directory; return path in the container -> file on the host, to be bound read-only.
 
-    Raises NotOurs when a newer delivery made this one unstartable meanwhile.
+    Raises NotOurs if a newer delivery made this one unstartable meanwhile.
     """
     make_root(path.parent.parent)
     (path / "in").mkdir(parents=True, exist_ok=True)
     if (path / _VOID).exists():
-        raise NotOurs(f"{order.name} was given up by a newer delivery")
+        raise NotOurs(f"{order.name} was made unstartable by a newer delivery")
     out = path / "out"
     out.mkdir(exist_ok=True)
-    # Any user of the image must be able to write there; the data directory above lets no other user of the host in.
+    # Any user of the image must be able to write there; the data directory is closed to other users of the host.
     out.chmod(0o777)
-    found = {}
-    for number, (place, (text, mode)) in enumerate(sorted(placed(order).items())):
+    bound = {}
+    for number, (place, (text, mode)) in enumerate(sorted(contents(order).items())):
         file = path / "in" / str(number)
-        half = file.with_suffix(".new")
-        half.write_bytes(text.encode())
-        half.chmod(mode)
-        half.replace(file)
-        found[place] = file
-    return found
+        fresh = file.with_suffix(".new")
+        fresh.write_bytes(text.encode())
+        fresh.chmod(mode)
+        fresh.replace(file)
+        bound[place] = file
+    return bound
 
 
 def make_unstartable(out: Path) -> None:
-    """Rename the output directory away: a start of the container that binds it is refused from now on."""
+    """Rename the output directory, so that Docker refuses to start the container that binds it."""
     try:
         out.rename(out.parent / _VOID)
     except FileNotFoundError:
-        # Renamed before: the second look decides.
+        # It was renamed before: the second look decides.
         return
 
 
 def read_result(out: Path, limit: int) -> Result | None:
-    """The output file's first `limit` bytes; None when the task wrote none.
+    """Return the output file's first `limit` bytes; None if the task wrote no file.
 
-    Read by descriptor: what the task made of the name meanwhile, a link or a FIFO, is never followed or opened.
-    Raises Refused; Unreadable when the directory is not here, or not for this user.
+    The file is read by descriptor: if the task replaced it by a link or a FIFO, that is never followed or opened.
+    Raises OutputRefused; OutputUnreadable when the directory is not here, or closed to this user.
     """
     for folder in (out, out.parent / _VOID):
         try:
-            at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
         except PermissionError as exc:
-            raise Unreadable(str(exc)) from exc
+            raise OutputUnreadable(str(exc)) from exc
         try:
-            return _read_at(at, limit)
+            return _read_in(descriptor, limit)
         finally:
-            os.close(at)
-    raise Unreadable(f"{out} is not here")
+            os.close(descriptor)
+    raise OutputUnreadable(f"{out} is not here")
 
 
-def _read_at(folder: int, limit: int) -> Result | None:
+def _read_in(folder: int, limit: int) -> Result | None:
     try:
-        # O_PATH opens nothing: not a device, not a FIFO.
+        # O_PATH only names the file: a device or a FIFO is not opened.
         handle = os.open("result", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
         return None
     try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
-            raise Refused("it is no regular file")
+            raise OutputRefused("it is not a regular file")
         if about.st_nlink != 1:
-            raise Refused("it has more than one name")
+            raise OutputRefused("it has more than one name")
         with open(os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
             data = file.read(limit + 1)
         return Result(data[:limit], max(about.st_size, len(data)))
     except PermissionError as exc:
-        raise Unreadable(str(exc)) from exc
+        raise OutputUnreadable(str(exc)) from exc
     finally:
         os.close(handle)
 
 
 def archive(order: Order) -> bytes:
-    """A tar with the output directory, `run` and the files, for a daemon that shares no files with us."""
+    """Return a tar with the output directory, `run` and the files, for a daemon that shares no files with us."""
+    folders: dict[str, tuple[bytes | None, int]] = {"ferryman": (None, 0o755), OUT: (None, 0o777)}
+    return tar_of(
+        {**folders, **{path: (text.encode(), mode) for path, (text, mode) in contents(order).items()}}
+    )
+
+
+def tar_of(entries: Mapping[str, tuple[bytes | None, int]]) -> bytes:
+    """Return a tar of path -> (data, mode); without data (None) an entry is a folder."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        for folder, mode in (("ferryman", 0o755), (OUT.lstrip("/"), 0o777)):
-            info = tarfile.TarInfo(folder)
-            info.type, info.mode = tarfile.DIRTYPE, mode
-            tar.addfile(info)
-        for place, (text, mode) in placed(order).items():
-            info = tarfile.TarInfo(place.lstrip("/"))
-            data = text.encode()
-            info.size, info.mode = len(data), mode
-            tar.addfile(info, io.BytesIO(data))
+        for path, (data, mode) in entries.items():
+            info = tarfile.TarInfo(path.lstrip("/"))
+            info.mode, info.size = mode, len(data or b"")
+            info.type = tarfile.DIRTYPE if data is None else tarfile.REGTYPE
+            tar.addfile(info, io.BytesIO(data or b""))
     return packed.getvalue()
 
 
 def from_archive(about: Mapping[str, Any], pieces: Iterable[bytes], limit: int) -> Result:
-    """The output file out of Docker's archive; type and size are checked before anything is read.
+    """Return the output file from Docker's archive; its type is checked before anything is read.
 
-    Raises Refused.
+    Raises OutputRefused.
     """
     if int(about.get("mode", 0)) & _GO_TYPE_BITS:
-        raise Refused("it is no regular file")
+        raise OutputRefused("it is not a regular file")
     with tarfile.open(fileobj=_Pieces(iter(pieces)), mode="r|") as tar:
         member = tar.next()
         file = tar.extractfile(member) if member is not None and member.isreg() else None
         if member is None or file is None:
-            raise Refused("it is no regular file")
+            raise OutputRefused("it is not a regular file")
         return Result(file.read(limit), member.size)
 
 
 class _Pieces(io.RawIOBase):
-    """Bytes that come in pieces, as a file that is read once."""
+    """File object over bytes that arrive in pieces; can be read once."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -196,12 +202,12 @@ class _Pieces(io.RawIOBase):
             if piece is None:
                 break
             self._rest += piece
-        found, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
-        return found
+        data, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
+        return data
 
 
-def remove(data_dir: Path, name: str) -> bool:
-    """Remove the work directories of every delivery of a container; False when something of them stays."""
+def remove_directories(data_dir: Path, name: str) -> bool:
+    """Remove the work directories of all deliveries of a container; return False if part of one stays."""
     gone = True
     for path in (data_dir / "work").glob(f"{name}-d*"):
         gone = remove_directory(path) and gone
@@ -209,7 +215,7 @@ def remove(data_dir: Path, name: str) -> bool:
 
 
 def remove_directory(path: Path) -> bool:
-    """Remove one work directory; False when the container's user made it so that this user may not."""
+    """Remove one work directory; return False if the container's user left files that this user may not remove."""
     try:
         shutil.rmtree(path)
     except FileNotFoundError:
@@ -221,11 +227,11 @@ def remove_directory(path: Path) -> bool:
     return True
 
 
-def directories(data_dir: Path, installation: str) -> list[Resource]:
-    """Every work directory of this installation below the data directory, with the run that it is of."""
-    found = []
+def list_directories(data_dir: Path, installation: str) -> list[Resource]:
+    """Return every work directory of this installation below the data directory, with its run."""
+    directories = []
     for path in (data_dir / "work").glob(f"ferryman-{installation}-*-d*"):
         if (name := _DIRECTORY.fullmatch(path.name)) is not None:
             run = RunKey(name[1], int(name[2]), int(name[3]))
-            found.append(Resource("directory", path.name, path.name, run, int(name[4])))
-    return found
+            directories.append(Resource("directory", path.name, path.name, run, int(name[4])))
+    return directories

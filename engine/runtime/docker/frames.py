@@ -1,4 +1,4 @@
-"""Docker's log stream, cut into frames: bytes -> what is newer than a position. No connection is known here."""
+"""Frames of Docker's log stream: bytes -> frames that are newer than a position. Knows no connection."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from operator import add, sub
 from engine.model.records import LogFrame, LogPosition
 from engine.runtime.docker.http import Broken
 
-#: A stream that was silent is read again from this long before the other's position, not from its own old one:
-#: frames are read in the order in which Docker stored them, and stamps of the two differ by far less.
+#: A silent stream is read again from this long before the other stream's position, not from its own old one:
+#: frames come in the order in which Docker stored them, and stamps of the two streams differ by far less.
 OVERLAP_SECONDS = 60
-#: Docker cuts lines at 16 KiB; a frame that claims more than this is no frame.
+#: Docker splits lines at 16 KiB; a header that claims more than this is not one.
 MOST_FRAME_BYTES = 1 << 25
 STDOUT, STDERR = 1, 2
-#: A whole line as Docker sends it, header and stamp before it; or, where none begins, all that is left.
+#: A whole line as Docker sends it, after header and stamp; or the rest, where no such line begins.
 _LINES = re.compile(rb"([\x01\x02])\0\0\0\0\0(..)([0-9T:.+Z-]{1,40}) ([^\n]*\n)|(.+)", re.DOTALL)
-#: A piece whose first frame is longer holds too few of them to be worth a try.
+#: A piece whose first frame is longer has too few lines to be worth a try.
 _SHORT_BYTES = 2048
 _frame = partial(tuple.__new__, LogFrame)
 
 
 class Tail:
-    """The last bytes of what was added, at most `limit`."""
+    """Last bytes of a stream, at most `limit`."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -34,7 +34,7 @@ class Tail:
         self._size = 0
 
     def add(self, piece: bytes) -> None:
-        """Add at the end."""
+        """Append a piece."""
         self._pieces.append(piece)
         self._size += len(piece)
         if self._size > 2 * self._limit:
@@ -42,45 +42,45 @@ class Tail:
             self._size = len(self._pieces[0])
 
     def value(self) -> bytes:
-        """What is kept."""
+        """Return the last bytes."""
         return b"".join(self._pieces)[-self._limit :]
 
 
-class Cutter:
-    """Bytes of Docker's log stream -> frames that are newer than a position."""
+class FrameParser:
+    """Parser of Docker's log stream that skips frames up to a position."""
 
     def __init__(self, position: LogPosition) -> None:
         self._buffer = b""
         self._position = position
         self._skip: dict[int, tuple[str, int]] = {}
-        #: Frames that came, and those of them that were given out before, since the last `resume`.
+        #: Frames parsed since the last `restart`, and how many of them were old and skipped.
         self.seen = self.skipped = 0
-        self.resume()
+        self.restart()
 
     @property
     def position(self) -> LogPosition:
-        """How far frames were given out."""
+        """Position after the last frame returned."""
         return self._position
 
-    def resume(self) -> None:
-        """Expect the stream to begin anew, with frames that were given out already."""
+    def restart(self) -> None:
+        """Expect the stream to begin again, with frames that were returned before."""
         self._buffer = b""
         self.seen = self.skipped = 0
-        both = {STDOUT: self._position.stdout, STDERR: self._position.stderr}
-        self._skip = {stream: (at.stamp, at.frames) for stream, at in both.items() if at.stamp}
+        positions = {STDOUT: self._position.stdout, STDERR: self._position.stderr}
+        self._skip = {stream: (at.stamp, at.frames) for stream, at in positions.items() if at.stamp}
 
-    def cut(self, piece: bytes) -> list[LogFrame]:
-        """The next frames. Raises Broken when the bytes are none of Docker's."""
+    def parse(self, piece: bytes) -> list[LogFrame]:
+        """Return the next frames. Raises Broken when the bytes are not a log of Docker."""
         data = self._buffer + piece if self._buffer else piece
-        frames, rest = ([], data) if self._skip else _cut_lines(data)
+        frames, rest = ([], data) if self._skip else _parse_lines(data)
         self.seen += len(frames)
-        more, self._buffer = self._cut_any(rest)
+        more, self._buffer = self._parse_frames(rest)
         frames += more
         self._position = self._position.after(frames)
         return frames
 
-    def _cut_any(self, data: bytes) -> tuple[list[LogFrame], bytes]:
-        """One frame after the other, whatever they are; and the rest."""
+    def _parse_frames(self, data: bytes) -> tuple[list[LogFrame], bytes]:
+        """Return frames of any form, parsed one by one, and the rest."""
         frames: list[LogFrame] = []
         start, size = 0, len(data)
         while size - start >= 8:
@@ -93,8 +93,8 @@ class Cutter:
             stamp = data[start + 8 : space].decode("ascii", "replace")
             stream = data[start]
             if stream not in (STDOUT, STDERR):
-                told = data[start + 8 : end].decode("utf-8", "replace")
-                raise Broken(f"Docker cannot read the log: {told[:300]}")
+                message = data[start + 8 : end].decode("utf-8", "replace")
+                raise Broken(f"Docker cannot read the log: {message[:300]}")
             self.seen += 1
             if stream in self._skip and self._is_old(stream, stamp):
                 self.skipped += 1
@@ -114,29 +114,29 @@ class Cutter:
         return False
 
 
-def _cut_lines(data: bytes) -> tuple[list[LogFrame], bytes]:
-    """The frames that `data` begins with, as long as they are whole, short lines; and the rest.
+def _parse_lines(data: bytes) -> tuple[list[LogFrame], bytes]:
+    """Return the frames at the beginning of `data` while they are whole, short lines; and the rest.
 
-    In a few calls for all of them, in place of a few for each: that takes a third of the processor time.
+    A few calls for all lines, instead of a few for each, take a third of the CPU time.
     """
     if len(data) < 8 or int.from_bytes(data[4:8], "big") > _SHORT_BYTES:
         return [], data
-    found = _LINES.findall(data)
-    rest = found.pop()[4] if found and found[-1][4] else b""
-    if not found:
+    matches = _LINES.findall(data)
+    rest = matches.pop()[4] if matches and matches[-1][4] else b""
+    if not matches:
         return [], data
-    streams, sizes, stamps, lines, _ = zip(*found, strict=True)
-    told = struct.unpack(f">{len(found)}H", b"".join(sizes))
-    # What has no line feed was taken for the beginning of the next: then the length tells.
-    if set(map(sub, told, map(add, map(len, stamps), map(len, lines)))) != {1}:
+    streams, sizes, stamps, lines, _ = zip(*matches, strict=True)
+    lengths = struct.unpack(f">{len(matches)}H", b"".join(sizes))
+    # A frame without a line feed was matched together with the next frame: the length shows it.
+    if set(map(sub, lengths, map(add, map(len, stamps), map(len, lines)))) != {1}:
         return [], data
-    words = b" ".join(stamps).decode("ascii").split(" ")
-    return list(map(_frame, zip(b"".join(streams), words, lines, strict=True))), rest
+    texts = b" ".join(stamps).decode("ascii").split(" ")
+    return list(map(_frame, zip(b"".join(streams), texts, lines, strict=True))), rest
 
 
 def since(position: LogPosition) -> str:
-    """From when Docker is asked, as "seconds.nanoseconds"; "" from the beginning."""
-    stamps = [seconds_of(one.stamp) for one in (position.stdout, position.stderr) if one.stamp]
+    """Return the time from which Docker is asked, as "seconds.nanoseconds"; "" for the beginning."""
+    stamps = [seconds_of(at.stamp) for at in (position.stdout, position.stderr) if at.stamp]
     if not stamps:
         return ""
     newest = max(stamps)
@@ -147,6 +147,6 @@ def since(position: LogPosition) -> str:
 
 
 def seconds_of(stamp: str) -> tuple[int, int]:
-    """Docker's stamp (RFC 3339, UTC) as (seconds, nanoseconds) since 1970."""
+    """Return Docker's stamp (RFC 3339, UTC) as (seconds, nanoseconds) since 1970."""
     whole, _, rest = stamp.rstrip("Z").partition(".")
     return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")), int(rest.ljust(9, "0")[:9] or 0)

@@ -1,4 +1,4 @@
-"""Images: pulled when create says that one is missing, with progress, and with the faults told apart."""
+"""Images: pulled if create reports one as missing, with progress and with a reason for each failure."""
 
 from __future__ import annotations
 
@@ -13,89 +13,53 @@ from docker.utils import parse_repository_tag
 
 from engine.errors import RuntimeUnavailable, Unstartable
 from engine.runtime.base import Control, Detached, LogSink
+from engine.runtime.docker import messages
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.http import Exchange
 
-#: Waits before a pull is tried again, when no registry answered. What a registry refuses is never tried again.
+#: Waits before a pull is tried again because no registry answered. A refusal by a registry is final.
 RETRY_SECONDS = (1.0, 3.0)
-#: How often a waiting pull looks whether it was stopped.
+#: How often a waiting pull checks whether to stop.
 TICK_SECONDS = 0.1
-#: Progress is told this often at most: a layer reports ten times a second.
+#: Shortest time between two notes of progress; a layer reports ten times a second.
 NOTE_SECONDS = 2.0
-_UNREACHABLE = (
-    "dial tcp",
-    "no such host",
-    "connection refused",
-    "connection reset",
-    "no route to host",
-    "network is unreachable",
-    "i/o timeout",
-    "client.timeout",
-    "deadline exceeded",
-    "tls handshake timeout",
-    "proxyconnect",
-    "request canceled",
-    "unexpected eof",
-    ": eof",
-    "received unexpected http status: 5",
-    "service unavailable",
-    "bad gateway",
-    "toomanyrequests",
-    "too many requests",
-)
-_DENIED = ("unauthorized", "denied", "no basic auth credentials", "authentication required")
 
 
 class PullFailed(Exception):
-    """A pull that failed; the daemon's words, and what they mean."""
-
-    def __init__(self, words: str) -> None:
-        super().__init__(words)
-        self.words = words
-
-    @property
-    def is_unreachable(self) -> bool:
-        """No registry gave an answer that counts: worth another try later."""
-        said = self.words.lower()
-        return any(sign in said for sign in _UNREACHABLE)
-
-    @property
-    def is_denied(self) -> bool:
-        """The registry wants other credentials, or hides what it does not show."""
-        said = self.words.lower()
-        return any(sign in said for sign in _DENIED)
+    """A pull failed; the message is the daemon's."""
 
 
 class PullStopped(Exception):
-    """The caller's `stop` became true; the daemon was told by closing the stream."""
+    """The caller's `stop` became true; closing the stream ended the pull in the daemon."""
 
 
 def ensure(client: Client, image: str, sink: LogSink, control: Control, pull_timeout: float) -> None:
-    """Pull the image, saying how it goes on through `sink.note`.
+    """Pull the image and report the progress to `sink.note`; try again when no registry answers.
 
-    Tried again when no registry answers. Raises Unstartable (with what to do) and Detached when `control` changed.
+    Raises Unstartable (with a remedy), and Detached when `control` changed.
     """
     deadline = time.monotonic() + pull_timeout
     for wait_seconds in (*RETRY_SECONDS, None):
         try:
-            _pull_noted(client, image, sink, control, deadline)
+            _pull_with_notes(client, image, sink, control, deadline)
             return
         except PullStopped:
             if control.changed.is_set():
                 raise Detached from None
             raise Unstartable(
-                f"pulling {image} took longer than {pull_timeout:g} s (FERRYMAN_PULL_TIMEOUT_SECONDS)"
+                f"pulling {image} took longer than {pull_timeout:g} s: pull it on the host, or raise "
+                "FERRYMAN_PULL_TIMEOUT_SECONDS"
             ) from None
         except PullFailed as exc:
-            if not exc.is_unreachable or wait_seconds is None:
-                raise Unstartable(_advice(image, exc), 125) from exc
-            sink.note(f"pulling {image}: {exc.words}; trying again in {wait_seconds:g} s")
+            if not messages.REGISTRY_UNREACHABLE.search(str(exc)) or wait_seconds is None:
+                raise Unstartable(_advice(image, str(exc)), 125) from exc
+            sink.note(f"pulling {image}: {exc}; trying again in {wait_seconds:g} s")
         if control.changed.wait(wait_seconds):
             raise Detached
 
 
 def pull(client: Client, image: str, progress: Callable[[str], None], stop: Callable[[], bool]) -> None:
-    """Pull once. `progress` gets a line now and then, "" at the registry's first sign of life.
+    """Pull once. `progress` gets a line for each report of the daemon, "" at the registry's first answer.
 
     Raises PullFailed, PullStopped (as soon as `stop()` is true, within 0.1 s), RuntimeUnavailable.
     """
@@ -103,25 +67,25 @@ def pull(client: Client, image: str, progress: Callable[[str], None], stop: Call
     params = {"fromImage": repository, "tag": tag or "latest"}
     layers = _Layers()
     with client.exchange("POST", "/images/create", params, _credentials(client, repository)) as exchange:
-        while not exchange.head(TICK_SECONDS):
+        while not exchange.read_head(TICK_SECONDS):
             if stop():
                 raise PullStopped
         if exchange.status != 200:
-            raise PullFailed(exchange.words())
+            raise PullFailed(exchange.error_message())
         for line in _lines(exchange, stop):
             if "error" in line:
                 raise PullFailed(str(line["error"]))
             progress(layers.render(line))
 
 
-def _pull_noted(client: Client, image: str, sink: LogSink, control: Control, deadline: float) -> None:
-    began = render = time.monotonic()
+def _pull_with_notes(client: Client, image: str, sink: LogSink, control: Control, deadline: float) -> None:
+    began = noted = time.monotonic()
     sink.note(f"pulling {image}")
 
     def progress(text: str) -> None:
-        nonlocal render
-        if text and time.monotonic() - render >= NOTE_SECONDS:
-            render = time.monotonic()
+        nonlocal noted
+        if text and time.monotonic() - noted >= NOTE_SECONDS:
+            noted = time.monotonic()
             sink.note(f"pulling {image}: {text}")
 
     pull(client, image, progress, lambda: control.changed.is_set() or time.monotonic() > deadline)
@@ -129,25 +93,26 @@ def _pull_noted(client: Client, image: str, sink: LogSink, control: Control, dea
 
 
 class _Layers:
-    """What the daemon tells of each layer, as one line."""
+    """Progress of a pull: the daemon's reports on each layer, as one line."""
 
     def __init__(self) -> None:
         self._status: dict[str, str] = {}
         self._bytes: dict[str, tuple[int, int]] = {}
 
     def render(self, line: dict[str, Any]) -> str:
+        """Take in the daemon's next report and return the progress as one line."""
         layer, status = str(line.get("id", "")), str(line.get("status", ""))
-        if not layer or status.startswith("Pulling from"):
+        if not layer or status.startswith(messages.PULLING_FROM):
             return ""
         self._status[layer] = status
         detail = line.get("progressDetail") or {}
-        if status == "Downloading" and detail.get("total"):
+        if status == messages.DOWNLOADING and detail.get("total"):
             self._bytes[layer] = (int(detail["current"]), int(detail["total"]))
-        elif status in ("Download complete", "Pull complete") and layer in self._bytes:
+        elif status in messages.DOWNLOADED and layer in self._bytes:
             self._bytes[layer] = (self._bytes[layer][1],) * 2
-        done = sum(s in ("Pull complete", "Already exists") for s in self._status.values())
-        came, total = (sum(pair[i] for pair in self._bytes.values()) / 1e6 for i in (0, 1))
-        return f"{done} of {len(self._status)} layers, {came:.0f} of {total:.0f} MB"
+        done = sum(status in messages.LAYER_DONE for status in self._status.values())
+        received, total = (sum(pair[i] for pair in self._bytes.values()) / 1e6 for i in (0, 1))
+        return f"{done} of {len(self._status)} layers, {received:.0f} of {total:.0f} MB"
 
 
 def _lines(exchange: Exchange, stop: Callable[[], bool]) -> Iterator[dict[str, Any]]:
@@ -161,27 +126,29 @@ def _lines(exchange: Exchange, stop: Callable[[], bool]) -> Iterator[dict[str, A
                 try:
                     yield json.loads(text)
                 except ValueError as exc:
-                    raise RuntimeUnavailable("Docker told the progress of a pull in no JSON") from exc
+                    raise RuntimeUnavailable("Docker did not report the progress of a pull as JSON") from exc
 
 
 def _credentials(client: Client, repository: str) -> dict[str, str]:
-    """What `docker login` of this user stored for the registry, for this one pull."""
+    """Return the header with the credentials that `docker login` of this user stored for the registry, if any."""
     try:
         registry, _ = resolve_repository_name(repository)
         header = get_config_header(client.api, registry)
     except DockerException as exc:
-        raise Unstartable(f"the credentials of {repository} cannot be read: {exc}") from exc
+        raise Unstartable(
+            f"the credentials for {repository} cannot be read: {exc}; run docker login again"
+        ) from exc
     if not header:
         return {}
     return {"X-Registry-Auth": header.decode() if isinstance(header, bytes) else header}
 
 
-def _advice(image: str, failed: PullFailed) -> str:
-    if failed.is_unreachable:
-        return f"the image {image} is not here and no registry answers: {failed.words}"
-    if failed.is_denied:
+def _advice(image: str, message: str) -> str:
+    if messages.REGISTRY_UNREACHABLE.search(message):
+        return f"the image {image} is not on this host and no registry answers: {message}"
+    if messages.REGISTRY_DENIES.search(message):
         return (
-            f"the registry does not give out {image}: {failed.words}. Is the name right? "
-            "For a private image: docker login, as the user who runs the worker"
+            f"the registry does not give out {image}: {message}. Check its name; "
+            "for a private image run docker login as the user who runs the worker"
         )
-    return f"there is no image {image}: {failed.words}. Check its name and tag"
+    return f"there is no image {image}: {message}. Check its name and tag"

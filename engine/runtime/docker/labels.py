@@ -1,10 +1,9 @@
-"""Labels -> what exists on this daemon: containers and volumes of one installation."""
+"""Labels of containers, volumes and sandboxes, and lists of what exists on a daemon by label."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from engine.model import names
@@ -15,19 +14,8 @@ from engine.runtime.docker.client import Client, translated
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ListedContainer:
-    """A container of ours as the list tells it. The list does not wait for a start in flight; inspect does."""
-
-    id: str
-    name: str
-    state: str
-    run: RunKey
-    delivery: int
-
-
 def of_container(order: Order) -> dict[str, str]:
-    """The labels of a link's container."""
+    """Return the labels of a link's container."""
     return {
         **names.run_labels(order.installation, order.job_id, order.run),
         names.KIND: "container",
@@ -37,85 +25,65 @@ def of_container(order: Order) -> dict[str, str]:
 
 
 def of_volume(order: Order) -> dict[str, str]:
-    """The labels of a run's volume."""
-    shared = names.run_labels(order.installation, order.job_id, order.run)
-    return {**shared, names.KIND: "volume"}
+    """Return the labels of a run's volume."""
+    return {**names.run_labels(order.installation, order.job_id, order.run), names.KIND: "volume"}
 
 
 def of_sandbox(installation: str, node_id: str) -> dict[str, str]:
-    """The labels of a sandbox: they cannot change, so they name its maker and not who will use it."""
+    """Return the labels of a sandbox. Labels cannot change, so they name its node and not its users."""
     return {names.INSTALLATION: installation, names.KIND: "sandbox", names.NODE: node_id}
 
 
-def of_task(client: Client, installation: str, task_id: str) -> list[ListedContainer]:
-    """All containers of a task here, in any state."""
-    wanted = {names.INSTALLATION: installation, names.TASK: task_id, names.KIND: "container"}
-    found = []
-    for item in _containers(client, wanted):
-        text = item.get("Labels") or {}
-        try:
-            run, delivery = _run(text), int(text[names.DELIVERY])
-        except (KeyError, ValueError):
-            log.warning("container %s has labels of ours that cannot be read: left alone", item["Id"][:12])
-            continue
-        found.append(ListedContainer(item["Id"], _name(item), str(item["State"]), run, delivery))
-    return found
+def list_containers(client: Client, order: Order) -> list[tuple[RunKey, Resource]]:
+    """Return all containers of the order's task on this daemon, in any state, each with its run."""
+    wanted = {names.INSTALLATION: order.installation, names.TASK: order.run.task_id, names.KIND: "container"}
+    resources = (_of_run("container", item["Id"], _name(item), item) for item in _list(client, wanted))
+    return [(resource.run, resource) for resource in resources if resource is not None and resource.run]
 
 
-def everything(client: Client, installation: str) -> list[Resource]:
-    """All containers (any state), volumes and sandboxes of the installation here."""
+def list_resources(client: Client, installation: str) -> list[Resource]:
+    """Return all containers (in any state), volumes and sandboxes of the installation on this daemon."""
     wanted = {names.INSTALLATION: installation}
-    found = []
-    for item in _containers(client, wanted):
-        kind = str((item.get("Labels") or {}).get(names.KIND))
-        read = _sandbox if kind == "sandbox" else _container
-        found.append(read(item))
+    resources: list[Resource | None] = []
+    for item in _list(client, wanted):
+        texts, name = item.get("Labels") or {}, _name(item)
+        if texts.get(names.KIND) == "sandbox":
+            node = str(texts.get(names.NODE, ""))
+            resources.append(Resource("sandbox", item["Id"], name, state=str(item["State"]), node=node))
+        else:
+            resources.append(_of_run("container", item["Id"], name, item))
     with translated("listing the volumes"):
-        volumes = client.api.volumes(filters={"label": _texts(wanted)})["Volumes"] or []
-    found += [_thing("volume", item["Name"], item["Name"], item) for item in volumes]
-    return [thing for thing in found if thing is not None]
+        volumes = client.api.volumes(filters={"label": _filters(wanted)})["Volumes"] or []
+    resources += [_of_run("volume", item["Name"], item["Name"], item) for item in volumes]
+    return [resource for resource in resources if resource is not None]
 
 
-def _containers(client: Client, wanted: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+def _list(client: Client, wanted: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
     with translated("listing the containers"):
-        return client.api.containers(all=True, filters={"label": _texts(wanted)})
+        filters = {"label": _filters(wanted)}
+        containers: Sequence[Mapping[str, Any]] = client.api.containers(all=True, filters=filters)
+        return containers
 
 
-def _texts(wanted: Mapping[str, str]) -> list[str]:
+def _filters(wanted: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in wanted.items()]
 
 
-def _run(text: Mapping[str, str]) -> RunKey:
-    return RunKey(text[names.TASK], int(text[names.ATTEMPT]), int(text[names.ORIGIN]))
-
-
 def _name(item: Mapping[str, Any]) -> str:
-    found = item.get("Names") or ["/"]
-    return str(found[0]).lstrip("/")
+    all_names = item.get("Names") or ["/"]
+    return str(all_names[0]).lstrip("/")
 
 
-def _container(item: Mapping[str, Any]) -> Resource | None:
-    return _thing("container", item["Id"], _name(item), item)
-
-
-def _sandbox(item: Mapping[str, Any]) -> Resource:
-    node = str((item.get("Labels") or {}).get(names.NODE, ""))
-    return Resource("sandbox", item["Id"], _name(item), state=str(item["State"]), node=node)
-
-
-def _thing(kind: str, id: str, name: str, item: Mapping[str, Any]) -> Resource | None:
-    text = item.get("Labels") or {}
-    if text.get(names.KIND) != kind:
+def _of_run(kind: str, id: str, name: str, item: Mapping[str, Any]) -> Resource | None:
+    """Return the container or volume of a run; None for something else with labels of the installation."""
+    texts = item.get("Labels") or {}
+    if texts.get(names.KIND) != kind:
         return None
     try:
-        return Resource(
-            kind=kind,
-            id=id,
-            name=name,
-            run=_run(text),
-            index=int(text[names.LINK]) if kind == "container" else None,
-            state=str(item.get("State", "")) if kind == "container" else "",
-        )
+        run = RunKey(texts[names.TASK], int(texts[names.ATTEMPT]), int(texts[names.ORIGIN]))
+        if kind == "volume":
+            return Resource(kind, id, name, run)
+        return Resource(kind, id, name, run, int(texts[names.LINK]), str(item.get("State", "")))
     except (KeyError, ValueError):
-        log.warning("%s %s has labels of ours that cannot be read: left alone", kind, name)
+        log.warning("%s %s has unreadable labels of Ferryman: left alone, remove it by hand", kind, name)
         return None

@@ -1,4 +1,4 @@
-"""An order as Docker's words: the body of the create call. Pure, but for the real path of a bind's source."""
+"""Translation of an order to the body of Docker's create call. Pure, except for the real path of a bind's source."""
 
 from __future__ import annotations
 
@@ -16,33 +16,32 @@ from engine.runtime.base import Order
 from engine.runtime.docker import files, labels
 from engine.settings import RuntimeSettings
 
-#: Kept by Docker beside what we store: two files of this size, so that a follower is not overtaken.
+#: Docker keeps two log files of this size beside the stored log, so that a follower is not overtaken.
 LOG_SIZE = "64m"
 LOG_FILES = "2"
 
 
 @dataclass(frozen=True)
-class Shared:
-    """What is bound from the work directory: the output directory, and files by their place in the container."""
+class BoundFiles:
+    """Files that are bound from the work directory: the output directory, and inputs by their path in the container."""
 
     out: Path
     inputs: Mapping[str, Path]
 
 
-def check_host_access_of(
-    order: Order, host_access: HostAccess, *, are_files_shared: bool
-) -> list[dict[str, Any]]:
-    """The binds and tmpfs mounts of the order, each bind asked again about its real path on this host.
+def allowed_mounts(order: Order, host_access: HostAccess, *, are_files_shared: bool) -> list[dict[str, Any]]:
+    """Return the binds and tmpfs mounts of the order; the real path of each bind on this host is checked again.
 
-    Raises DoorClosed with what may not be, Unstartable.
+    Raises HostAccessDenied with what this worker does not allow, Unstartable.
     """
     if not order.spec.image:
-        # Docker accepts the empty name, and fails later in other words.
-        raise Unstartable("the link names no image", 125)
+        # Docker accepts an empty name and fails later, with a message that does not help.
+        raise Unstartable("the link has no image: add image: …", 125)
     for name in order.networks:
         if name != "none" and name not in host_access.networks:
             raise HostAccessDenied(
-                f"the network {name!r} may not be joined on this worker: not in FERRYMAN_NETWORKS", 125
+                f"the network {name!r} may not be joined on this worker: FERRYMAN_NETWORKS does not list it",
+                125,
             )
     return [
         _tmpfs(mount) if mount.type == "tmpfs" else _bind(mount, host_access, are_files_shared)
@@ -51,15 +50,15 @@ def check_host_access_of(
 
 
 def create_body(
-    order: Order, settings: RuntimeSettings, mounts: list[dict[str, Any]], shared: Shared | None
+    order: Order, settings: RuntimeSettings, mounts: list[dict[str, Any]], bound: BoundFiles | None
 ) -> dict[str, Any]:
-    """The body of `POST /containers/create`. `shared` None: files go by archive."""
+    """Return the body of `POST /containers/create`. `bound` None: files are copied by archive."""
     command = _command(order)
     body: dict[str, Any] = {
         "Image": order.spec.image,
         "Env": _environment(order),
         "Labels": labels.of_container(order),
-        "HostConfig": _host_config(order, settings, [*_own_mounts(order, shared), *mounts]),
+        "HostConfig": _host_config(order, settings, [*_own_mounts(order, bound), *mounts]),
         **command,
     }
     if order.spec.user:
@@ -72,22 +71,22 @@ def create_body(
 
 
 def _command(order: Order) -> dict[str, Any]:
-    """Tork's rule: `run` is a file, given to the entrypoint, or to `sh -c` when there is none."""
+    """Return entrypoint and command. `run` is a file, passed to the entrypoint, else to `sh -c` (Tork's rule)."""
     if order.spec.run is not None:
         return {"Entrypoint": list(order.spec.entrypoint or ("sh", "-c")), "Cmd": [files.RUN]}
-    found: dict[str, Any] = {}
+    command: dict[str, Any] = {}
     if order.spec.entrypoint:
-        found["Entrypoint"] = list(order.spec.entrypoint)
+        command["Entrypoint"] = list(order.spec.entrypoint)
     if order.spec.cmd is not None:
-        found["Cmd"] = list(order.spec.cmd)
-    return found
+        command["Cmd"] = list(order.spec.cmd)
+    return command
 
 
 def _environment(order: Order) -> list[str]:
     ours = {"OUTPUT": files.RESULT, "PROGRESS": files.PROGRESS}
     env = {
         **order.spec.env,
-        **{f"{prefix}_{key}": at for key, at in ours.items() for prefix in ("FERRYMAN", "TORK")},
+        **{f"{prefix}_{key}": path for key, path in ours.items() for prefix in ("FERRYMAN", "TORK")},
     }
     return [f"{key}={value}" for key, value in env.items()]
 
@@ -96,9 +95,9 @@ def _host_config(order: Order, settings: RuntimeSettings, mounts: list[dict[str,
     memory = order.memory_bytes or quantities.memory_bytes(settings.default_memory)
     config: dict[str, Any] = {
         "Mounts": mounts,
-        "NetworkMode": _network(order),
+        "NetworkMode": _network_mode(order),
         "Memory": memory,
-        # Equal to memory: else as much again as swap.
+        # Equal to memory, because otherwise a container may use as much again as swap.
         "MemorySwap": memory,
         "PidsLimit": settings.pids_limit,
         "Init": True,
@@ -112,36 +111,36 @@ def _host_config(order: Order, settings: RuntimeSettings, mounts: list[dict[str,
     return config
 
 
-def _network(order: Order) -> str:
+def _network_mode(order: Order) -> str:
     if order.sandbox is not None:
         return f"container:{order.sandbox}"
     return order.networks[0] if order.networks else "default"
 
 
-def _own_mounts(order: Order, shared: Shared | None) -> list[dict[str, Any]]:
-    # No labels on the mount: a volume that is missing must come without them, so that it is noticed.
-    found: list[dict[str, Any]] = [
+def _own_mounts(order: Order, bound: BoundFiles | None) -> list[dict[str, Any]]:
+    # The mount has no labels: if a volume is missing, Docker makes it without them, and that is noticed.
+    mounts: list[dict[str, Any]] = [
         {"Type": "volume", "Source": name, "Target": target} for name, target in order.volumes
     ]
-    if shared is not None:
-        found.append({"Type": "bind", "Source": str(shared.out), "Target": files.OUT})
-        found += [
-            {"Type": "bind", "Source": str(file), "Target": place, "ReadOnly": True}
-            for place, file in shared.inputs.items()
+    if bound is not None:
+        mounts.append({"Type": "bind", "Source": str(bound.out), "Target": files.OUT})
+        mounts += [
+            {"Type": "bind", "Source": str(file), "Target": target, "ReadOnly": True}
+            for target, file in bound.inputs.items()
         ]
-    return found
+    return mounts
 
 
 def _tmpfs(mount: Mount) -> dict[str, Any]:
-    chosen: dict[str, int] = {}
+    options: dict[str, int] = {}
     try:
         if "size" in mount.opts:
-            chosen["SizeBytes"] = quantities.memory_bytes(mount.opts["size"])
+            options["SizeBytes"] = quantities.memory_bytes(mount.opts["size"])
         if "mode" in mount.opts:
-            chosen["Mode"] = int(mount.opts["mode"], 8)
+            options["Mode"] = int(mount.opts["mode"], 8)
     except ValueError as exc:
         raise Unstartable(f"tmpfs at {mount.target}: {exc}", 125) from exc
-    return {"Type": "tmpfs", "Target": mount.target, **({"TmpfsOptions": chosen} if chosen else {})}
+    return {"Type": "tmpfs", "Target": mount.target, **({"TmpfsOptions": options} if options else {})}
 
 
 def _bind(mount: Mount, host_access: HostAccess, are_files_shared: bool) -> dict[str, Any]:
@@ -149,19 +148,19 @@ def _bind(mount: Mount, host_access: HostAccess, are_files_shared: bool) -> dict
     if not are_files_shared:
         raise HostAccessDenied(
             f"{source!r} may not be mounted: this worker does not share files with its Docker, "
-            "so it cannot tell where the path leads",
+            "so it cannot check where the path leads",
             125,
         )
     real = os.path.realpath(source)
     for path in (source, real):
         permission = bind_permission(path, host_access)
         if not permission.allowed:
-            led = "" if real == source else f" (it leads to {real})"
-            raise HostAccessDenied(f"{permission.reason}{led}", 125)
+            target = "" if real == source else f" (it leads to {real})"
+            raise HostAccessDenied(f"{permission.reason}{target}", 125)
     mode = mount.opts.get("mode")
     if mode == "rw" and not permission.writable:
-        raise HostAccessDenied(f"{source!r} may be mounted read-only: write mode: ro", 125)
-    # The real path, so that a link changed after this check leads nowhere else.
+        raise HostAccessDenied(f"{source!r} may be mounted read-only, not read-write: write mode: ro", 125)
+    # The real path, so that a symbolic link changed after this check has no effect.
     return {
         "Type": "bind",
         "Source": real,

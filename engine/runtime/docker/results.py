@@ -1,91 +1,78 @@
-"""A main link's result: the output file if the task wrote one, else the last bytes of standard output."""
+"""Results of main links: the output file if the task wrote one, else the last bytes of standard output."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 from docker.errors import APIError
 
 from engine.errors import RuntimeUnavailable
-from engine.runtime.base import LogSink
+from engine.runtime.base import LogSink, Prepared, PreparedState
 from engine.runtime.docker import container, files
-from engine.runtime.docker.client import Client, translated, words
+from engine.runtime.docker.client import message_of, translated
+from engine.runtime.docker.host import Host
 from engine.runtime.docker.logs import last_of_stdout
 
 log = logging.getLogger(__name__)
 
-#: Of standard output this much is the result, from its end.
+#: Most bytes of standard output that are a result.
 TAIL_BYTES = 64 << 10
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a container's result is to be found."""
+def from_file(host: Host, prepared: Prepared, sink: LogSink) -> str | None:
+    """Return the beginning of the output file as text; None if the task wrote no file that may be read.
 
-    client: Client
-    container_id: str
-    are_files_shared: bool
-    #: The output directory, when this thread made the container; None: the container says where it is.
-    out: Path | None
-
-
-def of_file(source: Source, limit: int, sink: LogSink) -> str | None:
-    """The output file's first `limit` bytes as text, None when the task wrote none that may be read.
-
-    What is cut or refused is said by `sink.note`: it makes no failure of a task that ended well.
+    A file that is too long or refused is reported by `sink.note`; a task that succeeded does not fail because of it.
     """
+    limit = host.settings.result_bytes
     try:
-        written = _written(source, limit)
-    except files.Refused as exc:
+        output = _read(host, prepared, limit)
+    except files.OutputRefused as exc:
         sink.note(f"the output file is not read: {exc}")
         return None
-    if written is None:
+    if output is None:
         return None
-    if written.size > limit:
-        sink.note(f"the output file has {written.size} bytes; the first {limit} are the result")
-    return text(written.data)
+    if output.size > limit:
+        sink.note(f"the output file has {output.size} bytes; the first {limit} are the result")
+    return decode(output.data)
 
 
-def of_log(source: Source, limit: int) -> str:
-    """The last bytes of standard output, from Docker's log: for a container whose log was stored before."""
-    return text(last_of_stdout(source.client, source.container_id, min(TAIL_BYTES, limit)))
+def from_log(host: Host, prepared: Prepared) -> str:
+    """Return the last bytes of standard output from Docker's log, for a container whose log was stored before."""
+    limit = min(TAIL_BYTES, host.settings.result_bytes)
+    return decode(last_of_stdout(host.client, prepared.container_id, limit))
 
 
-def text(data: bytes) -> str:
-    """Bytes as text that a database keeps; a character cut in two at the beginning is dropped, NUL is marked."""
+def decode(data: bytes) -> str:
+    """Return bytes as text for a database: half a character at the beginning is dropped, NUL replaced by U+FFFD."""
     start = 0
     while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
         start += 1
     return data[start:].decode("utf-8", "replace").replace("\x00", "\ufffd")
 
 
-def _written(source: Source, limit: int) -> files.Result | None:
-    out = _out(source)
+def _read(host: Host, prepared: Prepared, limit: int) -> files.Result | None:
+    out = _output_directory(host, prepared) if host.shared_files.are_shared() else None
     if out is not None:
         try:
             return files.read_result(out, limit)
-        except files.Unreadable as exc:
-            log.debug("reading the output by archive: %s", exc)
-    return _by_archive(source, limit)
-
-
-def _out(source: Source) -> Path | None:
-    """Where the container's output directory is; None: files go by archive."""
-    if source.out is not None or not source.are_files_shared:
-        return source.out if source.are_files_shared else None
-    # Another delivery made it, maybe that of a worker with a data directory of its own.
-    state = container.inspect(source.client, source.container_id)
-    return state.out if state is not None else None
-
-
-def _by_archive(source: Source, limit: int) -> files.Result | None:
+        except files.OutputUnreadable as exc:
+            log.debug("reading the output from Docker's archive: %s", exc)
     try:
         with translated("reading the output file"):
-            pieces, about = source.client.api.get_archive(source.container_id, files.RESULT)
+            pieces, about = host.client.api.get_archive(prepared.container_id, files.RESULT)
     except APIError as exc:
         if exc.status_code == 404:
             return None
-        raise RuntimeUnavailable(f"Docker does not give the output file: {words(exc)}") from exc
+        raise RuntimeUnavailable(f"Docker does not return the output file: {message_of(exc)}") from exc
     return files.from_archive(about, pieces, limit)
+
+
+def _output_directory(host: Host, prepared: Prepared) -> Path | None:
+    """Return the path of the container's output directory; None if its files were copied by archive."""
+    if prepared.state is PreparedState.CREATED:
+        return host.work_directory(prepared.order) / "out"
+    # Another delivery made it, possibly by a worker with another data directory.
+    state = container.inspect(host.client, prepared.container_id)
+    return state.out if state is not None else None

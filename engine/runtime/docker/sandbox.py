@@ -1,43 +1,43 @@
-"""Sandboxes: containers that only keep a network namespace open, for the links of one attempt to join (DESIGN 3a).
+"""Sandboxes: containers that only keep a network namespace open, for the links of one attempt to join.
 
-A new namespace is about half of what a small container costs; joined to one that was made ahead, a link starts in
-less than half the time. The sandbox's image is made here, by an import: a program of 129 bytes that pauses for ever.
+A new namespace is about half of the cost of a small container. A link that joins a sandbox made ahead starts in less
+than half the time. The sandbox's image is imported here: a program of 129 bytes that pauses for ever.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 import struct
-import tarfile
 from collections.abc import Mapping
 from typing import Any
 
 from docker.errors import APIError, NotFound
 
 from engine import failpoints
-from engine.errors import RuntimeUnavailable, Unstartable
+from engine.errors import RuntimeUnavailable, SandboxGone, Unstartable
 from engine.model import names
+from engine.runtime.base import Order
 from engine.runtime.docker import container, labels
 from engine.runtime.docker.activity import Activity
-from engine.runtime.docker.client import Client, translated, words
+from engine.runtime.docker.client import Client, message_of, translated
+from engine.runtime.docker.files import tar_of
 
 log = logging.getLogger(__name__)
 
 REPOSITORY, TAG = "ferryman-sandbox", "1"
 IMAGE = f"{REPOSITORY}:{TAG}"
-_PLACE = "/pause"
-#: nobody, as a number: the image has no /etc/passwd.
+_PROGRAM_PATH = "/pause"
+#: nobody, as a number, because the image has no /etc/passwd.
 _USER = "65534:65534"
-#: What it takes is 0.6 MB; but runc, which begins it, is counted too, and of a newer one 13 MB were seen.
+#: The program takes 0.6 MB; but runc, which starts it, is counted too, and a newer runc was seen to take 13 MB.
 _MEMORY = 32 << 20
 _PIDS = 8
 _START = 0x400000
-#: Machine number of the ELF header, and code that pauses again and again, by Docker's name of the architecture.
+#: Docker's name of the architecture -> machine number of the ELF header, and code that pauses in a loop.
 _CODE = {
     # mov eax, 34 (pause); syscall; jmp to the start
     "amd64": (62, bytes.fromhex("b822000000 0f05 ebf7")),
-    # mov x0..x3, 0; mov x8, 73 (ppoll, for there is no pause); svc 0; b to the start
+    # mov x0..x3, 0; mov x8, 73 (ppoll, because there is no pause); svc 0; b to the start
     "arm64": (
         183,
         struct.pack("<7I", *(0xD2800000 + n for n in range(4)), 0xD2800928, 0xD4000001, 0x17FFFFFA),
@@ -46,7 +46,7 @@ _CODE = {
 
 
 def program(architecture: str) -> bytes | None:
-    """A static program that only pauses, as an ELF file; None for an architecture that we have no code for."""
+    """Return a static program that only pauses, as an ELF file; None for an architecture without code here."""
     if architecture not in _CODE:
         return None
     machine, code = _CODE[architecture]
@@ -72,10 +72,10 @@ class DockerSandboxes:
             with self._activity.busy(), translated("making a sandbox"):
                 self._start(name, "default", node_id)
         except APIError as exc:
-            raise Unstartable(f"Docker refuses to make a sandbox: {words(exc)}") from exc
+            raise Unstartable(f"Docker refuses to make a sandbox: {message_of(exc)}") from exc
 
     def why_not_joined(self, name: str, node_id: str) -> str | None:
-        """Have a second container join the sandbox's namespace once. See engine.runtime.base."""
+        """Make a second container join the sandbox's namespace once. See engine.runtime.base."""
         trial = f"{name}-trial"
         with self._activity.busy():
             try:
@@ -85,15 +85,14 @@ class DockerSandboxes:
                     return None
                 return "a container that joined another container's network stopped at once"
             except APIError as exc:
-                return words(exc)
+                return message_of(exc)
             finally:
                 container.remove(self._client, trial, force=True)
 
     def remove(self, name: str) -> bool:
         """See engine.runtime.base."""
-        is_gone = container.remove(self._client, name, force=True)
-        failpoints.hit("sandbox.removed")
-        return is_gone
+        with self._activity.busy():
+            return remove(self._client, name)
 
     def is_idle(self, seconds: float) -> bool:
         """See engine.runtime.base."""
@@ -104,15 +103,28 @@ class DockerSandboxes:
         try:
             made = self._client.api.create_container_from_config(body, name)
         except NotFound:
-            _import(self._client)
+            _import_image(self._client)
             made = self._client.api.create_container_from_config(body, name)
         self._client.api.start(made["Id"])
 
 
 def is_running(client: Client, name: str) -> bool:
-    """Whether the sandbox keeps its namespace open. Raises RuntimeUnavailable."""
+    """Return True if the sandbox keeps its namespace open. Raises RuntimeUnavailable."""
     state = container.inspect(client, name)
     return state is not None and state.status == "running"
+
+
+def raise_if_died(client: Client, order: Order, reason: object) -> None:
+    """Raise SandboxGone if Docker refused a link because its sandbox does not run; the state decides, not `reason`."""
+    if order.sandbox is not None and not is_running(client, order.sandbox):
+        raise SandboxGone(f"the sandbox {order.sandbox} does not run: {reason}")
+
+
+def remove(client: Client, name: str) -> bool:
+    """Remove a sandbox by force; return True when it is gone."""
+    is_gone = container.remove(client, name, force=True)
+    failpoints.hit("sandbox.removed")
+    return is_gone
 
 
 def _body(network: str, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -120,7 +132,7 @@ def _body(network: str, labels: Mapping[str, str]) -> dict[str, Any]:
         "Image": IMAGE,
         "User": _USER,
         "Labels": dict(labels),
-        # It hears no other signal; a daemon that ends would wait for it.
+        # The program handles no signal: a daemon that shuts down would wait for it.
         "StopSignal": "SIGKILL",
         "HostConfig": {
             "NetworkMode": network,
@@ -135,22 +147,17 @@ def _body(network: str, labels: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _import(client: Client) -> None:
+def _import_image(client: Client) -> None:
     architecture = str(client.api.version()["Arch"])
     code = program(architecture)
     if code is None:
-        raise Unstartable(f"there is no sandbox for {architecture}")
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        info = tarfile.TarInfo(_PLACE.lstrip("/"))
-        info.mode, info.size = 0o755, len(code)
-        tar.addfile(info, io.BytesIO(code))
-    said = client.api.import_image_from_data(
-        packed.getvalue(),
+        raise Unstartable(f"sandboxes are not available for {architecture}, only for {', '.join(_CODE)}")
+    answer = client.api.import_image_from_data(
+        tar_of({_PROGRAM_PATH: (code, 0o755)}),
         repository=REPOSITORY,
         tag=TAG,
-        changes=[f'ENTRYPOINT ["{_PLACE}"]', f"LABEL {names.KIND}=sandbox"],
+        changes=[f'ENTRYPOINT ["{_PROGRAM_PATH}"]', f"LABEL {names.KIND}=sandbox"],
     )
-    if '"error"' in str(said):
-        raise RuntimeUnavailable(f"Docker does not take the sandbox's image: {said}")
-    log.info("made the image %s (%d bytes), for sandboxes of network namespaces", IMAGE, len(code))
+    if '"error"' in str(answer):
+        raise RuntimeUnavailable(f"Docker does not take the sandbox's image: {answer}")
+    log.info("made the image %s (%d bytes) for sandboxes", IMAGE, len(code))

@@ -1,16 +1,14 @@
-"""Whether this process and its daemon share files: a nonce is written here and read through a container.
+"""Probe of whether this process and its daemon share files: a nonce is written here and read through a container.
 
-Nothing is run: a container of an empty image is created with the file bound, and Docker reads it out.
+The container never runs: it is created from an empty image with the file bound, and Docker reads the file.
 """
 
 from __future__ import annotations
 
 import fcntl
-import io
 import logging
 import os
 import secrets
-import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -20,106 +18,105 @@ from docker.errors import APIError
 
 from engine.model import names
 from engine.runtime.docker.client import Client, translated
-from engine.runtime.docker.files import Refused, from_archive, make_root
-from engine.runtime.docker.http import Tether
+from engine.runtime.docker.files import OutputRefused, from_archive, make_root, tar_of
+from engine.runtime.docker.http import RestartDetector
 
 log = logging.getLogger(__name__)
 
-_PLACE = "/ferryman/nonce"
+_TARGET = "/ferryman/nonce"
 _IMAGE = "ferryman/probe"
 _NONCE = f"{names.LABEL}nonce"
-#: Beyond this a probe on this daemon has ended, wherever it was made: it is a few calls, each bounded.
+#: A probe older than this has ended, on whatever host it began: it is a few calls, each bounded.
 _OLD_SECONDS = 120
 
 
 class SharedFiles:
-    """What the probe found, for as long as the daemon that it asked lives. Thread-safe.
+    """Result of the probe, valid until the daemon restarts. Thread-safe."""
 
-    A daemon tells its start nowhere; but a connection to it ends with it.
-    """
-
-    def __init__(self, client: Client, data_dir: Path, installation: str, *, told: bool | None) -> None:
-        """`told`: the answer, known beforehand; None: to be tried."""
+    def __init__(self, client: Client, data_dir: Path, installation: str, *, known: bool | None) -> None:
+        """`known` is the answer if no probe is needed; None: probe."""
         self._client = client
         self._data_dir = data_dir
         self._installation = installation
-        self._told = told
+        self._known = known
         self._lock = threading.Lock()
-        self._found = False
-        self._tether: Tether | None = None
+        self._are_shared = False
+        self._detector: RestartDetector | None = None
 
-    def found(self) -> bool:
-        """Whether files are shared; tried when the daemon has started since. Raises RuntimeUnavailable."""
-        if self._told is not None:
-            return self._told
+    def are_shared(self) -> bool:
+        """Return True if files are shared; probe if the daemon restarted. Raises RuntimeUnavailable."""
+        if self._known is not None:
+            return self._known
         with self._lock:
-            if self._tether is None or self._tether.is_cut():
-                self._try()
-            return self._found
+            if self._detector is None or self._detector.has_restarted():
+                self._probe()
+            return self._are_shared
 
-    def _try(self) -> None:
-        if self._tether is not None:
-            self._tether.close()
-            self._tether = None
-            log.info("Docker was started again: probing anew whether files are shared")
-        # Before the probe: of a start between them the next call hears.
-        tether = self._client.tether()
+    def _probe(self) -> None:
+        if self._detector is not None:
+            self._detector.close()
+            self._detector = None
+            log.info("Docker restarted: probing again whether files are shared")
+        # Opened before the probe, so that the next call notices a restart during the probe.
+        detector = self._client.restart_detector()
         try:
-            self._found = probe(self._client, self._data_dir, self._installation)
+            self._are_shared = probe(self._client, self._data_dir, self._installation)
         except BaseException:
-            tether.close()
+            detector.close()
             raise
-        self._tether = tether
+        self._detector = detector
 
 
 def probe(client: Client, data_dir: Path, installation: str) -> bool:
-    """True when a file in `data_dir` can be bound. Raises RuntimeUnavailable."""
-    _remove_old(client, installation)
-    file, held = _hold(make_root(data_dir), installation)
+    """Return True if a container can bind a file in `data_dir`. Raises RuntimeUnavailable."""
+    _remove_abandoned(client, installation)
+    file, descriptor = _make_locked_file(make_root(data_dir), installation)
     try:
         with translated("probing whether files are shared"):
             labels = [f"LABEL {key}={value}" for key, value in _labels(installation).items()]
-            client.api.import_image_from_data(_empty(), repository=_IMAGE, tag=_nonce(file), changes=labels)
+            client.api.import_image_from_data(
+                tar_of({"ferryman": (None, 0o755)}), repository=_IMAGE, tag=_nonce(file), changes=labels
+            )
             return _read_through(client, installation, file) == _nonce(file).encode()
     finally:
-        # Where Docker does not let it be removed, the file stays unlocked, for `remove_dead`.
+        # If Docker does not remove the probe, the file stays unlocked, for `remove_orphans`.
         try:
             _remove(client, _nonce(file))
             file.unlink(missing_ok=True)
         finally:
-            os.close(held)
+            os.close(descriptor)
 
 
-def remove_dead(client: Client, data_dir: Path, installation: str) -> None:
-    """Remove what probes left here whose process died: its lock on the file went with it. Raises RuntimeUnavailable."""
+def remove_orphans(client: Client, data_dir: Path, installation: str) -> None:
+    """Remove probes whose process died, which released the lock on their file. Raises RuntimeUnavailable."""
     for file in (data_dir / "work").glob(f"probe-{installation}-*"):
         try:
-            held = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove(client, _nonce(file))
-            # Last: whoever dies before this is followed by another.
+            # Last: if this process dies before, another removes the rest.
             file.unlink(missing_ok=True)
         except BlockingIOError:
-            log.debug("%s: its probe goes on", file.name)
+            log.debug("%s: its probe is still running", file.name)
         finally:
-            os.close(held)
+            os.close(descriptor)
 
 
-def _hold(root: Path, installation: str) -> tuple[Path, int]:
-    """A file with its nonce, locked as long as this process lives or the descriptor is open."""
+def _make_locked_file(root: Path, installation: str) -> tuple[Path, int]:
+    """Make a file with its nonce, locked until its descriptor is closed or this process ends; return both."""
     while True:
         nonce = secrets.token_hex(16)
         file = root / f"probe-{installation}-{nonce}"
-        held = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(held, fcntl.LOCK_EX)
-        os.write(held, nonce.encode())
-        if os.fstat(held).st_nlink:
-            return file, held
-        # Taken for dead before it was locked.
-        os.close(held)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.write(descriptor, nonce.encode())
+        if os.fstat(descriptor).st_nlink:
+            return file, descriptor
+        # Another process removed the file before it was locked.
+        os.close(descriptor)
 
 
 def _nonce(file: Path) -> str:
@@ -131,32 +128,32 @@ def _labels(installation: str) -> dict[str, str]:
 
 
 def _remove(client: Client, nonce: str) -> None:
-    """The probe's container and image; neither is there when the import failed."""
+    """Remove the probe's container and image, if they exist."""
     with translated("removing a probe"):
         for item in client.api.containers(all=True, filters={"label": [f"{_NONCE}={nonce}"]}):
-            _forget(client.api.remove_container, item["Id"])
-        _forget(client.api.remove_image, f"{_IMAGE}:{nonce}")
+            _remove_if_present(client.api.remove_container, item["Id"])
+        _remove_if_present(client.api.remove_image, f"{_IMAGE}:{nonce}")
 
 
-def _remove_old(client: Client, installation: str) -> None:
-    """What is left of probes whose file is not here: of a host that is gone, or another data directory's."""
+def _remove_abandoned(client: Client, installation: str) -> None:
+    """Remove old probes whose file is not here: made on a host that is gone, or in another data directory."""
     with translated("looking for old probes"):
-        for item in client.api.containers(all=True, filters=_wanted(installation)):
+        for item in client.api.containers(all=True, filters=_filters(installation)):
             if time.time() - item["Created"] > _OLD_SECONDS:
-                _forget(client.api.remove_container, item["Id"])
-        for item in client.api.images(filters=_wanted(installation)):
+                _remove_if_present(client.api.remove_container, item["Id"])
+        for item in client.api.images(filters=_filters(installation)):
             if time.time() - item["Created"] > _OLD_SECONDS:
-                _forget(client.api.remove_image, item["Id"])
+                _remove_if_present(client.api.remove_image, item["Id"])
 
 
-def _wanted(installation: str) -> dict[str, list[str]]:
+def _filters(installation: str) -> dict[str, list[str]]:
     return {"label": [f"{key}={value}" for key, value in _labels(installation).items()]}
 
 
-def _forget(remove: Callable[..., object], thing: str) -> None:
-    """Remove what another may have removed, or be removing, already."""
+def _remove_if_present(remove: Callable[..., object], name: str) -> None:
+    """Remove a container or image that another process may have removed, or may be removing."""
     try:
-        remove(thing, force=True)
+        remove(name, force=True)
     except APIError as exc:
         if exc.status_code not in (404, 409):
             raise
@@ -169,25 +166,16 @@ def _read_through(client: Client, installation: str, file: Path) -> bytes:
         "Labels": _labels(installation) | {_NONCE: _nonce(file)},
         "HostConfig": {
             "NetworkMode": "none",
-            "Mounts": [{"Type": "bind", "Source": str(file), "Target": _PLACE, "ReadOnly": True}],
+            "Mounts": [{"Type": "bind", "Source": str(file), "Target": _TARGET, "ReadOnly": True}],
         },
     }
     try:
         made = client.api.create_container_from_config(body)
     except APIError:
-        # 400, the source does not exist: the daemon sees other files than we do.
+        # 400, the source does not exist: the daemon sees other files than this process.
         return b""
     try:
-        pieces, about = client.api.get_archive(made["Id"], _PLACE)
+        pieces, about = client.api.get_archive(made["Id"], _TARGET)
         return from_archive(about, pieces, 64).data
-    except (APIError, Refused):
+    except (APIError, OutputRefused):
         return b""
-
-
-def _empty() -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        info = tarfile.TarInfo("ferryman")
-        info.type, info.mode = tarfile.DIRTYPE, 0o755
-        tar.addfile(info)
-    return packed.getvalue()

@@ -1,44 +1,66 @@
-"""Volumes of a run: made with labels before link 0, checked after the create of every later link (protocol 3.7)."""
+"""Volumes of a run: made with labels before link 0, checked after the create of every later link.
+
+See docs/protocol.rst.
+"""
 
 from __future__ import annotations
 
+import logging
+
 from docker.errors import APIError, NotFound
 
+from engine import failpoints
 from engine.errors import Gone, Unstartable
 from engine.runtime.base import Order
 from engine.runtime.docker import labels
-from engine.runtime.docker.client import Client, translated, words
+from engine.runtime.docker.client import Client, message_of, translated
+
+log = logging.getLogger(__name__)
 
 
 def make(client: Client, order: Order) -> None:
-    """Make the run's volumes; one that is there already stays as it is."""
+    """Make the run's volumes; an existing volume stays as it is."""
     for name, _ in order.volumes:
         try:
             with translated("making a volume"):
                 client.api.create_volume(name=name, driver="local", labels=labels.of_volume(order))
         except APIError as exc:
-            raise Unstartable(f"the volume cannot be made: {words(exc)}", 125) from exc
+            raise Unstartable(f"Docker refuses the volume {name}: {message_of(exc)}", 125) from exc
 
 
 def check(client: Client, order: Order) -> None:
-    """Make sure that the run's volumes are those that link 0 wrote to.
+    """Check that the run's volumes are those that link 0 wrote to. Raises Gone.
 
-    Asked after the container was created, when nobody can remove them any more. Docker made a missing one anew,
-    without labels: then the run's data is lost, and Gone is raised.
+    Called after the container was created, when nobody can remove the volumes any more. Docker makes a missing
+    volume again, without labels: then the run's data is lost.
     """
     wanted = labels.of_volume(order)
     for name, _ in order.volumes:
         try:
             with translated("looking at a volume"):
-                found = client.api.inspect_volume(name).get("Labels") or {}
+                texts = client.api.inspect_volume(name).get("Labels") or {}
         except NotFound:
-            found = {}
-        if any(found.get(key) != value for key, value in wanted.items()):
+            texts = {}
+        if any(texts.get(key) != value for key, value in wanted.items()):
             raise Gone(f"the volume {name} with the data of the earlier links is gone")
 
 
+def remove(client: Client, name: str) -> bool:
+    """Remove a volume; return True when it is gone."""
+    try:
+        with translated("removing a volume"):
+            client.api.remove_volume(name)
+    except APIError as exc:
+        if exc.status_code == 404:
+            return True
+        log.warning("volume %s stays: %s", name, message_of(exc))
+        return False
+    failpoints.hit("remove.volume")
+    return True
+
+
 def remove_unlabelled(client: Client, order: Order) -> None:
-    """Remove volumes that Docker made in place of missing ones; nothing was ever written to them."""
+    """Remove the empty volumes that Docker made in place of missing ones."""
     for name, _ in order.volumes:
         try:
             with translated("removing an empty volume"):

@@ -226,7 +226,7 @@ class Faults:
             users = self.ground.joined_to(chosen)
             self.ground.bereft |= set(users)
             self._hit("sandbox killed", users)
-            client = runtime._client.api
+            client = runtime.client.api
             client.remove_container(chosen, force=True) if is_removed else client.kill(chosen)
         except StoreUnavailable:
             return None
@@ -252,7 +252,7 @@ class Faults:
             self.ground.bereft.add(task_id)
             self.ground.removed |= {one.id[:SHORT] for one in wanted if one.kind == "container"}
             self._hit("containers removed", [task_id])
-            client = runtime._client.api
+            client = runtime.client.api
             for one in sorted(wanted, key=lambda one: one.kind):
                 if one.kind == "container":
                     client.remove_container(one.id, force=True)

@@ -94,12 +94,13 @@ def test_a_daemon_that_was_started_again_is_asked_anew_whether_files_are_shared(
     with Daemon(live_restore=False) as daemon:
         settings = Settings.from_env({}, data_dir=str(tmp_path / "work"), docker_host=daemon.host)
         runtime = DockerRuntime(settings.runtime, settings.path, "restarts", HostAccess())
-        assert [runtime.shares_files() for _ in range(3)] == [True] * 3
+        shared = runtime._host.shared_files
+        assert [shared.are_shared() for _ in range(3)] == [True] * 3
         assert probed == [True]
         daemon.stop()
         with pytest.raises(RuntimeUnavailable):
-            runtime.shares_files()
+            shared.are_shared()
         # It comes back where it sees other files than this process.
         daemon.start(("unshare", "--mount", "sh", "-c", hide, str(settings.path)))
-        assert [runtime.shares_files() for _ in range(3)] == [False] * 3
+        assert [shared.are_shared() for _ in range(3)] == [False] * 3
         assert probed == [True, False]

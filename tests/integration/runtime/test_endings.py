@@ -60,7 +60,7 @@ def test_a_kill_that_docker_knows_nothing_of_may_have_been_for_memory(
     outcome = run(runtime, order(run="kill -9 $$", memory_bytes=16 << 20))
     assert (outcome.exit_code, outcome.cause) == (137, Cause.EXITED)
     assert outcome.message == (
-        "exit code 137: killed by SIGKILL, perhaps since it ran out of memory: it had 16 MB"
+        "exit code 137: killed by SIGKILL, perhaps because it ran out of memory: it had 16 MB"
     )
 
 

@@ -100,7 +100,7 @@ def test_a_registry_that_comes_back_serves_the_next_try(
             if "trying again" in text:
                 registry.status = 200
 
-    assert runtime.prepare(order(image=registry.image), Healing(), Control()).found is PreparedState.CREATED
+    assert runtime.prepare(order(image=registry.image), Healing(), Control()).state is PreparedState.CREATED
 
 
 @pytest.mark.usefixtures("no_waits")

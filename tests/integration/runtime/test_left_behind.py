@@ -67,12 +67,12 @@ def test_a_probe_that_goes_on_is_left_alone(
 ) -> None:
     work = docker_settings.path / "work"
     work.mkdir(parents=True)
-    file, held = shared_files._hold(work, installation)
-    shared_files.remove_dead(docker, docker_settings.path, installation)
+    file, held = shared_files._make_locked_file(work, installation)
+    shared_files.remove_orphans(docker, docker_settings.path, installation)
     assert file.exists()
     with open(held, "rb"):
         assert file.read_bytes().decode() == file.name.rpartition("-")[2]
-    shared_files.remove_dead(docker, docker_settings.path, installation)
+    shared_files.remove_orphans(docker, docker_settings.path, installation)
     assert not file.exists()
 
 

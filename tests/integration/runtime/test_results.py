@@ -148,7 +148,7 @@ def test_sharing_is_found_out_by_a_nonce_and_leaves_nothing(
     make_runtime: Callable[..., DockerRuntime], runtime: DockerRuntime, docker: object, installation: str
 ) -> None:
     client = require_docker()
-    assert make_runtime(shares_files=None).shares_files()
+    assert make_runtime(shares_files=None)._host.shared_files.are_shared()
     assert not client.api.images(filters={"label": f"ferryman.installation={installation}"})
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.runtime.base import Order
-from engine.runtime.docker import runtime as runtime_module
+from engine.runtime.docker import follow
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from tests.support.docker_daemon import KeepingSink, run
@@ -79,7 +79,7 @@ def socket_of(docker: Client) -> str:
 @pytest.fixture
 def slow(tmp_path: Path, docker: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDocker]:
     """Before the daemon that all tests use; a stream is left after a moment."""
-    monkeypatch.setattr(runtime_module, "DRAIN_SECONDS", 0.3)
+    monkeypatch.setattr(follow, "DRAIN_SECONDS", 0.3)
     made = SlowDocker(tmp_path / "s.sock", socket_of(docker))
     yield made
     made.close()

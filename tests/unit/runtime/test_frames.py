@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.model.records import LogFrame, LogPosition, StreamPosition
-from engine.runtime.docker.frames import Cutter, Tail
+from engine.runtime.docker.frames import FrameParser, Tail
 from engine.runtime.docker.http import Broken
 
 STAMP = "2026-11-25T14:00:00.{:09}Z"
@@ -49,14 +49,14 @@ def one_by_one(frames: list[LogFrame]) -> LogPosition:
 
 @given(FRAMES, st.lists(st.integers(1, 400), min_size=1, max_size=20))
 def test_frames_come_whole_and_in_order_whatever_the_pieces(frames: list[LogFrame], sizes: list[int]) -> None:
-    cutter, sent, found, turn = Cutter(LogPosition()), as_sent(frames), [], 0
+    parser, sent, found, turn = FrameParser(LogPosition()), as_sent(frames), [], 0
     while sent:
         size = sizes[turn % len(sizes)]
-        found += cutter.cut(sent[:size])
+        found += parser.parse(sent[:size])
         sent, turn = sent[size:], turn + 1
     assert found == frames
-    assert cutter.position == one_by_one(frames)
-    assert cutter.seen == len(frames)
+    assert parser.position == one_by_one(frames)
+    assert parser.seen == len(frames)
 
 
 @given(FRAMES, FRAMES)
@@ -66,18 +66,18 @@ def test_a_position_grows_alike_at_once_and_one_by_one(before: list[LogFrame], l
 
 def test_after_a_resume_what_was_given_out_comes_no_second_time() -> None:
     frames = [LogFrame(1, STAMP.format(n // 3), b"%d\n" % n) for n in range(300)]
-    cutter = Cutter(LogPosition())
-    cutter.cut(as_sent(frames[:100]))
-    cutter.resume()
-    assert cutter.cut(as_sent(frames)) == frames[100:]
-    assert cutter.skipped == 100
+    parser = FrameParser(LogPosition())
+    parser.parse(as_sent(frames[:100]))
+    parser.restart()
+    assert parser.parse(as_sent(frames)) == frames[100:]
+    assert parser.skipped == 100
 
 
 @pytest.mark.parametrize("before", [[], [LogFrame(1, STAMP.format(1), b"a line\n")]])
 def test_a_frame_that_is_none_of_the_two_streams_is_dockers_error(before: list[LogFrame]) -> None:
     odd = as_sent([LogFrame(3, "Error", b"grabbing logs: no such file\n")])
     with pytest.raises(Broken, match="grabbing logs"):
-        Cutter(LogPosition()).cut(as_sent(before) + odd)
+        FrameParser(LogPosition()).parse(as_sent(before) + odd)
 
 
 def test_a_tail_keeps_the_last_bytes() -> None:

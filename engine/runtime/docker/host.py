@@ -1,0 +1,40 @@
+"""The Docker host of one worker process: its daemon, its settings, and what tasks may use of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.jobspec.task import HostAccess
+from engine.runtime.base import Order
+from engine.runtime.docker import files, options
+from engine.runtime.docker.activity import Activity
+from engine.runtime.docker.client import Client
+from engine.runtime.docker.shared_files import SharedFiles
+from engine.settings import RuntimeSettings
+
+
+@dataclass(frozen=True)
+class Host:
+    """Everything that prepare, go and the clean-up need besides an order. Thread-safe."""
+
+    client: Client
+    settings: RuntimeSettings
+    data_dir: Path
+    installation: str
+    access: HostAccess
+    shared_files: SharedFiles
+    activity: Activity = field(default_factory=Activity)
+
+    def allowed_mounts(self, order: Order) -> list[dict[str, Any]]:
+        """Return the order's mounts for Docker. Raises HostAccessDenied, Unstartable, RuntimeUnavailable."""
+        return options.allowed_mounts(order, self.access, are_files_shared=self.shared_files.are_shared())
+
+    def work_directory(self, order: Order) -> Path:
+        """Return the path of the work directory of the container that this delivery makes."""
+        return files.directory(self.data_dir, order.name, order.delivery)
+
+    def remove_work_directory(self, order: Order) -> None:
+        """Remove the work directory of this delivery, when no container binds it any more."""
+        files.remove_directory(self.work_directory(order))

@@ -1,0 +1,76 @@
+"""Messages of Docker, runc, tini and registries that Ferryman recognises: all of them, because there are no codes.
+
+Another version of Docker, or podman, is most likely to differ here.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: Statuses of a layer in the progress of a pull.
+PULLING_FROM = "Pulling from"
+DOWNLOADING = "Downloading"
+DOWNLOADED = ("Download complete", "Pull complete")
+LAYER_DONE = ("Pull complete", "Already exists")
+
+
+def _any_of(*signs: str) -> re.Pattern[str]:
+    return re.compile("|".join(signs), re.IGNORECASE)
+
+
+#: Create (409): another container has the name.
+NAME_TAKEN = _any_of("name")
+#: Create (404): the daemon does not have the image.
+IMAGE_MISSING = _any_of("no such image")
+#: Error 500 about the daemon, its connection or its disk, not about the order.
+DAEMON_AT_FAULT = _any_of(
+    *("no space left", "context", "shutting down", "containerd", "connect", "input/output error", "read-only")
+)
+#: Start: the output directory was renamed to make the container unstartable.
+OUTPUT_MISSING = _any_of("bind source path does not exist.*/out")
+#: Start: the image does not have the user.
+USER_UNKNOWN = _any_of("unable to find user")
+#: Remove: another call removes the container already.
+BEING_REMOVED = _any_of("already in progress")
+#: Pull: no answer of a registry that counts, worth another try.
+REGISTRY_UNREACHABLE = _any_of(
+    *("dial tcp", "no such host", "connection refused", "connection reset", "no route to host"),
+    *(
+        "network is unreachable",
+        "i/o timeout",
+        r"client\.timeout",
+        "deadline exceeded",
+        "tls handshake timeout",
+    ),
+    *("proxyconnect", "request canceled", "unexpected eof", ": eof", "received unexpected http status: 5"),
+    *("service unavailable", "bad gateway", "toomanyrequests", "too many requests"),
+)
+#: Pull: the registry wants other credentials, or hides the image from these.
+REGISTRY_DENIES = _any_of("unauthorized", "denied", "no basic auth credentials", "authentication required")
+#: The end of runc's long sentence, where the reason is.
+_START_REASON = re.compile(r'(exec: ".*|unable to find user .*|invalid mount config .*)$', re.DOTALL)
+#: Written by docker-init (tini) when it cannot run the command.
+_INIT_FAILURE = re.compile(rb"\[FATAL tini \(\d+\)\] exec (.+?) failed: (.+)")
+#: Exceptions that the docker library shows by name only.
+_CONNECTION_FAILURES = {
+    "PermissionError": "permission denied on its socket (group docker, or sudo)",
+    "FileNotFoundError": "no socket there",
+    "ConnectionRefusedError": "connection refused",
+}
+
+
+def start_reason(message: str) -> str:
+    """Return the reason of a refused start, without the sentence that runc puts around it."""
+    match = _START_REASON.search(message)
+    return (match[1] if match else message).strip()[:500]
+
+
+def init_failure(last_error: bytes) -> tuple[str, str] | None:
+    """Return (command, reason) if docker-init wrote that it cannot run the command."""
+    match = _INIT_FAILURE.match(last_error)
+    return (match[1].decode("utf-8", "replace"), match[2].decode("utf-8", "replace")) if match else None
+
+
+def connection_failure(text: str) -> str:
+    """Return the text of an error of the docker library, in words where it names an exception only."""
+    return next((words for name, words in _CONNECTION_FAILURES.items() if name in text), text[:300])

@@ -1,0 +1,183 @@
+"""prepare: find or create the container of a link, by the rules of docs/protocol.rst."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from docker.errors import APIError
+
+from engine import failpoints
+from engine.errors import Gone, HostAccessDenied, NotOurs, RuntimeUnavailable, Unstartable
+from engine.runtime.base import Control, Detached, LogSink, Order, Prepared, PreparedState, Resource
+from engine.runtime.docker import container, files, images, options, sandbox, volumes
+from engine.runtime.docker.client import message_of, translated
+from engine.runtime.docker.host import Host
+from engine.runtime.docker.wait import TICK_SECONDS
+
+#: How long a name may stay taken by a container that is being removed.
+_NAME_TAKEN_SECONDS = 10.0
+
+
+def why_refused(host: Host, order: Order) -> str:
+    """Return why the host access forbids the order's container; "" when it allows it."""
+    if not order.mounts and not order.networks:
+        # Without use of the host it does not matter whether files are shared, which may take a probe.
+        return ""
+    try:
+        host.allowed_mounts(order)
+    except HostAccessDenied as exc:
+        return str(exc)
+    except Unstartable:
+        # The order itself is wrong: `prepare` tells its owner.
+        return ""
+    return ""
+
+
+def prepare(host: Host, order: Order, sink: LogSink, control: Control) -> Prepared:
+    """Find or create the link's container. See engine.runtime.base."""
+    return _Preparation(host, order, sink, control).run()
+
+
+def discard(host: Host, prepared: Prepared) -> None:
+    """Remove, without force, a container that was created and not confirmed."""
+    if prepared.state is not PreparedState.CREATED:
+        return
+    if container.remove(host.client, prepared.container_id, force=False):
+        host.remove_work_directory(prepared.order)
+
+
+class _Preparation:
+    """One call of `prepare`."""
+
+    def __init__(self, host: Host, order: Order, sink: LogSink, control: Control) -> None:
+        self._host = host
+        self._client = host.client
+        self._order = order
+        self._sink = sink
+        self._control = control
+
+    def run(self) -> Prepared:
+        order, control = self._order, self._control
+        # No container can be older than a first delivery: creating is tried without a look.
+        must_look = (order.run.attempt, order.delivery) != (1, 1)
+        deadline = time.monotonic() + _NAME_TAKEN_SECONDS
+        if order.spec.pull == "always" and not (must_look and self._look()):
+            self._host.allowed_mounts(order)
+            self._pull()
+        while True:
+            if control.detached:
+                raise Detached
+            listed = self._look() if must_look else None
+            must_look = True
+            prepared = self._take_existing(listed) if listed is not None else None
+            if prepared is not None:
+                return prepared
+            # A kill prevents a creation, but an existing container is not left alone.
+            if listed is None and control.changed.is_set():
+                raise Detached
+            try:
+                with self._host.activity.busy():
+                    # Checked before each create: the order may come from a host with other settings.
+                    return self._create(self._host.allowed_mounts(order))
+            except container.NameTaken:
+                if time.monotonic() > deadline:
+                    raise Unstartable(
+                        f"the name {order.name} is taken by a container that is not Ferryman's"
+                    ) from None
+
+    def _look(self) -> Resource | None:
+        data_dir = self._host.data_dir
+        return container.look(
+            self._client, self._order, lambda name: files.remove_directories(data_dir, name)
+        )
+
+    def _take_existing(self, listed: Resource) -> Prepared | None:
+        """Return how the container of this name goes on; None when it is gone, or will be: look again."""
+        order, state = self._order, container.inspect(self._client, listed.id)
+        if state is None:
+            return None
+        if state.delivery > order.delivery:
+            raise NotOurs(f"{order.name} was created by delivery {state.delivery}, this is {order.delivery}")
+        if state.status == "created":
+            if state.delivery == order.delivery:
+                raise NotOurs(f"{order.name} was created under this token by another thread")
+            if state.out is not None:
+                files.make_unstartable(state.out)
+            state = container.inspect(self._client, listed.id)
+        if state is None:
+            return None
+        if state.status == "created" and container.remove(self._client, listed.id, force=False):
+            return None
+        if state.status in ("created", "removing"):
+            time.sleep(TICK_SECONDS)
+            return None
+        return Prepared(order, listed.id, PreparedState.EXITED if state.has_ended else PreparedState.RUNNING)
+
+    def _create(self, mounts: list[dict[str, Any]]) -> Prepared:
+        host, order = self._host, self._order
+        bound = None
+        if host.shared_files.are_shared():
+            path = host.work_directory(order)
+            bound = options.BoundFiles(path / "out", files.make_directory(path, order))
+        if not order.needs_volumes:
+            volumes.make(self._client, order)
+            failpoints.hit("prepare.volume")
+        body = options.create_body(order, host.settings, mounts, bound)
+        try:
+            container_id = self._create_or_pull(body)
+        except (Unstartable, RuntimeUnavailable) as exc:
+            host.remove_work_directory(order)
+            sandbox.raise_if_died(self._client, order, exc)
+            raise
+        except Detached:
+            host.remove_work_directory(order)
+            raise
+        prepared = Prepared(order, container_id, PreparedState.CREATED)
+        try:
+            self._equip(container_id, are_files_bound=bound is not None)
+        except Gone:
+            discard(host, prepared)
+            volumes.remove_unlabelled(self._client, order)
+            raise
+        except Unstartable:
+            discard(host, prepared)
+            raise
+        return prepared
+
+    def _create_or_pull(self, body: dict[str, Any]) -> str:
+        order = self._order
+        try:
+            return container.create(self._client, order, body)
+        except container.ImageMissing:
+            self._pull()
+            if not order.needs_volumes:
+                # The pull may have lasted until somebody's `docker volume prune`.
+                volumes.make(self._client, order)
+        if self._control.changed.is_set():
+            raise Detached
+        try:
+            return container.create(self._client, order, body)
+        except container.ImageMissing:
+            raise Unstartable(
+                f"the image {order.spec.image} was removed just after it was pulled: submit the task again",
+                125,
+            ) from None
+
+    def _pull(self) -> None:
+        with self._control.timings.span("pulling"):
+            timeout = self._host.settings.pull_timeout_seconds
+            images.ensure(self._client, self._order.spec.image, self._sink, self._control, timeout)
+
+    def _equip(self, container_id: str, *, are_files_bound: bool) -> None:
+        """Add what the create call could not: further networks, checked volumes, copied files."""
+        container.join_networks(self._client, self._order, container_id)
+        if self._order.needs_volumes:
+            volumes.check(self._client, self._order)
+        if are_files_bound:
+            return
+        try:
+            with translated("copying files into a container"):
+                self._client.api.put_archive(container_id, "/", files.archive(self._order))
+        except APIError as exc:
+            raise Unstartable(f"Docker does not take the task's files: {message_of(exc)}", 125) from exc

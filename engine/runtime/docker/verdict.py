@@ -1,0 +1,102 @@
+"""The meaning of a container's end: success, failure, out of memory, killed, or never started."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from docker.errors import APIError
+
+from engine.errors import Gone
+from engine.runtime.base import Cause, Order
+from engine.runtime.docker import container, messages, sandbox
+from engine.runtime.docker.client import Client, translated
+from engine.runtime.docker.container import State
+from engine.runtime.docker.wait import BY_SIGNAL, End, inspect_when_reachable, signal_sent
+from engine.wording import exit_codes
+from engine.wording.times import seconds_since_1970
+
+#: dockerd gives containers 15 s to end when it shuts down.
+_SHUTDOWN_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Meaning of a container's end."""
+
+    code: int
+    cause: Cause
+    message: str | None
+
+
+def judge(client: Client, order: Order, container_id: str, end: End, last_error: bytes = b"") -> Verdict:
+    """Return the meaning of the end. `last_error` is the last piece of standard error, where docker-init reports.
+
+    If the daemon's own restart ended the container, the task has not ended: the dead container is removed, so that
+    the next look does not find it, and Gone is raised.
+    """
+    if end.killed_for is not None:
+        # A task that catches TERM and exits with 0 has not succeeded.
+        code = end.code or 128 + signal.SIGTERM
+        reason = "its time was up" if end.killed_for is Cause.TIMEOUT else "the task was cancelled"
+        return Verdict(code, end.killed_for, f"killed: {reason}")
+    if end.code == 0:
+        return Verdict(0, Cause.EXITED, None)
+    if end.code in (126, 127) and (failure := messages.init_failure(last_error)):
+        return Verdict(end.code, Cause.NOT_STARTED, _command_error(end.code, *failure))
+    state = inspect_when_reachable(client, container_id)
+    if state.status in ("removing", "dead"):
+        # A removal by force kills first.
+        raise Gone(f"container {container_id[:12]} is being removed")
+    if state.is_out_of_memory:
+        return Verdict(end.code, Cause.OUT_OF_MEMORY, _memory_error(order))
+    if _died_with_daemon(client, state, end):
+        container.remove(client, container_id, force=False)
+        raise Gone(f"Docker restarted, which ended container {container_id[:12]}")
+    if order.sandbox is not None and not sandbox.is_running(client, order.sandbox):
+        return Verdict(end.code, Cause.SANDBOX_LOST, f"the sandbox {order.sandbox} that it joined died")
+    if end.code in BY_SIGNAL and (name := signal_sent(client, state)):
+        return Verdict(end.code, Cause.KILLED, f"killed from outside by {name} (docker kill or docker stop)")
+    if end.code == 128 + signal.SIGKILL and order.memory_bytes is not None:
+        # On a busy machine Docker misses some of the kernel's kills (one in ten of six at once, cgroup v1).
+        guess = f"perhaps because it ran out of memory: it had {order.memory_bytes >> 20} MB"
+        return Verdict(end.code, Cause.EXITED, f"{exit_error(end.code)}, {guess}")
+    return Verdict(end.code, Cause.EXITED, exit_error(end.code))
+
+
+def _command_error(code: int, command: str, reason: str) -> str:
+    if code == 127:
+        return f"the command {command!r} is not in the image ({reason})"
+    return f"the command {command!r} cannot be executed ({reason})"
+
+
+def exit_error(code: int) -> str | None:
+    """Return the words for an exit code with a meaning, None for an ordinary failure."""
+    # 125 and 128 are Docker's only if it refused to start; a command that ran may end with them too.
+    has_meaning = code in (126, 127) or 128 < code <= 192
+    return f"exit code {code}: {exit_codes.meaning(code)}" if has_meaning else None
+
+
+def _memory_error(order: Order) -> str:
+    limit = "" if order.memory_bytes is None else f"it had {order.memory_bytes >> 20} MB; "
+    return f"out of memory: {limit}give it more with limits: {{memory: …}}"
+
+
+def _died_with_daemon(client: Client, state: State, end: End) -> bool:
+    """Return True if the daemon's end ended the container, judged by the age of the bridge network.
+
+    Each start of the daemon makes the bridge again. With live-restore and running containers the bridge stays, and
+    so do the containers.
+    """
+    if end.has_broken and end.code in BY_SIGNAL:
+        return True
+    try:
+        with translated("asking when the daemon started"):
+            started = seconds_since_1970(client.api.inspect_network("bridge")["Created"])
+            finished = seconds_since_1970(state.finished_at)
+    except (APIError, ValueError, KeyError):
+        # Without a bridge only the broken connection shows a restart.
+        return False
+    if started - _SHUTDOWN_SECONDS <= finished <= started + 5:
+        return True
+    return finished < started and end.code in BY_SIGNAL

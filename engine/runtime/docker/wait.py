@@ -1,0 +1,158 @@
+"""Waiting for a container's end, and killing the container when asked to.
+
+Only the answer of wait, or the state exited, is an end; the end of a stream is not.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from dataclasses import dataclass, replace
+
+from engine.errors import Gone, RuntimeUnavailable
+from engine.runtime.base import Cause, Control, Detached
+from engine.runtime.docker import container
+from engine.runtime.docker.client import Client
+from engine.runtime.docker.container import State
+from engine.wording import exit_codes
+from engine.wording.times import seconds_since_1970
+
+#: How often a waiting thread looks at its control.
+TICK_SECONDS = 0.1
+#: Exit codes of a container that may have died by a signal from somebody.
+BY_SIGNAL = (128 + signal.SIGTERM, 128 + signal.SIGKILL, 255)
+#: Docker reports a signal after sending it, possibly after the end that the signal caused.
+_EVENT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class End:
+    """End of a container as the daemon reported it."""
+
+    code: int
+    #: Set if Ferryman killed it.
+    killed_for: Cause | None
+    #: The connection broke while waiting: the daemon may have restarted.
+    has_broken: bool
+
+
+class _Killer:
+    """Execution of what the control asks: TERM, a grace period, KILL; or detaching."""
+
+    def __init__(self, client: Client, container_id: str, control: Control, grace_seconds: float) -> None:
+        self._client = client
+        self._id = container_id
+        self._control = control
+        self._grace_seconds = grace_seconds
+        self._kill_at = 0.0
+        self._give_up_at = 0.0
+        self.cause: Cause | None = None
+
+    def act(self) -> None:
+        """Do what is due now. Raises Detached; RuntimeUnavailable if the container survives KILL."""
+        if not self._control.changed.is_set():
+            return
+        if self._control.detached:
+            raise Detached
+        now = time.monotonic()
+        if self.cause is None:
+            self.cause = self._control.kill_for
+            self._kill_at = now + self._grace_seconds
+            self._give_up_at = self._kill_at + self._client.timeout
+            container.kill(self._client, self._id, "SIGTERM")
+        elif now > self._give_up_at:
+            raise RuntimeUnavailable(f"container {self._id[:12]} still runs although it was killed")
+        elif now >= self._kill_at:
+            self._kill_at = now + 1.0
+            container.kill(self._client, self._id, "SIGKILL")
+
+
+def await_end(client: Client, container_id: str, control: Control, grace_seconds: float) -> End:
+    """Wait until the container has ended; kill it, or detach from it, when `control` asks.
+
+    Raises Gone, Detached, RuntimeUnavailable (the daemon is silent for its whole time-out).
+    """
+    killer, has_broken = _Killer(client, container_id, control, grace_seconds), False
+    while True:
+        try:
+            return End(_wait(client, container_id, killer), killer.cause, has_broken)
+        except RuntimeUnavailable:
+            has_broken = True
+            state = inspect_when_reachable(client, container_id, killer)
+            if state.has_ended:
+                return End(state.exit_code, killer.cause, has_broken)
+            time.sleep(TICK_SECONDS)
+
+
+def collect(client: Client, container_id: str, control: Control) -> End:
+    """Return the end of a container that had exited before this thread came.
+
+    The end counts as it is, even if the link's time is over by now. The exception is a container that was killed for
+    what `control` asks, by a worker that died before it could record that. Raises Gone, RuntimeUnavailable.
+    """
+    end, cause = await_end(client, container_id, Control(), 0.0), control.kill_for
+    if cause is None:
+        return end
+    was_killed = end.code in BY_SIGNAL or signal_sent(client, inspect_when_reachable(client, container_id))
+    return replace(end, killed_for=cause) if was_killed else end
+
+
+def _wait(client: Client, container_id: str, killer: _Killer) -> int:
+    killer.act()
+    with client.exchange("POST", f"/containers/{container_id}/wait") as exchange:
+        while not exchange.read_head(TICK_SECONDS):
+            killer.act()
+        if exchange.status == 404:
+            raise Gone(f"container {container_id[:12]} is gone")
+        body = b""
+        while (piece := exchange.read(TICK_SECONDS)) != b"":
+            body += piece or b""
+            killer.act()
+    try:
+        return int(json.loads(body)["StatusCode"])
+    except (ValueError, KeyError, TypeError):
+        raise RuntimeUnavailable("Docker ended a wait without an exit code") from None
+
+
+def inspect_when_reachable(client: Client, container_id: str, killer: _Killer | None = None) -> State:
+    """Return the container's state as soon as the daemon answers on a new connection.
+
+    A daemon that is shutting down still answers on open connections, but accepts no new ones; its answers on the
+    open ones are not final. Raises Gone, Detached; RuntimeUnavailable if the daemon stays silent.
+    """
+    deadline = time.monotonic() + client.timeout
+    while True:
+        try:
+            if killer is not None:
+                killer.act()
+            with client.exchange("GET", "/_ping") as ping:
+                ping.read_head(client.timeout)
+            state = container.inspect(client, container_id)
+        except RuntimeUnavailable:
+            # A signal that could not be sent is sent when the daemon answers again.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(TICK_SECONDS)
+            continue
+        if state is None:
+            raise Gone(f"container {container_id[:12]} is gone")
+        return state
+
+
+def signal_sent(client: Client, state: State) -> str:
+    """Return the signal that Docker was asked to send the container, "" if none is among its last 256 events."""
+    query = {"container": [state.id], "event": ["kill"]}
+    text, deadline = b"", time.monotonic() + _EVENT_SECONDS
+    try:
+        # Both times are by the daemon's clock.
+        params = {"since": f"{seconds_since_1970(state.finished_at) - 60:.6f}", "filters": json.dumps(query)}
+        with client.exchange("GET", "/events", params) as exchange:
+            while b"\n" not in text and (left := deadline - time.monotonic()) > 0:
+                if exchange.read_head(left):
+                    text += exchange.read(max(left, 0.01)) or b""
+        name = str(json.loads(text.splitlines()[0])["Actor"]["Attributes"].get("signal", ""))
+    except (RuntimeUnavailable, ValueError, KeyError, IndexError):
+        # Without an answer the sender of the signal is unknown.
+        return ""
+    return exit_codes.signal_name(int(name)) if name.isdecimal() else name
