@@ -19,6 +19,7 @@ from engine.errors import BrokerUnavailable, WrongInstallation
 from engine.jobspec import host_access
 from engine.jobspec.task import HostAccess
 from engine.lifecycle.installation import Installation
+from engine.model.records import Caller
 from engine.settings import Settings
 from engine.store.database import Database
 
@@ -32,12 +33,9 @@ Handler = Callable[[int, FrameType | None], Any]
 
 @dataclass(frozen=True)
 class ApiContext:
-    """Settings, database and feed that the views of one process share."""
+    """Installation, host access and feed that the views of one process share."""
 
-    settings: Settings
-    db: Database
-    #: Id of the installation to which the database belongs.
-    installation: str
+    installation: Installation
     host_access: HostAccess
     feed: Feed
     metrics: Metrics
@@ -48,18 +46,23 @@ def get_context() -> ApiContext:
     return cast(ApiContext, current_app.extensions["ferryman"])
 
 
+def get_caller() -> Caller:
+    """Return the caller of the verbs of this request: always the same user, because nobody signs in."""
+    return Caller("user", "anonymous")
+
+
 def create(settings: Settings) -> ApiContext:
     """Open the database and create the context; starts no thread."""
     # A request holds a connection for milliseconds; more than 8 requests at the same time wait for one another.
     db = Database(settings.store, pool=8)
-    installation = db.open()
+    installation = Installation(db, settings, db.open())
     allowed = host_access.host_access_from(
         settings.runtime.bind_sources,
         settings.runtime.networks,
         settings.data_dir,
         settings.runtime.docker_host,
     )
-    return ApiContext(settings, db, installation, allowed, Feed(db, settings.api.sse_clients), Metrics(db))
+    return ApiContext(installation, allowed, Feed(db, settings.api.sse_clients), Metrics(db))
 
 
 def start_background(context: ApiContext) -> None:
@@ -72,15 +75,16 @@ def start_background(context: ApiContext) -> None:
     from engine.dispatch.queues import Broker
     from engine.reconcile import loop
 
-    broker = Broker(context.settings.broker)
+    installation = context.installation
+    broker = Broker(installation.settings.broker)
     try:
-        broker.claim_for(context.installation)
+        broker.claim_for(installation.id)
     except BrokerUnavailable as exc:
         log.warning("the broker does not answer; submitted tasks wait until it does: %s", exc)
     finally:
         broker.close()
-    Flusher(context.db, context.settings.broker).start()
-    loop.start(Installation(context.db, context.settings, context.installation), _end_process)
+    Flusher(installation.db, installation.settings.broker).start()
+    loop.start(installation, _end_process)
 
 
 def _end_process(exc: WrongInstallation) -> None:

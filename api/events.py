@@ -51,7 +51,7 @@ class EventStream:
         self._reset = self._done = False
         if (id := task or job) is None:
             return
-        with context.db.read() as c:
+        with context.installation.db.read() as c:
             ids = jobs.resolve(c, id)
         # The id of a job with one task, given as a task's, is the task; any other id of a job is the job.
         if task is not None and ids.task_id is not None:
@@ -64,7 +64,7 @@ class EventStream:
 
         A cursor after all events comes from another database: the client gets `reset`, then all from the start.
         """
-        with self.context.db.read() as c:
+        with self.context.installation.db.read() as c:
             self._cursor = cursor
             is_ahead = cursor is not None and events.is_later(c, cursor, events.latest(c))
             self._reset = is_ahead and self._end_state(c) is None
@@ -117,7 +117,7 @@ class EventStream:
     def _replay(self) -> Iterator[str]:
         """Yield the events of the table after the cursor, and `end` when the task or job has ended."""
         while not self.context.feed.ending.is_set():
-            with self.context.db.read() as c:
+            with self.context.installation.db.read() as c:
                 # In this order: once the end is visible, all events before it are too.
                 end_state = self._end_state(c)
                 batch = events.after(

@@ -29,7 +29,7 @@ def ready() -> Json:
     unserved = [
         queue["name"] for queue in queues.counts(context) if queue["waiting"] and not queue["subscribers"]
     ]
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         live = sum(node.state is NodeState.LIVE for node in nodes.beating(c))
     return {"status": "UNSERVED" if unserved else "READY", "unserved": unserved, "nodes": live}
 

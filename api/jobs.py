@@ -6,7 +6,7 @@ from typing import Any
 
 from api import answers, tasks
 from api.answers import Json
-from api.context import get_context
+from api.context import get_caller, get_context
 from engine.errors import NotFound
 from engine.lifecycle import cancel as verbs
 from engine.store import jobs
@@ -15,7 +15,7 @@ from engine.store import jobs
 def list_jobs(query: dict[str, Any]) -> Json:
     """List the jobs that match, newest first, without their tasks."""
     number, size = query["page"], query["size"]
-    with get_context().db.read() as c:
+    with get_context().installation.db.read() as c:
         rows, total = jobs.page(c, number, size, query["q"], query["state"])
         counts = jobs.task_counts(c, [job.id for job in rows])
     return answers.page([answers.job(job, counts.get(job.id, 0)) for job in rows], number, size, total)
@@ -23,7 +23,7 @@ def list_jobs(query: dict[str, Any]) -> Json:
 
 def get_job(id: str) -> Json:
     """Return a job with its tasks; the id may be one of its tasks', and may be shortened while unique."""
-    with get_context().db.read() as c:
+    with get_context().installation.db.read() as c:
         job_id = jobs.resolve(c, id).job_id
         job = jobs.get(c, job_id)
         if job is None:
@@ -35,7 +35,7 @@ def get_job(id: str) -> Json:
 def cancel_job(id: str) -> Json:
     """Cancel a job: all its tasks that have not ended become CANCELLED."""
     context = get_context()
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         job_id = jobs.resolve(c, id).job_id
-    verbs.cancel_job(context.db, job_id)
+    verbs.cancel_job(context.installation, get_caller(), job_id)
     return {"status": "OK"}

@@ -41,7 +41,7 @@ def get_log(query: dict[str, Any], id: str) -> Response | answers.Json:
 
 def page(context: ApiContext, task_id: str, number: int, size: int, q: str) -> answers.Json:
     """Return a page of the lines (from 1), oldest first; with `q` only of the lines that contain this text."""
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         lines, total = log_lines.page(c, task_id, number, size, q)
     return answers.page([_line_answer(line) for line in lines], number, size, total)
 
@@ -50,9 +50,9 @@ def text(context: ApiContext, task_id: str, tail: int | None, timestamps: bool) 
     """Return the bytes that the containers wrote, streamed: memory holds only a few chunks at a time."""
     encoder = TextEncoder(timestamps)
     if tail is None:
-        pieces = _whole_text(context.db, task_id, encoder)
+        pieces = _whole_text(context.installation.db, task_id, encoder)
     else:
-        with context.db.read() as c:
+        with context.installation.db.read() as c:
             lines = log_lines.tail(c, task_id, tail)
         pieces = (encoder.encode((line.attempt, line.origin, line.link), [line.frame]) for line in lines)
     if request.method == "HEAD":
@@ -129,7 +129,7 @@ def _messages(context: ApiContext, task_id: str, after: int, first_line: int) ->
     pause = 0.0
     try:
         while not ending.wait(pause):
-            with context.db.read() as c:
+            with context.installation.db.read() as c:
                 # In this order: a task that has ended writes nothing more.
                 task = task_rows.get(c, task_id)
                 batch = logs.chunks(c, task_id, after)
@@ -150,7 +150,7 @@ def _messages(context: ApiContext, task_id: str, after: int, first_line: int) ->
 
 def _tail_start(context: ApiContext, task_id: str, tail: int) -> tuple[int, int]:
     """Return the chunk before the last `tail` lines, and the number of frames before these lines."""
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         lines = log_lines.tail(c, task_id, tail)
         first_line = lines[0].number - 1 if lines else logs.head(c, task_id).lines
         return max(-1, logs.seq_of(c, task_id, first_line) - 1), first_line

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from api.answers import Json
-from api.context import get_context
+from api.context import get_caller, get_context
 from api.problem import RequestRefused
 from engine.errors import Ambiguous, NotFound
 from engine.lifecycle import nodes as verbs
-from engine.lifecycle.installation import Installation
 from engine.model.records import Node
 from engine.model.states import NodeState
 from engine.store import nodes
@@ -22,13 +21,13 @@ _MOST_TASKS = 100
 
 def list_nodes() -> list[Node]:
     """List the newest 200 nodes: first those whose beat goes on, then those that ended last."""
-    with get_context().db.read() as c:
+    with get_context().installation.db.read() as c:
         return list(nodes.recent(c))
 
 
 def get_node(id: str) -> Json:
     """Return a node with the tasks that it runs; the id may be its name, or the unique beginning of either."""
-    with get_context().db.read() as c:
+    with get_context().installation.db.read() as c:
         node = match_node(nodes.recent(c, _MOST_NODES), id)
         running, listed = nodes.work(c, node.id, _MOST_TASKS)
     return {**vars(node), "running": running, "tasks": [{"id": id, "name": name} for id, name in listed]}
@@ -37,11 +36,11 @@ def get_node(id: str) -> Json:
 def drain_node(id: str) -> Node:
     """Drain a node: it takes no new task, ends the tasks that it has, and leaves. Repeating this is safe."""
     context = get_context()
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         node = match_node(nodes.recent(c, _MOST_NODES), id)
     if node.state is not NodeState.LEAVING and not node.state.is_gone:
-        verbs.drain(Installation(context.db, context.settings, context.installation), node.id)
-    with context.db.read() as c:
+        verbs.drain(context.installation, get_caller(), node.id)
+    with context.installation.db.read() as c:
         after = nodes.get(c, node.id) or node
     return _check_not_gone(node, after)
 

@@ -17,11 +17,13 @@ def list_queues() -> list[Json]:
 
 def counts(context: ApiContext) -> list[Json]:
     """Return name, waiting, running and subscribers of each queue, by name."""
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         depth, beating = outbox.depth(c), nodes.beating(c)
     served = Counter(queue for node in beating if node.state is NodeState.LIVE for queue in node.queues)
     names = {
-        name for name in (*depth, *served, context.settings.broker.default_queue) if not name.startswith("!")
+        name
+        for name in (*depth, *served, context.installation.settings.broker.default_queue)
+        if not name.startswith("!")
     }
     return [
         {

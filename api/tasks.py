@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api import answers, body
 from api.answers import Json
-from api.context import ApiContext, get_context
+from api.context import ApiContext, get_caller, get_context
 from api.problem import RequestRefused
 from engine.errors import NotFound
 from engine.jobspec import schema
@@ -18,8 +18,8 @@ def submit_task() -> Json:
     """Submit a task. The answer 201 promises that the task will end, whatever crashes on the way."""
     context = get_context()
     text, media = body.read()
-    spec = schema.check(text, media, context.host_access, context.settings.api.body_bytes)
-    submitted = submitting.submit(context.db, spec, context.settings)
+    spec = schema.check(text, media, context.host_access, context.installation.settings.api.body_bytes)
+    submitted = submitting.submit(context.installation, get_caller(), spec)
     return answers.task(submitted.task, [], [])
 
 
@@ -27,7 +27,7 @@ def get_task(id: str) -> Json:
     """Return a task; the id may be that of its job, and may be shortened while unique."""
     context = get_context()
     task_id = resolve(context, id)
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         task = tasks.get(c, task_id)
         if task is None:
             raise NotFound("task", id)
@@ -37,12 +37,12 @@ def get_task(id: str) -> Json:
 def cancel_task(id: str) -> Json:
     """Cancel a task; a running container is killed within two seconds. The id may be that of its job."""
     context = get_context()
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         ids = jobs.resolve(c, id)
     if ids.task_id is None:
-        verbs.cancel_job(context.db, ids.job_id)
+        verbs.cancel_job(context.installation, get_caller(), ids.job_id)
     else:
-        verbs.cancel(context.db, ids.task_id)
+        verbs.cancel(context.installation, get_caller(), ids.task_id)
     return {"status": "OK"}
 
 
@@ -51,7 +51,7 @@ def resolve(context: ApiContext, id: str) -> str:
 
     Raises NotFound, Ambiguous, and RequestRefused (404) for a job of several tasks.
     """
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         ids = jobs.resolve(c, id)
     if ids.task_id is None:
         remedy = f"use the id of one task; GET /jobs/{ids.job_id} lists them"

@@ -103,7 +103,7 @@ class JobPage:
 def task_page(context: ApiContext, id: str) -> TaskPage:
     """Return the content of a task's page; the id may be shortened. Raises NotFound, Ambiguous."""
     served = {queue["name"] for queue in queues.counts(context) if queue["subscribers"]}
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         task, job = _task(c, id)
         all_links = links.of_tasks(c, [task.id])
         run = [link for link in all_links if (link.attempt, link.origin) == (task.attempt, task.origin)]
@@ -132,7 +132,7 @@ def task_page(context: ApiContext, id: str) -> TaskPage:
 
 def log_tail(context: ApiContext, page: TaskPage) -> LogTail:
     """Return the end of the task's log."""
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         lines, head = log_lines.last(c, page.task.id, LOG_FRAMES), logs.head(c, page.task.id)
     last = lines[-1].number if lines else 0
     return LogTail(tuple(log_rows(lines, page.headings)), head.lines, head.cut_bytes, last)
@@ -140,7 +140,7 @@ def log_tail(context: ApiContext, page: TaskPage) -> LogTail:
 
 def job_page(context: ApiContext, id: str) -> JobPage:
     """Return the content of a job's page; the id may be one of its tasks'. Raises NotFound, Ambiguous."""
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         job = jobs.get(c, jobs.resolve(c, id).job_id)
         if job is None:
             raise NotFound("job", id)

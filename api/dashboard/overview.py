@@ -97,7 +97,7 @@ class JobList:
 def summary(context: ApiContext) -> Summary:
     """Return counts, queues, nodes and alerts, the most serious alerts first."""
     queue_counts = queues.counts(context)
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         now, recent_nodes, job_counts = tasks.now(c), nodes.recent(c), jobs.counts(c)
         failed, _ = jobs.in_states(c, (JobState.FAILED,), 1, 3)
         task_ids = {task.job_id: task.id for task in tasks.summaries(c, [job.id for job in failed])}
@@ -119,7 +119,7 @@ def summary(context: ApiContext) -> Summary:
 def job_list(context: ApiContext, query: JobQuery) -> JobList:
     """Return the live jobs (on page 1) and a page of the ended jobs, or a page of the jobs in one state."""
     unserved = _unserved(context)
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         now = tasks.now(c)
         groups = []
         if query.state is None and query.page == 1:
@@ -135,7 +135,7 @@ def job_list(context: ApiContext, query: JobQuery) -> JobList:
 def rows(context: ApiContext, ids: Sequence[str], *, newest: bool = False) -> JobList:
     """Return the rows of these jobs; with `newest` also the newest jobs."""
     unserved = _unserved(context)
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         now = tasks.now(c)
         also = jobs.page(c, 1, PAGE_SIZE)[0] if newest else []
         wanted = {job.id: job for job in (*also, *jobs.of_ids(c, ids))}

@@ -136,7 +136,7 @@ def _static(name: str) -> str:
 
 @blueprint.context_processor
 def _everywhere() -> dict[str, Any]:
-    return {"version": __version__, "installation": get_context().installation}
+    return {"version": __version__, "installation": get_context().installation.id}
 
 
 @blueprint.after_request
@@ -189,7 +189,7 @@ def _job_of_id(q: str) -> str | None:
     if not _ID_DIGITS <= len(q) <= 32:
         return None
     try:
-        with get_context().db.read() as c:
+        with get_context().installation.db.read() as c:
             return jobs.resolve(c, q).job_id
     except (errors.NotFound, errors.Ambiguous):
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from engine.dispatch.chain import Message, Way, first_way, message
 from engine.dispatch.kombu_redis import keep_client
 from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
 from engine.jobspec import stored
-from engine.model.records import Task
+from engine.model.records import Caller, Task
 from engine.model.states import TaskState
 from engine.settings import BrokerSettings
 from engine.store import events, outbox
@@ -34,6 +35,9 @@ from engine.store.database import Database
 from engine.wording.links import link_title
 
 log = logging.getLogger("ferryman.flush")
+
+#: The author of the events that say that a message was sent.
+_CALLER = Caller("flusher", socket.gethostname())
 
 #: Rows of other processes are looked for when they have been due for this long …
 OTHERS_SECONDS = 1.0
@@ -244,5 +248,7 @@ class Flusher:
     def _mark(self, sent: Sequence[Task]) -> int:
         with self._db.begin() as c:
             marked = outbox.mark_sent(c, sent)
-            events.add_all(c, "task", marked, from_state=TaskState.PENDING, to_state=TaskState.SCHEDULED)
+            events.add_all(
+                c, _CALLER, "task", marked, from_state=TaskState.PENDING, to_state=TaskState.SCHEDULED
+            )
         return len(marked)

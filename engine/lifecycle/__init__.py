@@ -2,4 +2,8 @@
 
 A verb locks the rows it will judge (job, task, node, lapses: always in that order), asks the model, writes
 through the store, commits. It never calls Celery, Docker or Flask. docs/lifecycle.rst walks through them.
+
+A verb takes the `Installation` first and the `Caller` second. The caller is the author of the verb's events. A verb
+in which a node acts for itself (claim, take_over, beat) reads the node's id from the caller; a verb that others may
+do to a node (lapse, drain) takes the node as an argument of its own. append_log writes no event and takes no caller.
 """

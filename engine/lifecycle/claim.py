@@ -8,21 +8,21 @@ from engine.jobspec.task import TaskSpec
 from engine.lifecycle import locks
 from engine.lifecycle.assignment import Assignment, assign
 from engine.lifecycle.installation import Installation
-from engine.lifecycle.sandbox import NOTHING, Offered, chosen
+from engine.lifecycle.sandbox import NO_OFFER, SandboxOffer
 from engine.model import chain
-from engine.model.records import AttemptStatus, Link, Task, Token
+from engine.model.records import AttemptStatus, Caller, Link, Task, Token
 from engine.model.states import JobState, LinkState, NodeState, TaskState
 from engine.store import attempts, events, jobs, links, nodes, tasks
 
 
 def claim(
-    installation: Installation, token: Token, node_id: str, offered: Offered = NOTHING
+    installation: Installation, caller: Caller, token: Token, offer: SandboxOffer = NO_OFFER
 ) -> Assignment | None:
     """Take the delivery for this node, if it is still there to be taken.
 
     One compare-and-set on (task, attempt, delivery): from PENDING or SCHEDULED, since a message can be faster
     than the mark that it was sent. It sets RUNNING, the node and the origin, from which every container's name
-    follows, and writes the links and the sandbox of their network, one of the `offered` or none, before any
+    follows, and writes the links and the sandbox of their network, one of the `offer` or none, before any
     container exists.
 
     Returns the first link to carry out, or None when another node has it, it was cancelled, the message is an
@@ -30,25 +30,28 @@ def claim(
     """
     with installation.db.begin() as c:
         before = locks.job_and_task(c, token.task_id)
-        node = nodes.share(c, node_id)
+        node = nodes.share(c, caller.node_id)
         if before is None or node is None or node.state is not NodeState.LIVE:
             return None
-        task = tasks.claim(c, token, node_id)
+        task = tasks.claim(c, token, caller.node_id)
         if task is None:
             return None
         spec = stored.load(task.spec)
-        run, sandbox = _links(task, spec), chosen(spec, offered)
+        run, sandbox = _links(task, spec), offer.choose(spec)
         links.insert(c, run)
-        age = attempts.begin(c, token, node_id, sandbox)
+        age = attempts.begin(c, token, caller.node_id, sandbox)
         if jobs.start(c, task.job_id):
-            events.add(c, "job", job_id=task.job_id, from_state=JobState.PENDING, to_state=JobState.RUNNING)
+            events.add(
+                c, caller, "job", job_id=task.job_id, from_state=JobState.PENDING, to_state=JobState.RUNNING
+            )
         events.add(
             c,
+            caller,
             "task",
             task,
             from_state=before.state,
             to_state=TaskState.RUNNING,
-            node=node_id,
+            node=caller.node_id,
             reason="claimed",
         )
         failpoints.hit("claim.rows")
@@ -56,14 +59,14 @@ def claim(
     return assign(installation, task, run, 0, AttemptStatus(age, sandbox, task.held_since or 0))
 
 
-def begin_link(installation: Installation, token: Token, index: int, node_id: str) -> Assignment | None:
+def begin_link(installation: Installation, caller: Caller, token: Token, index: int) -> Assignment | None:
     """Go on with link `index` of a task that this node has under this very token.
 
     Returns None when it does not speak for the task any more, when a link before it is open or ended badly
     (unless it is an `always` post), or when it ended already: the message is an old or a doubled one.
     """
     with installation.db.read() as c:
-        if not tasks.begins(c, token, node_id):
+        if not tasks.begins(c, token, caller.node_id):
             return None
         task = tasks.get(c, token.task_id)
         if task is None or task.token != token:
@@ -76,11 +79,16 @@ def begin_link(installation: Installation, token: Token, index: int, node_id: st
         return assign(installation, task, run, index, attempts.status(c, token))
 
 
-def resume(installation: Installation, token: Token, node_id: str) -> Assignment | None:
+def resume(installation: Installation, caller: Caller, token: Token) -> Assignment | None:
     """The link where a taken-over task goes on: the first that has not ended."""
     with installation.db.read() as c:
         task = tasks.get(c, token.task_id)
-        if task is None or task.token != token or task.node != node_id or task.state is not TaskState.RUNNING:
+        if (
+            task is None
+            or task.token != token
+            or task.node != caller.node_id
+            or task.state is not TaskState.RUNNING
+        ):
             return None
         run = links.of_run(c, task.run)
         index = chain.first_open(run)

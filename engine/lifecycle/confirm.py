@@ -6,11 +6,12 @@ from engine import failpoints
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.installation import Installation
 from engine.model import chain
+from engine.model.records import Caller
 from engine.model.states import LinkState
 from engine.store import events, links, tasks
 
 
-def confirm(installation: Installation, assignment: Assignment, container_id: str) -> bool:
+def confirm(installation: Installation, caller: Caller, assignment: Assignment, container_id: str) -> bool:
     """Write the container's id under the token, before anybody starts it.
 
     Refused (False) when the task is not RUNNING under this token, its node LAPSED or LEFT, the link ended, or
@@ -30,6 +31,7 @@ def confirm(installation: Installation, assignment: Assignment, container_id: st
         before = next(link.state for link in run if link.index == order.index)
         events.add(
             c,
+            caller,
             "link",
             task,
             from_state=before,

@@ -11,7 +11,7 @@ from engine.lifecycle import end_task, locks
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.installation import Installation
 from engine.model import chain
-from engine.model.records import Link, Task, Token
+from engine.model.records import Caller, Link, Task, Token
 from engine.model.states import LinkState, TaskState
 from engine.runtime.base import Outcome
 from engine.store import events, links, tasks
@@ -36,7 +36,11 @@ class Finished:
 
 
 def finish_link(
-    installation: Installation, assignment: Assignment, container_id: str | None, outcome: Outcome
+    installation: Installation,
+    caller: Caller,
+    assignment: Assignment,
+    container_id: str | None,
+    outcome: Outcome,
 ) -> Finished | None:
     """Record how the link's container ended, if this token and this container still speak for the link.
 
@@ -58,11 +62,11 @@ def finish_link(
         if not mine or not links.end(
             c, at, container_id, outcome.exit_code, outcome.message, outcome.timings
         ):
-            _refused(c, task, assignment, outcome)
+            _refused(c, caller, task, assignment, outcome)
             return None
-        _say_ended(c, task, run[order.index].state, (assignment, outcome))
+        _say_ended(c, caller, task, run[order.index].state, (assignment, outcome))
         run[order.index] = _ended(run[order.index], outcome)
-        finished = _follow(c, task, run, (assignment, outcome))
+        finished = _follow(c, caller, task, run, (assignment, outcome))
         failpoints.hit("finish.rows")
     failpoints.hit("finish.committed")
     if finished.retry_seconds is not None:
@@ -75,10 +79,12 @@ def _ended(link: Link, outcome: Outcome) -> Link:
     return replace(link, state=LinkState.ENDED, exit_code=outcome.exit_code, error=outcome.message)
 
 
-def _follow(c: Connection, task: Task, run: Sequence[Link], how: tuple[Assignment, Outcome]) -> Finished:
+def _follow(
+    c: Connection, caller: Caller, task: Task, run: Sequence[Link], how: tuple[Assignment, Outcome]
+) -> Finished:
     (assignment, outcome), after = how, chain.after_link(run)
     order = assignment.order
-    end_task.skip(c, task, [link for link in run if link.index in after.skipped])
+    end_task.skip(c, caller, task, [link for link in run if link.index in after.skipped])
     if after.next_index is not None:
         if order.kind == "main" and outcome.ok and outcome.result is not None:
             # Kept at once: the worker may die before the posts have ended.
@@ -86,21 +92,24 @@ def _follow(c: Connection, task: Task, run: Sequence[Link], how: tuple[Assignmen
         return Finished(after.next_index, chain_goes_on=not after.failed, ok=outcome.ok, token=task.token)
     if after.culprit is None:
         kept = outcome.result if order.kind == "main" else task.result
-        end_task.complete(c, task, kept)
+        end_task.complete(c, caller, task, kept)
         return Finished(None, chain_goes_on=False, ok=True, token=task.token)
     words = after.culprit.error or f"exit code {after.culprit.exit_code}"
     culprit = after.culprit
     words = f"{link_title(culprit.kind, culprit.name, culprit.index)}: {words}"
-    decision = end_task.fail(c, task, words, after.culprit.exit_code)
+    decision = end_task.fail(c, caller, task, words, after.culprit.exit_code)
     again = decision.delay_ms / 1000 if decision is not None and decision.again else None
     return Finished(None, chain_goes_on=False, ok=outcome.ok, token=task.token, retry_seconds=again)
 
 
-def _say_ended(c: Connection, task: Task, before: LinkState, how: tuple[Assignment, Outcome]) -> None:
+def _say_ended(
+    c: Connection, caller: Caller, task: Task, before: LinkState, how: tuple[Assignment, Outcome]
+) -> None:
     assignment, outcome = how
     words = f"{assignment.link_name}: exit {outcome.exit_code}"
     events.add(
         c,
+        caller,
         "link",
         task,
         from_state=before,
@@ -110,13 +119,14 @@ def _say_ended(c: Connection, task: Task, before: LinkState, how: tuple[Assignme
     )
 
 
-def _refused(c: Connection, task: Task, assignment: Assignment, outcome: Outcome) -> None:
+def _refused(c: Connection, caller: Caller, task: Task, assignment: Assignment, outcome: Outcome) -> None:
     """A late end is told, never applied."""
     if task.state is TaskState.CANCELLED:
         return
     token = assignment.token
     events.add(
         c,
+        caller,
         "late",
         task,
         reason=f"late end of attempt {token.attempt}, delivery {token.delivery}, {assignment.link_name}: "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine import failpoints
 from engine.dispatch import wakeup
 from engine.lifecycle.installation import Installation
-from engine.model.records import Task
+from engine.model.records import Caller, Task
 from engine.model.states import TaskState
 from engine.store import events, outbox, tasks
 
@@ -15,23 +15,29 @@ from engine.store import events, outbox, tasks
 AT_ONCE = 200
 
 
-def resend(installation: Installation, found: Sequence[Task], why: str) -> int:
+def resend(installation: Installation, caller: Caller, found: Sequence[Task], why: str) -> int:
     """SCHEDULED -> PENDING for these rows, their numbers unchanged; a copy that turns up is dropped by the claim.
 
     Due from now on, so that other processes leave them to this one's flusher at first. Returns how many changed.
     """
     changed = 0
     for start in range(0, len(found), AT_ONCE):
-        changed += _resend(installation, found[start : start + AT_ONCE], why)
+        changed += _resend(installation, caller, found[start : start + AT_ONCE], why)
     return changed
 
 
-def _resend(installation: Installation, group: Sequence[Task], why: str) -> int:
+def _resend(installation: Installation, caller: Caller, group: Sequence[Task], why: str) -> int:
     with installation.db.begin() as c:
         changed = outbox.resend(c, group, tasks.now(c))
         reason = f"sent again: {why}"
         events.add_all(
-            c, "repair", changed, from_state=TaskState.SCHEDULED, to_state=TaskState.PENDING, reason=reason
+            c,
+            caller,
+            "repair",
+            changed,
+            from_state=TaskState.SCHEDULED,
+            to_state=TaskState.PENDING,
+            reason=reason,
         )
         if changed:
             failpoints.hit("resend.rows")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from engine import failpoints
 from engine.dispatch import wakeup
-from engine.lifecycle import locks, repair_event
+from engine.lifecycle import crashes, locks, repair_event
 from engine.lifecycle.installation import Installation
-from engine.lifecycle.take_over import count_crashes, poisoned
-from engine.model.records import Token
+from engine.model.records import Caller, Token
 from engine.model.states import TaskState
 from engine.store import nodes, tasks
 
 
-def restart(installation: Installation, token: Token, lapse_no: int) -> bool:
+def restart(installation: Installation, caller: Caller, token: Token, lapse_no: int) -> bool:
     """Start the chain of a lapsed or left node's task again, with a new origin, on whoever claims it.
 
     Refused while a JOINING or LIVE node whose Docker answers has not looked since that lapse: it may still find
@@ -26,20 +25,20 @@ def restart(installation: Installation, token: Token, lapse_no: int) -> bool:
         former = nodes.share(c, task.node)
         if former is None or not tasks.may_restart(c, token, lapse_no):
             return False
-        crashes = count_crashes(c, installation, task, former.state)
-        if poisoned(c, installation, task, former.state, crashes):
+        count = crashes.count(c, installation, caller, task, former.state)
+        if count is None:
             return True
-        if not tasks.restart(c, token, lapse_no, crashes):
+        if not tasks.restart(c, token, lapse_no, count):
             return False
         reason = f"starts again: node {former.id[:8]} {former.state} and no node found its containers"
-        repair_event.tell(c, token.task_id, TaskState.PENDING, reason)
+        repair_event.tell(c, caller, token.task_id, TaskState.PENDING, reason)
         failpoints.hit("restart.rows")
     failpoints.hit("restart.committed")
     wakeup.wake(token.task_id)
     return True
 
 
-def give_back(installation: Installation, token: Token, why: str) -> bool:
+def give_back(installation: Installation, caller: Caller, token: Token, why: str) -> bool:
     """Start the chain again with a new origin: what its ended links left is gone, or nothing had begun.
 
     No crash, no retry spent.
@@ -48,7 +47,7 @@ def give_back(installation: Installation, token: Token, why: str) -> bool:
         task = tasks.lock(c, token.task_id)
         if task is None or not tasks.give_back(c, token):
             return False
-        repair_event.tell(c, token.task_id, TaskState.PENDING, f"given back: {why}", task.node)
+        repair_event.tell(c, caller, token.task_id, TaskState.PENDING, f"given back: {why}", task.node)
         failpoints.hit("give_back.rows")
     failpoints.hit("give_back.committed")
     wakeup.wake(token.task_id)

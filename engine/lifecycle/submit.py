@@ -9,12 +9,11 @@ from engine import failpoints
 from engine.dispatch import wakeup
 from engine.jobspec import stored
 from engine.jobspec.task import TaskSpec
+from engine.lifecycle.installation import Installation
 from engine.model import submission
-from engine.model.records import Task
+from engine.model.records import Caller, Task
 from engine.model.states import TaskState
-from engine.settings import Settings
 from engine.store import events, jobs, tasks
-from engine.store.database import Database
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Submitted:
     task: Task
 
 
-def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
+def submit(installation: Installation, caller: Caller, spec: TaskSpec) -> Submitted:
     """Store the task as a job of its own, to be sent at once. When this returns, it will not be lost.
 
     Raises StoreUnavailable: then nothing is promised, although it may have been stored.
@@ -37,9 +36,9 @@ def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
         stored.dump(spec),
         job_id=uuid4().hex,
         task_id=uuid4().hex,
-        queue=settings.broker.default_queue,
+        queue=installation.settings.broker.default_queue,
     )
-    with db.begin() as c:
+    with installation.db.begin() as c:
         job = rows.job
         now = jobs.insert(c, job.id, job.name, job.description, job.tags)
         new = [_task(row, now) for row in rows.tasks]
@@ -47,7 +46,7 @@ def submit(db: Database, spec: TaskSpec, settings: Settings) -> Submitted:
             c,
             [{**vars(task), "timeout_ms": row.timeout_ms} for task, row in zip(new, rows.tasks, strict=True)],
         )
-        events.add_all(c, "task", new, to_state=TaskState.PENDING)
+        events.add_all(c, caller, "task", new, to_state=TaskState.PENDING)
         failpoints.hit("submit.rows")
     failpoints.hit("submit.committed")
     wakeup.wake(*(task.id for task in new))

@@ -7,11 +7,11 @@ from engine.dispatch import wakeup
 from engine.jobspec import stored
 from engine.lifecycle import end_task, locks
 from engine.lifecycle.installation import Installation
-from engine.model.records import Token
+from engine.model.records import Caller, Token
 from engine.store import nodes, tasks
 
 
-def timeout(installation: Installation, token: Token) -> bool:
+def timeout(installation: Installation, caller: Caller, token: Token) -> bool:
     """FAILED or the retry, when the attempt is past its bound and its node is LAPSED or LEFT.
 
     As with `restart`, each JOINING or LIVE node whose Docker answers has looked since that lapse: one that finds
@@ -27,7 +27,7 @@ def timeout(installation: Installation, token: Token) -> bool:
         if not tasks.end_lapsed(c, token, former.lapse_no):
             return False
         bound = stored.load(task.spec).timeout
-        decision = end_task.fail(c, task, f"timed out after {bound}, while its node was away", None)
+        decision = end_task.fail(c, caller, task, f"timed out after {bound}, while its node was away", None)
         if decision is None:
             return False
         failpoints.hit("timeout.rows")

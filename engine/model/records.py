@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from engine.model.states import JobState, LinkState, NodeState, TaskState
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Author of a change: the user, the node or the process that asks a verb for it."""
+
+    kind: Literal["user", "node", "reconciler", "flusher"]
+    #: The user's name, the node's id, or the host of a process that repairs or sends.
+    name: str
+
+    @property
+    def node_id(self) -> str:
+        """Id of the calling node. Raises TypeError when the caller is not a node."""
+        if self.kind != "node":
+            raise TypeError(f"{self} is not a node")
+        return self.name
+
+    def __str__(self) -> str:
+        """Return the caller as events store it: `user:anonymous`."""
+        return f"{self.kind}:{self.name}"
 
 
 @dataclass(frozen=True)
@@ -176,6 +196,8 @@ class Event:
     from_state: str | None
     to_state: str | None
     node: str | None
+    #: The caller whose verb wrote it, as `kind:name`.
+    author: str
     reason: str | None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from engine.lifecycle import nodes as verbs
 from engine.lifecycle.installation import Installation
+from engine.model.records import Caller
 from engine.store import nodes, workload
 
 
@@ -20,8 +21,8 @@ class _Seen:
 class Lapses:
     """Remembers each node's beat and since when it stands still, while this process's own reads succeed."""
 
-    def __init__(self, installation: Installation) -> None:
-        self._installation = installation
+    def __init__(self, installation: Installation, caller: Caller) -> None:
+        self._installation, self._caller = installation, caller
         self._seen: dict[str, _Seen] = {}
         self._last_read: float | None = None
 
@@ -52,4 +53,4 @@ class Lapses:
     def _end(self, node_id: str, beat: int) -> bool:
         with self._installation.db.read() as c:
             node = nodes.get(c, node_id)
-        return node is not None and node.beat == beat and verbs.lapse(self._installation, node)
+        return node is not None and node.beat == beat and verbs.lapse(self._installation, self._caller, node)

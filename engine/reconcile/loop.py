@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from engine.dispatch import wakeup
 from engine.dispatch.flusher import OTHERS_SECONDS
 from engine.errors import StoreUnavailable, WrongInstallation
 from engine.lifecycle.installation import Installation
+from engine.model.records import Caller
 from engine.reconcile.lapses import Lapses
 from engine.reconcile.messages import LostMessages
 from engine.reconcile.node_leftovers import NodeLeftovers
@@ -43,8 +45,9 @@ class Reconciler:
 
     def __init__(self, installation: Installation, lost: Callable[[WrongInstallation], None]) -> None:
         """`lost` is told when the broker turns out to be another installation's."""
-        broker = _Brokers(installation, lost)
-        self._threads = [_Rows(installation, lost, broker), broker]
+        caller = Caller("reconciler", socket.gethostname())
+        broker = _Brokers(installation, caller, lost)
+        self._threads = [_Rows(installation, caller, lost, broker), broker]
 
     def start(self) -> None:
         """Begin to look."""
@@ -108,9 +111,11 @@ class _Looks(threading.Thread):
 class _Brokers(_Looks):
     """What the broker is asked about: lost messages, and queues of ended nodes."""
 
-    def __init__(self, installation: Installation, lost: Callable[[WrongInstallation], None]) -> None:
+    def __init__(
+        self, installation: Installation, caller: Caller, lost: Callable[[WrongInstallation], None]
+    ) -> None:
         super().__init__("reconcile-broker", installation, lost)
-        self._passes: list[Pass] = [LostMessages(installation), NodeLeftovers(installation)]
+        self._passes: list[Pass] = [LostMessages(installation, caller), NodeLeftovers(installation, caller)]
 
     def look(self) -> None:
         for each in self._passes:
@@ -127,13 +132,17 @@ class _Rows(_Looks):
     """What the rows alone tell: beats that stand still, and work whose node is gone."""
 
     def __init__(
-        self, installation: Installation, lost: Callable[[WrongInstallation], None], broker: _Brokers
+        self,
+        installation: Installation,
+        caller: Caller,
+        lost: Callable[[WrongInstallation], None],
+        broker: _Brokers,
     ) -> None:
         super().__init__("reconcile", installation, lost)
         self._installation = installation
         self._broker = broker
-        self._lapses = Lapses(installation)
-        self._passes: list[Pass] = [Timeouts(installation), Restarts(installation)]
+        self._lapses = Lapses(installation, caller)
+        self._passes: list[Pass] = [Timeouts(installation, caller), Restarts(installation, caller)]
         self._unasked = 0
         self._were_lost = False
         self._lapse_no = -1

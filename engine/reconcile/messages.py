@@ -10,7 +10,7 @@ from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable
 from engine.lifecycle.installation import Installation
 from engine.lifecycle.resend import resend
-from engine.model.records import Task
+from engine.model.records import Caller, Task
 from engine.store import nodes, outbox, tasks
 
 log = logging.getLogger("ferryman.reconcile")
@@ -26,8 +26,8 @@ _LONGEST_MS = 600_000
 class LostMessages:
     """Looks at the broker's marker, and at overdue rows: each beat while a message is to be in the broker."""
 
-    def __init__(self, installation: Installation) -> None:
-        self._installation = installation
+    def __init__(self, installation: Installation, caller: Caller) -> None:
+        self._installation, self._caller = installation, caller
         self._broker = Broker(installation.settings.broker)
         self._empty_since: dict[str, float] = {}
         #: What was sent before this is to be sent again: the broker was emptied, and not all is done yet.
@@ -63,7 +63,9 @@ class LostMessages:
                 self._emptied_at = None
                 return done
             for start in range(0, len(found), _AHEAD):
-                done += resend(self._installation, found[start : start + _AHEAD], "the broker was emptied")
+                done += resend(
+                    self._installation, self._caller, found[start : start + _AHEAD], "the broker was emptied"
+                )
                 wakeup.wait_for_room(_AHEAD, _AHEAD_SECONDS)
 
     def _overdue(self) -> int:
@@ -85,7 +87,7 @@ class LostMessages:
                 if kind[0] in empty or oldest <= overtaken:
                     last = None if kind[0] in empty else overtaken
                     lost += outbox.overdue(c, kind, wait_ms, _LONGEST_MS, _BATCH, last)
-        return resend(self._installation, lost, "its message seems lost") if lost else 0
+        return resend(self._installation, self._caller, lost, "its message seems lost") if lost else 0
 
     def _empty(self, queues: set[str]) -> set[str]:
         """Those that have been empty in two looks, a lease apart at least."""

@@ -9,6 +9,7 @@ from engine.errors import BrokerUnavailable
 from engine.lifecycle import nodes as verbs
 from engine.lifecycle.installation import Installation
 from engine.model import names
+from engine.model.records import Caller
 from engine.store import nodes
 
 #: Ended nodes are of use to people who look for what happened yesterday.
@@ -19,8 +20,8 @@ _ROWS_EVERY_SECONDS = 600.0
 class NodeLeftovers:
     """Remembers whose queue it removed; a second removal by another process does no harm."""
 
-    def __init__(self, installation: Installation) -> None:
-        self._installation = installation
+    def __init__(self, installation: Installation, caller: Caller) -> None:
+        self._installation, self._caller = installation, caller
         self._broker = Broker(installation.settings.broker)
         self._done: set[str] = set()
         self._rows_at = time.monotonic()
@@ -40,5 +41,5 @@ class NodeLeftovers:
             removed += 1
         if time.monotonic() - self._rows_at >= _ROWS_EVERY_SECONDS:
             self._rows_at = time.monotonic()
-            verbs.forget(self._installation, _KEEP_MS)
+            verbs.forget(self._installation, self._caller, _KEEP_MS)
         return removed

@@ -6,7 +6,7 @@ import time
 
 from engine.lifecycle.installation import Installation
 from engine.lifecycle.restart import restart
-from engine.model.records import Token
+from engine.model.records import Caller, Token
 from engine.model.retry import grace_ms
 from engine.store import attempts, tasks
 
@@ -14,8 +14,8 @@ from engine.store import attempts, tasks
 class Restarts:
     """Remembers since when it sees each lost task: grace runs on this process's monotonic clock."""
 
-    def __init__(self, installation: Installation) -> None:
-        self._installation = installation
+    def __init__(self, installation: Installation, caller: Caller) -> None:
+        self._installation, self._caller = installation, caller
         self._seen: dict[tuple[Token, int], float] = {}
 
     def run(self) -> int:
@@ -33,5 +33,5 @@ class Restarts:
             waited_ms = (now - self._seen[task.token, number]) * 1000
             # The age at first sight counts, so that waiting does not make the grace longer.
             if waited_ms >= grace_ms(state, round(ages[task.id] - waited_ms), bounds):
-                done += restart(self._installation, task.token, number)
+                done += restart(self._installation, self._caller, task.token, number)
         return done

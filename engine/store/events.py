@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engine.errors import FerrymanError
-from engine.model.records import Event, Task
+from engine.model.records import Caller, Event, Task
 from engine.store import tables
 from engine.store.database import now_ms
 
@@ -40,6 +40,7 @@ class UnknownCursor(FerrymanError):
 
 def add(  # noqa: PLR0913 - the event's own fields, named at every call
     c: sa.Connection,
+    caller: Caller,
     kind: str,
     task: Task | None = None,
     *,
@@ -51,15 +52,17 @@ def add(  # noqa: PLR0913 - the event's own fields, named at every call
 ) -> None:
     """Write that something happened, in the caller's transaction.
 
-    `task` gives job, task, attempt and delivery; `job_id` is for events of a job alone. `reason` is in words.
+    The caller is the author. `task` gives job, task, attempt and delivery; `job_id` is for events of a
+    job alone. `reason` is in words.
     """
     whose = _of(task) if task else {**_NOBODY, "job_id": job_id}
     what = {"kind": kind, "from_state": from_state, "to_state": to_state, "node": node, "reason": reason}
-    c.execute(_INSERT[c.dialect.name], whose | what)
+    c.execute(_INSERT[c.dialect.name], whose | what | {"author": str(caller)})
 
 
-def add_all(
+def add_all(  # noqa: PLR0913 - as `add`
     c: sa.Connection,
+    caller: Caller,
     kind: str,
     tasks: Sequence[Task],
     *,
@@ -70,7 +73,7 @@ def add_all(
     """Write that the same happened to each of these tasks, in one go."""
     if tasks:
         what = {"kind": kind, "from_state": from_state, "to_state": to_state, "node": None, "reason": reason}
-        c.execute(_INSERT[c.dialect.name], [_of(task) | what for task in tasks])
+        c.execute(_INSERT[c.dialect.name], [_of(task) | what | {"author": str(caller)} for task in tasks])
 
 
 _NOBODY: dict[str, Any] = {"job_id": None, "task_id": None, "attempt": None, "delivery": None}

@@ -195,6 +195,8 @@ events = Table(
     Column("from_state", String(16)),
     Column("to_state", String(16)),
     Column("node", Id),
+    # The caller of the verb, as `kind:name`.
+    Column("author", Text, nullable=False),
     Column("reason", Text),
     Index("ix_events_txid_id", "txid", "id"),
     Index("ix_events_task_id", "task_id", "txid", "id"),

@@ -9,6 +9,7 @@ from typing import Any
 from engine.dispatch.flusher import Flusher
 from engine.lifecycle.installation import Installation
 from engine.model import names
+from engine.model.records import Caller
 from engine.runtime.base import Runtime
 from engine.worker.daemon.sandbox_pool import SandboxPool
 from engine.worker.daemon.sweeper import Sweeper
@@ -65,6 +66,11 @@ class WorkerContext:
     draining: threading.Event = field(default_factory=threading.Event)
     #: Messages since the start whose claim or begin was refused: copies.
     claims_lost: int = 0
+
+    @property
+    def caller(self) -> Caller:
+        """This node as the caller of verbs."""
+        return Caller("node", self.node_id)
 
     @property
     def own_queue(self) -> str:

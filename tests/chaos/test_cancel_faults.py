@@ -7,6 +7,7 @@ import pytest
 from engine.lifecycle.cancel import cancel
 from engine.model.states import LinkState, TaskState
 from engine.store import tasks
+from tests.support.callers import TESTER
 from tests.support.counting_task import counting_task, wait_until_counting
 from tests.support.docker_events import container_events
 from tests.support.fleet import Fleet
@@ -61,7 +62,7 @@ def test_a_cancel_at_each_step_of_a_link_ends_it_once_and_leaves_nothing(fleet: 
             (ids[step],) = fleet.submit(CHAIN)
             holds.wait_for(step)
         for task_id in ids.values():
-            assert cancel(fleet.db, task_id) == (task_id,)
+            assert cancel(fleet.installation, TESTER, task_id) == (task_id,)
         holds.release(SPANS)
         # As many tasks at once as there are slots: a stuck thread would leave one of them waiting.
         _assert_serves(fleet, 5)
@@ -84,7 +85,7 @@ def test_a_cancel_while_another_takes_over_kills_what_it_found(fleet: Fleet) -> 
     wait_until_counting(fleet, task_id)
     doomed.kill()
     holds.wait_for("take_over.committed")
-    cancel(fleet.db, task_id)
+    cancel(fleet.installation, TESTER, task_id)
     holds.release(["take_over.committed"])
     wait_until(lambda: not fleet.left_over(), 40)
     _assert_cancelled(fleet, task_id)
@@ -102,7 +103,7 @@ def test_a_cancel_while_its_node_is_dead_is_carried_out_by_the_next(fleet: Fleet
     wait_until_counting(fleet, task_id)
     doomed.kill()
     # At once: its node is LIVE still by its row.
-    cancel(fleet.db, task_id)
+    cancel(fleet.installation, TESTER, task_id)
     _assert_cancelled(fleet, task_id)
     if not is_adopted:
         assert [thing.state for thing in fleet.left_over()] == ["running"], "nobody could kill it"
@@ -119,7 +120,7 @@ def test_a_cancel_while_the_message_waits_starts_nothing(fleet: Fleet) -> None:
     ids = fleet.submit(CHAIN, 3)
     wait_until(lambda: {fleet.task(id).state for id in ids} == {TaskState.SCHEDULED}, 20)
     for task_id in ids:
-        cancel(fleet.db, task_id)
+        cancel(fleet.installation, TESTER, task_id)
     fleet.worker("-c", "1")
     _assert_serves(fleet)
     for task_id in ids:
@@ -132,9 +133,9 @@ def test_a_cancel_while_a_retry_waits_also_over_a_restart_starts_nothing(fleet: 
     doomed = fleet.worker("-c", "1")
     ids = fleet.submit(FAILS, 2)
     wait_until(lambda: [fleet.task(id).attempt for id in ids] == [2, 2], 40)
-    assert cancel(fleet.db, ids[0]) == (ids[0],)
+    assert cancel(fleet.installation, TESTER, ids[0]) == (ids[0],)
     doomed.kill()
-    cancel(fleet.db, ids[1])
+    cancel(fleet.installation, TESTER, ids[1])
     due = max(fleet.task(id).not_before for id in ids)
     fleet.worker("-c", "1")
     wait_until(lambda: _now(fleet) > due + 2000, 30)
@@ -162,7 +163,7 @@ def test_a_cancel_while_the_retry_is_being_sent_starts_nothing(fleet: Fleet, ste
     assert fleet.task(task_id).attempt == 2
     holds.arm(step)
     holds.wait_for(step)
-    cancel(fleet.db, task_id)
+    cancel(fleet.installation, TESTER, task_id)
     holds.release([step])
     release(fleet.links(busy)[0].container_id or "")
     _assert_serves(fleet)

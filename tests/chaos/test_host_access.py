@@ -11,6 +11,7 @@ from engine.jobspec import schema
 from engine.jobspec.host_access import host_access_from
 from engine.lifecycle.submit import submit
 from engine.model.states import NodeState, TaskState
+from tests.support.callers import TESTER
 from tests.support.counting_task import repairs
 from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.fleet import Fleet, running_fleet
@@ -49,7 +50,7 @@ def patient(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Itera
 def _submitted(fleet: Fleet, door: Path) -> str:
     text = CHAIN.format(door=door).encode()
     spec = schema.check(text, "yaml", host_access_from((f"{door}:rw",), (), fleet.settings.data_dir))
-    return submit(fleet.db, spec, fleet.settings).task_id
+    return submit(fleet.installation, TESTER, spec).task_id
 
 
 def _begun(fleet: Fleet, task_id: str) -> str:

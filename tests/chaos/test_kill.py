@@ -21,6 +21,7 @@ from engine.lifecycle.cancel import cancel
 from engine.model.states import LinkState, NodeState, TaskState
 from engine.store.tables import tasks
 from tests.support.api_server import running_api
+from tests.support.callers import TESTER
 from tests.support.counting_task import (
     COUNT_UNTIL_RELEASED,
     assert_ran_once_until_released,
@@ -54,9 +55,13 @@ LONG = "name: long\nimage: busybox:1.36\ncmd: [sleep, '8']\n"
 CANCEL = """
 import sys
 from engine.lifecycle import cancel
+from engine.lifecycle.installation import Installation
+from engine.model.records import Caller
 from engine.settings import Settings
 from engine.store.database import Database
-getattr(cancel, sys.argv[1])(Database(Settings.from_env().store), sys.argv[2])
+settings = Settings.from_env()
+installation = Installation(Database(settings.store), settings, "i1")
+getattr(cancel, sys.argv[1])(installation, Caller("user", "tester"), sys.argv[2])
 """
 
 
@@ -209,7 +214,7 @@ def _cancelled(fleet: Fleet, point: str, text: str) -> str:
 
 def _cancel_running(fleet: Fleet, task_id: str) -> None:
     wait_until(lambda: _runs(fleet, task_id), 40)
-    cancel(fleet.db, task_id)
+    cancel(fleet.installation, TESTER, task_id)
 
 
 COMPLETED, FAILED, CANCELLED = TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED

@@ -12,6 +12,7 @@ import pytest
 
 from engine.lifecycle.cancel import cancel
 from engine.model.states import TaskState
+from tests.support.callers import TESTER
 from tests.support.counting_task import repairs
 from tests.support.docker_daemon import BUSYBOX
 from tests.support.fleet import Fleet
@@ -100,7 +101,7 @@ def test_kill_9_while_an_image_is_pulled_costs_no_retry(
 def test_a_cancel_while_an_image_is_pulled_ends_the_pull(fleet: Fleet, registry: Registry) -> None:
     fleet.worker("-c", "1")
     task_id = _pulling(fleet, registry, TASK)
-    cancel(fleet.db, task_id)
+    cancel(fleet.installation, TESTER, task_id)
     # The registry still holds the layer back: the slot is free only if the pull was given up.
     ended = fleet.ended(fleet.submit("name: next\nimage: busybox:1.36\ncmd: ['true']\n"), 60)
     assert [task.state for task in ended] == [TaskState.COMPLETED]

@@ -109,7 +109,7 @@ def _link(index: int, kind: str, name: str, container: str, **values: Any) -> Li
 
 
 def _end(attempt: int, to: TaskState, kind: str = "task", before: TaskState = TaskState.RUNNING) -> Event:
-    return Event("1", 0, "j", "t", attempt, 1, kind, before, to, None, None)
+    return Event("1", 0, "j", "t", attempt, 1, kind, before, to, None, "node:n1", None)
 
 
 def _frames(

@@ -11,6 +11,7 @@ from engine.lifecycle.nodes import lapse
 from engine.model.states import LinkState, TaskState
 from engine.reconcile.timeouts import Timeouts
 from engine.store.tables import attempts
+from tests.support.callers import TESTER
 from tests.support.counting_task import wait_until_counting
 from tests.support.docker_daemon import BUSYBOX, Daemon, provide, second_daemon_possible
 from tests.support.docker_events import ContainerEvents, container_events
@@ -177,8 +178,8 @@ def test_a_time_out_without_any_worker_ends_the_task_and_its_container_goes_when
     _let_its_time_pass(fleet, again)
     # As in the process of an API, on a host without Docker.
     (node,) = fleet.nodes()
-    assert lapse(fleet.installation, node)
-    assert Timeouts(fleet.installation).run() == 2
+    assert lapse(fleet.installation, TESTER, node)
+    assert Timeouts(fleet.installation, TESTER).run() == 2
     task = fleet.task(once)
     assert (task.state, task.error) == (TaskState.FAILED, "timed out after 10m, while its node was away")
     assert fleet.task(again).attempt == 2

@@ -23,6 +23,7 @@ from engine.worker.execute.link_run import created_nothing
 from engine.worker.running import RunningLink, RunningLinks
 from tests.simulator.around import Around
 from tests.simulator.daemon import Container
+from tests.support.callers import TESTER, by
 
 Steps = Generator[None, None, Any]
 
@@ -71,21 +72,21 @@ class Carrier:
 
     def claims(self, token: Token, me: str) -> Assignment | None:
         before = self.rows.task(token.task_id)
-        found = claim(self.installation, token, me)
+        found = claim(self.installation, by(me), token)
         if found is not None:
             self.checker.wrote("claim", token, before)
             self.checker.took("claim", self.rows.node(me))
         return found
 
     def begins(self, token: Token, index: int, me: str) -> Assignment | None:
-        found = begin_link(self.installation, token, index, me)
+        found = begin_link(self.installation, by(me), token, index)
         if found is not None:
             self.checker.wrote("begin_link", token, self.rows.task(token.task_id), me)
         return found
 
     def adopts(self, token: Token, me: str) -> Steps:
         yield
-        found = resume(self.installation, token, me)
+        found = resume(self.installation, by(me), token)
         if found is not None:
             yield from self.carries(found, me)
 
@@ -161,7 +162,7 @@ class Carrier:
 
     def gives_back(self, token: Token, me: str, why: str) -> bool:
         before = self.rows.task(token.task_id)
-        done = give_back(self.installation, token, why)
+        done = give_back(self.installation, TESTER, token, why)
         if done:
             self.checker.wrote("give_back", token, before, me)
             self.tell(f"gives it back: {why}", token)
@@ -169,7 +170,7 @@ class Carrier:
 
     def confirms(self, work: Assignment, me: str, container: Container) -> bool:
         before = self.rows.task(work.token.task_id)
-        if not confirm(self.installation, work, container.id):
+        if not confirm(self.installation, TESTER, work, container.id):
             self.tell(f"is refused to confirm {container.id}", work.token)
             return False
         self.checker.wrote("confirm", work.token, before, me)
@@ -191,7 +192,7 @@ class Carrier:
         self, work: Assignment, me: str, container: Container | None, outcome: Outcome
     ) -> Finished | None:
         before = self.rows.task(work.token.task_id)
-        finished = finish_link(self.installation, work, container and container.id, outcome)
+        finished = finish_link(self.installation, TESTER, work, container and container.id, outcome)
         if finished is not None:
             self.checker.wrote("finish_link", work.token, before, me)
         if finished is not None and outcome.cause is Cause.TIMEOUT:

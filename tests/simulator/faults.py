@@ -14,6 +14,7 @@ from tests.simulator.daemon import Broker, Daemon
 from tests.simulator.rows import Rows
 from tests.simulator.story import Story
 from tests.simulator.worker import Worker
+from tests.support.callers import TESTER
 
 _FAULTS = (
     "kill",
@@ -123,7 +124,7 @@ class Faults:
         """Somebody's lease ran out early: a node lapses now, its process lives or is paused in the middle."""
         with self.rows.world.db.read() as c:
             node = nodes.get(c, worker.node_id)
-        if node is not None and node_verbs.lapse(worker.installation, node):
+        if node is not None and node_verbs.lapse(worker.installation, TESTER, node):
             worker.sleeps = max(worker.sleeps, sleeps)
             self.story.tell("fault", f"{node.id} lapses, {worker.name} is paused for {sleeps} turns")
 
@@ -164,7 +165,7 @@ class Faults:
             return "no cancel"
         id = self.chance.choice(self.ids)
         try:
-            cancel(self.rows.world.db, id)
+            cancel(self.rows.world.installation, TESTER, id)
         except AlreadyEnded:
             return "cancel too late"
         self.story.tell("fault", f"somebody cancels {self.story.names[id]}")

@@ -12,6 +12,7 @@ from engine.model.records import Task, Token
 from engine.model.states import TaskState
 from engine.store import events, outbox
 from tests.simulator.around import Around
+from tests.support.callers import TESTER
 
 #: Looks at a beat that stands still, at lost work, at a message that nobody claims, before something is done.
 LEASE_LOOKS = 8
@@ -56,7 +57,7 @@ class Keeper:
         with self.rows.world.db.begin() as c:
             done = bool(outbox.mark_sent(c, [task]))
             if done:
-                events.add(c, "task", task, from_state=task.state, to_state=TaskState.SCHEDULED)
+                events.add(c, TESTER, "task", task, from_state=task.state, to_state=TaskState.SCHEDULED)
         if done:
             self.checker.wrote("mark_sent", task.token, before)
 
@@ -73,7 +74,7 @@ class Keeper:
         for task in self.rows.overdue():
             yield from self.stalls()
             before = self.rows.task(task.id)
-            if timeout(self.installation, task.token):
+            if timeout(self.installation, TESTER, task.token):
                 self.checker.wrote("timeout", task.token, before)
                 self.checker.timed_out(self.rows, task.token)
                 self.checker.given_up(self.rows, before, self.daemons)
@@ -87,7 +88,7 @@ class Keeper:
                 continue
             yield from self.stalls()
             before = self.rows.task(token.task_id)
-            if restart(self.installation, token, number):
+            if restart(self.installation, TESTER, token, number):
                 self.checker.wrote("restart", token, before)
                 self.checker.restarted(self.rows, before, self.daemons)
                 self.story.tell(self.name, "has it start again elsewhere", token)
@@ -102,5 +103,5 @@ class Keeper:
         for task in late:
             yield from self.stalls()
             before = self.rows.task(task.id)
-            if resend(self.installation, [task], "lost"):
+            if resend(self.installation, TESTER, [task], "lost"):
                 self.checker.wrote("resend", task.token, before)

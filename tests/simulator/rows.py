@@ -16,6 +16,7 @@ from engine.model.states import NodeState, TaskState
 from engine.runtime.base import Order
 from engine.store import links, nodes, outbox, tables, tasks
 from tests.simulator.database import CountingDatabase
+from tests.support.callers import TESTER, by
 from tests.support.world import World
 
 T = TypeVar("T")
@@ -97,7 +98,7 @@ class Rows:
             return None
         # Nothing here depends on a beat but `beating`, which counts for itself.
         with self._db.unseen("nodes"):
-            return node_verbs.beat(self.world.installation, node_id, [token.task_id for token in running])
+            return node_verbs.beat(self.world.installation, by(node_id), [token.task_id for token in running])
 
     def beats(self) -> list[tuple[str, int]]:
         """Whose beat is watched, and where it stands."""
@@ -110,7 +111,7 @@ class Rows:
         with self.world.db.read() as c:
             seen = nodes.get(c, node_id)
         assert seen is not None
-        return node_verbs.lapse(self.world.installation, replace(seen, beat=beat))
+        return node_verbs.lapse(self.world.installation, TESTER, replace(seen, beat=beat))
 
     # Clocks: that of the database stands still, so an attempt grows old by its own record.
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import engine.lifecycle.claim as claim_module
 import engine.lifecycle.take_over as take_over_module
 import engine.lifecycle.timeout as timeout_module
-from engine.model import chain
+from engine.model import chain, retry
 from engine.model.records import AttemptStatus, Node
 from engine.model.states import ADOPTING_NODES, GONE_NODES, NodeState
 from engine.store import attempts, nodes, tables, tasks
@@ -168,7 +168,7 @@ def crash_self(patch: Patch) -> type[Worker]:
 
 def crash_left(patch: Patch) -> type[Worker]:
     """Leaving in order counts as a crash."""
-    patch.setattr(take_over_module.retry, "crashes_after", lambda crashes, former, held, calm: crashes + 1)
+    patch.setattr(retry, "crashes_after", lambda crashes, former, held, calm: crashes + 1)
     return Worker
 
 

@@ -33,15 +33,15 @@ def blind(patch: Patch, verb: str) -> type[Worker]:
     where: ModuleType = next(room for room in (carrier, worker, keeper) if hasattr(room, verb))
     real = getattr(where, verb)
 
-    def looks_away(installation: Any, work: Any, *rest: Any) -> Any:
+    def looks_away(installation: Any, caller: Any, work: Any, *rest: Any) -> Any:
         if isinstance(work, list):
-            return real(
-                installation, [replace(one, **_present(installation, one.token)) for one in work], *rest
-            )
+            present = [replace(task, **_present(installation, task.token)) for task in work]
+            return real(installation, caller, present, *rest)
         if isinstance(work, Token):
-            return real(installation, replace(work, **_present(installation, work)), *rest)
+            return real(installation, caller, replace(work, **_present(installation, work)), *rest)
         return real(
             installation,
+            caller,
             replace(work, token=replace(work.token, **_present(installation, work.token))),
             *rest,
         )
@@ -97,16 +97,16 @@ def cancel_state(patch: Patch) -> type[Worker]:
     """What has ended is cancelled all the same."""
     real = faults.cancel
 
-    def cancel(db: Any, task_id: str) -> Any:
-        with db.begin() as c:
+    def cancel(installation: Any, caller: Any, task_id: str) -> Any:
+        with installation.db.begin() as c:
             task = tasks.get(c, task_id)
             assert task is not None
             at = tables.tasks.c
             if task.state.ended:
                 c.execute(tables.tasks.update().where(at.id == task_id).values(state=TaskState.CANCELLED))
-                events.add(c, "task", task, from_state=task.state, to_state=TaskState.CANCELLED)
+                events.add(c, caller, "task", task, from_state=task.state, to_state=TaskState.CANCELLED)
                 return (task_id,)
-        return real(db, task_id)
+        return real(installation, caller, task_id)
 
     patch.setattr(faults, "cancel", cancel)
     return Worker
@@ -137,10 +137,10 @@ def finish_link_state(patch: Patch) -> type[Worker]:
 def begin_link_state(patch: Patch) -> type[Worker]:
     """A doubled message begins a link that is confirmed, or has ended, or whose turn it is not."""
 
-    def begin_link(installation: Any, token: Token, index: int, node_id: str) -> Any:
+    def begin_link(installation: Any, caller: Any, token: Token, index: int) -> Any:
         with installation.db.read() as c:
             task = tasks.get(c, token.task_id)
-            if task is None or not tasks.begins(c, token, node_id):
+            if task is None or not tasks.begins(c, token, caller.node_id):
                 return None
             run = links.of_run(c, task.run)
             return assignment_module.assign(installation, task, run, index, (0, None))

@@ -17,6 +17,7 @@ from tests.simulator.carrier import Steps
 from tests.simulator.daemon import Container
 from tests.simulator.keeper import Keeper
 from tests.simulator.worker import Worker
+from tests.support.callers import by
 
 Patch = pytest.MonkeyPatch
 
@@ -66,7 +67,7 @@ class JoinsBlind(Worker):
     def joins(self, me: str) -> Steps:
         number, _ = self.rows.lost()
         yield
-        self.live = node_verbs.become_live(self.installation, me, number) and me == self.node_id
+        self.live = node_verbs.become_live(self.installation, by(me), number) and me == self.node_id
 
 
 class LooksFirst(Worker):

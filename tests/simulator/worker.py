@@ -20,6 +20,7 @@ from engine.worker.daemon.sweeper import Owners, read_owners, unowned
 from tests.simulator.around import Around
 from tests.simulator.carrier import Carrier, Steps
 from tests.simulator.keeper import Keeper
+from tests.support.callers import TESTER, by
 
 LOOSE_LOOKS = 3
 #: Whose turn it is of the beats, the passes, the consumer, the keeping and the sweep, drawn evenly.
@@ -96,24 +97,24 @@ class Worker(Carrier):
             except RuntimeUnavailable:
                 if not self.deaf and self.node_id:
                     self.live, self.deaf = False, True
-                    node_verbs.runtime_silent(self.installation, self.node_id)
+                    node_verbs.runtime_silent(self.installation, by(self.node_id))
                     self.tell("says that its Docker is silent")
 
     def docker_answers(self) -> None:
-        if node_verbs.runtime_back(self.installation, self.node_id):
+        if node_verbs.runtime_back(self.installation, by(self.node_id)):
             self.deaf = False
             self.tell("joins again: its Docker answers")
 
     def leaves(self, me: str) -> Steps:
         """SIGTERM: claim nothing more, let go of the links, LEFT."""
         self.live = False
-        if me and node_verbs.drain(self.installation, me):
+        if me and node_verbs.drain(self.installation, TESTER, me):
             self.tell(f"{me} is LEAVING")
         yield
         self.running.detach_all()
         while self.running.all():
             yield
-        if me and node_verbs.leave(self.installation, me):
+        if me and node_verbs.leave(self.installation, by(me)):
             self.tell(f"{me} has LEFT")
         self.gone = True
 
@@ -129,7 +130,11 @@ class Worker(Carrier):
             return
         yield
         # `me`: the beat may have fenced this node while it joined.
-        if node_verbs.become_live(self.installation, me, number) and me == self.node_id and not self.leaving:
+        if (
+            node_verbs.become_live(self.installation, by(me), number)
+            and me == self.node_id
+            and not self.leaving
+        ):
             self.live = True
             self.tell(f"{me} is LIVE, looked {number}")
 
@@ -148,7 +153,7 @@ class Worker(Carrier):
 
     def says_looked(self, me: str, number: int) -> None:
         if self.rows.node(me).looked < number:
-            node_verbs.looked(self.installation, me, number)
+            node_verbs.looked(self.installation, by(me), number)
             self.tell(f"{me} has looked {number}")
 
     def found(self, things: Iterable[Resource]) -> set[RunKey | None]:
@@ -161,7 +166,7 @@ class Worker(Carrier):
             if (task.id, task.attempt, task.origin) in here:
                 yield from self.stalls()
                 before = self.rows.task(task.id)
-                token = take_over(self.installation, task.token, me, "found")
+                token = take_over(self.installation, by(me), task.token, "found")
                 all_taken = all_taken and token is not None
                 if token is not None:
                     self.checker.wrote("take_over", task.token, before)
@@ -178,7 +183,7 @@ class Worker(Carrier):
         for token in [token for token, looks in self._loose.items() if looks >= LOOSE_LOOKS]:
             yield from self.stalls()
             before = self.rows.task(token.task_id)
-            new = self_take_over(self.installation, token, me, "no thread")
+            new = self_take_over(self.installation, by(me), token, "no thread")
             if new is not None:
                 self.checker.wrote("self_take_over", token, before)
                 self.checker.took("self_take_over", self.rows.node(me))

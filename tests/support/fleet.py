@@ -23,6 +23,7 @@ from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import OPTIONS, Settings
 from engine.store import attempts, events, links, logs, nodes, tasks
 from engine.store.database import Database
+from tests.support.callers import TESTER
 from tests.support.databases import free_port
 from tests.support.fork_server import ForkedProcess, fork_server
 from tests.support.redis_server import RedisServer
@@ -113,7 +114,7 @@ class Fleet:
     def submit(self, text: str, count: int = 1) -> list[str]:
         """Submit a task `count` times; return the task ids."""
         spec = schema.check(text.encode(), "yaml", HostAccess())
-        return [submit(self.db, spec, self.settings).task_id for _ in range(count)]
+        return [submit(self.installation, TESTER, spec).task_id for _ in range(count)]
 
     def task(self, task_id: str) -> Task:
         """Return the row of the task."""

@@ -15,6 +15,7 @@ from celery.__main__ import main
 from engine.lifecycle import finish
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.installation import Installation
+from engine.model.records import Caller
 from engine.runtime.base import Outcome
 from engine.worker.execute.log_writer import LogWriter
 from engine.worker.node.threads import NodeThreads
@@ -36,11 +37,15 @@ def beat(self: Any) -> None:
 
 
 def finish_link(
-    installation: Installation, assignment: Assignment, container_id: str | None, outcome: Outcome
+    installation: Installation,
+    caller: Caller,
+    assignment: Assignment,
+    container_id: str | None,
+    outcome: Outcome,
 ) -> Any:
     """Report another end than the container's."""
     return _finish_link(
-        installation, assignment, container_id, replace(outcome, exit_code=7, result="invented")
+        installation, caller, assignment, container_id, replace(outcome, exit_code=7, result="invented")
     )
 
 

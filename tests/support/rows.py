@@ -7,12 +7,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from engine.jobspec.task import LinkSpec, TaskSpec
+from engine.lifecycle.installation import Installation
 from engine.lifecycle.submit import submit
 from engine.model.records import Link, Node, Task
 from engine.model.states import LinkState, NodeState
 from engine.settings import Settings
 from engine.store import attempts, links, nodes, tables, tasks
 from engine.store.database import Database
+from tests.support.callers import TESTER
 
 
 def spec(name: str = "say hello", **fields: Any) -> TaskSpec:
@@ -22,7 +24,7 @@ def spec(name: str = "say hello", **fields: Any) -> TaskSpec:
 
 def submitted(db: Database, name: str = "say hello", **fields: Any) -> Task:
     """A task as `submit` stores it."""
-    done = submit(db, spec(name, **fields), Settings())
+    done = submit(Installation(db, Settings(), "i1"), TESTER, spec(name, **fields))
     with db.read() as c:
         found = tasks.get(c, done.task_id)
     assert found is not None

@@ -31,6 +31,7 @@ from engine.settings import Settings
 from engine.store import logs, nodes, outbox, tasks
 from engine.store.database import Database
 from tests.support.api_server import SERVE
+from tests.support.callers import TESTER, by
 from tests.support.databases import free_port
 from tests.support.fork_server import ForkedProcess, fork_server
 from tests.support.waiting import wait_until
@@ -106,6 +107,7 @@ class Stage:
                 return id
         node_verbs.join(
             self.installation,
+            TESTER,
             Node(
                 id=id,
                 name=name,
@@ -124,14 +126,14 @@ class Stage:
         )
         with self.db.read() as c:
             last = nodes.last_lapse(c)
-        assert node_verbs.become_live(self.installation, id, last)
+        assert node_verbs.become_live(self.installation, by(id), last)
         return id
 
     def lapse(self, id: str) -> None:
         """Let a node lapse."""
         with self.db.read() as c:
             node = nodes.get(c, id)
-        assert node is not None and node_verbs.lapse(self.installation, node)
+        assert node is not None and node_verbs.lapse(self.installation, TESTER, node)
 
     # Tasks.
 
@@ -139,7 +141,7 @@ class Stage:
         """Submit a task of this YAML; `fields` replace some of its texts unchecked, to make hostile rows."""
         host_access = host_access_from((), (), self.settings.data_dir)
         spec = schema.check(text.encode(), "yaml", host_access, self.settings.api.body_bytes)
-        done = submit(self.db, replace(spec, **fields) if fields else spec, self.settings)
+        done = submit(self.installation, TESTER, replace(spec, **fields) if fields else spec)
         return self.task(done.task_id)
 
     def send(self, task: Task) -> None:
@@ -149,19 +151,19 @@ class Stage:
 
     def claim(self, task: Task, node: str) -> Assignment:
         """Claim a task for a node; return its first link."""
-        link = claim(self.installation, task.token, node)
+        link = claim(self.installation, by(node), task.token)
         assert link is not None
         return link
 
     def start(self, link: Assignment) -> str:
         """Confirm a container for the link; return the container's id."""
         container = f"{next(self._containers):x}".ljust(64, "0")
-        assert confirm(self.installation, link, container)
+        assert confirm(self.installation, TESTER, link, container)
         return container
 
     def go_on(self, token: Token, index: int, node: str) -> Assignment:
         """Begin a later link on the node."""
-        link = begin_link(self.installation, token, index, node)
+        link = begin_link(self.installation, by(node), token, index)
         assert link is not None
         return link
 
@@ -174,13 +176,17 @@ class Stage:
         result: str | None = None,
     ) -> Finished:
         """Finish a link with the end of its container."""
-        done = finish_link(self.installation, link, container, Outcome(code, Cause.EXITED, why, result))
+        done = finish_link(
+            self.installation, TESTER, link, container, Outcome(code, Cause.EXITED, why, result)
+        )
         assert done is not None
         return done
 
     def adopt(self, task: Task, node: str) -> Token:
         """Adopt a task from a lapsed node; return the new token."""
-        token = take_over(self.installation, self.task(task.id).token, node, "container 3fa91c70d2e8 runs")
+        token = take_over(
+            self.installation, by(node), self.task(task.id).token, "container 3fa91c70d2e8 runs"
+        )
         assert token is not None
         return token
 

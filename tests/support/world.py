@@ -23,6 +23,7 @@ from engine.runtime.base import Cause, Outcome
 from engine.settings import Settings
 from engine.store import attempts, events, jobs, links, nodes, outbox, tables, tasks
 from engine.store.database import Database
+from tests.support.callers import TESTER, by
 
 _ROWS = ("jobs", "tasks", "attempts", "links", "nodes")
 
@@ -57,24 +58,24 @@ class World:
             started_at=0,
             seen_at=0,
         )
-        node_verbs.join(self.installation, node)
+        node_verbs.join(self.installation, TESTER, node)
         return id
 
     def live(self, id: str = "n1") -> str:
         """A node that is LIVE."""
         self.joining(id)
-        assert node_verbs.become_live(self.installation, id, self.last_lapse)
+        assert node_verbs.become_live(self.installation, by(id), self.last_lapse)
         return id
 
     def lapse(self, id: str) -> int:
         """End a node as a watcher does; returns its lapse number."""
-        assert node_verbs.lapse(self.installation, self.node(id))
+        assert node_verbs.lapse(self.installation, TESTER, self.node(id))
         return self.node(id).lapse_no or 0
 
     def leave(self, id: str) -> int:
         """A node that leaves in order; returns its lapse number."""
-        assert node_verbs.drain(self.installation, id)
-        assert node_verbs.leave(self.installation, id)
+        assert node_verbs.drain(self.installation, TESTER, id)
+        assert node_verbs.leave(self.installation, by(id))
         return self.node(id).lapse_no or 0
 
     def in_state(self, id: str, state: NodeState) -> str:
@@ -85,7 +86,7 @@ class World:
         if state is NodeState.LAPSED:
             self.lapse(id)
         elif state is NodeState.LEAVING:
-            assert node_verbs.drain(self.installation, id)
+            assert node_verbs.drain(self.installation, TESTER, id)
         elif state is NodeState.LEFT:
             self.leave(id)
         return id
@@ -94,7 +95,7 @@ class World:
 
     def submitted(self, **fields: Any) -> Task:
         """A task as submit leaves it."""
-        done = submit(self.db, chain_spec(**fields), self.installation.settings)
+        done = submit(self.installation, TESTER, chain_spec(**fields))
         return self.task(done.task_id)
 
     def scheduled(self, **fields: Any) -> Task:
@@ -111,14 +112,14 @@ class World:
             known = nodes.get(c, node)
         if known is None:
             self.live(node)
-        found = claim(self.installation, task.token, node)
+        found = claim(self.installation, by(node), task.token)
         assert found is not None
         return found
 
     def confirmed(self, node: str = "n1", container: str = "c0", **fields: Any) -> Assignment:
         """The same, with its container."""
         found = self.claimed(node, **fields)
-        assert confirm(self.installation, found, container)
+        assert confirm(self.installation, TESTER, found, container)
         return found
 
     def end(
@@ -127,7 +128,7 @@ class World:
         """Record how its container ended."""
         message = None if code == 0 else f"exit code {code}"
         return finish_link(
-            self.installation, assignment, container, Outcome(code, Cause.EXITED, message, **more)
+            self.installation, TESTER, assignment, container, Outcome(code, Cause.EXITED, message, **more)
         )
 
     # Rows.

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from engine import failpoints
 from engine.errors import RuntimeUnavailable, Unstartable
-from engine.lifecycle.sandbox import Offered
+from engine.lifecycle.sandbox import SandboxOffer
 from engine.model import names
 from engine.runtime.base import Cause, Order, Resource, Sandboxes
 from engine.settings import RuntimeSettings
@@ -58,7 +58,7 @@ class SandboxPool:
         #: A container can join a sandbox here; None until this was tried.
         self._can_join: bool | None = False if self._mode == "none" else None
         self._ready: deque[str] = deque()
-        #: Offered to a claim that has not returned yet, or just being made.
+        #: SandboxOffer to a claim that has not returned yet, or just being made.
         self._reserved: set[str] = set()
         #: Named by a claim, and not made yet.
         self._to_create: set[str] = set()
@@ -100,20 +100,20 @@ class SandboxPool:
             self._making.release()
         return unused
 
-    def reserve(self) -> Offered:
+    def reserve(self) -> SandboxOffer:
         """Return the sandboxes that the next claim may name. The caller must `release` them after the claim."""
         with self._lock:
             if not self._can_join or not self._node or time.monotonic() < self._suspended_until:
-                return Offered()
+                return SandboxOffer()
             self._number += 1
             fresh = names.sandbox(self._installation, self._node, self._number)
             warm = self._ready.popleft() if self._ready else None
             if warm is not None:
                 self._reserved.add(warm)
         failpoints.hit("sandbox.taken")
-        return Offered(warm, fresh)
+        return SandboxOffer(warm, fresh)
 
-    def release(self, offered: Offered, sandbox: str | None, *, is_known: bool = True) -> None:
+    def release(self, offered: SandboxOffer, sandbox: str | None, *, is_known: bool = True) -> None:
         """Return what the claim did not name; `sandbox` is the one that it named, None for none of them.
 
         With `is_known` False nobody can tell: the offered sandbox is not used again, and the sweep removes it unless

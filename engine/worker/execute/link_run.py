@@ -127,6 +127,7 @@ class LinkRun:
             if self.context.leaving.is_set() and control.detached and created_nothing(assignment):
                 restart.give_back(
                     self.context.installation,
+                    self.context.caller,
                     assignment.token,
                     "its worker left before it made a container",
                 )
@@ -136,10 +137,13 @@ class LinkRun:
 
     def _confirm(self, prepared: Prepared) -> bool:
         """Make the container the link's own; discard the container of a refused thread."""
-        installation, assignment = self.context.installation, self.assignment
+        context, assignment = self.context, self.assignment
         with self.control.timings.span("creating"):
             is_confirmed = retry_until_store_answers(
-                self.control, lambda: confirm.confirm(installation, assignment, prepared.container_id)
+                self.control,
+                lambda: confirm.confirm(
+                    context.installation, context.caller, assignment, prepared.container_id
+                ),
             )
         if not is_confirmed and prepared.state is PreparedState.CREATED:
             self.context.runtime.discard(prepared)
@@ -153,10 +157,13 @@ class LinkRun:
             self.context.sandboxes.suspend()
             self._give_back(control, "its sandbox died")
             return None
+        context, assignment = self.context, self.assignment
         container_id = self.prepared.container_id if self.prepared else None
         finished = retry_until_store_answers(
             control,
-            lambda: finish.finish_link(self.context.installation, self.assignment, container_id, outcome),
+            lambda: finish.finish_link(
+                context.installation, context.caller, assignment, container_id, outcome
+            ),
         )
         for stage in self._stages:
             stage.recorded(finished)
@@ -165,7 +172,9 @@ class LinkRun:
     def _give_back(self, control: Control, reason: str) -> None:
         """Let any worker start the run again; what the run leaves on this node has no owner then."""
         context, token = self.context, self.assignment.token
-        retry_until_store_answers(control, lambda: restart.give_back(context.installation, token, reason))
+        retry_until_store_answers(
+            control, lambda: restart.give_back(context.installation, context.caller, token, reason)
+        )
         context.sweeper.sweep_soon()
 
     def _rerun_without_sandbox(self, reason: str) -> LinkRun | None:
@@ -175,9 +184,9 @@ class LinkRun:
         try:
             token = retry_until_store_answers(
                 self.control,
-                lambda: leave_sandbox(context.installation, assignment.token, context.node_id, reason),
+                lambda: leave_sandbox(context.installation, context.caller, assignment.token, reason),
             )
-            again = resume(context.installation, token, context.node_id) if token is not None else None
+            again = resume(context.installation, context.caller, token) if token is not None else None
         except (StoreUnavailable, Detached) as exc:
             # The row names this node: it retakes the task, and meets the lost sandbox again.
             self._log_let_go(exc)

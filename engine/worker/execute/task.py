@@ -79,7 +79,7 @@ def _begin(context: WorkerContext, token: Token, index: int) -> Assignment | Non
         raise Reject("this node is not live", requeue=True)
     try:
         if index:
-            return begin_link(context.installation, token, index, context.node_id)
+            return begin_link(context.installation, context.caller, token, index)
         assignment = _claim(context, token)
         if assignment is None:
             _reject_if_drained(context)
@@ -93,7 +93,7 @@ def _begin(context: WorkerContext, token: Token, index: int) -> Assignment | Non
 def _claim(context: WorkerContext, token: Token) -> Assignment | None:
     offered = context.sandboxes.reserve()
     try:
-        assignment = claim(context.installation, token, context.node_id, offered)
+        assignment = claim(context.installation, context.caller, token, offered)
     except BaseException:
         context.sandboxes.release(offered, None, is_known=False)
         raise

@@ -72,7 +72,7 @@ class Adopter:
         with context.installation.db.read() as c:
             me = nodes.get(c, context.node_id)
         if me is not None and me.looked < number:
-            verbs.looked(context.installation, context.node_id, number)
+            verbs.looked(context.installation, context.caller, number)
 
     def join(self) -> bool:
         """Remove what nobody owns, take over lost tasks, become LIVE; return False when it must be repeated."""
@@ -86,7 +86,7 @@ class Adopter:
         result = self._take_over(resources, lost)
         if not result.all_taken:
             return False
-        return verbs.become_live(context.installation, context.node_id, result.looked(number))
+        return verbs.become_live(context.installation, context.caller, result.looked(number))
 
     def _read(self) -> tuple[int, LostTasks]:
         with self._context.installation.db.read() as c:
@@ -107,7 +107,7 @@ class Adopter:
                 deferred.append(number)
                 continue
             context = self._context
-            token = take_over(context.installation, task.token, context.node_id, _reason(present))
+            token = take_over(context.installation, context.caller, task.token, _reason(present))
             if token is None:
                 all_taken = False
             else:
@@ -131,7 +131,7 @@ class Adopter:
                 # A task that was an orphan before keeps its wait until it ends.
                 self._orphans[task.id] = (now, wait)
             elif now - since >= wait:
-                token = self_take_over(installation, task.token, context.node_id, "it had no thread here")
+                token = self_take_over(installation, context.caller, task.token, "it had no thread here")
                 self._orphans[task.id] = (now, min(_LONGEST_BACKOFF_SECONDS, wait * 2))
                 if token is not None:
                     failpoints.hit("self_take_over.committed")
@@ -146,7 +146,7 @@ class Adopter:
         context = self._context
         context.intake.count_adopted(1)
         try:
-            assignment = resume(context.installation, token, context.node_id)
+            assignment = resume(context.installation, context.caller, token)
             if assignment is None:
                 return
             finished = LinkRun(context, assignment).run()

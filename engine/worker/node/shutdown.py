@@ -70,7 +70,7 @@ class Shutdown:
         context = self._context
         context.leaving.set()
         context.intake.refresh()
-        self._try(lambda: verbs.drain(context.installation, context.node_id))
+        self._try(lambda: verbs.drain(context.installation, context.caller, context.node_id))
         if context.installation.settings.cluster.drain_timeout_seconds and not self._hurry.is_set():
             self._wait_for_links()
         if count := len(context.running.all()):
@@ -81,7 +81,7 @@ class Shutdown:
         context.running.wait_empty(_LET_GO_SECONDS)
         self._threads.stop()
         unused = context.sandboxes.close(_LET_GO_SECONDS)
-        self._try(lambda: verbs.leave(context.installation, context.node_id))
+        self._try(lambda: verbs.leave(context.installation, context.caller))
         self._try(lambda: context.runtime.remove(unused))
         # Celery ends the main thread once its pool is free, or never; for a restart nobody has told it to end.
         threading.main_thread().join(0 if self._restarts else _MAIN_THREAD_SECONDS)

@@ -83,7 +83,7 @@ class NodeThreads:
     def _beat(self) -> None:
         context = self._context
         running = context.running.all()
-        answer = verbs.beat(context.installation, context.node_id, [link.token.task_id for link in running])
+        answer = verbs.beat(context.installation, context.caller, [link.token.task_id for link in running])
         if answer.fenced:
             log.warning("node %s was fenced: it lets go of its links and joins again", context.node_id[:8])
             context.live = False
@@ -128,7 +128,7 @@ class NodeThreads:
             self._join()
         if not self._runtime_ok:
             context.runtime.describe()
-            if verbs.runtime_back(context.installation, context.node_id):
+            if verbs.runtime_back(context.installation, context.caller):
                 self._runtime_ok = True
         if not context.live:
             if self._runtime_ok and self._adopter.join():
@@ -154,7 +154,7 @@ class NodeThreads:
         except RuntimeUnavailable as exc:
             log.warning("Docker does not answer: %s", exc)
             daemon, self._runtime_ok = None, False
-        verbs.join(context.installation, self._row(daemon))
+        verbs.join(context.installation, context.caller, self._row(daemon))
         self._joined = True
         self._fenced.clear()
         if old_queue is not None:
@@ -201,5 +201,5 @@ class NodeThreads:
             context.sandboxes.close()
             context.intake.refresh()
         if not self._silence_reported:
-            verbs.runtime_silent(context.installation, context.node_id)
+            verbs.runtime_silent(context.installation, context.caller)
             self._silence_reported = True

@@ -25,6 +25,7 @@ from engine.model.states import JobState, LinkState, TaskState
 from engine.settings import Settings
 from engine.store import outbox
 from engine.store.database import Database
+from tests.support.callers import TESTER, by
 from tests.support.databases import Postgres
 from tests.support.races import SECONDS, Held, at_once, waits_for_a_lock
 from tests.support.world import World
@@ -49,12 +50,12 @@ def _node(world: World) -> str:
 
 def _claim(world: World) -> Race:
     task = world.scheduled()
-    return Race(task.id, partial(claim, world.installation, task.token, _node(world)))
+    return Race(task.id, partial(claim, world.installation, by(_node(world)), task.token))
 
 
 def _claim_of_what_is_not_marked(world: World) -> Race:
     task = world.submitted()
-    return Race(task.id, partial(claim, world.installation, task.token, _node(world)))
+    return Race(task.id, partial(claim, world.installation, by(_node(world)), task.token))
 
 
 def _mark(world: World) -> Race:
@@ -69,12 +70,12 @@ def _mark(world: World) -> Race:
 
 def _resend(world: World) -> Race:
     task = world.scheduled()
-    return Race(task.id, partial(resend, world.installation, [task], "test"))
+    return Race(task.id, partial(resend, world.installation, TESTER, [task], "test"))
 
 
 def _confirm(world: World) -> Race:
     found = world.claimed(_node(world), pre=1)
-    return Race(found.token.task_id, partial(confirm, world.installation, found, "c0"))
+    return Race(found.token.task_id, partial(confirm, world.installation, TESTER, found, "c0"))
 
 
 def _end(world: World) -> Race:
@@ -100,7 +101,7 @@ def _retry(world: World) -> Race:
 def _take_over(world: World) -> Race:
     found, taker = world.confirmed(dead := _node(world)), _node(world)
     world.lapse(dead)
-    return Race(found.token.task_id, partial(take_over, world.installation, found.token, taker, "found"))
+    return Race(found.token.task_id, partial(take_over, world.installation, by(taker), found.token, "found"))
 
 
 def _last_crash(world: World) -> Race:
@@ -108,24 +109,26 @@ def _last_crash(world: World) -> Race:
     world.lapse(dead)
     world.set(found.token.task_id, crashes=world.installation.settings.cluster.max_crashes - 1)
     return Race(
-        found.token.task_id, partial(take_over, world.installation, found.token, taker, "found"), FAILED
+        found.token.task_id, partial(take_over, world.installation, by(taker), found.token, "found"), FAILED
     )
 
 
 def _self_take_over(world: World) -> Race:
     found = world.confirmed(mine := _node(world))
-    return Race(found.token.task_id, partial(self_take_over, world.installation, found.token, mine, "test"))
+    return Race(
+        found.token.task_id, partial(self_take_over, world.installation, by(mine), found.token, "test")
+    )
 
 
 def _restart(world: World) -> Race:
     found = world.confirmed(dead := _node(world))
     number = world.lapse(dead)
-    return Race(found.token.task_id, partial(restart, world.installation, found.token, number))
+    return Race(found.token.task_id, partial(restart, world.installation, TESTER, found.token, number))
 
 
 def _give_back(world: World) -> Race:
     found = world.confirmed(_node(world))
-    return Race(found.token.task_id, partial(give_back, world.installation, found.token, "test"))
+    return Race(found.token.task_id, partial(give_back, world.installation, TESTER, found.token, "test"))
 
 
 def _overdue(world: World, **fields: Any) -> Token:
@@ -137,12 +140,12 @@ def _overdue(world: World, **fields: Any) -> Token:
 
 def _timeout(world: World) -> Race:
     token = _overdue(world)
-    return Race(token.task_id, partial(timeout, world.installation, token), FAILED)
+    return Race(token.task_id, partial(timeout, world.installation, TESTER, token), FAILED)
 
 
 def _timeout_and_retry(world: World) -> Race:
     token = _overdue(world, retry=AGAIN)
-    return Race(token.task_id, partial(timeout, world.installation, token))
+    return Race(token.task_id, partial(timeout, world.installation, TESTER, token))
 
 
 RIVALS = [
@@ -191,7 +194,7 @@ def pg(postgresql: World) -> World:
 def _cancelled(world: World, task_id: str) -> tuple[str, ...] | None:
     """What cancel answered; None: the task had ended otherwise."""
     try:
-        return cancel(world.db, task_id)
+        return cancel(world.installation, TESTER, task_id)
     except AlreadyEnded:
         return None
 
@@ -215,14 +218,14 @@ def _assert_nothing_revives(world: World, task_id: str) -> None:
     task, fresh, number = world.task(task_id), _node(world), world.last_lapse
     with world.unchanged():
         for token in {task.token, Token(task.id, 1, 1)}:
-            assert claim(world.installation, token, fresh) is None
-            assert begin_link(world.installation, token, 0, task.node or fresh) is None
-            assert take_over(world.installation, token, fresh, "test") is None
-            assert self_take_over(world.installation, token, task.node or fresh, "test") is None
-            assert not timeout(world.installation, token)
-            assert not restart(world.installation, token, number)
-            assert not give_back(world.installation, token, "test")
-        assert resend(world.installation, [task], "test") == 0
+            assert claim(world.installation, by(fresh), token) is None
+            assert begin_link(world.installation, by(task.node or fresh), token, 0) is None
+            assert take_over(world.installation, by(fresh), token, "test") is None
+            assert self_take_over(world.installation, by(task.node or fresh), token, "test") is None
+            assert not timeout(world.installation, TESTER, token)
+            assert not restart(world.installation, TESTER, token, number)
+            assert not give_back(world.installation, TESTER, token, "test")
+        assert resend(world.installation, TESTER, [task], "test") == 0
 
 
 def _assert_one_won(world: World, race: Race, said: tuple[str, ...] | None) -> None:
@@ -251,7 +254,7 @@ def test_what_comes_while_a_cancel_commits_waits_and_changes_nothing(
     pg: World, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, arrange: Callable[[World], Race]
 ) -> None:
     race = arrange(pg)
-    cancelling = Held(monkeypatch, pool, partial(cancel, pg.db, race.task_id))
+    cancelling = Held(monkeypatch, pool, partial(cancel, pg.installation, TESTER, race.task_id))
     rival = pool.submit(race.rival)
     waits_for_a_lock(pg)
     assert not rival.done()
@@ -282,7 +285,10 @@ def test_a_cancel_that_comes_while_another_verb_commits_waits_and_meets_what_it_
 
 def test_of_many_cancels_at_once_one_counts(world: World, pool: ThreadPoolExecutor) -> None:
     task = world.task(world.confirmed(_node(world), pre=1).token.task_id)
-    one, whole = partial(cancel, world.db, task.id), partial(cancel_job, world.db, task.job_id)
+    one, whole = (
+        partial(cancel, world.installation, TESTER, task.id),
+        partial(cancel_job, world.installation, TESTER, task.job_id),
+    )
     said = at_once(pool, one, whole, one, whole)
     assert sorted(said) == [(), (), (), (task.id,)]
     _assert_closed(world, Race(task.id, one), CANCELLED)
@@ -293,11 +299,11 @@ def test_of_a_time_out_and_a_take_over_at_once_one_wins(world: World, pool: Thre
         world.wipe()
         token, taker = _overdue(world), _node(world)
         # It has looked: else the time-out would wait for it.
-        node_verbs.looked(world.installation, taker, world.last_lapse)
+        node_verbs.looked(world.installation, by(taker), world.last_lapse)
         ended, taken = at_once(
             pool,
-            partial(timeout, world.installation, token),
-            partial(take_over, world.installation, token, taker, "found"),
+            partial(timeout, world.installation, TESTER, token),
+            partial(take_over, world.installation, by(taker), token, "found"),
         )
         assert ended == (taken is None)
         assert world.task(token.task_id).state is (FAILED if ended else TaskState.RUNNING)
@@ -311,8 +317,8 @@ def test_of_time_outs_a_restart_and_a_late_end_at_once_one_wins(
         found = world.confirmed(dead := _node(world), timeout="10s", retry=AGAIN)
         world.set_attempt(found.token.task_id, started_at=world.now - 10_000)
         number = world.lapse(dead)
-        late = partial(timeout, world.installation, found.token)
-        again = partial(restart, world.installation, found.token, number)
+        late = partial(timeout, world.installation, TESTER, found.token)
+        again = partial(restart, world.installation, TESTER, found.token, number)
         said = at_once(pool, late, again, partial(world.end, found), late)
         assert sum(map(bool, said)) == 1, said
         task = world.task(found.token.task_id)

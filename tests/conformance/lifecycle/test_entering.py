@@ -10,6 +10,7 @@ import pytest
 
 from engine.lifecycle import nodes as verbs
 from engine.lifecycle.installation import Installation
+from engine.model.records import Caller
 from engine.model.states import NodeState
 from engine.worker.context import WorkerContext
 from engine.worker.daemon.sandbox_pool import SandboxPool
@@ -47,11 +48,11 @@ def test_a_node_that_is_fenced_as_it_becomes_live_joins_again(
     threads = NodeThreads(context)
     become_live = verbs.become_live
 
-    def and_lapse(installation: Installation, node_id: str, looked: int) -> bool:
+    def and_lapse(installation: Installation, caller: Caller, looked: int) -> bool:
         """It was stopped for longer than its lease right here; the beat's thread goes on first."""
-        done = become_live(installation, node_id, looked)
-        if node_id == "first":
-            world.lapse(node_id)
+        done = become_live(installation, caller, looked)
+        if caller.node_id == "first":
+            world.lapse(caller.node_id)
             threads._beat()
         return done
 

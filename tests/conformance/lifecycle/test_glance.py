@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.lifecycle import nodes
 from engine.store import workload
+from tests.support.callers import TESTER, by
 from tests.support.world import World
 
 
@@ -13,7 +14,7 @@ def _look(world: World, due_ms: int = 1000) -> workload.Workload:
 
 
 def _calls(world: World, node_id: str) -> bool:
-    answer = nodes.beat(world.installation, node_id, [])
+    answer = nodes.beat(world.installation, by(node_id), [])
     assert not answer.fenced
     return answer.calls
 
@@ -29,10 +30,10 @@ def test_an_idle_house_calls_nobody(world: World) -> None:
 def test_the_beats_are_those_of_the_nodes_that_are_watched(world: World) -> None:
     for id in ("n1", "n2", "n3", "n4"):
         world.live(id)
-    nodes.beat(world.installation, "n2", [])
+    nodes.beat(world.installation, by("n2"), [])
     world.lapse("n1")
     world.leave("n4")
-    nodes.drain(world.installation, "n3")
+    nodes.drain(world.installation, TESTER, "n3")
     beats = _look(world).beats
     assert set(beats) == {"n2", "n3"}
     assert beats["n2"] == beats["n3"] + 1
@@ -68,7 +69,7 @@ def test_a_beat_calls_for_a_pass_while_something_runs_or_a_node_ended(world: Wor
     world.live("n2")
     number = world.lapse("n2")
     assert _calls(world, "n1"), "n2 ended, and n1 has not looked since"
-    nodes.looked(world.installation, "n1", number)
+    nodes.looked(world.installation, by("n1"), number)
     assert not _calls(world, "n1")
     world.confirmed("n3")
     assert _calls(world, "n1"), "somebody's row may have no thread"

@@ -14,6 +14,7 @@ from engine.model.records import LogFrame, LogPosition, StreamPosition
 from engine.runtime.base import Control
 from engine.store import logs
 from engine.worker.execute.log_writer import LogWriter
+from tests.support.callers import by
 from tests.support.waiting import wait_until
 from tests.support.world import World
 
@@ -35,8 +36,8 @@ def test_what_was_written_is_stored_in_order_with_its_position(world: World) -> 
     sink.write(_frames("bad\n", stream=2))
     assert sink.close(20)
     assert _text(world, found.token.task_id) == "one\ntwo\na word of ours\nbad\n"
-    token = self_take_over(world.installation, found.token, "n1", "test")
-    again = resume(world.installation, token, "n1") if token is not None else None
+    token = self_take_over(world.installation, by("n1"), found.token, "test")
+    again = resume(world.installation, by("n1"), token) if token is not None else None
     assert again is not None
     successor = LogWriter(world.installation, again, Control())
     assert successor.position() == sink.position()
@@ -55,8 +56,8 @@ def test_a_link_without_output_costs_neither_a_thread_nor_a_question(world: Worl
 def test_a_refused_token_ends_the_shipping_and_keeps_nobody_waiting(world: World) -> None:
     old = world.confirmed()
     sink = LogWriter(world.installation, old, Control())
-    token = self_take_over(world.installation, old.token, "n1", "test")
-    assert token is not None and resume(world.installation, token, "n1") is not None
+    token = self_take_over(world.installation, by("n1"), old.token, "test")
+    assert token is not None and resume(world.installation, by("n1"), token) is not None
     # Far more than may wait: a writer that was not told would hang here.
     for _ in range(40):
         sink.write([LogFrame(1, "s", b"x" * (64 << 10))])

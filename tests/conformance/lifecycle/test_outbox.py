@@ -7,6 +7,7 @@ from engine.lifecycle.claim import claim
 from engine.lifecycle.restart import restart
 from engine.model.records import Task
 from engine.store import nodes, outbox, tasks
+from tests.support.callers import TESTER, by
 from tests.support.world import World
 
 
@@ -54,7 +55,7 @@ def test_the_last_message_that_was_claimed_is_known_by_queue_and_priority(world:
     world.live()
     old, new, other = _sent(world, 9_000), _sent(world, 5_000), _sent(world, 1_000, priority=9)
     for task in (old, new, other):
-        assert claim(world.installation, task.token, "n1") is not None
+        assert claim(world.installation, by("n1"), task.token) is not None
     _sent(world, 100)
     with world.db.read() as c:
         found = outbox.last_claimed(c, 600_000)
@@ -73,7 +74,7 @@ def test_a_queues_depth_counts_what_waits_and_runs(world: World) -> None:
     world.submitted()
     world.scheduled(queue="gpu")
     cancelled = world.submitted(queue="gpu")
-    cancel(world.db, cancelled.id)
+    cancel(world.installation, TESTER, cancelled.id)
     with world.db.read() as c:
         assert outbox.depth(c) == {"default": {"RUNNING": 1, "PENDING": 1}, "gpu": {"SCHEDULED": 1}}
 
@@ -85,7 +86,7 @@ def test_nodes_that_a_task_names_are_not_forgotten(world: World) -> None:
     with world.db.begin() as c:
         assert nodes.forget(c, -1_000) == 0, "a row names n1, and n2 beats"
     world.lapse("n2")
-    assert restart(world.installation, token, number)
+    assert restart(world.installation, TESTER, token, number)
     with world.db.begin() as c:
         assert nodes.forget(c, 60_000) == 0, "they were seen a moment ago"
         assert nodes.forget(c, -1_000) == 2

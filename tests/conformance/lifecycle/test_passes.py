@@ -11,6 +11,7 @@ from engine.lifecycle.take_over import take_over
 from engine.model.states import NodeState, TaskState
 from engine.reconcile import lapses, restarts
 from engine.reconcile.timeouts import Timeouts
+from tests.support.callers import TESTER, by
 from tests.support.world import World
 
 
@@ -43,7 +44,7 @@ def _looks(watch: lapses.Lapses, clock: Clock, seconds: float) -> int:
 
 def test_a_node_whose_beat_stands_still_for_the_lease_is_ended(world: World, clock: Clock) -> None:
     world.live()
-    watch = lapses.Lapses(world.installation)
+    watch = lapses.Lapses(world.installation, TESTER)
     watch.run()
     assert _looks(watch, clock, 4) == 0
     assert _looks(watch, clock, 1) == 1
@@ -53,16 +54,16 @@ def test_a_node_whose_beat_stands_still_for_the_lease_is_ended(world: World, clo
 
 def test_a_node_that_beats_is_left_alone(world: World, clock: Clock) -> None:
     world.live()
-    watch = lapses.Lapses(world.installation)
+    watch = lapses.Lapses(world.installation, TESTER)
     for _ in range(5):
         assert _looks(watch, clock, 4) == 0
-        nodes.beat(world.installation, "n1", [])
+        nodes.beat(world.installation, by("n1"), [])
     assert world.node("n1").state is NodeState.LIVE
 
 
 def test_a_gap_in_ones_own_reads_proves_nothing_about_others(world: World, clock: Clock) -> None:
     world.live()
-    watch = lapses.Lapses(world.installation)
+    watch = lapses.Lapses(world.installation, TESTER)
     watch.run()
     clock.now += 60
     assert watch.run() == 0
@@ -72,14 +73,14 @@ def test_a_gap_in_ones_own_reads_proves_nothing_about_others(world: World, clock
 
 def test_a_new_watcher_waits_the_whole_lease(world: World, clock: Clock) -> None:
     world.live()
-    _looks(lapses.Lapses(world.installation), clock, 4)
-    assert _looks(lapses.Lapses(world.installation), clock, 5) == 0
+    _looks(lapses.Lapses(world.installation, TESTER), clock, 4)
+    assert _looks(lapses.Lapses(world.installation, TESTER), clock, 5) == 0
 
 
 def test_lost_work_starts_again_after_its_grace_and_not_before(world: World, clock: Clock) -> None:
     token = world.confirmed().token
     world.lapse("n1")
-    again = restarts.Restarts(world.installation)
+    again = restarts.Restarts(world.installation, TESTER)
     assert again.run() == 0
     clock.now += 14.9
     assert again.run() == 0
@@ -93,7 +94,7 @@ def test_the_grace_of_long_work_is_a_tenth_of_its_age(world: World, clock: Clock
     token = world.confirmed().token
     world.set_attempt(token.task_id, started_at=world.now - 1_000_000)
     world.lapse("n1")
-    again = restarts.Restarts(world.installation)
+    again = restarts.Restarts(world.installation, TESTER)
     again.run()
     clock.now += 90
     assert again.run() == 0
@@ -104,7 +105,7 @@ def test_the_grace_of_long_work_is_a_tenth_of_its_age(world: World, clock: Clock
 def test_work_of_a_node_that_left_waits_for_its_daemon_longer(world: World, clock: Clock) -> None:
     world.confirmed()
     world.leave("n1")
-    again = restarts.Restarts(world.installation)
+    again = restarts.Restarts(world.installation, TESTER)
     again.run()
     clock.now += 299
     assert again.run() == 0
@@ -115,10 +116,10 @@ def test_work_of_a_node_that_left_waits_for_its_daemon_longer(world: World, cloc
 def test_what_was_taken_over_and_lost_again_has_its_whole_grace_anew(world: World, clock: Clock) -> None:
     token = world.confirmed().token
     world.lapse("n1")
-    again = restarts.Restarts(world.installation)
+    again = restarts.Restarts(world.installation, TESTER)
     again.run()
     clock.now += 14
-    assert take_over(world.installation, token, world.live("n2"), "found") is not None
+    assert take_over(world.installation, by(world.live("n2")), token, "found") is not None
     world.lapse("n2")
     clock.now += 2
     assert again.run() == 0
@@ -129,7 +130,7 @@ def test_what_was_taken_over_and_lost_again_has_its_whole_grace_anew(world: Worl
 def test_an_attempt_past_its_time_ends_once_its_node_is_gone(world: World) -> None:
     token = world.confirmed(timeout="10s").token
     world.set_attempt(token.task_id, started_at=world.now - 20_000)
-    late = Timeouts(world.installation)
+    late = Timeouts(world.installation, TESTER)
     assert late.run() == 0
     world.lapse("n1")
     assert late.run() == 1

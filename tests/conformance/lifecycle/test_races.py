@@ -18,6 +18,7 @@ from engine.model.states import LinkState, NodeState, TaskState
 from engine.settings import Settings
 from engine.store import nodes, tasks
 from engine.store.database import Database
+from tests.support.callers import TESTER, by
 from tests.support.databases import Postgres
 from tests.support.races import SECONDS, Held, at_once, waits_for_a_lock
 from tests.support.world import World
@@ -42,7 +43,7 @@ def test_of_many_claims_at_once_one_wins(world: World, pool: ThreadPoolExecutor)
     names = [world.live(f"n{n}") for n in range(4)]
     for _ in range(10):
         task = world.scheduled()
-        found = at_once(pool, *(partial(claim, world.installation, task.token, n) for n in names))
+        found = at_once(pool, *(partial(claim, world.installation, by(n), task.token) for n in names))
         winners = [name for name, got in zip(names, found, strict=True) if got is not None]
         assert winners == [world.task(task.id).node]
         assert len(world.links(task.id)) == 1
@@ -70,7 +71,7 @@ def test_of_a_finish_and_a_take_over_at_once_the_order_decides(
         ended, taken = at_once(
             pool,
             partial(world.end, found),
-            partial(take_over, world.installation, found.token, "n2", "found"),
+            partial(take_over, world.installation, by("n2"), found.token, "found"),
         )
         # Finished first: nothing to take over. Taken over first: the end is late.
         assert (ended is None) == (taken is not None)
@@ -79,7 +80,7 @@ def test_of_a_finish_and_a_take_over_at_once_the_order_decides(
 
 def test_of_two_lapses_at_once_one_counts(world: World, pool: ThreadPoolExecutor) -> None:
     seen = world.node(world.live())
-    assert sorted(at_once(pool, *[lambda: node_verbs.lapse(world.installation, seen)] * 3)) == [
+    assert sorted(at_once(pool, *[lambda: node_verbs.lapse(world.installation, TESTER, seen)] * 3)) == [
         False,
         False,
         True,
@@ -92,15 +93,15 @@ def test_of_a_restart_and_a_take_over_at_once_one_wins(world: World, pool: Threa
         found = world.confirmed(world.live(f"old{n}"))
         number = world.lapse(f"old{n}")
         world.joining(f"new{n}")
-        node_verbs.looked(world.installation, f"new{n}", number)
+        node_verbs.looked(world.installation, by(f"new{n}"), number)
         restarted, taken = at_once(
             pool,
-            partial(restart, world.installation, found.token, number),
-            partial(take_over, world.installation, found.token, f"new{n}", "found"),
+            partial(restart, world.installation, TESTER, found.token, number),
+            partial(take_over, world.installation, by(f"new{n}"), found.token, "found"),
         )
         assert restarted == (taken is None)
         assert world.task(found.token.task_id).delivery == 2
-        assert node_verbs.become_live(world.installation, f"new{n}", number)
+        assert node_verbs.become_live(world.installation, by(f"new{n}"), number)
 
 
 def test_a_confirm_waits_for_a_lapse_and_is_refused(
@@ -108,8 +109,8 @@ def test_a_confirm_waits_for_a_lapse_and_is_refused(
 ) -> None:
     found = pg.claimed()
     seen = pg.node("n1")
-    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, seen))
-    confirming = pool.submit(confirm, pg.installation, found, "c0")
+    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, TESTER, seen))
+    confirming = pool.submit(confirm, pg.installation, TESTER, found, "c0")
     waits_for_a_lock(pg)
     assert not confirming.done()
     assert lapse.release() is True
@@ -122,8 +123,8 @@ def test_a_lapse_waits_for_a_confirm_so_its_container_is_on_every_list_after(
 ) -> None:
     found = pg.claimed()
     seen = pg.node("n1")
-    confirming = Held(monkeypatch, pool, lambda: confirm(pg.installation, found, "c0"))
-    lapse = pool.submit(node_verbs.lapse, pg.installation, seen)
+    confirming = Held(monkeypatch, pool, lambda: confirm(pg.installation, TESTER, found, "c0"))
+    lapse = pool.submit(node_verbs.lapse, pg.installation, TESTER, seen)
     waits_for_a_lock(pg)
     # The container exists now; nobody can have read the lapse, so every list after it has the container.
     assert not lapse.done() and pg.last_lapse == 0
@@ -136,8 +137,8 @@ def test_two_nodes_confirm_beside_each_other_without_waiting(
     pg: World, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = pg.claimed(), pg.claimed()
-    held = Held(monkeypatch, pool, lambda: confirm(pg.installation, first, "c0"))
-    assert confirm(pg.installation, second, "c1")
+    held = Held(monkeypatch, pool, lambda: confirm(pg.installation, TESTER, first, "c0"))
+    assert confirm(pg.installation, TESTER, second, "c1")
     assert held.release() is True
 
 
@@ -146,8 +147,8 @@ def test_a_claim_waits_for_a_lapse_and_is_refused(
 ) -> None:
     seen = pg.node(pg.live())
     task = pg.scheduled()
-    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, seen))
-    claiming = pool.submit(claim, pg.installation, task.token, "n1")
+    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, TESTER, seen))
+    claiming = pool.submit(claim, pg.installation, by("n1"), task.token)
     waits_for_a_lock(pg)
     assert lapse.release() is True
     assert claiming.result(SECONDS) is None
@@ -160,8 +161,8 @@ def test_a_take_over_waits_for_a_lapse_of_the_taker_and_is_refused(
     token = pg.confirmed().token
     pg.lapse("n1")
     seen = pg.node(pg.live("n2"))
-    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, seen))
-    taking = pool.submit(take_over, pg.installation, token, "n2", "found")
+    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, TESTER, seen))
+    taking = pool.submit(take_over, pg.installation, by("n2"), token, "found")
     waits_for_a_lock(pg)
     assert lapse.release() is True
     assert taking.result(SECONDS) is None
@@ -172,8 +173,8 @@ def test_lapse_numbers_are_in_the_order_of_their_commits(
     pg: World, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = pg.node(pg.live("n1")), pg.node(pg.live("n2"))
-    held = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, first))
-    later = pool.submit(node_verbs.lapse, pg.installation, second)
+    held = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, TESTER, first))
+    later = pool.submit(node_verbs.lapse, pg.installation, TESTER, second)
     waits_for_a_lock(pg)
     # A looker that reads now reads 0, and neither node is on its list: no number hides a lapse.
     with pg.db.read() as c:
@@ -187,8 +188,8 @@ def test_the_beat_of_a_node_that_is_being_ended_waits_and_is_fenced(
     pg: World, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = pg.node(pg.live())
-    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, seen))
-    beat = pool.submit(node_verbs.beat, pg.installation, "n1", [])
+    lapse = Held(monkeypatch, pool, lambda: node_verbs.lapse(pg.installation, TESTER, seen))
+    beat = pool.submit(node_verbs.beat, pg.installation, by("n1"), [])
     waits_for_a_lock(pg)
     assert lapse.release() is True
     assert beat.result(SECONDS).fenced
@@ -197,7 +198,7 @@ def test_the_beat_of_a_node_that_is_being_ended_waits_and_is_fenced(
 
 def test_two_self_take_overs_at_once_give_one_token(world: World, pool: ThreadPoolExecutor) -> None:
     found = world.confirmed()
-    said = at_once(pool, *[lambda: self_take_over(world.installation, found.token, "n1", "test")] * 3)
+    said = at_once(pool, *[lambda: self_take_over(world.installation, by("n1"), found.token, "test")] * 3)
     new = [token for token in said if token is not None]
     assert len(new) == 1
-    assert resume(world.installation, new[0], "n1") is not None
+    assert resume(world.installation, by("n1"), new[0]) is not None

@@ -22,6 +22,7 @@ from engine.model.records import Job, Link, Task, Token
 from engine.model.states import TRANSITIONS, JobState, LinkState, TaskState
 from engine.runtime.base import Cause, Outcome
 from engine.store import events, jobs, links, outbox, tasks
+from tests.support.callers import TESTER, by
 from tests.support.world import World
 
 NODES = 3
@@ -77,14 +78,14 @@ class Play:
         with self.world.db.begin() as c:
             aimed = replace(marked, attempt=token.attempt, delivery=token.delivery)
             if outbox.mark_sent(c, [aimed]):
-                events.add(c, "task", marked, from_state=marked.state, to_state=TaskState.SCHEDULED)
+                events.add(c, TESTER, "task", marked, from_state=marked.state, to_state=TaskState.SCHEDULED)
 
     def do_claim(self, task: Task, node: str, where: int, n: int) -> None:
-        self.keep(claim(self.world.installation, self.token(task, n), node))
+        self.keep(claim(self.world.installation, by(node), self.token(task, n)))
 
     def do_confirm(self, task: Task, node: str, where: int, n: int) -> None:
         if found := self.any(n):
-            confirm(self.world.installation, found, f"c{found.index}-{n % 2}")
+            confirm(self.world.installation, TESTER, found, f"c{found.index}-{n % 2}")
 
     def do_end(self, task: Task, node: str, where: int, n: int) -> None:
         if found := self.any(n):
@@ -92,14 +93,18 @@ class Play:
             container = None if n == 8 else f"c{found.index}-{where % 2}"
             message = None if code == 0 else "bad"
             finish_link(
-                self.world.installation, found, container, Outcome(code, Cause.EXITED, message, "result")
+                self.world.installation,
+                TESTER,
+                found,
+                container,
+                Outcome(code, Cause.EXITED, message, "result"),
             )
 
     def do_next(self, task: Task, node: str, where: int, n: int) -> None:
-        self.keep(begin_link(self.world.installation, self.token(task, n), n % 4, node))
+        self.keep(begin_link(self.world.installation, by(node), self.token(task, n), n % 4))
 
     def do_resend(self, task: Task, node: str, where: int, n: int) -> None:
-        resend(self.world.installation, [task], "test")
+        resend(self.world.installation, TESTER, [task], "test")
 
     def do_cancel(self, task: Task, node: str, where: int, n: int) -> None:
         if n == 0:
@@ -110,10 +115,10 @@ class Play:
             _cancel(self.world, task, whole_job=True)
 
     def do_beat(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.beat(self.world.installation, node, self.ids)
+        nodes.beat(self.world.installation, by(node), self.ids)
 
     def do_lapse(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.lapse(self.world.installation, self.world.node(node))
+        nodes.lapse(self.world.installation, TESTER, self.world.node(node))
 
     def do_join(self, task: Task, node: str, where: int, n: int) -> None:
         if self.world.node(node).state.is_gone:
@@ -121,48 +126,57 @@ class Play:
             self.born += 1
 
     def do_live(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.become_live(self.world.installation, node, self.world.last_lapse)
+        nodes.become_live(self.world.installation, by(node), self.world.last_lapse)
 
     def do_drain(self, task: Task, node: str, where: int, n: int) -> None:
         if n < 3:
-            nodes.drain(self.world.installation, node)
+            nodes.drain(self.world.installation, TESTER, node)
 
     def do_leave(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.leave(self.world.installation, node)
+        nodes.leave(self.world.installation, by(node))
 
     def do_looked(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.looked(self.world.installation, node, self.world.last_lapse)
+        nodes.looked(self.world.installation, by(node), self.world.last_lapse)
 
     def do_silent(self, task: Task, node: str, where: int, n: int) -> None:
         if n < 3:
-            nodes.runtime_silent(self.world.installation, node)
+            nodes.runtime_silent(self.world.installation, by(node))
 
     def do_back(self, task: Task, node: str, where: int, n: int) -> None:
-        nodes.runtime_back(self.world.installation, node)
+        nodes.runtime_back(self.world.installation, by(node))
 
     def do_take_over(self, task: Task, node: str, where: int, n: int) -> None:
-        if token := take_over(self.world.installation, self.token(task, n), node, "found"):
-            self.keep(resume(self.world.installation, token, node))
+        if token := take_over(self.world.installation, by(node), self.token(task, n), "found"):
+            self.keep(resume(self.world.installation, by(node), token))
 
     def do_self_take_over(self, task: Task, node: str, where: int, n: int) -> None:
-        if token := self_take_over(self.world.installation, self.token(task, n), node, "test"):
-            self.keep(resume(self.world.installation, token, node))
+        if token := self_take_over(self.world.installation, by(node), self.token(task, n), "test"):
+            self.keep(resume(self.world.installation, by(node), token))
 
     def do_restart(self, task: Task, node: str, where: int, n: int) -> None:
         number = self.world.node(task.node).lapse_no if task.node else None
-        restart(self.world.installation, self.token(task, n), number if number is not None and n < 8 else n)
+        restart(
+            self.world.installation,
+            TESTER,
+            self.token(task, n),
+            number if number is not None and n < 8 else n,
+        )
 
     def do_give_back(self, task: Task, node: str, where: int, n: int) -> None:
         if n < 3:
-            give_back(self.world.installation, self.token(task, n), "test")
+            give_back(self.world.installation, TESTER, self.token(task, n), "test")
 
     def do_timeout(self, task: Task, node: str, where: int, n: int) -> None:
-        timeout(self.world.installation, self.token(task, n))
+        timeout(self.world.installation, TESTER, self.token(task, n))
 
 
 def _cancel(world: World, task: Task, *, whole_job: bool) -> None:
     try:
-        _ = cancel_job(world.db, task.job_id) if whole_job else cancel(world.db, task.id)
+        _ = (
+            cancel_job(world.installation, TESTER, task.job_id)
+            if whole_job
+            else cancel(world.installation, TESTER, task.id)
+        )
     except AlreadyEnded:
         assert task.state.ended and task.state is not TaskState.CANCELLED
 

@@ -12,6 +12,7 @@ from engine.lifecycle.confirm import confirm
 from engine.lifecycle.resend import resend
 from engine.lifecycle.submit import submit
 from engine.model.states import TaskState
+from tests.support.callers import TESTER, by
 from tests.support.rows import spec
 from tests.support.world import World
 
@@ -37,11 +38,11 @@ def _transactions(world: World) -> Iterator[list[None]]:
 def test_a_submission_a_claim_a_confirm_and_an_end_are_one_transaction_each(world: World) -> None:
     world.live("n1")
     with _transactions(world) as begun:
-        done = submit(world.db, spec(), world.installation.settings)
+        done = submit(world.installation, TESTER, spec())
         assert len(begun) == 1, "a submission"
-        found = claim(world.installation, done.task.token, "n1")
+        found = claim(world.installation, by("n1"), done.task.token)
         assert found is not None and len(begun) == 2, "a claim"
-        assert confirm(world.installation, found, "c0") and len(begun) == 3, "a confirm"
+        assert confirm(world.installation, TESTER, found, "c0") and len(begun) == 3, "a confirm"
         world.end(found)
         assert len(begun) == 4, "an end"
     assert world.task(done.task_id).state is TaskState.COMPLETED
@@ -50,5 +51,5 @@ def test_a_submission_a_claim_a_confirm_and_an_end_are_one_transaction_each(worl
 def test_a_batch_that_is_sent_again_is_one_transaction(world: World) -> None:
     sent = [world.scheduled() for _ in range(5)]
     with _transactions(world) as begun:
-        assert resend(world.installation, sent, "test") == 5
+        assert resend(world.installation, TESTER, sent, "test") == 5
     assert len(begun) == 1

@@ -11,6 +11,7 @@ from engine.lifecycle.take_over import self_take_over
 from engine.model import names
 from engine.model.records import RunKey, Token
 from engine.model.states import JobState, LinkState, NodeState, TaskState
+from tests.support.callers import TESTER, by
 from tests.support.world import World, wrong_tokens
 
 TOKENS = sorted(wrong_tokens(Token("", 1, 1)))
@@ -20,7 +21,7 @@ TOKENS = sorted(wrong_tokens(Token("", 1, 1)))
 def test_a_live_node_claims_what_waits(world: World, sent: bool) -> None:
     world.live()
     task = world.scheduled(pre=1, post=1) if sent else world.submitted(pre=1, post=1)
-    found = claim(world.installation, task.token, "n1")
+    found = claim(world.installation, by("n1"), task.token)
     assert found is not None
     assert (found.token, found.index, found.order.kind) == (task.token, 0, "pre")
     after = world.task(task.id)
@@ -42,7 +43,7 @@ def test_a_wrong_token_claims_nothing(world: World, wrong: str) -> None:
     world.live()
     token = wrong_tokens(world.scheduled().token)[wrong]
     with world.unchanged():
-        assert claim(world.installation, token, "n1") is None
+        assert claim(world.installation, by("n1"), token) is None
 
 
 @pytest.mark.parametrize("state", [s for s in NodeState if s is not NodeState.LIVE])
@@ -50,36 +51,36 @@ def test_a_node_that_is_not_live_claims_nothing(world: World, state: NodeState) 
     task = world.scheduled()
     world.in_state("n1", state)
     with world.unchanged():
-        assert claim(world.installation, task.token, "n1") is None
+        assert claim(world.installation, by("n1"), task.token) is None
 
 
 def test_an_unknown_node_claims_nothing(world: World) -> None:
     task = world.scheduled()
     with world.unchanged():
-        assert claim(world.installation, task.token, "nobody") is None
+        assert claim(world.installation, by("nobody"), task.token) is None
 
 
 def test_a_copy_of_a_claimed_message_claims_nothing(world: World) -> None:
     token = world.claimed().token
     world.live("n2")
     with world.unchanged():
-        assert claim(world.installation, token, "n1") is None
-        assert claim(world.installation, token, "n2") is None
+        assert claim(world.installation, by("n1"), token) is None
+        assert claim(world.installation, by("n2"), token) is None
 
 
 def test_a_message_of_a_cancelled_task_claims_nothing(world: World) -> None:
     world.live()
     task = world.scheduled()
-    cancel(world.db, task.id)
+    cancel(world.installation, TESTER, task.id)
     with world.unchanged():
-        assert claim(world.installation, task.token, "n1") is None
+        assert claim(world.installation, by("n1"), task.token) is None
 
 
 def test_a_message_of_an_ended_task_claims_nothing(world: World) -> None:
     found = world.confirmed()
     world.end(found)
     with world.unchanged():
-        assert claim(world.installation, found.token, "n1") is None
+        assert claim(world.installation, by("n1"), found.token) is None
 
 
 def test_the_names_hold_the_installation_task_attempt_origin_and_link(world: World) -> None:
@@ -103,44 +104,44 @@ def _second(world: World, **fields: object) -> Token:
 
 def test_the_next_link_begins_where_the_first_ran(world: World) -> None:
     token = _second(world, volumes=("/tmp",))
-    found = begin_link(world.installation, token, 1, "n1")
+    found = begin_link(world.installation, by("n1"), token, 1)
     assert found is not None and found.order.kind == "main" and found.order.needs_volumes
 
 
 @pytest.mark.parametrize("wrong", TOKENS)
 def test_the_next_link_does_not_begin_under_a_wrong_token(world: World, wrong: str) -> None:
-    assert begin_link(world.installation, wrong_tokens(_second(world))[wrong], 1, "n1") is None
+    assert begin_link(world.installation, by("n1"), wrong_tokens(_second(world))[wrong], 1) is None
 
 
 def test_the_next_link_does_not_begin_on_another_node(world: World) -> None:
     token = _second(world)
-    assert begin_link(world.installation, token, 1, world.live("n2")) is None
+    assert begin_link(world.installation, by(world.live("n2")), token, 1) is None
 
 
 def test_no_link_begins_before_those_before_it_ended(world: World) -> None:
     token = _second(world)
-    assert begin_link(world.installation, token, 2, "n1") is None
+    assert begin_link(world.installation, by("n1"), token, 2) is None
 
 
 def test_no_link_begins_beyond_the_last(world: World) -> None:
-    assert begin_link(world.installation, _second(world), 3, "n1") is None
+    assert begin_link(world.installation, by("n1"), _second(world), 3) is None
 
 
 def test_an_ended_link_does_not_begin_again(world: World) -> None:
-    assert begin_link(world.installation, _second(world), 0, "n1") is None
+    assert begin_link(world.installation, by("n1"), _second(world), 0) is None
 
 
 def test_a_confirmed_link_does_not_begin_again(world: World) -> None:
     token = _second(world)
-    found = begin_link(world.installation, token, 1, "n1")
-    assert found is not None and confirm(world.installation, found, "c1")
-    assert begin_link(world.installation, token, 1, "n1") is None
+    found = begin_link(world.installation, by("n1"), token, 1)
+    assert found is not None and confirm(world.installation, TESTER, found, "c1")
+    assert begin_link(world.installation, by("n1"), token, 1) is None
 
 
 def test_no_link_begins_of_a_cancelled_task(world: World) -> None:
     token = _second(world)
-    cancel(world.db, token.task_id)
-    assert begin_link(world.installation, token, 1, "n1") is None
+    cancel(world.installation, TESTER, token.task_id)
+    assert begin_link(world.installation, by("n1"), token, 1) is None
 
 
 def test_an_always_post_begins_after_a_failure_and_no_other(world: World) -> None:
@@ -148,19 +149,19 @@ def test_an_always_post_begins_after_a_failure_and_no_other(world: World) -> Non
     finished = world.end(found, 3)
     assert finished is not None
     assert (finished.next_index, finished.chain_goes_on, finished.ok) == (3, False, False)
-    assert begin_link(world.installation, found.token, 1, "n1") is None
-    assert begin_link(world.installation, found.token, 2, "n1") is None
-    assert begin_link(world.installation, found.token, 3, "n1") is not None
+    assert begin_link(world.installation, by("n1"), found.token, 1) is None
+    assert begin_link(world.installation, by("n1"), found.token, 2) is None
+    assert begin_link(world.installation, by("n1"), found.token, 3) is not None
 
 
 def test_resume_gives_the_first_link_that_is_open(world: World) -> None:
     token = _second(world)
-    found = resume(world.installation, token, "n1")
+    found = resume(world.installation, by("n1"), token)
     assert found is not None and found.index == 1
-    assert confirm(world.installation, found, "c1")
-    again = self_take_over(world.installation, token, "n1", "test")
+    assert confirm(world.installation, TESTER, found, "c1")
+    again = self_take_over(world.installation, by("n1"), token, "test")
     assert again is not None
-    found = resume(world.installation, again, "n1")
+    found = resume(world.installation, by("n1"), again)
     assert found is not None and found.index == 1
 
 
@@ -168,10 +169,10 @@ def test_resume_gives_nothing_for_another_token_node_or_state(world: World) -> N
     token = _second(world)
     world.live("n2")
     for wrong in wrong_tokens(token).values():
-        assert resume(world.installation, wrong, "n1") is None
-    assert resume(world.installation, token, "n2") is None
-    cancel(world.db, token.task_id)
-    assert resume(world.installation, token, "n1") is None
+        assert resume(world.installation, by("n1"), wrong) is None
+    assert resume(world.installation, by("n2"), token) is None
+    cancel(world.installation, TESTER, token.task_id)
+    assert resume(world.installation, by("n1"), token) is None
 
 
 def test_what_is_left_of_the_time_shrinks_with_the_attempts_age(world: World) -> None:
@@ -179,7 +180,7 @@ def test_what_is_left_of_the_time_shrinks_with_the_attempts_age(world: World) ->
     assert found.seconds_left is not None and found.seconds_left > 3590
     world.end(found)
     world.set_attempt(found.token.task_id, started_at=world.now - 3_000_000)
-    later = begin_link(world.installation, found.token, 1, "n1")
+    later = begin_link(world.installation, by("n1"), found.token, 1)
     assert later is not None and later.seconds_left is not None
     assert 595 < later.seconds_left <= 600 and later.bound == "1h"
 
@@ -188,5 +189,5 @@ def test_an_always_post_after_a_failure_has_the_whole_bound_anew(world: World) -
     found = world.confirmed(post=1, always=True, timeout="1h")
     world.set_attempt(found.token.task_id, started_at=world.now - 3_600_000)
     world.end(found, 137)
-    later = begin_link(world.installation, found.token, 1, "n1")
+    later = begin_link(world.installation, by("n1"), found.token, 1)
     assert later is not None and later.seconds_left == 3600

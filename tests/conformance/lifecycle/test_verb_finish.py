@@ -15,6 +15,7 @@ from engine.lifecycle.take_over import self_take_over, take_over
 from engine.model.records import Event, Token
 from engine.model.states import JobState, LinkState, NodeState, TaskState
 from engine.runtime.base import Cause, Outcome
+from tests.support.callers import TESTER, by
 from tests.support.world import World, wrong_tokens
 
 
@@ -53,8 +54,8 @@ def test_the_mains_result_is_kept_while_posts_run(world: World) -> None:
     found = world.confirmed(post=1)
     world.end(found, result="of main")
     assert world.task(found.token.task_id).result == "of main"
-    post = begin_link(world.installation, found.token, 1, "n1")
-    assert post is not None and confirm(world.installation, post, "c1")
+    post = begin_link(world.installation, by("n1"), found.token, 1)
+    assert post is not None and confirm(world.installation, TESTER, post, "c1")
     world.end(post, container="c1", result="of post")
     task = world.task(found.token.task_id)
     assert (task.state, task.result) == (TaskState.COMPLETED, "of main")
@@ -74,8 +75,8 @@ def test_a_failing_link_skips_what_follows_and_fails_the_task(world: World) -> N
 def test_a_failing_post_fails_the_task(world: World) -> None:
     found = world.confirmed(post=1)
     world.end(found, result="kept")
-    post = begin_link(world.installation, found.token, 1, "n1")
-    assert post is not None and confirm(world.installation, post, "c1")
+    post = begin_link(world.installation, by("n1"), found.token, 1)
+    assert post is not None and confirm(world.installation, TESTER, post, "c1")
     world.end(post, 1, container="c1")
     assert world.task(found.token.task_id).state is TaskState.FAILED
 
@@ -86,8 +87,8 @@ def test_the_task_stays_running_until_the_last_always_post_ended(world: World) -
     task_id = found.token.task_id
     assert world.task(task_id).state is TaskState.RUNNING
     assert _states(world, task_id) == ["ENDED", "SKIPPED", "WAITING"]
-    post = begin_link(world.installation, found.token, 2, "n1")
-    assert post is not None and confirm(world.installation, post, "c2")
+    post = begin_link(world.installation, by("n1"), found.token, 2)
+    assert post is not None and confirm(world.installation, TESTER, post, "c2")
     finished = world.end(post, container="c2")
     assert finished is not None and finished.ok and finished.next_index is None
     task = world.task(task_id)
@@ -121,9 +122,9 @@ def test_limit_counts_retries_so_one_runs_at_most_twice(world: World) -> None:
     found = world.confirmed(retry=Retry(limit=1))
     world.end(found, 1)
     task = world.task(found.token.task_id)
-    again = claim(world.installation, task.token, "n1")
+    again = claim(world.installation, by("n1"), task.token)
     assert again is not None and again.order.name != found.order.name
-    assert confirm(world.installation, again, "c1")
+    assert confirm(world.installation, TESTER, again, "c1")
     world.end(again, 1, container="c1")
     task = world.task(task.id)
     assert (task.state, task.attempt) == (TaskState.FAILED, 2)
@@ -133,8 +134,8 @@ def test_limit_counts_retries_so_one_runs_at_most_twice(world: World) -> None:
 def test_a_retry_forgets_the_result_of_the_failed_attempt(world: World) -> None:
     found = world.confirmed(post=1, retry=Retry(limit=1))
     world.end(found, result="old")
-    post = begin_link(world.installation, found.token, 1, "n1")
-    assert post is not None and confirm(world.installation, post, "c1")
+    post = begin_link(world.installation, by("n1"), found.token, 1)
+    assert post is not None and confirm(world.installation, TESTER, post, "c1")
     world.end(post, 1, container="c1")
     assert world.task(found.token.task_id).result is None
 
@@ -171,7 +172,7 @@ def test_a_second_end_is_refused_and_told_as_late(world: World) -> None:
 def test_the_end_of_a_replaced_delivery_is_refused_and_told_as_late(world: World) -> None:
     old = world.confirmed()
     world.lapse("n1")
-    assert take_over(world.installation, old.token, world.live("n2"), "found")
+    assert take_over(world.installation, by(world.live("n2")), old.token, "found")
     with world.unchanged():
         assert world.end(old) is None
     late = world.events(old.token.task_id)[-1]
@@ -181,7 +182,7 @@ def test_the_end_of_a_replaced_delivery_is_refused_and_told_as_late(world: World
 
 def test_an_end_after_a_cancel_is_refused_without_a_word(world: World) -> None:
     found = world.confirmed()
-    cancel(world.db, found.token.task_id)
+    cancel(world.installation, TESTER, found.token.task_id)
     before = len(world.events())
     with world.unchanged():
         assert world.end(found, 137) is None
@@ -199,7 +200,7 @@ def test_a_node_that_is_gone_but_not_replaced_may_finish(world: World, state: No
 def test_a_link_that_could_not_start_ends_without_a_container(world: World) -> None:
     found = world.claimed()
     refused = Outcome(127, Cause.NOT_STARTED, "no such command")
-    assert finish_link(world.installation, found, None, refused) is not None
+    assert finish_link(world.installation, TESTER, found, None, refused) is not None
     task = world.task(found.token.task_id)
     assert (task.state, task.exit_code, task.error) == (TaskState.FAILED, 127, "main: no such command")
     ended = _last(world, task.id, "link")
@@ -208,15 +209,21 @@ def test_a_link_that_could_not_start_ends_without_a_container(world: World) -> N
 
 def test_an_older_deliverys_container_does_not_stop_a_start_that_is_refused_now(world: World) -> None:
     old = world.confirmed()
-    token = self_take_over(world.installation, old.token, "n1", "its container was removed by hand")
+    token = self_take_over(world.installation, by("n1"), old.token, "its container was removed by hand")
     assert token is not None
-    new = resume(world.installation, token, "n1")
+    new = resume(world.installation, by("n1"), token)
     assert new is not None
-    assert finish_link(world.installation, new, None, Outcome(125, Cause.NOT_STARTED, "no image")) is not None
+    assert (
+        finish_link(world.installation, TESTER, new, None, Outcome(125, Cause.NOT_STARTED, "no image"))
+        is not None
+    )
     assert world.links(token.task_id)[0].state is LinkState.ENDED
 
 
 def test_a_refused_start_does_not_end_the_container_of_the_same_delivery(world: World) -> None:
     found = world.confirmed()
     with world.unchanged():
-        assert finish_link(world.installation, found, None, Outcome(125, Cause.NOT_STARTED, "twin")) is None
+        assert (
+            finish_link(world.installation, TESTER, found, None, Outcome(125, Cause.NOT_STARTED, "twin"))
+            is None
+        )

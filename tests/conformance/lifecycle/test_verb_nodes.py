@@ -10,6 +10,7 @@ from engine.lifecycle import nodes
 from engine.lifecycle.cancel import cancel
 from engine.model.records import Event
 from engine.model.states import NodeState, TaskState
+from tests.support.callers import TESTER, by
 from tests.support.world import World
 
 BEATING = [NodeState.JOINING, NodeState.LIVE, NodeState.LEAVING]
@@ -25,7 +26,7 @@ def test_a_node_joins_and_becomes_live(world: World) -> None:
     node = world.node("n1")
     assert (node.state, node.beat, node.looked, node.lapse_no) == (NodeState.JOINING, 0, 0, None)
     assert (_last(world).from_state, _last(world).to_state) == (None, "JOINING")
-    assert nodes.become_live(world.installation, "n1", 7)
+    assert nodes.become_live(world.installation, by("n1"), 7)
     node = world.node("n1")
     assert (node.state, node.looked, node.runtime_ok) == (NodeState.LIVE, 7, True)
     assert (_last(world).from_state, _last(world).to_state) == ("JOINING", "LIVE")
@@ -35,13 +36,13 @@ def test_a_node_joins_and_becomes_live(world: World) -> None:
 def test_only_a_joining_node_becomes_live(world: World, state: NodeState) -> None:
     world.in_state("n1", state)
     with world.unchanged():
-        assert not nodes.become_live(world.installation, "n1", 9)
+        assert not nodes.become_live(world.installation, by("n1"), 9)
 
 
 @pytest.mark.parametrize("state", BEATING)
 def test_a_beat_is_counted(world: World, state: NodeState) -> None:
     world.in_state("n1", state)
-    assert not nodes.beat(world.installation, "n1", []).fenced
+    assert not nodes.beat(world.installation, by("n1"), []).fenced
     assert world.node("n1").beat == 1
 
 
@@ -49,14 +50,14 @@ def test_a_beat_is_counted(world: World, state: NodeState) -> None:
 def test_a_beat_of_a_node_that_is_gone_is_fenced(world: World, state: NodeState) -> None:
     world.in_state("n1", state)
     with world.unchanged():
-        assert nodes.beat(world.installation, "n1", []).fenced
+        assert nodes.beat(world.installation, by("n1"), []).fenced
 
 
 def test_a_beat_brings_back_how_the_tasks_in_hand_stand(world: World) -> None:
     runs, cancelled = world.confirmed(), world.confirmed()
-    cancel(world.db, cancelled.token.task_id)
+    cancel(world.installation, TESTER, cancelled.token.task_id)
     ids = [runs.token.task_id, cancelled.token.task_id, "0" * 32]
-    assert nodes.beat(world.installation, "n1", ids).running == {
+    assert nodes.beat(world.installation, by("n1"), ids).running == {
         ids[0]: (TaskState.RUNNING, 1, 1),
         ids[1]: (TaskState.CANCELLED, 1, 1),
     }
@@ -75,9 +76,9 @@ def test_a_node_whose_beat_stands_still_lapses_and_a_leaving_one_has_left(
 
 def test_a_node_that_beat_meanwhile_does_not_lapse(world: World) -> None:
     seen = world.node(world.live())
-    nodes.beat(world.installation, "n1", [])
+    nodes.beat(world.installation, by("n1"), [])
     with world.unchanged():
-        assert not nodes.lapse(world.installation, seen)
+        assert not nodes.lapse(world.installation, TESTER, seen)
     assert world.last_lapse == 0
 
 
@@ -86,27 +87,27 @@ def test_nothing_leaves_lapsed_and_left(world: World, state: NodeState) -> None:
     world.in_state("n1", state)
     seen = world.node("n1")
     with world.unchanged():
-        assert not nodes.lapse(world.installation, seen)
-        assert not nodes.drain(world.installation, "n1")
-        assert not nodes.leave(world.installation, "n1")
-        assert not nodes.become_live(world.installation, "n1", 9)
-        assert not nodes.runtime_back(world.installation, "n1")
+        assert not nodes.lapse(world.installation, TESTER, seen)
+        assert not nodes.drain(world.installation, TESTER, "n1")
+        assert not nodes.leave(world.installation, by("n1"))
+        assert not nodes.become_live(world.installation, by("n1"), 9)
+        assert not nodes.runtime_back(world.installation, by("n1"))
 
 
 def test_an_unknown_node_does_not_lapse(world: World) -> None:
     seen = world.node(world.live())
     with world.unchanged():
-        assert not nodes.lapse(world.installation, replace(seen, id="nobody"))
+        assert not nodes.lapse(world.installation, TESTER, replace(seen, id="nobody"))
 
 
 @pytest.mark.parametrize("state", [NodeState.JOINING, NodeState.LIVE])
 def test_a_node_drains_and_leaves_with_a_number(world: World, state: NodeState) -> None:
     world.in_state("n1", state)
-    assert nodes.drain(world.installation, "n1")
+    assert nodes.drain(world.installation, TESTER, "n1")
     assert world.node("n1").state is NodeState.LEAVING
     assert (_last(world).from_state, _last(world).to_state) == (state, "LEAVING")
-    assert not nodes.drain(world.installation, "n1")
-    assert nodes.leave(world.installation, "n1")
+    assert not nodes.drain(world.installation, TESTER, "n1")
+    assert nodes.leave(world.installation, by("n1"))
     assert world.node("n1").state is NodeState.LEFT
     assert world.node("n1").lapse_no == world.last_lapse == 1
 
@@ -115,7 +116,7 @@ def test_a_node_drains_and_leaves_with_a_number(world: World, state: NodeState) 
 def test_a_node_leaves_only_after_it_drained(world: World, state: NodeState) -> None:
     world.in_state("n1", state)
     with world.unchanged():
-        assert not nodes.leave(world.installation, "n1")
+        assert not nodes.leave(world.installation, by("n1"))
 
 
 def test_lapses_are_numbered_one_after_another(world: World) -> None:
@@ -127,16 +128,16 @@ def test_lapses_are_numbered_one_after_another(world: World) -> None:
 
 def test_looked_never_goes_back(world: World) -> None:
     world.live()
-    nodes.looked(world.installation, "n1", 5)
-    nodes.looked(world.installation, "n1", 3)
+    nodes.looked(world.installation, by("n1"), 5)
+    nodes.looked(world.installation, by("n1"), 3)
     assert world.node("n1").looked == 5
 
 
 def test_a_docker_that_is_back_is_a_join(world: World) -> None:
     world.live()
-    nodes.runtime_silent(world.installation, "n1")
+    nodes.runtime_silent(world.installation, by("n1"))
     assert (world.node("n1").state, world.node("n1").runtime_ok) == (NodeState.LIVE, False)
-    assert nodes.runtime_back(world.installation, "n1")
+    assert nodes.runtime_back(world.installation, by("n1"))
     assert (world.node("n1").state, world.node("n1").runtime_ok) == (NodeState.JOINING, True)
     assert (_last(world).from_state, _last(world).to_state) == ("LIVE", "JOINING")
 
@@ -144,4 +145,4 @@ def test_a_docker_that_is_back_is_a_join(world: World) -> None:
 def test_a_docker_that_is_back_does_not_stop_a_node_from_leaving(world: World) -> None:
     world.in_state("n1", NodeState.LEAVING)
     with world.unchanged():
-        assert not nodes.runtime_back(world.installation, "n1")
+        assert not nodes.runtime_back(world.installation, by("n1"))

@@ -17,6 +17,7 @@ from engine.lifecycle.timeout import timeout
 from engine.model.records import Task, Token
 from engine.model.states import JobState, NodeState, TaskState
 from engine.store import outbox, tasks
+from tests.support.callers import TESTER, by
 from tests.support.world import World, wrong_tokens
 
 TOKENS = sorted(wrong_tokens(Token("", 1, 1)))
@@ -33,7 +34,7 @@ def test_a_submitted_task_is_pending_and_due(world: World) -> None:
 
 def test_a_lost_message_is_due_again_with_its_numbers_unchanged(world: World) -> None:
     task = world.scheduled()
-    assert resend(world.installation, [task], "its message seems lost") == 1
+    assert resend(world.installation, TESTER, [task], "its message seems lost") == 1
     after = world.task(task.id)
     assert (after.state, after.token) == (TaskState.PENDING, task.token)
     last = world.events(task.id)[-1]
@@ -49,7 +50,7 @@ def _somewhere_else(world: World, state: TaskState) -> Task:
     elif state is TaskState.FAILED:
         world.end(found, 1)
     elif state is TaskState.CANCELLED:
-        cancel(world.db, found.token.task_id)
+        cancel(world.installation, TESTER, found.token.task_id)
     return world.task(found.token.task_id)
 
 
@@ -67,7 +68,7 @@ def test_only_scheduled_rows_are_sent_again(world: World, state: TaskState) -> N
     task = _somewhere_else(world, state)
     assert task.state is state
     with world.unchanged():
-        assert resend(world.installation, [task], "test") == 0
+        assert resend(world.installation, TESTER, [task], "test") == 0
 
 
 @pytest.mark.parametrize("state", [s for s in STATES if s is not TaskState.PENDING])
@@ -92,12 +93,12 @@ def test_nothing_is_sent_again_under_a_wrong_token(world: World, wrong: str) -> 
     token = wrong_tokens(task.token)[wrong]
     other = replace(task, id=token.task_id, attempt=token.attempt, delivery=token.delivery)
     with world.unchanged():
-        assert resend(world.installation, [other], "test") == 0
+        assert resend(world.installation, TESTER, [other], "test") == 0
 
 
 def test_of_a_batch_only_what_still_stands_as_it_was_read_is_marked_and_sent_again(world: World) -> None:
     waits, gone, moved = world.submitted(), world.submitted(), world.submitted()
-    cancel(world.db, gone.id)
+    cancel(world.installation, TESTER, gone.id)
     world.set(moved.id, delivery=2)
     with world.db.begin() as c:
         assert [task.id for task in outbox.mark_sent(c, [moved, gone, waits])] == [waits.id]
@@ -107,7 +108,10 @@ def test_of_a_batch_only_what_still_stands_as_it_was_read_is_marked_and_sent_aga
     claimed = world.claimed("n1")
     with world.db.begin() as c:
         assert {task.id for task in outbox.mark_sent(c, [moved, sent, later])} == set()
-    assert resend(world.installation, [later, world.task(claimed.token.task_id), moved, sent], "test") == 2
+    assert (
+        resend(world.installation, TESTER, [later, world.task(claimed.token.task_id), moved, sent], "test")
+        == 2
+    )
     assert {world.task(task.id).state for task in (sent, later)} == {TaskState.PENDING}
     assert [e.kind for e in world.events(later.id)][-1] == "repair"
 
@@ -122,7 +126,11 @@ def test_what_has_not_ended_is_cancelled_with_its_job(world: World, state: str, 
         task = world.task(world.confirmed(post=1).token.task_id)
     else:
         task = world.submitted(post=1) if state == "PENDING" else world.scheduled(post=1)
-    done = cancel_job(world.db, task.job_id) if whole_job else cancel(world.db, task.id)
+    done = (
+        cancel_job(world.installation, TESTER, task.job_id)
+        if whole_job
+        else cancel(world.installation, TESTER, task.id)
+    )
     assert done == (task.id,)
     after, job = world.task(task.id), world.job_of(task.id)
     assert (after.state, job.state) == (TaskState.CANCELLED, JobState.CANCELLED)
@@ -134,8 +142,8 @@ def test_what_has_not_ended_is_cancelled_with_its_job(world: World, state: str, 
         assert world.attempts(task.id)[0].state is TaskState.CANCELLED
     # A second time is no error, and does nothing.
     with world.unchanged():
-        assert cancel(world.db, task.id) == ()
-        assert cancel_job(world.db, task.job_id) == ()
+        assert cancel(world.installation, TESTER, task.id) == ()
+        assert cancel_job(world.installation, TESTER, task.job_id) == ()
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -145,9 +153,9 @@ def test_what_ended_otherwise_cannot_be_cancelled(world: World, code: int) -> No
     task = world.task(found.token.task_id)
     with world.unchanged():
         with pytest.raises(AlreadyEnded):
-            cancel(world.db, task.id)
+            cancel(world.installation, TESTER, task.id)
         with pytest.raises(AlreadyEnded):
-            cancel_job(world.db, task.job_id)
+            cancel_job(world.installation, TESTER, task.job_id)
         with world.db.begin() as c:
             assert not tasks.cancel(c, task.id), "the store's own guard, below the verb's"
 
@@ -155,7 +163,7 @@ def test_what_ended_otherwise_cannot_be_cancelled(world: World, code: int) -> No
 def test_what_is_not_there_cannot_be_cancelled(world: World) -> None:
     for verb in (cancel, cancel_job):
         with pytest.raises(NotFound):
-            verb(world.db, "0" * 32)
+            verb(world.installation, TESTER, "0" * 32)
 
 
 # timeout
@@ -171,7 +179,7 @@ def _overdue(world: World, node: str = "n1", **fields: object) -> Token:
 def test_an_attempt_past_its_time_fails_when_its_node_is_gone(world: World, state: NodeState) -> None:
     token = _overdue(world)
     _ = world.lapse("n1") if state is NodeState.LAPSED else world.leave("n1")
-    assert timeout(world.installation, token)
+    assert timeout(world.installation, TESTER, token)
     task = world.task(token.task_id)
     assert task.state is TaskState.FAILED
     assert task.error is not None and "timed out after 10s" in task.error
@@ -181,7 +189,7 @@ def test_an_attempt_past_its_time_fails_when_its_node_is_gone(world: World, stat
 def test_an_attempt_past_its_time_is_tried_again(world: World) -> None:
     token = _overdue(world, retry=Retry(limit=1))
     world.lapse("n1")
-    assert timeout(world.installation, token)
+    assert timeout(world.installation, TESTER, token)
     task = world.task(token.task_id)
     assert (task.state, task.attempt, task.delivery, task.crashes) == (TaskState.PENDING, 2, 1, 0)
 
@@ -191,16 +199,16 @@ def test_nothing_times_out_under_a_wrong_token(world: World, wrong: str) -> None
     token = _overdue(world)
     world.lapse("n1")
     with world.unchanged():
-        assert not timeout(world.installation, wrong_tokens(token)[wrong])
+        assert not timeout(world.installation, TESTER, wrong_tokens(token)[wrong])
 
 
 @pytest.mark.parametrize("state", [NodeState.LIVE, NodeState.LEAVING])
 def test_a_beating_nodes_attempt_is_its_own_to_end(world: World, state: NodeState) -> None:
     token = _overdue(world)
     if state is NodeState.LEAVING:
-        nodes.drain(world.installation, "n1")
+        nodes.drain(world.installation, TESTER, "n1")
     with world.unchanged():
-        assert not timeout(world.installation, token)
+        assert not timeout(world.installation, TESTER, token)
 
 
 @pytest.mark.parametrize("state", [NodeState.JOINING, NodeState.LIVE])
@@ -208,19 +216,19 @@ def test_a_node_that_has_not_looked_blocks_a_time_out(world: World, state: NodeS
     token = _overdue(world, retry=Retry(limit=1))
     world.in_state("n2", state)
     number = world.lapse("n1")
-    nodes.looked(world.installation, "n2", number - 1)
+    nodes.looked(world.installation, by("n2"), number - 1)
     with world.unchanged():
-        assert not timeout(world.installation, token)
-    nodes.looked(world.installation, "n2", number)
-    assert timeout(world.installation, token)
+        assert not timeout(world.installation, TESTER, token)
+    nodes.looked(world.installation, by("n2"), number)
+    assert timeout(world.installation, TESTER, token)
 
 
 def test_a_node_whose_docker_is_silent_blocks_no_time_out(world: World) -> None:
     token = _overdue(world)
     world.live("n2")
-    nodes.runtime_silent(world.installation, "n2")
+    nodes.runtime_silent(world.installation, by("n2"))
     world.lapse("n1")
-    assert timeout(world.installation, token)
+    assert timeout(world.installation, TESTER, token)
 
 
 def test_an_attempt_whose_time_is_not_over_goes_on(world: World) -> None:
@@ -228,20 +236,20 @@ def test_an_attempt_whose_time_is_not_over_goes_on(world: World) -> None:
     endless = world.confirmed().token
     world.lapse("n1")
     with world.unchanged():
-        assert not timeout(world.installation, token)
-        assert not timeout(world.installation, endless)
+        assert not timeout(world.installation, TESTER, token)
+        assert not timeout(world.installation, TESTER, endless)
 
 
 def test_what_was_taken_over_or_restarted_or_ended_does_not_time_out(world: World) -> None:
     taken, restarted, ended = _overdue(world), _overdue(world), _overdue(world)
     number = world.lapse("n1")
-    assert restart(world.installation, restarted, number)
-    assert take_over(world.installation, taken, world.live("n2"), "found")
-    cancel(world.db, ended.task_id)
+    assert restart(world.installation, TESTER, restarted, number)
+    assert take_over(world.installation, by(world.live("n2")), taken, "found")
+    cancel(world.installation, TESTER, ended.task_id)
     with world.unchanged():
         for token in (taken, restarted, ended):
-            assert not timeout(world.installation, token)
-            assert not timeout(world.installation, world.task(token.task_id).token)
+            assert not timeout(world.installation, TESTER, token)
+            assert not timeout(world.installation, TESTER, world.task(token.task_id).token)
 
 
 def test_the_job_says_when_it_began_and_ended(world: World) -> None:

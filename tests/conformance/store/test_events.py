@@ -8,6 +8,7 @@ from engine.settings import StoreSettings
 from engine.store import events
 from engine.store.database import Database
 from engine.store.events import UnknownCursor
+from tests.support.callers import TESTER
 from tests.support.databases import Postgres
 from tests.support.rows import submitted
 
@@ -15,7 +16,7 @@ from tests.support.rows import submitted
 def _noted(db: Database, *reasons: str, job_id: str | None = None) -> None:
     with db.begin() as c:
         for reason in reasons:
-            events.add(c, "note", job_id=job_id, reason=reason)
+            events.add(c, TESTER, "note", job_id=job_id, reason=reason)
 
 
 def _reasons(db: Database, cursor: str | None = None, **wanted: str) -> list[str | None]:
@@ -44,7 +45,7 @@ def test_a_reader_goes_on_after_its_cursor_without_a_gap_or_a_double(db: Databas
 
 def test_what_is_rolled_back_never_happened(db: Database) -> None:
     with pytest.raises(ZeroDivisionError), db.begin() as c:
-        events.add(c, "note", reason="lost")
+        events.add(c, TESTER, "note", reason="lost")
         raise ZeroDivisionError
     _noted(db, "kept")
     assert _reasons(db) == ["kept"]
@@ -62,7 +63,9 @@ def test_events_of_one_task_and_one_job_are_told_apart(db: Database) -> None:
 def test_an_event_bears_the_token_of_its_task(db: Database) -> None:
     task = submitted(db)
     with db.begin() as c:
-        events.add(c, "task", task, from_state="PENDING", to_state="RUNNING", node="n1", reason="claimed")
+        events.add(
+            c, TESTER, "task", task, from_state="PENDING", to_state="RUNNING", node="n1", reason="claimed"
+        )
     with db.read() as c:
         last = events.after(c, None, task_id=task.id)[-1]
     assert (last.attempt, last.delivery, last.from_state, last.to_state, last.node, last.reason) == (
@@ -97,7 +100,7 @@ def test_an_earlier_number_that_commits_later_is_not_skipped(postgres_server: Po
     slow, quick, reader = (Database(settings) for _ in range(3))
     slow.open()
     with slow.begin() as held:
-        events.add(held, "note", reason="first number, second commit")
+        events.add(held, TESTER, "note", reason="first number, second commit")
         _noted(quick, "second number, first commit")
         with reader.read() as c:
             early = events.after(c, None)
@@ -114,7 +117,7 @@ def test_the_last_event_of_what_has_ended_does_not_wait_for_others(postgres_serv
     slow, quick = Database(settings), Database(settings)
     slow.open()
     with slow.begin() as held:
-        events.add(held, "note", reason="open")
+        events.add(held, TESTER, "note", reason="open")
         _noted(quick, "ended", job_id="j")
         with quick.read() as c:
             assert events.after(c, None, job_id="j") == []

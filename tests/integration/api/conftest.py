@@ -22,7 +22,7 @@ def app(settings: Settings) -> Iterator[Flask]:
     yield app
     context: ApiContext = app.extensions["ferryman"]
     context.feed.end()
-    context.db.close()
+    context.installation.db.close()
 
 
 @pytest.fixture

@@ -174,13 +174,13 @@ def app(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     app = create_app(Settings.from_env({}, data_dir=str(data), database_url=url), background=False)
     yield app
     app.extensions["ferryman"].feed.end()
-    app.extensions["ferryman"].db.close()
+    app.extensions["ferryman"].installation.db.close()
 
 
 @pytest.fixture(scope="module")
 def db(app: Flask) -> Database:
     """Return the app's database."""
-    db: Database = app.extensions["ferryman"].db
+    db: Database = app.extensions["ferryman"].installation.db
     return db
 
 

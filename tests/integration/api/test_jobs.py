@@ -25,7 +25,7 @@ def test_no_jobs_is_an_empty_page(client: FlaskClient) -> None:
 
 
 def test_pages_are_newest_first_and_hold_each_job_once(client: FlaskClient, context: ApiContext) -> None:
-    job_ids = [submitted(context.db, f"job {number}").job_id for number in range(7)]
+    job_ids = [submitted(context.installation.db, f"job {number}").job_id for number in range(7)]
     pages = [_page(client, f"?page={number}&size=3") for number in (1, 2, 3, 4)]
     assert [len(page["items"]) for page in pages] == [3, 3, 1, 0]
     assert all((page["totalPages"], page["totalItems"]) == (3, 7) for page in pages)
@@ -49,15 +49,15 @@ def test_pages_are_newest_first_and_hold_each_job_once(client: FlaskClient, cont
 def test_a_search_finds_names_and_tags(
     client: FlaskClient, context: ApiContext, q: str, wanted: list[str]
 ) -> None:
-    submitted(context.db, "convert a video")
-    submitted(context.db, "backup", tags=("nightly",))
+    submitted(context.installation.db, "convert a video")
+    submitted(context.installation.db, "backup", tags=("nightly",))
     assert [job["name"] for job in _page(client, f"?q={q}")["items"]] == wanted
 
 
 def test_jobs_are_filtered_by_state(client: FlaskClient, context: ApiContext) -> None:
-    failed = submitted(context.db)
-    submitted(context.db)
-    with context.db.begin() as c:
+    failed = submitted(context.installation.db)
+    submitted(context.installation.db)
+    with context.installation.db.begin() as c:
         jobs.end(c, failed.job_id, JobState.FAILED, None, "exit 1")
     page = _page(client, "?state=FAILED")
     assert [(job["id"], job["error"]) for job in page["items"]] == [(failed.job_id, "exit 1")]
@@ -65,7 +65,7 @@ def test_jobs_are_filtered_by_state(client: FlaskClient, context: ApiContext) ->
 
 
 def test_a_job_holds_its_tasks(client: FlaskClient, context: ApiContext) -> None:
-    task = submitted(context.db, tags=("x",), description="more")
+    task = submitted(context.installation.db, tags=("x",), description="more")
     job = client.get(f"/jobs/{task.job_id[:10]}").json
     assert job is not None
     wanted = {

@@ -23,19 +23,19 @@ def _write(
     context: ApiContext, task: Task, *frames: str | logs.Frame, link: int = 0, limit: int = 1 << 20
 ) -> None:
     whole = [(1, STAMP, frame) if isinstance(frame, str) else frame for frame in frames]
-    with context.db.begin() as c:
+    with context.installation.db.begin() as c:
         assert logs.append(c, task.token, task.origin, link, [logs.piece(whole)], LogPosition(), limit)
 
 
 def _end(context: ApiContext, task: Task) -> None:
-    with context.db.begin() as c:
+    with context.installation.db.begin() as c:
         assert tasks.end(c, task.token, TaskState.COMPLETED)
 
 
 @pytest.fixture
 def task(context: ApiContext) -> Task:
     """Return a running task."""
-    return running(context.db)
+    return running(context.installation.db)
 
 
 def _page(client: FlaskClient, task: Task, query: str = "") -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _stream(client: FlaskClient, task: Task, query: str = "?follow=true", **head
 
 
 def test_a_task_that_wrote_nothing_has_an_empty_log(client: FlaskClient, context: ApiContext) -> None:
-    task = submitted(context.db)
+    task = submitted(context.installation.db)
     assert _page(client, task)["items"] == []
     assert _text(client, task) == b""
     assert _text(client, task, "?tail=5") == b""

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.context import ApiContext
 from engine.lifecycle.finish import finish_link
 from engine.runtime.base import Cause, Outcome
+from tests.support.callers import TESTER
 from tests.support.world import World
 
 TIMINGS = {"waiting": 3, "creating": 40, "running": 2100}
@@ -17,7 +18,7 @@ TIMINGS = {"waiting": 3, "creating": 40, "running": 2100}
 @pytest.fixture
 def world(context: ApiContext) -> World:
     """Return the verbs over the app's database."""
-    return World(context.db, context.settings, context.installation)
+    return World(context.installation.db, context.installation.settings, context.installation.id)
 
 
 def samples(client: FlaskClient) -> dict[tuple[str, ...], float]:
@@ -44,7 +45,7 @@ def test_the_steps_of_an_ended_attempt_are_counted_once(client: FlaskClient, wor
     samples(client)
     link = world.confirmed()
     assert samples(client)["ferryman_step_seconds_count", "running"] == 0
-    assert finish_link(world.installation, link, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
+    assert finish_link(world.installation, TESTER, link, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
     for _ in range(2):
         metrics = samples(client)
         assert metrics["ferryman_attempts_total", "COMPLETED"] == 1
@@ -61,12 +62,12 @@ def test_attempts_that_ended_before_the_first_request_are_not_counted(
     client: FlaskClient, world: World
 ) -> None:
     link = world.confirmed()
-    assert finish_link(world.installation, link, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
+    assert finish_link(world.installation, TESTER, link, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
     assert samples(client)["ferryman_step_seconds_count", "running"] == 0
 
 
 def test_a_tasks_answer_has_the_timings_of_its_links(client: FlaskClient, world: World) -> None:
     link = world.confirmed()
-    assert finish_link(world.installation, link, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
+    assert finish_link(world.installation, TESTER, link, "c0", Outcome(0, Cause.EXITED, timings=TIMINGS))
     answer = client.get(f"/tasks/{link.token.task_id}").json
     assert answer is not None and answer["links"][0]["timings"] == TIMINGS

@@ -15,21 +15,21 @@ from tests.support.rows import live_node, running, submitted
 def test_ready_lists_every_queue_with_waiting_tasks_and_no_live_node(
     client: FlaskClient, context: ApiContext, state: NodeState
 ) -> None:
-    live_node(context.db, "n1", ("default", "served"))
-    live_node(context.db, "n2", ("left", "shared"))
-    live_node(context.db, "n3", ("shared", "idle"))
+    live_node(context.installation.db, "n1", ("default", "served"))
+    live_node(context.installation.db, "n2", ("left", "shared"))
+    live_node(context.installation.db, "n3", ("shared", "idle"))
     for queue in ("served", "left", "shared", "never", "also"):
-        submitted(context.db, queue=queue)
+        submitted(context.installation.db, queue=queue)
     assert (client.get("/ready").json or {})["unserved"] == ["also", "never"]
     for id in ("n2", "n3"):
-        with context.db.begin() as c:
+        with context.installation.db.begin() as c:
             assert nodes.move(c, id, state, [NodeState.LIVE])
     ready = client.get("/ready").json
     assert ready == {"status": "UNSERVED", "unserved": ["also", "left", "never", "shared"], "nodes": 1}
 
 
 def test_ready_does_not_list_a_queue_whose_tasks_all_run(client: FlaskClient, context: ApiContext) -> None:
-    task = running(context.db)
-    with context.db.begin() as c:
+    task = running(context.installation.db)
+    with context.installation.db.begin() as c:
         assert nodes.move(c, str(task.node), NodeState.LAPSED, [NodeState.LIVE])
     assert client.get("/ready").json == {"status": "READY", "unserved": [], "nodes": 0}

@@ -19,11 +19,13 @@ import pytest
 
 from api import body
 from engine.lifecycle.cancel import cancel
+from engine.lifecycle.installation import Installation
 from engine.settings import Settings
 from engine.store import events, tasks
 from engine.store.database import Database
 from tests.integration.api.conftest import HELLO
 from tests.support.api_server import ApiServer, running_api
+from tests.support.callers import TESTER
 from tests.support.databases import free_port, missing
 from tests.support.redis_server import RedisServer
 from tests.support.rows import count, submitted
@@ -101,11 +103,11 @@ def test_events_come_over_the_wire_as_they_happen(served: ApiServer, db: Databas
     stream = messages(_lines(f"{served.url}/events?task={task.id}"))
     assert next(stream).data["to"] == "PENDING"
     with db.begin() as c:
-        events.add(c, "note", task, reason="now")
+        events.add(c, TESTER, "note", task, reason="now")
     began = time.monotonic()
     assert next(stream).data["reason"] == "now"
     assert time.monotonic() - began < 2
-    cancel(db, task.id)
+    cancel(Installation(db, Settings(), "i1"), TESTER, task.id)
     assert [message.event for message in stream] == ["event", "end"]
 
 

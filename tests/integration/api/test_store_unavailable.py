@@ -46,7 +46,7 @@ def test_a_stopped_postgresql_is_a_503_and_comes_back(own_server: Postgres, tmp_
     settings = _settings(own_server.url("migrated"), tmp_path)
     app = create_app(settings, background=False)
     client, context = app.test_client(), app.extensions["ferryman"]
-    task = running(context.db)
+    task = running(context.installation.db)
     stream = messages(client.get(f"/events?task={task.id}", buffered=False).iter_encoded())
     next(stream)
     own_server.stop()
@@ -59,16 +59,16 @@ def test_a_stopped_postgresql_is_a_503_and_comes_back(own_server: Postgres, tmp_
         assert client.get("/health").status_code == 200
     finally:
         own_server.start()
-    before = count(context.db, "jobs")
+    before = count(context.installation.db, "jobs")
     assert client.post("/task", data=HELLO, content_type="text/yaml").status_code == 201
-    assert count(context.db, "jobs") == before + 1
+    assert count(context.installation.db, "jobs") == before + 1
     # The open stream continues: the thread that reads events waited for the database.
     assert client.put(f"/tasks/{task.id}/cancel").status_code == 200
     assert [message.data.get("to") for message in stream if message.data.get("kind") == "task"] == [
         "CANCELLED"
     ]
     context.feed.end()
-    context.db.close()
+    context.installation.db.close()
 
 
 def test_a_locked_sqlite_refuses_writes_in_time_and_still_serves_reads(

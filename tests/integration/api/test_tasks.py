@@ -13,6 +13,7 @@ from api.context import ApiContext
 from engine.model.states import LinkState, TaskState
 from engine.store import attempts, events, links, tasks
 from tests.integration.api.conftest import HELLO
+from tests.support.callers import TESTER
 from tests.support.rows import count, live_node, running
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -78,7 +79,7 @@ def test_the_answer_has_the_spec_as_it_was_submitted(client: FlaskClient) -> Non
 
 def test_the_rows_are_all_there_after_201(client: FlaskClient, context: ApiContext) -> None:
     task_id = _json(client.post("/task", json=FULL))["id"]
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         task = tasks.get(c, task_id)
         happened = events.after(c, None, task_id=task_id)
     assert task is not None
@@ -96,8 +97,8 @@ def test_a_task_that_names_no_queue_goes_to_the_default_one(client: FlaskClient,
 
 
 def test_the_answer_shows_links_and_attempts_of_a_run(client: FlaskClient, context: ApiContext) -> None:
-    task = running(context.db)
-    with context.db.begin() as c:
+    task = running(context.installation.db)
+    with context.installation.db.begin() as c:
         assert links.confirm(c, task.token, task.origin, 0, "c" * 64)
         assert links.end(c, (task.token, task.origin, 0), "c" * 64, 0, None)
         assert tasks.end(c, task.token, TaskState.COMPLETED, exit_code=0, result="hello", error=None)
@@ -118,8 +119,8 @@ def test_the_answer_shows_links_and_attempts_of_a_run(client: FlaskClient, conte
 
 
 def test_links_of_an_earlier_attempt_are_shown_with_it(client: FlaskClient, context: ApiContext) -> None:
-    task = running(context.db)
-    with context.db.begin() as c:
+    task = running(context.installation.db)
+    with context.installation.db.begin() as c:
         assert tasks.retry(c, task.token, 0)
         attempts.end(c, task.token, TaskState.FAILED, 1, "exit 1")
     answer = _json(client.get(f"/task/{task.id}"))
@@ -137,7 +138,7 @@ def test_the_id_of_a_task_may_be_shortened_or_be_that_of_its_job(client: FlaskCl
 def test_an_ambiguous_id_is_a_409(client: FlaskClient, context: ApiContext) -> None:
     from engine.store import jobs
 
-    with context.db.begin() as c:
+    with context.installation.db.begin() as c:
         jobs.insert(c, "abcd0" + "0" * 27, "a", None, ())
         jobs.insert(c, "abcd1" + "0" * 27, "b", None, ())
     answer = client.get("/jobs/abcd")
@@ -162,12 +163,12 @@ def test_cancel_ends_task_and_job_and_may_be_repeated(client: FlaskClient, task_
 def test_cancelling_a_running_task_ends_its_attempt_and_skips_waiting_links(
     client: FlaskClient, context: ApiContext
 ) -> None:
-    task = running(context.db)
+    task = running(context.installation.db)
     assert client.put(f"/tasks/{task.id}/cancel").status_code == 200
     answer = _json(client.get(f"/task/{task.id}"))
     assert answer["attempts"][0]["state"] == "CANCELLED"
     assert answer["links"][0]["state"] == LinkState.SKIPPED
-    with context.db.read() as c:
+    with context.installation.db.read() as c:
         last = events.after(c, None, task_id=task.id, settled=True)[-1]
     assert (last.from_state, last.to_state, last.node) == ("RUNNING", "CANCELLED", "n1")
 
@@ -179,17 +180,17 @@ def test_an_ended_task_cannot_be_cancelled(
     from engine.model.states import JobState
     from engine.store import jobs
 
-    task = running(context.db)
-    with context.db.begin() as c:
+    task = running(context.installation.db)
+    with context.installation.db.begin() as c:
         tasks.end(c, task.token, state)
         jobs.end(c, task.job_id, JobState(state))
-    before = count(context.db, "events")
+    before = count(context.installation.db, "events")
     for path in (f"/tasks/{task.id}/cancel", f"/jobs/{task.job_id}/cancel"):
         answer = client.put(path)
         assert answer.status_code == 409
         assert state in answer.get_json(force=True)["detail"]
     assert _json(client.get(f"/task/{task.id}"))["state"] == state
-    assert count(context.db, "events") == before
+    assert count(context.installation.db, "events") == before
 
 
 def test_concurrent_cancels_change_the_rows_once(
@@ -200,15 +201,15 @@ def test_concurrent_cancels_change_the_rows_once(
     from engine.lifecycle.cancel import cancel
 
     with ThreadPoolExecutor(4) as pool:
-        changed = list(pool.map(lambda _: cancel(context.db, task_id), range(4)))
+        changed = list(pool.map(lambda _: cancel(context.installation, TESTER, task_id), range(4)))
     assert sorted(changed) == [(), (), (), (task_id,)]
 
 
 def test_queues_count_waiting_and_running_tasks_and_live_nodes(
     client: FlaskClient, context: ApiContext
 ) -> None:
-    live_node(context.db, "n1", ("default", "media"))
-    running(context.db)
+    live_node(context.installation.db, "n1", ("default", "media"))
+    running(context.installation.db)
     client.post("/task", json={**FULL, "queue": "lonely"})
     client.post("/task", data=HELLO, content_type="text/yaml")
     queues = {queue["name"]: queue for queue in client.get("/queues").json or []}
@@ -223,7 +224,7 @@ def test_queues_count_waiting_and_running_tasks_and_live_nodes(
 
 def test_nodes_are_listed(client: FlaskClient, context: ApiContext) -> None:
     assert client.get("/nodes").json == []
-    live_node(context.db)
+    live_node(context.installation.db)
     assert _json(client.get("/ready"))["status"] == "READY"
     node = (client.get("/nodes").json or [])[0]
     wanted = {"id": "n1", "state": "LIVE", "runtimeOk": True, "queues": ["default"], "slots": 1}
@@ -236,7 +237,7 @@ def test_health_and_status_answer(client: FlaskClient) -> None:
 
 
 def test_every_key_of_an_answer_is_documented(client: FlaskClient, context: ApiContext) -> None:
-    task = running(context.db, tags=("x",))
+    task = running(context.installation.db, tags=("x",))
     job = _json(client.get(f"/jobs/{task.job_id}"))
     document = _json(client.get("/openapi.json"))
     schemas, paths = document["components"]["schemas"], document["paths"]
@@ -251,7 +252,7 @@ def test_every_key_of_an_answer_is_documented(client: FlaskClient, context: ApiC
 def test_the_api_applies_the_host_access_of_the_settings(context: ApiContext) -> None:
     from api import create_app
 
-    allowed = context.settings.replace(bind_sources=("/srv/media",), networks=("backend",))
+    allowed = context.installation.settings.replace(bind_sources=("/srv/media",), networks=("backend",))
     client = create_app(allowed, background=False).test_client()
     spec = {
         **FULL,

@@ -21,6 +21,7 @@ from engine.lifecycle.claim import claim
 from engine.lifecycle.resend import resend
 from engine.model.states import TaskState
 from engine.reconcile.messages import LostMessages
+from tests.support.callers import TESTER, by
 from tests.support.databases import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -76,8 +77,8 @@ def test_a_flusher_that_dies_after_it_sent_leaves_the_row_to_be_sent_again(world
     assert ours.depth("default") == 2
     ours.close()
     world.live()
-    assert claim(world.installation, task.token, "n1") is not None
-    assert claim(world.installation, task.token, "n1") is None
+    assert claim(world.installation, by("n1"), task.token) is not None
+    assert claim(world.installation, by("n1"), task.token) is None
 
 
 def test_a_flusher_that_dies_before_it_sent_leaves_the_row_as_it_was(world: World, broker: Any) -> None:
@@ -108,11 +109,11 @@ def test_after_an_emptied_broker_all_that_was_sent_is_sent_again(world: World, b
     sent = [world.submitted() for _ in range(5)]
     flusher = Flusher(world.db, world.installation.settings.broker)
     assert flusher.flush([task.id for task in sent]) == 5
-    deliveries = LostMessages(world.installation)
+    deliveries = LostMessages(world.installation, TESTER)
     assert deliveries.run() == 5, "a new broker holds nothing of ours"
     assert flusher.flush([task.id for task in sent]) == 5
     assert deliveries.run() == 0
-    claimed = claim(world.installation, sent[0].token, "n1")
+    claimed = claim(world.installation, by("n1"), sent[0].token)
     assert claimed is not None
     broker.flushall()
     assert deliveries.run() == 4
@@ -131,10 +132,10 @@ def test_a_backlog_is_sent_again_once_although_the_flusher_is_at_work(
     sent = [world.submitted().id for _ in range(6)]
     flusher = Flusher(world.db, world.installation.settings.broker)
     assert flusher.flush(sent) == 6
-    deliveries = LostMessages(world.installation)
+    deliveries = LostMessages(world.installation, TESTER)
 
-    def resend_and_flush(installation: Any, found: Any, why: str) -> int:
-        done = resend(installation, found, why)
+    def resend_and_flush(installation: Any, caller: Any, found: Any, why: str) -> int:
+        done = resend(installation, caller, found, why)
         moment = world.now
         wait_until(lambda: world.now > moment + 1, 2)
         flusher.flush(sent)
@@ -152,11 +153,11 @@ def test_a_backlog_is_sent_again_once_although_the_flusher_is_at_work(
 def test_a_message_that_was_overtaken_for_long_is_sent_again(world: World, broker: Any) -> None:
     world = world.with_settings(resend_seconds=0.2)
     world.live()
-    deliveries = LostMessages(world.installation)
+    deliveries = LostMessages(world.installation, TESTER)
     deliveries.run()
     lost, later = world.scheduled(), world.scheduled()
     world.set(lost.id, sent_at=world.now - 5_000)
-    assert claim(world.installation, later.token, "n1") is not None
+    assert claim(world.installation, by("n1"), later.token) is not None
     assert deliveries.run() == 1
     assert world.task(lost.id).state is TaskState.PENDING
 
@@ -166,7 +167,7 @@ def test_a_message_missing_from_an_empty_queue_that_is_served_is_sent_again(
 ) -> None:
     world = world.with_settings(resend_seconds=0.2, lease_seconds=0.5)
     world.live()
-    deliveries = LostMessages(world.installation)
+    deliveries = LostMessages(world.installation, TESTER)
     deliveries.run()
     lost = world.scheduled()
     world.set(lost.id, sent_at=world.now - 5_000)
@@ -178,7 +179,7 @@ def test_a_message_missing_from_an_empty_queue_that_is_served_is_sent_again(
 def test_a_message_that_waits_in_its_queue_is_left_there(world: World, broker: Any) -> None:
     world = world.with_settings(resend_seconds=0.2, lease_seconds=0.5)
     world.live()
-    deliveries = LostMessages(world.installation)
+    deliveries = LostMessages(world.installation, TESTER)
     deliveries.run()
     task = world.submitted()
     flusher = Flusher(world.db, world.installation.settings.broker)
@@ -192,7 +193,7 @@ def test_a_message_that_waits_in_its_queue_is_left_there(world: World, broker: A
 
 def test_a_queue_that_nobody_serves_has_nothing_to_send_again(world: World, broker: Any) -> None:
     world = world.with_settings(resend_seconds=0.2, lease_seconds=0.5)
-    deliveries = LostMessages(world.installation)
+    deliveries = LostMessages(world.installation, TESTER)
     deliveries.run()
     task = world.scheduled(queue="gpu")
     world.set(task.id, sent_at=world.now - 60_000)
@@ -251,7 +252,7 @@ def test_a_reconciler_without_a_broker_repairs_nothing_and_goes_on(
 ) -> None:
     world = world.with_settings(resend_seconds=0.2)
     task = world.scheduled()
-    deliveries = LostMessages(world.installation)
+    deliveries = LostMessages(world.installation, TESTER)
     server.signal(signal.SIGSTOP)
     try:
         assert deliveries.run() == 0

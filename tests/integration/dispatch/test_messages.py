@@ -19,6 +19,7 @@ from engine.lifecycle.cancel import cancel
 from engine.lifecycle.submit import submit
 from engine.model.records import Task
 from engine.model.states import TaskState
+from tests.support.callers import TESTER
 from tests.support.world import World
 
 SEP = "\x06\x16"
@@ -57,7 +58,7 @@ def _secretive(world: World) -> Task:
         priority=7,
         volumes=(f"/{secret}",),
     )
-    return world.task(submit(world.db, spec, world.installation.settings).task_id)
+    return world.task(submit(world.installation, TESTER, spec).task_id)
 
 
 def test_a_message_carries_ids_and_names_for_people_and_nothing_else(world: World, broker: Any) -> None:
@@ -197,7 +198,7 @@ def test_a_task_that_was_cancelled_while_it_was_sent_stays_cancelled(world: Worl
 
     def slowly(*args: Any) -> None:
         send(*args)
-        cancel(world.db, task.id)
+        cancel(world.installation, TESTER, task.id)
 
     flusher.publisher.send = slowly  # type: ignore[method-assign]
     flusher.flush([task.id])

@@ -15,6 +15,7 @@ from celery import Celery
 
 from engine.lifecycle.cancel import cancel
 from engine.model.states import TaskState
+from tests.support.callers import TESTER
 from tests.support.databases import free_port
 from tests.support.fleet import ROOT, Fleet, running_fleet
 from tests.support.redis_server import RedisServer
@@ -36,7 +37,7 @@ def test_status_and_inspect_show_names(sqlite_fleet: Fleet) -> None:
     assert active[0]["args"] == [id, 1, 1, 0], "ids only"
     mine = json.loads(fleet.celery("inspect", "ferryman", "--json"))[worker.name]
     assert (mine["running"], mine["live"], mine["slots"]) == ([id], True, 1)
-    cancel(fleet.db, id)
+    cancel(fleet.installation, TESTER, id)
     wait_until(lambda: not fleet.left_over(), 20)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from engine.lifecycle.cancel import cancel
 from engine.model.states import LinkState, TaskState
+from tests.support.callers import TESTER
 from tests.support.fleet import Fleet
 from tests.support.waiting import wait_until
 
@@ -79,7 +80,7 @@ def test_cancel_kills_the_container(fleet: Fleet, ignores: bool) -> None:
         f'name: stop me\nimage: busybox:1.36\nrun: "{trap}echo up; sleep 60 & wait; sleep 60"\n'
     )
     wait_until(lambda: fleet.log(id) == "up\n", 20)
-    cancel(fleet.db, id)
+    cancel(fleet.installation, TESTER, id)
     # 2 s on a quiet machine; the test allows for a busy one.
     wait_until(lambda: not [thing for thing in fleet.left_over() if thing.state == "running"], 8)
     assert fleet.task(id).state is TaskState.CANCELLED

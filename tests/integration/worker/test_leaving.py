@@ -16,6 +16,7 @@ import pytest
 
 from engine.lifecycle import nodes as verbs
 from engine.model.states import LinkState, NodeState, TaskState
+from tests.support.callers import TESTER
 from tests.support.fleet import ROOT, Fleet, Worker
 from tests.support.held_task import held_task, release
 from tests.support.registry import running_registry
@@ -49,7 +50,7 @@ def test_a_drained_worker_ends_its_chain_takes_nothing_new_and_leaves(sqlite_fle
     (chain,) = fleet.submit(CHAIN)
     _begins(fleet, chain)
     (waiting,) = fleet.submit(SLEEP % 0)
-    assert verbs.drain(fleet.installation, node.id)
+    assert verbs.drain(fleet.installation, TESTER, node.id)
     assert drained.process.wait(60) == 0, drained.output()
     task = fleet.task(chain)
     assert (task.state, task.crashes, task.attempt, task.delivery) == (TaskState.COMPLETED, 0, 1, 1)

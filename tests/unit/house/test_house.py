@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -142,6 +143,34 @@ def test_no_error_is_dropped_without_a_reason() -> None:
 def _says_why(path: Path, node: ast.ExceptHandler) -> bool:
     lines = path.read_text().splitlines()[node.lineno - 1 : node.end_lineno]
     return any("#" in line for line in lines)
+
+
+#: Modules of engine/lifecycle that verbs are made of; and append_log, which writes no event and asks no node.
+PARTS = {
+    "append_log",
+    "assignment",
+    "crashes",
+    "end_task",
+    "installation",
+    "locks",
+    "next_link",
+    "repair_event",
+}
+VERB_MODULES = [
+    p.stem for p in CODE if p.parent == ROOT / "engine/lifecycle" and p.stem not in {*PARTS, "__init__"}
+]
+
+
+@pytest.mark.parametrize("module", VERB_MODULES)
+def test_every_verb_takes_the_installation_and_the_caller_first(module: str) -> None:
+    verbs = [
+        verb
+        for name, verb in inspect.getmembers(imported(f"engine.lifecycle.{module}"), inspect.isfunction)
+        if verb.__module__ == f"engine.lifecycle.{module}" and not name.startswith("_")
+    ]
+    assert verbs
+    for verb in verbs:
+        assert list(inspect.signature(verb).parameters)[:2] == ["installation", "caller"], verb
 
 
 WALK = ROOT / "docs/lifecycle.rst"

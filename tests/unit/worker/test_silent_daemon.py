@@ -10,8 +10,10 @@ import pytest
 
 from engine.errors import RuntimeUnavailable, StoreUnavailable
 from engine.lifecycle import nodes as verbs
+from engine.model.records import Caller
 from engine.worker.context import Intake
 from engine.worker.node.threads import NodeThreads
+from tests.support.callers import by
 
 
 def test_the_silence_is_reported_once_the_database_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,11 +23,11 @@ def test_the_silence_is_reported_once_the_database_answers(monkeypatch: pytest.M
     answers: list[StoreUnavailable | None] = [StoreUnavailable("test"), None]
     reports: list[str] = []
 
-    def runtime_silent(installation: Any, node_id: str) -> None:
+    def runtime_silent(installation: Any, caller: Caller) -> None:
         answer = answers.pop(0)
         if answer is not None:
             raise answer
-        reports.append(node_id)
+        reports.append(caller.node_id)
 
     monkeypatch.setattr(verbs, "runtime_silent", runtime_silent)
     context: Any = SimpleNamespace(
@@ -36,6 +38,7 @@ def test_the_silence_is_reported_once_the_database_answers(monkeypatch: pytest.M
         leaving=threading.Event(),
         draining=threading.Event(),
         runtime_in_doubt=threading.Event(),
+        caller=by("n1"),
         node_id="n1",
         live=True,
     )

@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("from_state", sa.String(length=16), nullable=True),
         sa.Column("to_state", sa.String(length=16), nullable=True),
         sa.Column("node", sa.String(length=64), nullable=True),
+        sa.Column("author", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
     )
