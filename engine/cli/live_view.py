@@ -27,7 +27,7 @@ _MARKS = {"ok": "✓", "bad": "✗", "now": "▸", "wait": "·", "skip": "–"}
 _REMEDIES: dict[object, str] = {
     125: "check the image, mounts and limits: Docker refused one of them",
     126: "name an executable file, or run the script with its interpreter: cmd: [sh, script]",
-    127: "check that the image has the first word of cmd or entrypoint; write a shell line in run:",
+    127: "check that the image has the first word of cmd or entrypoint; put shell lines in run:",
     128: "check user and env",
     137: "raise the memory limit (limits: {memory: 1g}) if the container ran out of memory, or raise the timeout",
 }

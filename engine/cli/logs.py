@@ -18,8 +18,8 @@ from engine.wording.text import for_terminal
 @click.command("logs")
 @click.argument("id")
 @click.option("--follow", "-f", "following", is_flag=True, help="Follow the log until the task has ended.")
-@click.option("--tail", "-n", type=click.IntRange(0), help="Show only the last lines, this many.")
-@click.option("--timestamps", "-t", is_flag=True, help="Show when each line was written.")
+@click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Show only the last N lines.")
+@click.option("--timestamps", "-t", is_flag=True, help="Print the time before each line.")
 def logs_command(id: str, following: bool, tail: int | None, timestamps: bool) -> None:
     """Show the log of a task. ID is the id of the task or its job, or a unique beginning of it.
 

@@ -84,7 +84,7 @@ def _wait_for_end(client: Client, id: str) -> str:
 def _running_summary(count: int, tasks: Sequence[Json]) -> str:
     """Return the number of running tasks and the names of the oldest."""
     if not count:
-        return "no task is running there"
+        return "no tasks running"
     names = [f"{screen.short_id(task['id'])} {task['name']}" for task in tasks[:_MOST_NAMES]]
     more = [f"{count - len(names)} more"] if count > len(names) else []
     return f"{count} task{'s' * (count > 1)} still running: {'; '.join(names + more)}"

@@ -36,7 +36,7 @@ def _parse_queues(
 @click.command("standalone")
 @click.option(
     "--queue", "queues", multiple=True, default=("default:10",), show_default=True, callback=_parse_queues,
-    metavar="NAME:SLOTS", help="Queue and number of its tasks that run at once. Repeat it for more queues.",
+    metavar="NAME:SLOTS", help="Queue, and how many of its tasks run at once. Repeat for more queues.",
 )  # fmt: skip
 @click.option("--host", help="Address of the API; loopback only.  [default: 127.0.0.1]")
 @click.option(

@@ -120,7 +120,7 @@ def ping(url: str, timeout_seconds: float = _PING_SECONDS) -> str:
         took_ms = (time.perf_counter() - began) * 1000
         info = client.info()
     except (redis.RedisError, OSError, ValueError) as exc:
-        raise BrokerUnavailable(f"{without_password(url)}: {_reason(exc)}") from exc
+        raise BrokerUnavailable(f"cannot use the broker at {without_password(url)} ({_reason(exc)})") from exc
     finally:
         client.close()
     name, version = ("valkey", info["valkey_version"]) if "valkey_version" in info else ("redis", None)

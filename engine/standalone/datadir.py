@@ -30,7 +30,7 @@ def locked(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DataDirInUse(
-                f"{with_tilde(path)} is in use by {_lock_holder(file)}; stop it, or set --data-dir"
+                f"{with_tilde(path)} is in use by {_lock_holder(file)}; stop it, or choose another with --data-dir"
             ) from None
         file.truncate(0)
         json.dump({"pid": os.getpid(), "command": "ferryman standalone", "since": time.time()}, file)

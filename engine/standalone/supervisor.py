@@ -21,7 +21,7 @@ from types import FrameType
 
 from engine import __version__
 from engine.client import ApiError, ApiUnavailable, Client
-from engine.errors import FerrymanError
+from engine.errors import BrokerUnavailable, FerrymanError
 from engine.settings import Settings, refuse_outside, without_password
 from engine.standalone import broker, datadir, ports
 from engine.standalone.child import Child, Command
@@ -106,7 +106,11 @@ class Supervisor:
     def _start_broker(self) -> None:
         url = broker.configured_url()
         if url:
-            self._broker_description = f"{broker.ping(url)}, configured by FERRYMAN_BROKER_URL"
+            try:
+                description = broker.ping(url)
+            except BrokerUnavailable as exc:
+                raise NotStarted(f"{exc}; start it, or unset FERRYMAN_BROKER_URL to embed a broker") from exc
+            self._broker_description = f"{description}, configured by FERRYMAN_BROKER_URL"
             self.settings = self.settings.replace(broker_url=url)
             return
         embedded = broker.prepare(self.settings.path)
