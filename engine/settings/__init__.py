@@ -29,15 +29,9 @@ from engine.settings.groups import (
 from engine.settings.option import Option, option, without_password
 
 __all__ = [
-    "ApiSettings",
-    "BrokerSettings",
-    "ClusterSettings",
-    "Option",
-    "RuntimeSettings",
-    "StoreSettings",
-    "refuse_outside",
-    "without_password",
-]
+    "ApiSettings", "BrokerSettings", "ClusterSettings", "Option", "RuntimeSettings", "StoreSettings",
+    "refuse_outside", "without_password",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,21 +55,17 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
-        """Read the environment; `given` (a command line's options) wins over it.
-
-        Raises SettingsError naming the variable when a value is not a number, out of bounds or unusable.
-        """
+        """Read the environment; `given` (a command line's options) wins. Raises SettingsError naming the variable."""
         return read_settings(environ, **given)[0]
 
     def replace(self, **values: Any) -> Settings:
         """Return these settings with other values of some options, each named without its group."""
-        grouped: dict[str, dict[str, Any]] = {}
-        for name, value in values.items():
-            grouped.setdefault(OPTIONS[name].group, {})[name] = value
-        changes = grouped.pop("", {})
-        for group, inner in grouped.items():
-            changes[group] = dataclasses.replace(getattr(self, group), **inner)
-        return dataclasses.replace(self, **changes)
+
+        def changes(group: str) -> dict[str, Any]:
+            return {name: value for name, value in values.items() if OPTIONS[name].group == group}
+
+        inner = {name: dataclasses.replace(getattr(self, name), **changes(name)) for name in GROUPS if name}
+        return dataclasses.replace(self, **inner, **changes(""))
 
     def value(self, about: Option) -> Any:
         """Return the value of an option."""
@@ -153,8 +143,7 @@ def _check(settings: Settings) -> None:
     broker = urlsplit(url := settings.broker.broker_url)
     if broker.scheme not in ("redis", "rediss", "redis+socket"):
         raise SettingsError(f"FERRYMAN_BROKER_URL={without_password(url)}: expected redis://host:port/db")
-    is_local = broker.hostname in (*LOOPBACK, None) or settings.one_host
-    if settings.store.is_sqlite and not is_local:
+    if settings.store.is_sqlite and broker.hostname not in (*LOOPBACK, None) and not settings.one_host:
         raise SettingsError(
             f"the broker is on {broker.hostname}, but the database is a file that only this host can read. Set"
             " FERRYMAN_DATABASE_URL to PostgreSQL, or FERRYMAN_ONE_HOST=1 if every process runs on this host"
