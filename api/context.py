@@ -96,7 +96,7 @@ def _end_process(exc: WrongInstallation) -> None:
 def end_streams_on_signal(context: ApiContext) -> None:
     """Make the signals of a graceful stop end the open streams, which would otherwise delay it.
 
-    gunicorn tells its worker process by a signal and the app not at all, so our handlers wrap gunicorn's.
+    gunicorn stops its worker process by a signal and does not tell the app, so our handlers wrap gunicorn's.
     """
     if threading.current_thread() is not threading.main_thread():
         return

@@ -12,7 +12,7 @@ from engine.errors import FerrymanError
 
 
 class RequestRefused(FerrymanError):
-    """The request is not carried out; the message says what was found and what to do about it."""
+    """Refusal of a request; the message says what was found and what to do about it."""
 
     def __init__(self, status: int, found: str, remedy: str) -> None:
         super().__init__(f"{found}: {remedy}")

@@ -53,7 +53,9 @@ class JobQuery(_PageQuery):
 
     size = _number(20, 1, MOST_SIZE, "Jobs on a page")
     q = _words("Words of name or description; tag:x for a tag. All must match", _check_few_words)
-    state = fields.Enum(JobState, by_value=True, load_default=None)
+    state = fields.Enum(
+        JobState, by_value=True, load_default=None, metadata={"description": "Return only jobs in this state"}
+    )
 
 
 class LogQuery(_PageQuery):

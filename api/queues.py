@@ -15,6 +15,11 @@ def list_queues() -> list[Json]:
     return counts(get_context())
 
 
+def unserved(context: ApiContext) -> frozenset[str]:
+    """Return the names of the queues that no live node serves."""
+    return frozenset(queue["name"] for queue in counts(context) if not queue["subscribers"])
+
+
 def counts(context: ApiContext) -> list[Json]:
     """Return name, waiting, running and subscribers of each queue, by name."""
     with context.installation.db.read() as c:

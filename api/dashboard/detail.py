@@ -102,7 +102,7 @@ class JobPage:
 
 def task_page(context: ApiContext, id: str) -> TaskPage:
     """Return the content of a task's page; the id may be shortened. Raises NotFound, Ambiguous."""
-    served = {queue["name"] for queue in queues.counts(context) if queue["subscribers"]}
+    unserved_queues = queues.unserved(context)
     with context.installation.db.read() as c:
         task, job = _task(c, id)
         all_links = links.of_tasks(c, [task.id])
@@ -111,7 +111,7 @@ def task_page(context: ApiContext, id: str) -> TaskPage:
         failed = next((row for row in rows if row.badge.tone == "failed"), None)
         failed = failed if task.state is TaskState.FAILED else None
         waits = task.state in (TaskState.PENDING, TaskState.SCHEDULED)
-        unserved = waits and task.queue not in served
+        unserved = waits and task.queue in unserved_queues
         return TaskPage(
             task,
             job,

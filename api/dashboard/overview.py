@@ -118,7 +118,7 @@ def summary(context: ApiContext) -> Summary:
 
 def job_list(context: ApiContext, query: JobQuery) -> JobList:
     """Return the live jobs (on page 1) and a page of the ended jobs, or a page of the jobs in one state."""
-    unserved = _unserved(context)
+    unserved = queues.unserved(context)
     with context.installation.db.read() as c:
         now = tasks.now(c)
         groups = []
@@ -134,17 +134,13 @@ def job_list(context: ApiContext, query: JobQuery) -> JobList:
 
 def rows(context: ApiContext, ids: Sequence[str], *, newest: bool = False) -> JobList:
     """Return the rows of these jobs; with `newest` also the newest jobs."""
-    unserved = _unserved(context)
+    unserved = queues.unserved(context)
     with context.installation.db.read() as c:
         now = tasks.now(c)
         also = jobs.page(c, 1, PAGE_SIZE)[0] if newest else []
         wanted = {job.id: job for job in (*also, *jobs.of_ids(c, ids))}
         job_rows = _rows(c, list(wanted.values()), unserved, now)
     return JobList((JobGroup("", job_rows, len(job_rows)),), 1, now)
-
-
-def _unserved(context: ApiContext) -> frozenset[str]:
-    return frozenset(queue["name"] for queue in queues.counts(context) if not queue["subscribers"])
 
 
 def _rows(c: Connection, listed: Sequence[Job], unserved: frozenset[str], now: int) -> tuple[JobRow, ...]:
