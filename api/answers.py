@@ -45,10 +45,12 @@ class Answer(Schema):
 
     @post_dump
     def _without_absent(self, data: Json, **_: Any) -> Json:
-        return {name: value for name, value in data.items() if not self._is_absent(value)}
-
-    def _is_absent(self, value: Any) -> bool:
-        return value is None or (self.leave_out_empty and (value is False or value in ([], {})))
+        present = {name: value for name, value in data.items() if value is not None}
+        if not self.leave_out_empty:
+            return present
+        return {
+            name: value for name, value in present.items() if value is not False and value not in ([], {})
+        }
 
 
 class LinkAnswer(Answer):
