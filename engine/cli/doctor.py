@@ -27,11 +27,12 @@ _COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of one check: status (ok, warn, FAIL), name of the check, and a message with the remedy."""
+    """Result of one check: status (ok, warn, FAIL), name of the check, message, and a remedy for a fault."""
 
     status: str
     check: str
     message: str
+    remedy: str = ""
 
 
 @click.command("doctor")
@@ -72,13 +73,13 @@ def check_docker(settings: RuntimeSettings) -> Iterator[Finding]:
         version = f"v{info.get('CgroupVersion') or '?'}"
         if missing:
             remedy = "boot the host with cgroup_enable=memory swapaccount=1"
-            message = f"{version}: Docker does not enforce limits of {', '.join(missing)}; {remedy}"
-            yield Finding("warn", "cgroups", message)
+            message = f"{version}: Docker does not enforce limits of {', '.join(missing)}"
+            yield Finding("warn", "cgroups", message, remedy)
         else:
             yield Finding("ok", "cgroups", f"{version}: memory, swap, CPU and process limits are enforced")
     except RuntimeUnavailable as exc:
         remedy = "start Docker (systemctl start docker), join the group docker, or set FERRYMAN_DOCKER_HOST"
-        yield Finding("FAIL", "docker", f"{exc}; {remedy}")
+        yield Finding("FAIL", "docker", str(exc), remedy)
     finally:
         client.close()
 
@@ -98,8 +99,10 @@ def check_broker(settings: BrokerSettings) -> Iterator[Finding]:
     try:
         yield Finding("ok", "broker", broker.ping(settings.broker_url))
     except BrokerUnavailable as exc:
-        remedy = "start the broker, or run ferryman standalone, which has one, or set FERRYMAN_BROKER_URL"
-        yield Finding("FAIL", "broker", f"{exc}; {remedy}")
+        remedy = (
+            "start it, or start `ferryman standalone`, which runs its own broker, or set FERRYMAN_BROKER_URL"
+        )
+        yield Finding("FAIL", "broker", str(exc), remedy)
 
 
 def check_database(settings: StoreSettings) -> Iterator[Finding]:
@@ -118,7 +121,7 @@ def check_database(settings: StoreSettings) -> Iterator[Finding]:
         yield from _check_queues(database)
     except FerrymanError as exc:
         remedy = "start the database, or set FERRYMAN_DATABASE_URL"
-        yield Finding("FAIL", "database", f"{without_password(settings.database_url)}: {exc}; {remedy}")
+        yield Finding("FAIL", "database", f"{without_password(settings.database_url)}: {exc}", remedy)
     finally:
         database.close()
 
@@ -129,12 +132,12 @@ def _check_file(path: Path) -> Finding | None:
     remedy = "change its owner, or set FERRYMAN_DATA_DIR"
     for place in (path, path.parent):
         if place.exists() and not os.access(place, os.R_OK | os.W_OK):
-            return Finding("FAIL", "database", f"{user} cannot read and write {place}; {remedy}")
+            return Finding("FAIL", "database", f"{user} cannot read and write {place}", remedy)
     if path.exists():
         return None
     parent = next(p for p in path.parents if p.exists())
     if not os.access(parent, os.W_OK):
-        return Finding("FAIL", "database", f"{user} cannot create {path} in {parent}; {remedy}")
+        return Finding("FAIL", "database", f"{user} cannot create {path} in {parent}", remedy)
     return Finding("ok", "database", f"{path} does not exist yet; the first start creates it")
 
 
@@ -148,15 +151,17 @@ def _check_queues(database: Database) -> Iterator[Finding]:
     for name, states in sorted(depth.items()):
         waiting = sum(states.get(state, 0) for state in (TaskState.PENDING, TaskState.SCHEDULED))
         if waiting and name not in served:
-            remedy = f"start one with: celery -A engine worker -Q {name} -c 3"
-            message = f"{_count(waiting, 'task')} waiting, but no worker serves the queue; {remedy}"
-            yield Finding("warn", f"queue {for_terminal(name)}", message)
+            remedy = f"celery -A engine worker -Q {name} -c 3"
+            message = f"{_count(waiting, 'task')} waiting, but no worker serves the queue"
+            yield Finding("warn", f"queue {for_terminal(name)}", message, remedy)
 
 
 def _print_finding(finding: Finding) -> None:
     status = click.style(f"{finding.status:<4}", fg=_COLOURS[finding.status])
     line = f"  {status}  {finding.check:<8}   {for_terminal(finding.message)}"
     click.echo(line, color=screen.allows_escapes())
+    if finding.remedy:
+        screen.print_line(f"{'':<19}try: {for_terminal(finding.remedy)}")
 
 
 def _count(number: int, word: str) -> str:

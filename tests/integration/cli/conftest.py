@@ -14,5 +14,5 @@ from tests.support.standalone import Standalone, standalone
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
     """Run a stand-alone; commands find it through its run.json."""
     require_docker(BUSYBOX)
-    with standalone(tmp_path_factory.mktemp("home"), "--queue", "default:4") as found:
-        yield found
+    with standalone(tmp_path_factory.mktemp("home"), "--queue", "default:4") as server:
+        yield server

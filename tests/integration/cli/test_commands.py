@@ -165,8 +165,8 @@ def test_doctor_finds_no_problem_with_a_running_stand_alone(server: Standalone) 
 def test_doctor_names_queues_without_a_worker(server: Standalone) -> None:
     id = submitted(server, HELLO + "queue: transcoding\n")
     done = run(server, "doctor")
-    remedy = "start one with: celery -A engine worker -Q transcoding -c 3"
-    message = f"1 task waiting, but no worker serves the queue; {remedy}"
+    remedy = "try: celery -A engine worker -Q transcoding -c 3"
+    message = f"1 task waiting, but no worker serves the queue\n{'':<19}{remedy}\n"
     assert done.returncode == 0 and f"  warn  queue transcoding   {message}" in done.stdout
     assert done.stdout.endswith("0 failures, 1 warning\n")
     assert run(server, "cancel", id).returncode == 0
@@ -189,10 +189,10 @@ def test_doctor_gives_each_failure_a_remedy_and_exits_1(tmp_path: Path) -> None:
         "broker": "FERRYMAN_BROKER_URL",
         "database": "FERRYMAN_DATABASE_URL",
     }
+    lines = done.stdout.splitlines()
     for check, remedy in remedies.items():
-        assert any(
-            line.startswith(f"  FAIL  {check}") and remedy in line for line in done.stdout.splitlines()
-        )
+        number = next(i for i, line in enumerate(lines) if line.startswith(f"  FAIL  {check}"))
+        assert lines[number + 1].startswith(f"{'':<19}try: ") and remedy in lines[number + 1]
     assert [f["status"] for f in json.loads(ferryman("doctor", "--json", env=env).stdout)] == ["FAIL"] * 3
 
 

@@ -131,5 +131,5 @@ def test_drain_prints_running_tasks_and_waits_until_the_node_has_left(
 
 
 def _container(task: Json) -> str:
-    found = require_docker().api.containers(filters={"label": f"ferryman.task={task['id']}"})
-    return str(found[0]["Id"]) if found else ""
+    containers = require_docker().api.containers(filters={"label": f"ferryman.task={task['id']}"})
+    return str(containers[0]["Id"]) if containers else ""
