@@ -19,7 +19,7 @@ from engine.runtime.timings import Timings
 
 @dataclass(frozen=True)
 class Order:
-    """Everything that a runtime needs to run one link, as committed by the claim."""
+    """Order to run one link, as committed by the claim; a runtime needs nothing else."""
 
     installation: str
     job_id: str
@@ -98,7 +98,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """True when the command ran and exited with code 0."""
+        """Return True if the command ran and exited with code 0."""
         return self.exit_code == 0 and self.cause is Cause.EXITED
 
 

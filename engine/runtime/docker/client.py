@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-import docker
 import requests
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException
@@ -31,13 +30,13 @@ class Client:
     def __init__(self, docker_host: str = "", timeout: float = 30.0) -> None:
         self.timeout = timeout
         self._docker_host = docker_host
-        self._api: docker.APIClient | None = None
+        self._api: FastClient | None = None
         self._address = ""
         self._tls: ssl.SSLContext | None = None
         self._lock = threading.Lock()
 
     @property
-    def api(self) -> docker.APIClient:
+    def api(self) -> FastClient:
         """The docker library's low-level client, with the newest API version that both sides know."""
         with self._lock:
             if self._api is None:
@@ -75,7 +74,7 @@ class Client:
                 self._api.close()
                 self._api = None
 
-    def _open(self) -> docker.APIClient:
+    def _open(self) -> FastClient:
         with translated(self._docker_host or "its default address"):
             base_url, tls = _find_daemon(self._docker_host)
             if base_url.startswith("ssh://"):
@@ -133,11 +132,7 @@ def translated(action: str) -> Iterator[None]:
         if exc.is_client_error():
             raise
         raise RuntimeUnavailable(f"Docker failed ({action}): {message_of(exc)}") from exc
-    except requests.exceptions.RequestException as exc:
-        raise RuntimeUnavailable(
-            f"Docker does not answer ({action}): {messages.connection_failure(str(exc))}"
-        ) from exc
-    except DockerException as exc:
+    except (requests.exceptions.RequestException, DockerException) as exc:
         raise RuntimeUnavailable(
             f"Docker does not answer ({action}): {messages.connection_failure(str(exc))}; "
             "is the daemon running, and may this user use it?"

@@ -24,7 +24,6 @@ from engine.runtime.docker.files import OUT
 
 #: States of a container that may still run, or be started by its creator.
 _ALIVE = ("created", "running", "paused", "restarting")
-_LOOK_SECONDS = 0.1
 
 
 class NameTaken(Exception):
@@ -55,7 +54,7 @@ class State:
 
     @property
     def has_ended(self) -> bool:
-        """True when the exit code is final."""
+        """Return True if the exit code is final."""
         return self.status in ("exited", "dead")
 
 
@@ -98,7 +97,7 @@ def look(client: Client, order: Order, on_removed: Callable[[str], object]) -> R
             on_removed(listed.name)
         if time.monotonic() > deadline:
             raise RuntimeUnavailable(f"container {older[0].name} of an older run cannot be removed")
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(0.1)
 
 
 def create(client: Client, order: Order, body: Mapping[str, Any]) -> str:

@@ -91,20 +91,16 @@ class FastClient(docker.APIClient):
             with open_exchange(address, context, line, headers, timeout, data) as answer:
                 if not answer.read_head(timeout):
                     raise requests.exceptions.ReadTimeout(f"no answer within {timeout:.0f} s")
+                if answer.status >= 400:
+                    raise _api_error(answer.status, answer.error_message(), path)
                 text = answer.read_all(_MOST_BYTES)
         except RuntimeUnavailable as exc:
             raise requests.exceptions.ConnectionError(f"{exc} {exc.__cause__!r}") from exc
-        if answer.status >= 400:
-            raise _api_error(answer.status, text, path)
         return json.loads(text) if text else None
 
 
-def _api_error(status: int, text: bytes, path: str) -> APIError:
+def _api_error(status: int, message: str, path: str) -> APIError:
     response = requests.Response()
     response.status_code, response.url = status, path
-    try:
-        message = str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        message = text.decode("utf-8", "replace").strip()
     kind = NotFound if status == 404 else APIError
     return kind(f"{status} for {path}", response=response, explanation=message)

@@ -6,6 +6,7 @@ Each container has a work directory below the data directory, with its delivery 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -52,12 +53,7 @@ class OutputRefused(Exception):
 
 
 class OutputUnreadable(Exception):
-    """This worker cannot read the output: its user forbids it, or it is in another worker's data directory."""
-
-
-def directory(data_dir: Path, name: str, delivery: int) -> Path:
-    """Return the path of the work directory of the container that this delivery made."""
-    return data_dir / "work" / f"{name}-d{delivery}"
+    """Output that this worker cannot read: its user forbids it, or it is in another worker's data directory."""
 
 
 def make_root(data_dir: Path) -> Path:
@@ -68,13 +64,13 @@ def make_root(data_dir: Path) -> Path:
     return root
 
 
-def contents(order: Order) -> dict[str, tuple[str, int]]:
-    """Return path in the container -> (text, mode), for `run` and the task's files."""
-    texts = {} if order.spec.run is None else {RUN: (order.spec.run, 0o555)}
+def contents(order: Order) -> dict[str, tuple[bytes, int]]:
+    """Return path in the container -> (data, mode), for `run` and the task's files."""
+    files = {} if order.spec.run is None else {RUN: (order.spec.run.encode(), 0o555)}
     folder = order.spec.workdir or WORKDIR
     for name, text in order.spec.files.items():
-        texts[posixpath.normpath(posixpath.join("/", folder, name))] = (text, 0o444)
-    return texts
+        files[posixpath.normpath(posixpath.join("/", folder, name))] = (text.encode(), 0o444)
+    return files
 
 
 def make_directory(path: Path, order: Order) -> dict[str, Path]:
@@ -91,10 +87,10 @@ def make_directory(path: Path, order: Order) -> dict[str, Path]:
     # Any user of the image must be able to write there; the data directory is closed to other users of the host.
     out.chmod(0o777)
     bound = {}
-    for number, (place, (text, mode)) in enumerate(sorted(contents(order).items())):
+    for number, (place, (data, mode)) in enumerate(sorted(contents(order).items())):
         file = path / "in" / str(number)
         fresh = file.with_suffix(".new")
-        fresh.write_bytes(text.encode())
+        fresh.write_bytes(data)
         fresh.chmod(mode)
         fresh.replace(file)
         bound[place] = file
@@ -103,11 +99,9 @@ def make_directory(path: Path, order: Order) -> dict[str, Path]:
 
 def make_unstartable(out: Path) -> None:
     """Rename the output directory, so that Docker refuses to start the container that binds it."""
-    try:
+    # If it was renamed before, the second look decides.
+    with contextlib.suppress(FileNotFoundError):
         out.rename(out.parent / _VOID)
-    except FileNotFoundError:
-        # It was renamed before: the second look decides.
-        return
 
 
 def read_result(out: Path, limit: int) -> Result | None:
@@ -153,10 +147,7 @@ def _read_in(folder: int, limit: int) -> Result | None:
 
 def archive(order: Order) -> bytes:
     """Return a tar with the output directory, `run` and the files, for a daemon that shares no files with us."""
-    folders: dict[str, tuple[bytes | None, int]] = {"ferryman": (None, 0o755), OUT: (None, 0o777)}
-    return tar_of(
-        {**folders, **{path: (text.encode(), mode) for path, (text, mode) in contents(order).items()}}
-    )
+    return tar_of({"ferryman": (None, 0o755), OUT: (None, 0o777), **contents(order)})
 
 
 def tar_of(entries: Mapping[str, tuple[bytes | None, int]]) -> bytes:
@@ -208,10 +199,7 @@ class _Pieces(io.RawIOBase):
 
 def remove_directories(data_dir: Path, name: str) -> bool:
     """Remove the work directories of all deliveries of a container; return False if part of one stays."""
-    gone = True
-    for path in (data_dir / "work").glob(f"{name}-d*"):
-        gone = remove_directory(path) and gone
-    return gone
+    return all([remove_directory(path) for path in (data_dir / "work").glob(f"{name}-d*")])
 
 
 def remove_directory(path: Path) -> bool:

@@ -17,7 +17,7 @@ from engine.settings import RuntimeSettings
 
 @dataclass(frozen=True)
 class Host:
-    """Everything that prepare, go and the clean-up need besides an order. Thread-safe."""
+    """Connection, settings and state that all verbs of the runtime share. Thread-safe."""
 
     client: Client
     settings: RuntimeSettings
@@ -33,7 +33,7 @@ class Host:
 
     def work_directory(self, order: Order) -> Path:
         """Return the path of the work directory of the container that this delivery makes."""
-        return files.directory(self.data_dir, order.name, order.delivery)
+        return self.data_dir / "work" / f"{order.name}-d{order.delivery}"
 
     def remove_work_directory(self, order: Order) -> None:
         """Remove the work directory of this delivery, when no container binds it any more."""

@@ -12,7 +12,6 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from urllib.parse import urlsplit
 
 from engine.errors import RuntimeUnavailable
@@ -46,9 +45,7 @@ class Exchange:
     def __enter__(self) -> Exchange:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._socket.close()
 
     def interrupt(self) -> None:

@@ -135,9 +135,8 @@ def _credentials(client: Client, repository: str) -> dict[str, str]:
         registry, _ = resolve_repository_name(repository)
         header = get_config_header(client.api, registry)
     except DockerException as exc:
-        raise Unstartable(
-            f"the credentials for {repository} cannot be read: {exc}; run docker login again"
-        ) from exc
+        reason = f"the credentials for {repository} cannot be read: {exc}; run docker login again"
+        raise Unstartable(reason) from exc
     if not header:
         return {}
     return {"X-Registry-Auth": header.decode() if isinstance(header, bytes) else header}

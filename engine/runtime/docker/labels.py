@@ -60,9 +60,7 @@ def list_resources(client: Client, installation: str) -> list[Resource]:
 
 def _list(client: Client, wanted: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
     with translated("listing the containers"):
-        filters = {"label": _filters(wanted)}
-        containers: Sequence[Mapping[str, Any]] = client.api.containers(all=True, filters=filters)
-        return containers
+        return list(client.api.containers(all=True, filters={"label": _filters(wanted)}))
 
 
 def _filters(wanted: Mapping[str, str]) -> list[str]:
@@ -70,8 +68,7 @@ def _filters(wanted: Mapping[str, str]) -> list[str]:
 
 
 def _name(item: Mapping[str, Any]) -> str:
-    all_names = item.get("Names") or ["/"]
-    return str(all_names[0]).lstrip("/")
+    return str((item.get("Names") or ["/"])[0]).lstrip("/")
 
 
 def _of_run(kind: str, id: str, name: str, item: Mapping[str, Any]) -> Resource | None:

@@ -1,6 +1,6 @@
-"""Messages of Docker, runc, tini and registries that Ferryman recognises: all of them, because there are no codes.
+"""Messages of Docker, runc, tini and registries that Ferryman recognises because they come without a code.
 
-Another version of Docker, or podman, is most likely to differ here.
+All of them are here, because another version of Docker, or podman, is most likely to differ in them.
 """
 
 from __future__ import annotations
@@ -14,39 +14,32 @@ DOWNLOADED = ("Download complete", "Pull complete")
 LAYER_DONE = ("Pull complete", "Already exists")
 
 
-def _any_of(*signs: str) -> re.Pattern[str]:
-    return re.compile("|".join(signs), re.IGNORECASE)
-
-
 #: Create (409): another container has the name.
-NAME_TAKEN = _any_of("name")
+NAME_TAKEN = re.compile("name")
 #: Create (404): the daemon does not have the image.
-IMAGE_MISSING = _any_of("no such image")
+IMAGE_MISSING = re.compile("no such image", re.IGNORECASE)
 #: Error 500 about the daemon, its connection or its disk, not about the order.
-DAEMON_AT_FAULT = _any_of(
-    *("no space left", "context", "shutting down", "containerd", "connect", "input/output error", "read-only")
+DAEMON_AT_FAULT = re.compile(
+    "no space left|context|shutting down|containerd|connect|input/output error|read-only", re.IGNORECASE
 )
 #: Start: the output directory was renamed to make the container unstartable.
-OUTPUT_MISSING = _any_of("bind source path does not exist.*/out")
+OUTPUT_MISSING = re.compile("bind source path does not exist.*/out")
 #: Start: the image does not have the user.
-USER_UNKNOWN = _any_of("unable to find user")
+USER_UNKNOWN = re.compile("unable to find user")
 #: Remove: another call removes the container already.
-BEING_REMOVED = _any_of("already in progress")
+BEING_REMOVED = re.compile("already in progress")
 #: Pull: no answer of a registry that counts, worth another try.
-REGISTRY_UNREACHABLE = _any_of(
-    *("dial tcp", "no such host", "connection refused", "connection reset", "no route to host"),
-    *(
-        "network is unreachable",
-        "i/o timeout",
-        r"client\.timeout",
-        "deadline exceeded",
-        "tls handshake timeout",
-    ),
-    *("proxyconnect", "request canceled", "unexpected eof", ": eof", "received unexpected http status: 5"),
-    *("service unavailable", "bad gateway", "toomanyrequests", "too many requests"),
+REGISTRY_UNREACHABLE = re.compile(
+    "dial tcp|no such host|connection refused|connection reset|no route to host|network is unreachable"
+    r"|i/o timeout|client\.timeout|deadline exceeded|tls handshake timeout|proxyconnect|request canceled"
+    "|unexpected eof|: eof|received unexpected http status: 5|service unavailable|bad gateway"
+    "|toomanyrequests|too many requests",
+    re.IGNORECASE,
 )
 #: Pull: the registry wants other credentials, or hides the image from these.
-REGISTRY_DENIES = _any_of("unauthorized", "denied", "no basic auth credentials", "authentication required")
+REGISTRY_DENIES = re.compile(
+    "unauthorized|denied|no basic auth credentials|authentication required", re.IGNORECASE
+)
 #: The end of runc's long sentence, where the reason is.
 _START_REASON = re.compile(r'(exec: ".*|unable to find user .*|invalid mount config .*)$', re.DOTALL)
 #: Written by docker-init (tini) when it cannot run the command.
@@ -60,7 +53,7 @@ _CONNECTION_FAILURES = {
 
 
 def start_reason(message: str) -> str:
-    """Return the reason of a refused start, without the sentence that runc puts around it."""
+    """Return the reason of a refused start, without runc's sentence around it."""
     match = _START_REASON.search(message)
     return (match[1] if match else message).strip()[:500]
 

@@ -53,13 +53,12 @@ def create_body(
     order: Order, settings: RuntimeSettings, mounts: list[dict[str, Any]], bound: BoundFiles | None
 ) -> dict[str, Any]:
     """Return the body of `POST /containers/create`. `bound` None: files are copied by archive."""
-    command = _command(order)
     body: dict[str, Any] = {
         "Image": order.spec.image,
         "Env": _environment(order),
         "Labels": labels.of_container(order),
         "HostConfig": _host_config(order, settings, [*_own_mounts(order, bound), *mounts]),
-        **command,
+        **_command(order),
     }
     if order.spec.user:
         body["User"] = order.spec.user

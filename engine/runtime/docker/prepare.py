@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from docker.errors import APIError
@@ -26,11 +27,9 @@ def why_refused(host: Host, order: Order) -> str:
         return ""
     try:
         host.allowed_mounts(order)
-    except HostAccessDenied as exc:
-        return str(exc)
-    except Unstartable:
-        # The order itself is wrong: `prepare` tells its owner.
-        return ""
+    except Unstartable as exc:
+        # If the order itself is wrong, `prepare` tells its owner.
+        return str(exc) if isinstance(exc, HostAccessDenied) else ""
     return ""
 
 
@@ -82,15 +81,12 @@ class _Preparation:
                     return self._create(self._host.allowed_mounts(order))
             except container.NameTaken:
                 if time.monotonic() > deadline:
-                    raise Unstartable(
-                        f"the name {order.name} is taken by a container that is not Ferryman's"
-                    ) from None
+                    reason = f"the name {order.name} is taken by a container that is not Ferryman's"
+                    raise Unstartable(reason) from None
 
     def _look(self) -> Resource | None:
-        data_dir = self._host.data_dir
-        return container.look(
-            self._client, self._order, lambda name: files.remove_directories(data_dir, name)
-        )
+        remove_files = partial(files.remove_directories, self._host.data_dir)
+        return container.look(self._client, self._order, remove_files)
 
     def _take_existing(self, listed: Resource) -> Prepared | None:
         """Return how the container of this name goes on; None when it is gone, or will be: look again."""
@@ -105,11 +101,10 @@ class _Preparation:
             if state.out is not None:
                 files.make_unstartable(state.out)
             state = container.inspect(self._client, listed.id)
-        if state is None:
+        is_created = state is not None and state.status == "created"
+        if state is None or (is_created and container.remove(self._client, listed.id, force=False)):
             return None
-        if state.status == "created" and container.remove(self._client, listed.id, force=False):
-            return None
-        if state.status in ("created", "removing"):
+        if is_created or state.status == "removing":
             time.sleep(TICK_SECONDS)
             return None
         return Prepared(order, listed.id, PreparedState.EXITED if state.has_ended else PreparedState.RUNNING)
@@ -126,22 +121,18 @@ class _Preparation:
         body = options.create_body(order, host.settings, mounts, bound)
         try:
             container_id = self._create_or_pull(body)
-        except (Unstartable, RuntimeUnavailable) as exc:
+        except (Unstartable, RuntimeUnavailable, Detached) as exc:
             host.remove_work_directory(order)
-            sandbox.raise_if_died(self._client, order, exc)
-            raise
-        except Detached:
-            host.remove_work_directory(order)
+            if not isinstance(exc, Detached):
+                sandbox.raise_if_died(self._client, order, exc)
             raise
         prepared = Prepared(order, container_id, PreparedState.CREATED)
         try:
             self._equip(container_id, are_files_bound=bound is not None)
-        except Gone:
+        except (Gone, Unstartable) as exc:
             discard(host, prepared)
-            volumes.remove_unlabelled(self._client, order)
-            raise
-        except Unstartable:
-            discard(host, prepared)
+            if isinstance(exc, Gone):
+                volumes.remove_unlabelled(self._client, order)
             raise
         return prepared
 

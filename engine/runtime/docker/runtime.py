@@ -27,12 +27,12 @@ class DockerRuntime:
         *,
         shares_files: bool | None = None,
     ) -> None:
-        """`shares_files` None: a probe decides, once for each start of the daemon; False: files are copied."""
+        """Take `shares_files` False to copy files, None to let a probe decide after each start of the daemon."""
         self.client = Client(settings.docker_host, settings.docker_timeout_seconds)
         shared_files = SharedFiles(self.client, data_dir, installation, known=shares_files)
         self._host = Host(self.client, settings, data_dir, installation, host_access, shared_files)
         #: The other half of the port.
-        self.sandboxes = DockerSandboxes(self.client, installation, self._host.activity)
+        self.sandboxes = DockerSandboxes(self._host)
 
     def describe(self) -> str:
         """See engine.runtime.base."""

@@ -18,9 +18,9 @@ from engine.errors import RuntimeUnavailable, SandboxGone, Unstartable
 from engine.model import names
 from engine.runtime.base import Order
 from engine.runtime.docker import container, labels
-from engine.runtime.docker.activity import Activity
 from engine.runtime.docker.client import Client, message_of, translated
 from engine.runtime.docker.files import tar_of
+from engine.runtime.docker.host import Host
 
 log = logging.getLogger(__name__)
 
@@ -61,15 +61,14 @@ def program(architecture: str) -> bytes | None:
 class DockerSandboxes:
     """`engine.runtime.base.Sandboxes` on one Docker daemon. Thread-safe."""
 
-    def __init__(self, client: Client, installation: str, activity: Activity) -> None:
-        self._client = client
-        self._installation = installation
-        self._activity = activity
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._client = host.client
 
     def make(self, name: str, node_id: str) -> None:
         """Create and start a sandbox on the default network. See engine.runtime.base."""
         try:
-            with self._activity.busy(), translated("making a sandbox"):
+            with self._host.activity.busy(), translated("making a sandbox"):
                 self._start(name, "default", node_id)
         except APIError as exc:
             raise Unstartable(f"Docker refuses to make a sandbox: {message_of(exc)}") from exc
@@ -77,7 +76,7 @@ class DockerSandboxes:
     def why_not_joined(self, name: str, node_id: str) -> str | None:
         """Make a second container join the sandbox's namespace once. See engine.runtime.base."""
         trial = f"{name}-trial"
-        with self._activity.busy():
+        with self._host.activity.busy():
             try:
                 with translated("joining a sandbox"):
                     self._start(trial, f"container:{name}", node_id)
@@ -91,15 +90,15 @@ class DockerSandboxes:
 
     def remove(self, name: str) -> bool:
         """See engine.runtime.base."""
-        with self._activity.busy():
+        with self._host.activity.busy():
             return remove(self._client, name)
 
     def is_idle(self, seconds: float) -> bool:
         """See engine.runtime.base."""
-        return self._activity.is_idle_for(seconds)
+        return self._host.activity.is_idle_for(seconds)
 
     def _start(self, name: str, network: str, node_id: str) -> None:
-        body = _body(network, labels.of_sandbox(self._installation, node_id))
+        body = _body(network, labels.of_sandbox(self._host.installation, node_id))
         try:
             made = self._client.api.create_container_from_config(body, name)
         except NotFound:

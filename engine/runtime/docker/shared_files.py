@@ -34,7 +34,7 @@ class SharedFiles:
     """Result of the probe, valid until the daemon restarts. Thread-safe."""
 
     def __init__(self, client: Client, data_dir: Path, installation: str, *, known: bool | None) -> None:
-        """`known` is the answer if no probe is needed; None: probe."""
+        """Take as `known` the answer if no probe is needed; None: probe."""
         self._client = client
         self._data_dir = data_dir
         self._installation = installation

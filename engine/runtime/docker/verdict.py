@@ -65,9 +65,8 @@ def judge(client: Client, order: Order, container_id: str, end: End, last_error:
 
 
 def _command_error(code: int, command: str, reason: str) -> str:
-    if code == 127:
-        return f"the command {command!r} is not in the image ({reason})"
-    return f"the command {command!r} cannot be executed ({reason})"
+    problem = "is not in the image" if code == 127 else "cannot be executed"
+    return f"the command {command!r} {problem} ({reason})"
 
 
 def exit_error(code: int) -> str | None:
