@@ -74,20 +74,16 @@ def _make_context(sender: Any, **_: Any) -> None:
         db = Database(settings.store, pool=instance.concurrency + 8)
         installation = Installation(db, settings, db.open())
         _check_broker(settings.broker, installation.id)
+        docker = settings.runtime
         host_access = host_access_from(
-            settings.runtime.bind_sources,
-            settings.runtime.networks,
-            settings.data_dir,
-            settings.runtime.docker_host,
+            docker.bind_sources, docker.networks, settings.data_dir, docker.docker_host
         )
-        runtime = DockerRuntime(settings.runtime, settings.path, installation.id, host_access)
+        runtime = DockerRuntime(docker, settings.path, installation.id, host_access)
     except FerrymanError as exc:
         _end(str(exc))
     queues = tuple(sorted(instance.app.amqp.queues.consume_from))
     in_doubt, running = threading.Event(), RunningLinks()
-    sandboxes = SandboxPool(
-        runtime.sandboxes, running, settings.runtime, installation.id, instance.concurrency
-    )
+    sandboxes = SandboxPool(runtime.sandboxes, running, docker, installation.id, instance.concurrency)
     context = WorkerContext(
         installation=installation,
         runtime=runtime,

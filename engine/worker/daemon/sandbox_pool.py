@@ -22,17 +22,12 @@ from engine.worker.running import RunningLinks
 
 log = logging.getLogger("ferryman.sandbox")
 
-#: A sandbox is made ahead only after the daemon was quiet for this long: a full load costs no throughput.
+#: A sandbox is made ahead only after the daemon was quiet for this long: making one under load would slow tasks.
 _QUIET_SECONDS = 0.15
 _LOOK_SECONDS = 0.05
 _LONGEST_BACKOFF_SECONDS = 30.0
 #: Pause after a sandbox died under a link, so that the cause can go away.
 _SUSPENDED_SECONDS = 60.0
-
-
-def sandbox_resource(name: str, node_id: str = "") -> Resource:
-    """Return the resource by which the runtime removes a sandbox."""
-    return Resource("sandbox", name, name, node=node_id)
 
 
 class SandboxPool:
@@ -53,12 +48,13 @@ class SandboxPool:
         self._size = slots if self._mode == "slot" else min(settings.warm_sandboxes, slots)
         self._lock = threading.Lock()
         self._changed = threading.Event()
-        self._node = ""
+        #: The id of the node whose sandboxes these are; "" while the pool is closed. Read by the sweep.
+        self.node = ""
         self._number = 0
         #: A container can join a sandbox here; None until this was tried.
         self._can_join: bool | None = False if self._mode == "none" else None
         self._ready: deque[str] = deque()
-        #: SandboxOffer to a claim that has not returned yet, or just being made.
+        #: Offered to a claim that has not returned yet, or just being made.
         self._reserved: set[str] = set()
         #: Named by a claim, and not made yet.
         self._to_create: set[str] = set()
@@ -68,11 +64,6 @@ class SandboxPool:
         #: Held while a sandbox is made ahead.
         self._making = threading.Lock()
 
-    @property
-    def node(self) -> str:
-        """The id of the node whose sandboxes these are; "" while the pool is closed."""
-        return self._node
-
     def start(self) -> None:
         """Start the thread that makes sandboxes; it waits until the pool is open."""
         if self._can_join is None:
@@ -81,7 +72,7 @@ class SandboxPool:
     def open(self, node_id: str) -> None:
         """Make sandboxes for this node, which is LIVE now. The sweep removes those of the former node id."""
         with self._lock:
-            self._node = node_id
+            self.node = node_id
             self._ready.clear()
             self._reserved.clear()
             self._in_use.clear()
@@ -93,8 +84,8 @@ class SandboxPool:
         Wait up to `seconds` for one that is just being made; the pool's thread removes it.
         """
         with self._lock:
-            unused = [sandbox_resource(name, self._node) for name in self._ready]
-            self._node = ""
+            unused = [Resource("sandbox", name, name, node=self.node) for name in self._ready]
+            self.node = ""
             self._ready.clear()
         if self._making.acquire(timeout=seconds):
             self._making.release()
@@ -103,10 +94,10 @@ class SandboxPool:
     def reserve(self) -> SandboxOffer:
         """Return the sandboxes that the next claim may name. The caller must `release` them after the claim."""
         with self._lock:
-            if not self._can_join or not self._node or time.monotonic() < self._suspended_until:
+            if not self._can_join or not self.node or time.monotonic() < self._suspended_until:
                 return SandboxOffer()
             self._number += 1
-            fresh = names.sandbox(self._installation, self._node, self._number)
+            fresh = names.sandbox(self._installation, self.node, self._number)
             warm = self._ready.popleft() if self._ready else None
             if warm is not None:
                 self._reserved.add(warm)
@@ -114,7 +105,7 @@ class SandboxPool:
         return SandboxOffer(warm, fresh)
 
     def release(self, offered: SandboxOffer, sandbox: str | None, *, is_known: bool = True) -> None:
-        """Return what the claim did not name; `sandbox` is the one that it named, None for none of them.
+        """End a reservation: `sandbox` is the one that the claim named; without one (None), the offered ones are free.
 
         With `is_known` False nobody can tell: the offered sandbox is not used again, and the sweep removes it unless
         a row names it.
@@ -139,7 +130,7 @@ class SandboxPool:
         with self._lock:
             if name is None or name not in self._to_create:
                 return
-            node = self._node
+            node = self.node
         try:
             self._sandboxes.make(name, node)
             failpoints.hit("sandbox.made")
@@ -150,7 +141,7 @@ class SandboxPool:
                 self._to_create.discard(name)
 
     def recycle(self, order: Order) -> bool:
-        """Keep the sandbox of an ended attempt for the next one, under `slot`; return False when it must be removed."""
+        """Keep, under `slot`, the sandbox of an ended attempt for the next; return False when it must be removed."""
         with self._lock:
             if order.sandbox is None or order.sandbox not in self._in_use:
                 return False
@@ -220,12 +211,12 @@ class SandboxPool:
             if self._mode == "slot":
                 count += len(self._in_use) + len(self._reserved)
             is_short = self._can_join is None or (self._can_join and count < self._size)
-            return is_short and bool(self._node)
+            return is_short and bool(self.node)
 
     def _make_ahead(self) -> None:
         with self._lock:
             self._number += 1
-            node = self._node
+            node = self.node
             name = names.sandbox(self._installation, node, self._number)
             self._reserved.add(name)  # the sweep must not remove it meanwhile
         try:
@@ -238,7 +229,7 @@ class SandboxPool:
                 self._can_join = True
                 log.info("containers can join a sandbox here (%s): %d are kept ready", self._mode, self._size)
             with self._lock:
-                is_wanted = self._node == node and len(self._ready) < self._size
+                is_wanted = self.node == node and len(self._ready) < self._size
                 if is_wanted:
                     self._ready.append(name)
             if not is_wanted:

@@ -15,7 +15,7 @@ from engine.lifecycle.installation import Installation
 from engine.model.states import TaskState
 from engine.runtime.base import Order, Resource, Runtime
 from engine.store import attempts, nodes, tasks
-from engine.worker.daemon.sandbox_pool import SandboxPool, sandbox_resource
+from engine.worker.daemon.sandbox_pool import SandboxPool
 
 log = logging.getLogger("ferryman.sweep")
 
@@ -167,9 +167,8 @@ class Sweeper:
 def run_resources(order: Order) -> list[Resource]:
     """Return the containers (links 0 … this one), volumes and sandbox of a run, by name, without asking Docker."""
     containers = [replace(order, index=n).name for n in range(order.index + 1)]
-    sandboxes = [sandbox_resource(order.sandbox)] if order.sandbox else []
     return [
         *(Resource("container", name, name, order.run, n, "exited") for n, name in enumerate(containers)),
         *(Resource("volume", name, name, order.run) for name, _ in order.volumes),
-        *sandboxes,
+        *([Resource("sandbox", order.sandbox, order.sandbox)] if order.sandbox else ()),
     ]

@@ -79,22 +79,18 @@ class Window(Intake, bootsteps.StartStopStep):
         self._send_to_pool = c.on_task_request
         c.on_task_request = self._receive
 
-    # Called by any thread.
+    # Intake, called by any thread; only the hub's thread may use the channel.
 
     def count_adopted(self, by: int) -> None:
-        """Count an adopted link that begins (1) or ends (-1): it occupies a slot."""
         self._call_in_hub(self._count_adopted, by)
 
     def refresh(self) -> None:
-        """Compute again how many messages may be consumed."""
         self._call_in_hub(lambda: None)
 
     def rename_own_queue(self, old: str, new: str) -> None:
-        """Consume the node's queue under its new name."""
         self._call_in_hub(self._rename_own_queue, old, new)
 
     def settle(self, request: Any, requeue: bool | None) -> None:
-        """Acknowledge (None) or reject a message, in the hub's thread: no other thread may use the channel."""
         self._call_in_hub(self._settle, request, requeue)
 
     def _call_in_hub(self, *call: Any) -> None:

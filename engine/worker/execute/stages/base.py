@@ -29,10 +29,10 @@ class Stage:
         self.run = run
 
     def before(self) -> None:
-        """Act before the container is prepared. An exception ends the run, as one of the runtime does."""
+        """Act before the container is prepared. An exception ends the run, as a runtime's does; `after` is not called."""
 
     def after(self) -> None:
-        """Release what `before` took: the container ended, or this thread let go of it. Called in reverse order."""
+        """Release what `before` took, in reverse order: the container ended, or this thread let go of the link."""
 
     def amend(self, outcome: Outcome) -> Outcome:
         """Return the outcome to record; called only when the link has ended."""

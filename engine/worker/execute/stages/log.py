@@ -18,7 +18,6 @@ class StoredLog(Stage):
         run.sink = self._writer
 
     def after(self) -> None:
-        """Store what is still in memory."""
         self._writer.close()
 
     def amend(self, outcome: Outcome) -> Outcome:

@@ -15,7 +15,6 @@ class TimeLimit(Stage):
     _timer: threading.Timer | None = None
 
     def before(self) -> None:
-        """Start the timer."""
         seconds_left = self.run.assignment.seconds_left
         if seconds_left is not None:
             self._timer = threading.Timer(seconds_left, self.run.control.kill, (Cause.TIMEOUT,))
@@ -23,7 +22,6 @@ class TimeLimit(Stage):
             self._timer.start()
 
     def after(self) -> None:
-        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
 

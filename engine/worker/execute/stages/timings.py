@@ -12,7 +12,6 @@ class RecordedTimings(Stage):
     """Spans that this thread measured; of a container that another thread made, only the end."""
 
     def amend(self, outcome: Outcome) -> Outcome:
-        """Put the timings into the outcome."""
         assignment, prepared = self.run.assignment, self.run.prepared
         timings = dict(self.run.control.timings.in_ms())
         if prepared is not None and prepared.state is not PreparedState.CREATED:
