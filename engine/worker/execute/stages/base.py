@@ -29,7 +29,7 @@ class Stage:
         self.run = run
 
     def before(self) -> None:
-        """Act before the container is prepared. An exception ends the run, as a runtime's does; `after` is not called."""
+        """Act before the container is prepared. An exception ends the run; `after` is then not called."""
 
     def after(self) -> None:
         """Release what `before` took, in reverse order: the container ended, or this thread let go of the link."""
