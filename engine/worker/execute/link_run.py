@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from engine import failpoints
 from engine.errors import (
@@ -22,13 +22,16 @@ from engine.lifecycle import confirm, finish, restart
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import resume
 from engine.lifecycle.finish import Finished
+from engine.lifecycle.installation import Installation
 from engine.lifecycle.sandbox import leave_sandbox
+from engine.model.records import Caller
 from engine.runtime.base import Cause, Control, Detached, LogSink, Outcome, Prepared, PreparedState
 from engine.worker.context import WorkerContext
 from engine.worker.execute.stages import STAGES
 from engine.worker.running import RunningLink
 
 log = logging.getLogger("ferryman.link")
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -137,13 +140,9 @@ class LinkRun:
 
     def _confirm(self, prepared: Prepared) -> bool:
         """Make the container the link's own; discard the container of a refused thread."""
-        context, assignment = self.context, self.assignment
         with self.control.timings.span("creating"):
-            is_confirmed = retry_until_store_answers(
-                self.control,
-                lambda: confirm.confirm(
-                    context.installation, context.caller, assignment, prepared.container_id
-                ),
+            is_confirmed = self._retry_until_store_answers(
+                self.control, confirm.confirm, self.assignment, prepared.container_id
             )
         if not is_confirmed and prepared.state is PreparedState.CREATED:
             self.context.runtime.discard(prepared)
@@ -157,13 +156,9 @@ class LinkRun:
             self.context.sandboxes.suspend()
             self._give_back(control, "its sandbox died")
             return None
-        context, assignment = self.context, self.assignment
         container_id = self.prepared.container_id if self.prepared else None
-        finished = retry_until_store_answers(
-            control,
-            lambda: finish.finish_link(
-                context.installation, context.caller, assignment, container_id, outcome
-            ),
+        finished = self._retry_until_store_answers(
+            control, finish.finish_link, self.assignment, container_id, outcome
         )
         for stage in self._stages:
             stage.recorded(finished)
@@ -171,20 +166,16 @@ class LinkRun:
 
     def _give_back(self, control: Control, reason: str) -> None:
         """Let any worker start the run again; what the run leaves on this node has no owner then."""
-        context, token = self.context, self.assignment.token
-        retry_until_store_answers(
-            control, lambda: restart.give_back(context.installation, context.caller, token, reason)
-        )
-        context.sweeper.sweep_soon()
+        self._retry_until_store_answers(control, restart.give_back, self.assignment.token, reason)
+        self.context.sweeper.sweep_soon()
 
     def _rerun_without_sandbox(self, reason: str) -> LinkRun | None:
         """Return a run of the same link under a new token, without the lost sandbox; None when it was refused."""
-        context, assignment = self.context, self.assignment
+        context = self.context
         context.sandboxes.suspend()
         try:
-            token = retry_until_store_answers(
-                self.control,
-                lambda: leave_sandbox(context.installation, context.caller, assignment.token, reason),
+            token = self._retry_until_store_answers(
+                self.control, leave_sandbox, self.assignment.token, reason
             )
             again = resume(context.installation, context.caller, token) if token is not None else None
         except (StoreUnavailable, Detached) as exc:
@@ -192,6 +183,29 @@ class LinkRun:
             self._log_let_go(exc)
             return None
         return LinkRun(context, again) if again is not None else None
+
+    def _retry_until_store_answers(
+        self,
+        control: Control,
+        verb: Callable[Concatenate[Installation, Caller, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call a verb until the database answers: a database that is away for 30 s costs nothing but the wait.
+
+        Raise Detached when the link is detached meanwhile. A verb that may have committed can be called again: its
+        guard refuses the second call, and the row is then taken over again.
+        """
+        while True:
+            try:
+                return verb(self.context.installation, self.context.caller, *args, **kwargs)
+            except StoreUnavailable as exc:
+                log.warning("the database does not answer, trying again: %s", exc)
+                is_told = control.changed.wait(0.5)
+                if control.detached:
+                    raise Detached from exc
+                if is_told:
+                    time.sleep(0.5)  # `changed` stays set after a kill, which waits for the database too
 
     def _log_let_go(self, exc: Exception) -> None:
         reason = str(exc) or type(exc).__name__
@@ -204,21 +218,3 @@ def created_nothing(assignment: Assignment) -> bool:
     No other node could find anything of the run: the row would wait for the whole grace of a restart.
     """
     return assignment.order.index == 0 and assignment.order.run.origin == assignment.token.delivery
-
-
-def retry_until_store_answers(control: Control, verb: Callable[[], T]) -> T:
-    """Call a verb until the database answers: a database that is away for 30 s costs nothing but the wait.
-
-    Raise Detached when the link is detached meanwhile. A verb that may have committed can be called again: its
-    guard refuses the second call, and the row is then taken over again.
-    """
-    while True:
-        try:
-            return verb()
-        except StoreUnavailable as exc:
-            log.warning("the database does not answer, trying again: %s", exc)
-            is_told = control.changed.wait(0.5)
-            if control.detached:
-                raise Detached from exc
-            if is_told:
-                time.sleep(0.5)  # `changed` stays set after a kill, which waits for the database too
