@@ -20,7 +20,7 @@ def submit_task() -> Json:
     text, media = body.read()
     spec = schema.check(text, media, context.host_access, context.installation.settings.api.body_bytes)
     submitted = submitting.submit(context.installation, get_caller(), spec)
-    return answers.task(submitted.task, [], [])
+    return answers.task(submitted, [], [])
 
 
 def get_task(id: str) -> Json:

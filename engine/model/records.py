@@ -1,4 +1,4 @@
-"""The rows as frozen values. Every time is in milliseconds since 1970, UTC, by the database's clock."""
+"""Rows as frozen values. Times are in milliseconds since 1970, UTC, by the database's clock."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class Token:
-    """What a writer must show: the task with the attempt and the delivery that it speaks for."""
+    """Proof of a writer's right to change a task: the attempt and delivery for which it acts."""
 
     task_id: str
     attempt: int
@@ -43,80 +43,102 @@ class RunKey(NamedTuple):
 
     task_id: str
     attempt: int
-    #: The delivery in which the run was claimed; 0 before the first claim.
+    #: Delivery whose claim began the run; 0 before the first claim.
     origin: int
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a user submitted."""
+    """Job as submitted by a user. A new job has the defaults."""
 
     id: str
     name: str
     description: str | None
-    state: JobState
     tags: tuple[str, ...]
-    created_at: int
-    started_at: int | None
-    ended_at: int | None
-    result: str | None
-    error: str | None
+    state: JobState = JobState.PENDING
+    #: 0 until the database has inserted the row.
+    created_at: int = 0
+    #: Claim of the first task.
+    started_at: int | None = None
+    ended_at: int | None = None
+    #: Result of the last task of a COMPLETED job.
+    result: str | None = None
+    #: Error of the first failed task.
+    error: str | None = None
 
 
 @dataclass(frozen=True)
 class Task:
-    """One unit of work, with the token that guards it."""
+    """Unit of work of a job. A new task has the defaults."""
 
     id: str
     job_id: str
+    #: Place in the job, counted from 1.
     position: int
     name: str
     queue: str
+    #: 0 to 9; the highest goes first.
     priority: int
-    state: TaskState
-    #: What the user asked for, camelCase (jobspec.schema.load reads it back).
+    #: Task as the user wrote it; `engine.jobspec.stored.load` makes a TaskSpec of it.
     spec: Mapping[str, Any]
-    #: Not sent before this time: a retry's delay.
-    not_before: int
-    attempt: int
-    delivery: int
-    #: The delivery in which the present run of the chain was claimed; 0 before the first claim.
-    origin: int
-    node: str | None
-    #: When the present owner got it.
-    held_since: int | None
-    crashes: int
-    created_at: int
-    #: When the last message for it was sent, and how many were since it last became PENDING anew.
-    sent_at: int | None
-    sends: int
-    started_at: int | None
-    ended_at: int | None
-    exit_code: int | None
-    result: str | None
-    error: str | None
+    #: Time-out of an attempt; None for none.
+    timeout_ms: int | None
+    state: TaskState = TaskState.PENDING
+    #: Earliest time to send the task, the end of a retry's delay. 0 until the row is inserted.
+    not_before: int = 0
+    #: Number of the try of the whole chain, from 1; a retry raises it.
+    attempt: int = 1
+    #: Fencing number, from 1; raised whenever another owner or message may act for the task.
+    delivery: int = 1
+    #: Delivery whose claim began the current run of the chain; 0 before the first claim.
+    origin: int = 0
+    #: Id of the node that runs the task, None while no node does.
+    node: str | None = None
+    #: Time at which the current owner got the task.
+    held_since: int | None = None
+    #: Crashes of owners in a row; at the setting's maximum the task fails.
+    crashes: int = 0
+    #: 0 until the row is inserted.
+    created_at: int = 0
+    #: Time of the last message for the task.
+    sent_at: int | None = None
+    #: Messages since the task last became PENDING.
+    sends: int = 0
+    #: First claim.
+    started_at: int | None = None
+    ended_at: int | None = None
+    #: Exit code of the link that failed the task, 0 for a COMPLETED one.
+    exit_code: int | None = None
+    #: Output of the main link, kept from its end on.
+    result: str | None = None
+    #: Reason of a FAILED task, in words for its owner.
+    error: str | None = None
 
     @property
     def token(self) -> Token:
-        """What a writer must show now."""
+        """Token that a writer needs now."""
         return Token(self.id, self.attempt, self.delivery)
 
     @property
     def run(self) -> RunKey:
-        """Key of the present run of the chain."""
+        """Key of the current run of the chain."""
         return RunKey(self.id, self.attempt, self.origin)
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try of the whole chain: a record, no guard reads it."""
+    """Try of the whole chain."""
 
     task_id: str
+    #: Number of the attempt, from 1.
     attempt: int
+    #: RUNNING or an ended state.
     state: TaskState
+    #: Last node that ran the attempt.
     node: str | None
-    #: The sandbox's name, None: the plain way.
+    #: Name of the sandbox; None without a sandbox.
     sandbox: str | None
+    #: First claim; the time-out counts from here.
     started_at: int
     ended_at: int | None
     exit_code: int | None
@@ -125,97 +147,116 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Link:
-    """One container of a run of the chain."""
+    """Container of a run of the chain."""
 
     task_id: str
     attempt: int
+    #: Delivery whose claim began the run.
     origin: int
+    #: Place in the chain, from 0.
     index: int
+    #: pre, main or post.
     kind: str
+    #: Name from the job file, else the kind.
     name: str
     image: str
-    #: A post that runs although a link before it failed.
+    #: True for a post that also runs after a failed link.
     always: bool
     state: LinkState
+    #: Docker's id of the container, from its confirmation on.
     container_id: str | None
+    #: Delivery that confirmed the container.
     confirmed_by: int | None
+    #: None until the end, and where no container could be made or its end is unknown.
     exit_code: int | None
+    #: Reason why the link failed, in words for the task's owner.
     error: str | None
+    #: Confirmation of the container.
     started_at: int | None
     ended_at: int | None
-    #: Step -> milliseconds (engine.runtime.timings); None before its end, and where nobody saw it.
+    #: Span -> milliseconds (see engine/runtime/timings.py); None before the end, and where nobody measured.
     timings: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
 class AttemptStatus:
-    """How an attempt stands at this moment."""
+    """Status of a running attempt at this moment."""
 
-    #: Milliseconds since its start.
+    #: Milliseconds since the start of the attempt.
     age_ms: int = 0
-    #: The sandbox of its network, None: the plain way.
+    #: Name of the sandbox; None without a sandbox.
     sandbox: str | None = None
-    #: The database's clock, in milliseconds since 1970.
+    #: Time by the database's clock.
     now: int = 0
 
 
 @dataclass(frozen=True)
 class Node:
-    """One running Celery worker process."""
+    """Running Celery worker process."""
 
     id: str
     #: Celery's name of the worker, as `celery status` shows it.
     name: str
+    #: Name of the worker's host.
     host: str
     state: NodeState
+    #: Counter that the node raises each second; others watch whether it moves, so no clocks are compared.
     beat: int
+    #: False while the runtime (Docker) does not answer the node.
     runtime_ok: bool
-    #: The highest lapse number it had read before it last listed its daemon and took over what it found.
+    #: Highest lapse number that the node had read before it last listed its daemon and took over what it found.
     looked: int
+    #: Number of this node's lapse, None before; lapses are counted per installation.
     lapse_no: int | None
     queues: tuple[str, ...]
+    #: Links that the node runs at the same time.
     slots: int
-    #: The daemon's version and the like, for people only: no guard reads it.
+    #: Version and kind of the daemon, for people only: no guard reads it.
     daemon: str | None
     started_at: int
-    #: When it last beat, by the database's clock: for people only.
+    #: Time of the last beat, for people only: no guard reads it.
     seen_at: int
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened. `cursor` orders events as they were committed."""
+    """Something that happened to a job, task, link or node."""
 
+    #: Position in the order of the commits; a reader continues after it.
     cursor: str
     time: int
     job_id: str | None
     task_id: str | None
     attempt: int | None
     delivery: int | None
+    #: job, task, link, node, repair, late or note.
     kind: str
     from_state: str | None
     to_state: str | None
+    #: Id of the node.
     node: str | None
-    #: The caller whose verb wrote it, as `kind:name`.
+    #: Author of the change, as `kind:name` of the verb's caller.
     author: str
+    #: Reason in words for people.
     reason: str | None
 
 
 class LogFrame(NamedTuple):
-    """A piece of output, a line or a part of a long one, with Docker's own stamp (RFC 3339, nanoseconds).
+    """Piece of output: a line, or a part of a long one.
 
-    A tuple, since there are millions: a frozen dataclass takes four times as long to make.
+    A tuple because there are millions: a frozen dataclass takes four times as long to create.
     """
 
-    #: 1 standard output, 2 standard error.
+    #: 1 for standard output, 2 for standard error.
     stream: int
+    #: Docker's timestamp (RFC 3339, nanoseconds).
     stamp: str
     data: bytes
 
 
 @dataclass(frozen=True)
 class StreamPosition:
-    """How far one stream was stored: the last frame's stamp, and how many stored frames carry it."""
+    """End of the stored part of one stream: the last frame's timestamp, and how many stored frames have it."""
 
     stamp: str = ""
     frames: int = 0
@@ -223,24 +264,24 @@ class StreamPosition:
 
 @dataclass(frozen=True)
 class LogPosition:
-    """How far a container's log was stored, stream by stream (FINDINGS: one stamp for both loses lines)."""
+    """End of the stored part of a container's log, for each stream: one timestamp for both would lose lines."""
 
     stdout: StreamPosition = StreamPosition()
     stderr: StreamPosition = StreamPosition()
 
     def after(self, frames: Sequence[LogFrame]) -> LogPosition:
-        """The position behind these frames, which come in order."""
+        """Return the position behind these frames, which must be in order."""
         return LogPosition(_moved(self.stdout, 1, frames), _moved(self.stderr, 2, frames))
 
 
 def _moved(old: StreamPosition, stream: int, frames: Sequence[LogFrame]) -> StreamPosition:
     last, count = None, 0
-    # From the end: what the last stamp's frames are preceded by does not count.
-    for its, stamp, _ in reversed(frames):
-        if its == stream:
-            if last is not None and stamp != last:
+    # From the end: only the frames with the last timestamp count.
+    for frame in reversed(frames):
+        if frame.stream == stream:
+            if last is not None and frame.stamp != last:
                 return StreamPosition(last, count)
-            last, count = stamp, count + 1
+            last, count = frame.stamp, count + 1
     if last is None:
         return old
     return StreamPosition(last, old.frames + count if last == old.stamp else count)

@@ -1,60 +1,24 @@
-"""PURE. What a submitted task becomes: the rows, as frozen values. Ids, times and the dumped spec are arguments."""
+"""PURE. A submitted task as the records to insert. Ids are arguments; the store sets the times."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from engine.jobspec.stored import SpecJson
+from engine.jobspec import stored
 from engine.jobspec.task import TaskSpec
+from engine.model.records import Job, Task
 
 
-@dataclass(frozen=True)
-class JobRow:
-    """A job to be inserted, PENDING."""
-
-    id: str
-    name: str
-    description: str | None
-    tags: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TaskRow:
-    """A task to be inserted, PENDING, attempt and delivery 1."""
-
-    id: str
-    job_id: str
-    position: int
-    name: str
-    queue: str
-    priority: int
-    spec: SpecJson
-    #: Bound of an attempt in milliseconds, None: none.
-    timeout_ms: int | None
-
-
-@dataclass(frozen=True)
-class JobRows:
-    """All that a submission becomes."""
-
-    job: JobRow
-    tasks: tuple[TaskRow, ...]
-
-
-def first(spec: TaskSpec, dumped: SpecJson, *, job_id: str, task_id: str, queue: str) -> JobRows:
-    """The rows of a task that is submitted alone: a job of one task, which bears its name.
-
-    `dumped` is the spec as it is stored, `queue` the one for a task that names none.
-    """
+def job_of_one(spec: TaskSpec, *, job_id: str, task_id: str, default_queue: str) -> tuple[Job, list[Task]]:
+    """Return the job and the tasks for a task that is submitted alone: a job of one task, with its name."""
     seconds = spec.timeout_seconds
-    task = TaskRow(
+    task = Task(
         id=task_id,
         job_id=job_id,
         position=1,
         name=spec.name,
-        queue=spec.queue or queue,
+        queue=spec.queue or default_queue,
         priority=spec.priority,
-        spec=dumped,
+        spec=stored.dump(spec),
+        # At least 1 ms: 0 after rounding would be no time at all.
         timeout_ms=None if seconds is None else max(1, round(seconds * 1000)),
     )
-    return JobRows(JobRow(job_id, spec.name, spec.description, spec.tags), (task,))
+    return Job(job_id, spec.name, spec.description, spec.tags), [task]

@@ -58,10 +58,10 @@ def _record(row: sa.Row[Any]) -> Job:
     return Job(**{**found, "state": JobState(found["state"]), "tags": tuple(found["tags"])})
 
 
-def insert(c: sa.Connection, id: str, name: str, description: str | None, tags: Sequence[str]) -> int:
-    """A new job, PENDING; when it was created, in milliseconds since 1970 by the database's clock."""
-    values = {"id": id, "name": name, "description": description, "state": JobState.PENDING}
-    return int(c.scalar(_INSERT, values | {"tags": list(tags)}) or 0)
+def insert(c: sa.Connection, job: Job) -> int:
+    """Insert a new job; return its creation time, by the database's clock."""
+    values = {name: value for name, value in vars(job).items() if name != "created_at"}
+    return int(c.scalar(_INSERT, values | {"tags": list(job.tags)}) or 0)
 
 
 def get(c: sa.Connection, job_id: str) -> Job | None:

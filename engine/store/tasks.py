@@ -59,14 +59,12 @@ _INSERT = tasks.insert()
 
 def record(row: sa.Row[Any]) -> Task:
     """The row as a value."""
-    found = dict(row._mapping)
-    found.pop("timeout_ms", None)
-    return Task(**{**found, "state": TaskState(found["state"])})
+    return Task(**{**row._mapping, "state": TaskState(row._mapping["state"])})
 
 
-def insert(c: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """New tasks; each row names every column that has no default."""
-    c.execute(_INSERT, list(rows))
+def insert(c: sa.Connection, new: Sequence[Task]) -> None:
+    """Insert new tasks."""
+    c.execute(_INSERT, [vars(task) for task in new])
 
 
 def get(c: sa.Connection, task_id: str) -> Task | None:
@@ -96,8 +94,7 @@ def summaries(c: sa.Connection, job_ids: Sequence[str]) -> list[Task]:
     )
     found = []
     for row in rows:
-        values = {name: value for name, value in row._mapping.items() if name != "timeout_ms"}
-        found.append(Task(**{**values, "spec": {}, "state": TaskState(values["state"])}))
+        found.append(Task(**{**row._mapping, "spec": {}, "state": TaskState(row._mapping["state"])}))
     return found
 
 
@@ -299,7 +296,6 @@ def lost(c: sa.Connection) -> list[tuple[Task, int, NodeState]]:
     for row in c.execute(_LOST):
         values = dict(row._mapping)
         lapse_no, state = int(values.pop("lapse_no")), NodeState(values.pop("node_state"))
-        values.pop("timeout_ms")
         found.append((Task(**{**values, "state": TaskState(values["state"])}), lapse_no, state))
     return found
 

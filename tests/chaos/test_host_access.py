@@ -50,7 +50,7 @@ def patient(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Itera
 def _submitted(fleet: Fleet, door: Path) -> str:
     text = CHAIN.format(door=door).encode()
     spec = schema.check(text, "yaml", host_access_from((f"{door}:rw",), (), fleet.settings.data_dir))
-    return submit(fleet.installation, TESTER, spec).task_id
+    return submit(fleet.installation, TESTER, spec).id
 
 
 def _begun(fleet: Fleet, task_id: str) -> str:

@@ -114,7 +114,7 @@ class Fleet:
     def submit(self, text: str, count: int = 1) -> list[str]:
         """Submit a task `count` times; return the task ids."""
         spec = schema.check(text.encode(), "yaml", HostAccess())
-        return [submit(self.installation, TESTER, spec).task_id for _ in range(count)]
+        return [submit(self.installation, TESTER, spec).id for _ in range(count)]
 
     def task(self, task_id: str) -> Task:
         """Return the row of the task."""

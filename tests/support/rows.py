@@ -24,9 +24,9 @@ def spec(name: str = "say hello", **fields: Any) -> TaskSpec:
 
 def submitted(db: Database, name: str = "say hello", **fields: Any) -> Task:
     """A task as `submit` stores it."""
-    done = submit(Installation(db, Settings(), "i1"), TESTER, spec(name, **fields))
+    task = submit(Installation(db, Settings(), "i1"), TESTER, spec(name, **fields))
     with db.read() as c:
-        found = tasks.get(c, done.task_id)
+        found = tasks.get(c, task.id)
     assert found is not None
     return found
 

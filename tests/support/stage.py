@@ -141,8 +141,8 @@ class Stage:
         """Submit a task of this YAML; `fields` replace some of its texts unchecked, to make hostile rows."""
         host_access = host_access_from((), (), self.settings.data_dir)
         spec = schema.check(text.encode(), "yaml", host_access, self.settings.api.body_bytes)
-        done = submit(self.installation, TESTER, replace(spec, **fields) if fields else spec)
-        return self.task(done.task_id)
+        task = submit(self.installation, TESTER, replace(spec, **fields) if fields else spec)
+        return self.task(task.id)
 
     def send(self, task: Task) -> None:
         """Mark a task as sent."""

@@ -95,8 +95,8 @@ class World:
 
     def submitted(self, **fields: Any) -> Task:
         """A task as submit leaves it."""
-        done = submit(self.installation, TESTER, chain_spec(**fields))
-        return self.task(done.task_id)
+        task = submit(self.installation, TESTER, chain_spec(**fields))
+        return self.task(task.id)
 
     def scheduled(self, **fields: Any) -> Task:
         """A task whose message is out."""

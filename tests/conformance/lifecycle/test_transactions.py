@@ -38,14 +38,14 @@ def _transactions(world: World) -> Iterator[list[None]]:
 def test_a_submission_a_claim_a_confirm_and_an_end_are_one_transaction_each(world: World) -> None:
     world.live("n1")
     with _transactions(world) as begun:
-        done = submit(world.installation, TESTER, spec())
+        task = submit(world.installation, TESTER, spec())
         assert len(begun) == 1, "a submission"
-        found = claim(world.installation, by("n1"), done.task.token)
+        found = claim(world.installation, by("n1"), task.token)
         assert found is not None and len(begun) == 2, "a claim"
         assert confirm(world.installation, TESTER, found, "c0") and len(begun) == 3, "a confirm"
         world.end(found)
         assert len(begun) == 4, "an end"
-    assert world.task(done.task_id).state is TaskState.COMPLETED
+    assert world.task(task.id).state is TaskState.COMPLETED
 
 
 def test_a_batch_that_is_sent_again_is_one_transaction(world: World) -> None:

@@ -19,7 +19,7 @@ def _insert(
 ) -> None:
     """A job that was created at that moment: the store itself takes the database's clock."""
     with db.begin() as c:
-        assert jobs.insert(c, id, name, about or None, tags) > 1_700_000_000_000
+        assert jobs.insert(c, Job(id, name, about or None, tags)) > 1_700_000_000_000
         c.execute(tables.jobs.update().where(tables.jobs.c.id == id).values(created_at=at))
 
 

@@ -10,8 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.context import ApiContext
+from engine.model.records import Job
 from engine.model.states import LinkState, TaskState
-from engine.store import attempts, events, links, tasks
+from engine.store import attempts, events, jobs, links, tasks
 from tests.integration.api.conftest import HELLO
 from tests.support.callers import TESTER
 from tests.support.rows import count, live_node, running
@@ -136,11 +137,9 @@ def test_the_id_of_a_task_may_be_shortened_or_be_that_of_its_job(client: FlaskCl
 
 
 def test_an_ambiguous_id_is_a_409(client: FlaskClient, context: ApiContext) -> None:
-    from engine.store import jobs
-
     with context.installation.db.begin() as c:
-        jobs.insert(c, "abcd0" + "0" * 27, "a", None, ())
-        jobs.insert(c, "abcd1" + "0" * 27, "b", None, ())
+        jobs.insert(c, Job("abcd0" + "0" * 27, "a", None, ()))
+        jobs.insert(c, Job("abcd1" + "0" * 27, "b", None, ()))
     answer = client.get("/jobs/abcd")
     assert answer.status_code == 409
     assert "write more of it" in answer.get_json(force=True)["detail"]
@@ -178,7 +177,6 @@ def test_an_ended_task_cannot_be_cancelled(
     client: FlaskClient, context: ApiContext, state: TaskState
 ) -> None:
     from engine.model.states import JobState
-    from engine.store import jobs
 
     task = running(context.installation.db)
     with context.installation.db.begin() as c:

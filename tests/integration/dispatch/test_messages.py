@@ -58,7 +58,7 @@ def _secretive(world: World) -> Task:
         priority=7,
         volumes=(f"/{secret}",),
     )
-    return world.task(submit(world.installation, TESTER, spec).task_id)
+    return world.task(submit(world.installation, TESTER, spec).id)
 
 
 def test_a_message_carries_ids_and_names_for_people_and_nothing_else(world: World, broker: Any) -> None:
@@ -71,7 +71,7 @@ def test_a_message_carries_ids_and_names_for_people_and_nothing_else(world: Worl
     assert args == [task.id, 1, 1, 0] and kwargs == {}
     headers = message["headers"]
     assert headers["task"] == RUN_LINK
-    assert headers["argsrepr"] == f"(say hello, fetch, {task.id[:8]})"
+    assert headers["argsrepr"] == f"(say hello, pre 0 (fetch), {task.id[:8]})"
     assert [link["args"] for link in embed["chain"]] == [[task.id, 1, 1, 2], [task.id, 1, 1, 1]]
     assert {link["options"]["priority"] for link in embed["chain"]} == {0}
     assert {link["options"]["queue"] for link in embed["chain"]} == {"transcoding"}

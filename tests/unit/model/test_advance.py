@@ -1,6 +1,8 @@
-"""What follows when a link or a task ended."""
+"""Decisions after the end of a link or a task."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,19 +20,15 @@ def link(index: int, kind: str, state: LinkState, code: int | None = None, alway
 
 
 def chain(*links: tuple[str, LinkState, int | None]) -> list[Link]:
-    """Kinds with a `!` are `always` posts."""
+    """Return the links of a run; a kind with `!` is an `always` post."""
     return [
         link(n, kind.rstrip("!"), state, code, kind.endswith("!"))
         for n, (kind, state, code) in enumerate(links)
     ]
 
 
-def task(state: TaskState, **fields: str | None) -> Task:
-    values = {"result": None, "error": None} | fields
-    return Task(
-        "t", "j", 1, "name", "default", 0, state, {}, 0, 1, 1, 0, None, None, 0, 0, None, 0, None, None, None,
-        values["result"], values["error"],
-    )  # fmt: skip
+def task(state: TaskState, **fields: Any) -> Task:
+    return Task("t", "j", 1, "name", "default", 0, {}, None, state, **fields)
 
 
 def test_the_next_link_runs_while_all_end_well() -> None:

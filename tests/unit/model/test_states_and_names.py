@@ -7,7 +7,6 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.jobspec.task import LinkSpec, TaskSpec
 from engine.model import names
 from engine.model.records import RunKey
 from engine.model.states import (
@@ -19,7 +18,6 @@ from engine.model.states import (
     JobState,
     TaskState,
 )
-from engine.model.submission import first
 
 small = st.integers(1, 30)
 runs = st.tuples(
@@ -80,37 +78,3 @@ def test_labels_say_whose_a_thing_is() -> None:
 
 def test_a_nodes_queue_is_no_name_that_a_task_may_ask_for() -> None:
     assert names.node_queue("n1") == "!n1"
-
-
-def test_a_single_task_becomes_a_job_of_its_name() -> None:
-    spec = TaskSpec(
-        "say hello", LinkSpec(image="i"), description="d", tags=("a",), priority=3, timeout="1500ms"
-    )
-    rows = first(spec, {"name": "say hello"}, job_id="j", task_id="t", queue="default")
-    assert (rows.job.id, rows.job.name, rows.job.description, rows.job.tags) == (
-        "j",
-        "say hello",
-        "d",
-        ("a",),
-    )
-    (task,) = rows.tasks
-    assert (task.id, task.job_id, task.queue, task.priority, task.timeout_ms) == (
-        "t",
-        "j",
-        "default",
-        3,
-        1500,
-    )
-    assert task.spec == {"name": "say hello"}
-
-
-def test_a_task_keeps_its_own_queue_and_may_have_no_bound() -> None:
-    rows = first(
-        TaskSpec("n", LinkSpec(image="i"), queue="gpu"), {}, job_id="j", task_id="t", queue="default"
-    )
-    assert (rows.tasks[0].queue, rows.tasks[0].timeout_ms) == ("gpu", None)
-
-
-def test_a_bound_below_a_millisecond_is_one() -> None:
-    rows = first(TaskSpec("n", LinkSpec(image="i"), timeout="0.1ms"), {}, job_id="j", task_id="t", queue="q")
-    assert rows.tasks[0].timeout_ms == 1
