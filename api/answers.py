@@ -304,6 +304,7 @@ def event(row: Event) -> Json:
         "from": row.from_state,
         "to": row.to_state,
         "node": row.node,
+        "author": row.author,
         "reason": row.reason,
     }
     return {name: value for name, value in values.items() if value is not None}

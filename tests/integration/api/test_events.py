@@ -66,6 +66,7 @@ def test_an_ended_task_is_replayed_from_its_first_event_to_its_end(
     assert first.id == first.data["cursor"]
     wanted = {"jobId": task.job_id, "taskId": task.id, "attempt": 1, "delivery": 1, "kind": "task"}
     assert wanted.items() <= first.data.items()
+    assert found[1].data["author"] == str(TESTER)
 
 
 def test_the_stream_of_a_job_has_its_tasks_and_its_own_end(client: FlaskClient, context: ApiContext) -> None:
