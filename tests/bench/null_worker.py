@@ -1,6 +1,6 @@
-"""The plain worker with a runtime that runs nothing: what is left is the cost of Ferryman itself.
+"""Worker with a runtime that runs nothing, to measure the cost of Ferryman itself.
 
-Started as `python -m tests.bench.null_worker -Q default -c 8`. Only the bench knows this runtime.
+Start it by `python -m tests.bench.null_worker -Q default -c 8`. Only the bench uses this runtime.
 """
 
 from __future__ import annotations

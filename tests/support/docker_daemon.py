@@ -1,4 +1,4 @@
-"""Docker for tests: whether it is there, the images it needs, and orders and sinks to try a runtime with."""
+"""Docker for tests: the daemon, images, a second daemon, and orders and sinks for a runtime."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SPEC_KEYS = {field.name for field in fields(LinkSpec)}
 
 
 def require_docker(*images: str) -> Client:
-    """A client of the daemon, with the images there. Without a daemon: skipped at home, failed when CI=true."""
+    """Return a client of the daemon and provide the images. Without a daemon skip the test, or fail it if CI=true."""
     client = Client(os.environ.get("FERRYMAN_DOCKER_HOST", ""))
     try:
         client.api.ping()
@@ -51,9 +51,9 @@ def _provide(images: Sequence[str]) -> None:
 
 
 def provide(images: Sequence[str], host: str = "") -> None:
-    """Have the images on the daemon, real or stand-ins."""
+    """Provide the images on the daemon, real ones or stand-ins."""
     environment = {**os.environ, **({"FERRYMAN_DOCKER_HOST": host} if host else {})}
-    # Never removed here: they are labelled, and the next run wants them.
+    # The images are not removed: they have labels, and the next run needs them.
     done = subprocess.run(
         [str(ROOT / "deploy" / "images"), "--quiet", *images],
         capture_output=True,
@@ -67,17 +67,17 @@ def provide(images: Sequence[str], host: str = "") -> None:
 
 
 def second_daemon_possible() -> bool:
-    """Whether `Daemon` can be had here: it needs root, dockerd and ip."""
+    """Return True if `Daemon` can run on this host: it needs root, dockerd and ip."""
     return os.geteuid() == 0 and shutil.which("dockerd") is not None and shutil.which("ip") is not None
 
 
 class Daemon:
-    """A second dockerd that reaches no registry, with a bridge and a folder of its own, to stop and start again."""
+    """Second dockerd without a registry, with a bridge and a folder of its own, that a test can stop and start."""
 
     def __init__(self, *, live_restore: bool, within: Sequence[str] = ()) -> None:
-        """`within` is what its commands begin with: a namespace to run in."""
+        """Take as `within` the beginning of all commands, such as a namespace to run in."""
         self._within = tuple(within)
-        # Short: its containerd has sockets below it, and a socket's path may have 107 characters.
+        # A short path: containerd has sockets below it, and a socket's path may have at most 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="fd"))
         self.host = f"unix://{self._folder / 'd.sock'}"
         self._bridge = f"fb{uuid.uuid4().hex[:8]}"
@@ -104,7 +104,7 @@ class Daemon:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self, within: Sequence[str] = ()) -> None:
-        """Start it, unless it runs, and wait until it answers; `within` is what else its command begins with."""
+        """Start the daemon unless it runs, and wait until it answers; `within` also precedes its command."""
         if self._process is not None and self._process.poll() is None:
             return
         command = [
@@ -122,7 +122,7 @@ class Daemon:
         for option, name in {"data-root": "data", "exec-root": "exec", "pidfile": "pid"}.items():
             command += [f"--{option}", str(self._folder / name)]
         with open(self._folder / "dockerd.log", "ab") as out:
-            # Behind a proxy that is not there no registry answers; 127.0.0.1 is asked without it.
+            # The proxy does not exist, so no registry answers, except on 127.0.0.1, which needs no proxy.
             environment = {
                 **os.environ,
                 "HTTPS_PROXY": "http://127.0.0.1:1",
@@ -134,13 +134,13 @@ class Daemon:
         wait_until(self._answers, 30)
 
     def stop(self) -> None:
-        """End it in order (TERM)."""
+        """Stop the daemon by TERM."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it by kill -9; its containerd dies with it, the shims of its containers do not."""
+        """Stop the daemon by SIGKILL; its containerd dies with it, the shims of its containers do not."""
         self._end(signal.SIGKILL)
-        # Where nobody reaps orphans, the dead containerd counts as running, and the next dockerd waits for it in vain.
+        # If nobody reaps orphans, the next dockerd takes the dead containerd for running and waits for ever.
         (self._folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
 
     def _end(self, number: signal.Signals) -> None:
@@ -169,7 +169,7 @@ def an_order(installation: str, **values: Any) -> Order:
 
 @dataclass
 class KeepingSink:
-    """A LogSink that keeps all it gets, and its position as the store would."""
+    """LogSink that keeps everything in memory, with the position that the store would have."""
 
     frames: list[LogFrame] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -184,7 +184,7 @@ class KeepingSink:
         self.notes.append(text)
 
     def text(self, stream: int) -> bytes:
-        """All that one stream wrote."""
+        """Return everything that one stream wrote."""
         return b"".join(frame.data for frame in self.frames if frame.stream == stream)
 
     def _of(self, stream: int) -> StreamPosition:
@@ -201,7 +201,7 @@ class KeepingSink:
 
 @dataclass
 class Running:
-    """A `go` in a thread of its own, as a worker runs it."""
+    """Call of `go` in a thread of its own, as in a worker."""
 
     prepared: Prepared
     sink: KeepingSink
@@ -211,7 +211,7 @@ class Running:
     error: Exception | None = None
 
     def end(self, seconds: float = 20.0) -> Outcome:
-        """Its outcome; raises what `go` raised, and AssertionError when it takes longer."""
+        """Return the outcome. Raises the exception of `go`, and AssertionError after `seconds`."""
         self.thread.join(seconds)
         assert not self.thread.is_alive(), f"go did not end within {seconds} s"
         if self.error is not None:
@@ -223,14 +223,14 @@ class Running:
 def begin(
     runtime: Runtime, order: Order, sink: KeepingSink | None = None, prepared: Prepared | None = None
 ) -> Running:
-    """Prepare here, and go in a thread."""
+    """Prepare in this thread, and go in another."""
     sink, control = sink or KeepingSink(), Control()
     prepared = prepared or runtime.prepare(order, sink, control)
 
     def body() -> None:
         try:
             running.outcome = runtime.go(prepared, sink, control)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, `end` raises it in the test's own thread
+        except Exception as exc:  # noqa: BLE001 - `end` raises it in the test's own thread
             running.error = exc
 
     running = Running(prepared, sink, control, threading.Thread(target=body, daemon=True))
@@ -239,6 +239,6 @@ def begin(
 
 
 def run(runtime: Runtime, order: Order, sink: KeepingSink | None = None) -> Outcome:
-    """Prepare and go, to the end."""
+    """Prepare and go; return the outcome."""
     sink, control = sink or KeepingSink(), Control()
     return runtime.go(runtime.prepare(order, sink, control), sink, control)

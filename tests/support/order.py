@@ -1,4 +1,4 @@
-"""Which tests go first when several processes share them: those that take longest, so that none of them begins last."""
+"""Order of tests for several processes: the longest tests first, so that none of them begins last."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-#: Five seconds to a minute each, and they share nothing that a file makes for itself: dealt one by one.
+#: Tests of five seconds to a minute that share nothing within their file: dealt one by one.
 LONG = (
     "tests/chaos/",
     "tests/simulator/",
     "tests/integration/worker/",
     "tests/integration/whole/test_demo.py",
 )
-#: Up to a few seconds each, and a file's share a browser or a stand-alone: dealt by file, or by the folder named.
+#: Tests of up to a few seconds whose file shares a browser or a stand-alone: dealt by file, or by folder.
 BY_FILE = (
     "tests/integration/standalone/",
     "tests/integration/whole/",
@@ -25,29 +25,29 @@ BY_FOLDER = "tests/integration/cli/"
 
 
 def dealt(items: Sequence[Item], processes: int, name: Callable[[Item], str]) -> list[Item]:
-    """The items so that each process begins with its share of the longer ones.
+    """Return the items ordered so that each process begins with its share of the longer tests.
 
-    pytest-xdist's worksteal gives each of n processes the n-th part in a row, and lets who is done take from the
-    end of another's.
+    pytest-xdist's worksteal gives each of n processes the n-th part of the list, and a process that is done takes
+    from the end of another's part.
     """
     groups: dict[str, list[Item]] = {}
-    # Stable: within their kind they stay in order.
+    # The sort is stable: within their kind items stay in order.
     for item in sorted(items, key=lambda item: not name(item).startswith(LONG)):
         groups.setdefault(_group(name(item)), []).append(item)
     short = groups.pop("", [])
     shares: list[list[Item]] = [[] for _ in range(processes)]
     for group in groups.values():
         min(shares, key=len).extend(group)
-    found: list[Item] = []
+    ordered: list[Item] = []
     for number, share in enumerate(shares):
-        room = (len(items) - len(found)) // (processes - number) - len(share)
-        found += [*share, *short[: max(0, room)]]
+        room = (len(items) - len(ordered)) // (processes - number) - len(share)
+        ordered += [*share, *short[: max(0, room)]]
         short = short[max(0, room) :]
-    return found + short
+    return ordered + short
 
 
 def _group(name: str) -> str:
-    """What is dealt together with it; "" when it fills up what is left."""
+    """Return the name of the group that a test is dealt with; "" for a short test, which fills up the shares."""
     if name.startswith(LONG):
         return name
     if name.startswith(BY_FOLDER):

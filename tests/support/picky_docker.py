@@ -1,4 +1,4 @@
-"""A door before the Docker daemon that refuses to let containers join another's network, as sandboxed runtimes do."""
+"""Proxy before Docker that refuses containers which join another container's network, as sandboxed runtimes do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ANSWER = (
 
 
 class PickyDocker:
-    """Serves on a socket of its own until `close`; `url` is what a worker is given."""
+    """Proxy on a socket of its own until `close`; `url` is the Docker host for a worker."""
 
     def __init__(self, directory: Path, daemon: str = "/var/run/docker.sock") -> None:
         self._daemon = daemon
@@ -27,7 +27,7 @@ class PickyDocker:
         self._relay = Relay(at_socket(path), self._serve)
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         self._relay.close()
 
     def _serve(self, client: socket.socket) -> None:
@@ -35,19 +35,19 @@ class PickyDocker:
             client,
             to_socket(self._daemon) as server,
             contextlib.suppress(OSError),
-        ):  # either side may go first
+        ):  # either side may close first
             threading.Thread(target=pass_on, args=(server, client), daemon=True).start()
             while piece := client.recv(PIECE_BYTES):
                 if b"/containers/create" in piece:
-                    piece = self._whole(client, piece)
+                    piece = self._read_request(client, piece)
                     if b'"container:' in piece:
                         self.refused += 1
                         client.sendall(_ANSWER)
                         return
                 server.sendall(piece)
 
-    def _whole(self, client: socket.socket, piece: bytes) -> bytes:
-        """The request with its body, of the length that its head says."""
+    def _read_request(self, client: socket.socket, piece: bytes) -> bytes:
+        """Read on until the request has the body whose length its head gives; return the request."""
         while b"\r\n\r\n" not in piece:
             piece += client.recv(PIECE_BYTES)
         head, _, body = piece.partition(b"\r\n\r\n")

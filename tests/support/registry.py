@@ -1,4 +1,4 @@
-"""A registry of the test's own on 127.0.0.1, that Docker really pulls from: gives images, or refuses as told."""
+"""Registry on 127.0.0.1 that Docker really pulls from: it serves an image, or refuses as the test wants."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def _layer(text: bytes) -> bytes:
 
 
 class Registry:
-    """Speaks as much of the registry's HTTP as a pull needs."""
+    """Registry with as much of the HTTP API as a pull needs."""
 
     def __init__(self, tree: bytes | None = None) -> None:
-        """`tree`: the image's files as a tar, in place of one that cannot run."""
-        #: What manifests are answered with: 200, or an error.
+        """Take as `tree` the image's files as a tar; None: an image that cannot run."""
+        #: Status of answers for manifests: 200, or an error.
         self.status = 200
-        #: Layers are held back until this is set.
+        #: Layers are not sent until this is set.
         self.gate = threading.Event()
         self.gate.set()
         self.manifests = 0
-        #: Layers that were asked for.
+        #: Number of requests for layers.
         self.layers = 0
         plain = tree or _layer(b"a pulled file\n" * 1000)
         layer = gzip.compress(plain, compresslevel=1)
@@ -66,11 +66,11 @@ class Registry:
 
     @property
     def image(self) -> str:
-        """The name that Docker pulls it by."""
+        """Name of the image for a pull."""
         return f"127.0.0.1:{self.port}/ferryman-test/thing:1"
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body for a path."""
+        """Return status, headers and body for a path."""
         if path == "/v2/":
             return self._refusal() if self.status == 401 else (200, {}, b"{}")
         if "/manifests/" in path:
@@ -89,9 +89,9 @@ class Registry:
 
     def _refusal(self) -> tuple[int, dict[str, str], bytes]:
         code = {404: "MANIFEST_UNKNOWN", 401: "UNAUTHORIZED"}.get(self.status, "UNKNOWN")
-        words = {404: "manifest unknown", 401: "authentication required"}.get(self.status, "out of order")
+        message = {404: "manifest unknown", 401: "authentication required"}.get(self.status, "out of order")
         headers = {"WWW-Authenticate": 'Basic realm="test"'} if self.status == 401 else {}
-        return self.status, headers, json.dumps({"errors": [{"code": code, "message": words}]}).encode()
+        return self.status, headers, json.dumps({"errors": [{"code": code, "message": message}]}).encode()
 
 
 def _about(kind: str, data: bytes) -> dict[str, Any]:
@@ -100,10 +100,10 @@ def _about(kind: str, data: bytes) -> dict[str, Any]:
 
 @contextmanager
 def running_registry(tree: bytes | None = None) -> Iterator[Registry]:
-    """A registry on a free port, until the end of the block."""
+    """Run a registry on a free port until the end of the block."""
     registry = Registry(tree)
 
-    class Answering(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -123,9 +123,9 @@ def running_registry(tree: bytes | None = None) -> Iterator[Registry]:
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Silence: what was asked for is counted."""
+            """Print nothing; requests are counted instead."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     registry.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, daemon=True)

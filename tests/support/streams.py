@@ -1,4 +1,4 @@
-"""Reads server-sent events from any source of lines."""
+"""Parser of server-sent events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a stream."""
+    """Message of a stream."""
 
     event: str
     id: str | None
@@ -18,7 +18,7 @@ class Message:
 
 
 def messages(pieces: Iterable[bytes]) -> Iterator[Message]:
-    """The messages in these bytes, as they come; comments and the opening are left out."""
+    """Yield the messages in these bytes as they arrive, without comments and the opening."""
     waiting = b""
     for piece in pieces:
         waiting += piece

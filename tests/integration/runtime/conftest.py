@@ -1,4 +1,4 @@
-"""A Docker runtime of an installation of the test's own; whatever it made is removed, and that is checked."""
+"""Docker runtime with an installation of its own for each test; its resources are removed, and that is checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.docker_daemon import BUSYBOX, UBUNTU, an_order, require_docke
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs a daemon."""
+    """Mark every test of this folder: it needs a daemon."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
@@ -27,25 +27,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def docker() -> Client:
-    """The daemon, with the images that most tests need."""
+    """Client of the daemon, with the images that most tests need."""
     return require_docker(BUSYBOX, UBUNTU)
 
 
 @pytest.fixture
 def installation(docker: Client) -> str:
-    """An id that no other test has."""
+    """Return an id that no other test has."""
     return f"t{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture
 def docker_settings(tmp_path: Path) -> Settings:
-    """Settings with a data directory of the test's own."""
+    """Return settings with a data directory of the test's own."""
     return Settings.from_env({}, data_dir=str(tmp_path / "data"))
 
 
 @pytest.fixture
 def shares_files() -> bool | None:
-    """How the files of a runtime go that is made without a word: True, by bound directories. Tests parametrise it."""
+    """Return True: by default a runtime binds files instead of copying them. Tests parametrise it."""
     return True
 
 
@@ -53,7 +53,7 @@ def shares_files() -> bool | None:
 def make_runtime(
     docker_settings: Settings, installation: str, shares_files: bool | None
 ) -> Callable[..., DockerRuntime]:
-    """Build a runtime: another worker of the same installation."""
+    """Return a function that builds a runtime: another worker of the same installation."""
     usual = {"shares_files": shares_files}
 
     def make(host_access: HostAccess = HostAccess(), **values: Any) -> DockerRuntime:
@@ -66,18 +66,18 @@ def make_runtime(
 
 @pytest.fixture
 def runtime(make_runtime: Callable[..., DockerRuntime], docker_settings: Settings) -> Iterator[DockerRuntime]:
-    """The runtime under test. At the end all that it lists is removed, and nothing must be left."""
+    """Runtime under test. At the end everything that it lists is removed, and nothing may be left."""
     made = make_runtime()
     yield made
     made.remove(made.list())
-    assert not made.list(), "something of the test is left in Docker"
+    assert not made.list(), "the test left something in Docker"
     work = docker_settings.path / "work"
     assert not work.exists() or not list(work.iterdir()), "work directories are left"
 
 
 @pytest.fixture
 def order(installation: str, runtime: DockerRuntime) -> Callable[..., Order]:
-    """Build an order of this installation. Asks for `runtime`, so that what comes of it is removed."""
+    """Return a function that builds an order. It requests `runtime`, so that the order's resources are removed."""
 
     def build(**values: Any) -> Order:
         return an_order(installation, **values)

@@ -1,4 +1,4 @@
-"""A daemon that ends under running containers: their end is told from the task's own, and nothing is counted as it."""
+"""Restarts of the daemon under running containers: their end is not taken for the task's own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def worker(daemon: Daemon, path: Path) -> DockerRuntime:
     return DockerRuntime(settings.runtime, settings.path, "restarts", HostAccess(), shares_files=True)
 
 
-def test_a_container_that_its_daemon_took_along_is_gone_not_failed(tmp_path: Path) -> None:
+def test_a_container_ended_by_its_daemons_restart_is_gone_not_failed(tmp_path: Path) -> None:
     with Daemon(live_restore=False) as daemon:
         provide((BUSYBOX,), daemon.host)
         runtime = worker(daemon, tmp_path)
@@ -47,10 +47,10 @@ def test_a_container_that_its_daemon_took_along_is_gone_not_failed(tmp_path: Pat
         with pytest.raises(Gone, match="Docker restarted"):
             running.end(40)
         again = runtime.prepare(replace(wanted, delivery=2), running.sink, Control())
-        assert again.state is PreparedState.CREATED, "whoever looks again must find it absent"
+        assert again.state is PreparedState.CREATED, "the next look must not find it"
 
 
-def test_one_that_comes_later_also_sees_that_the_daemon_ended_it(tmp_path: Path) -> None:
+def test_a_later_worker_also_sees_that_the_daemon_ended_the_container(tmp_path: Path) -> None:
     with Daemon(live_restore=False) as daemon:
         provide((BUSYBOX,), daemon.host)
         runtime = worker(daemon, tmp_path)
@@ -67,7 +67,7 @@ def test_one_that_comes_later_also_sees_that_the_daemon_ended_it(tmp_path: Path)
             runtime.go(found, running.sink, Control())
 
 
-def test_with_live_restore_a_link_goes_on_and_no_line_is_lost(tmp_path: Path) -> None:
+def test_with_live_restore_a_link_runs_on_and_no_line_is_lost(tmp_path: Path) -> None:
     with Daemon(live_restore=True) as daemon:
         provide((BUSYBOX,), daemon.host)
         runtime = worker(daemon, tmp_path)
@@ -80,7 +80,7 @@ def test_with_live_restore_a_link_goes_on_and_no_line_is_lost(tmp_path: Path) ->
         assert running.sink.text(1) == b"".join(b"%d\n" % i for i in range(1, 61))
 
 
-def test_a_daemon_that_was_started_again_is_asked_anew_whether_files_are_shared(
+def test_a_restarted_daemon_is_probed_again_for_shared_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probed, probe = [], shared_files.probe
@@ -100,7 +100,7 @@ def test_a_daemon_that_was_started_again_is_asked_anew_whether_files_are_shared(
         daemon.stop()
         with pytest.raises(RuntimeUnavailable):
             shared.are_shared()
-        # It comes back where it sees other files than this process.
+        # The new daemon sees other files than this process.
         daemon.start(("unshare", "--mount", "sh", "-c", hide, str(settings.path)))
         assert [shared.are_shared() for _ in range(3)] == [False] * 3
         assert probed == [True, False]

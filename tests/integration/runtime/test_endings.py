@@ -1,4 +1,4 @@
-"""Every way in which a container ends, told apart; and the two words that a waiting thread obeys at once."""
+"""Ends of a container, distinguished by cause; a waiting thread obeys kill and detach at once."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tests.support.docker_daemon import KeepingSink, begin, run
 from tests.support.waiting import wait_until
 
 Orders = Callable[..., Order]
-#: TERM is ignored by everything in it.
+#: A script that ignores TERM, as do its children.
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
 
 
-def test_memory_that_ran_out_is_told_from_a_failure(runtime: DockerRuntime, order: Orders) -> None:
+def test_out_of_memory_is_distinguished_from_a_failure(runtime: DockerRuntime, order: Orders) -> None:
     hungry = "x=a; while :; do x=$x$x; done"
-    # Docker misses some of the kernel's kills on a busy machine; what is tried is one that it saw.
+    # Docker misses some of the kernel's kills on a busy machine: the test needs one that it saw.
     outcomes = (run(runtime, order(run=hungry, memory_bytes=16 << 20)) for _ in range(5))
     outcome = next((one for one in outcomes if one.cause is Cause.OUT_OF_MEMORY), None)
     assert outcome is not None, "five kills were missed in a row"
     assert outcome.exit_code != 0 and outcome.message is not None and "16 MB" in outcome.message
 
 
-def test_a_child_that_ran_out_of_memory_is_no_failure_of_a_task_that_ends_well(
+def test_a_task_that_succeeds_does_not_fail_because_a_child_ran_out_of_memory(
     runtime: DockerRuntime, order: Orders
 ) -> None:
     script = "(x=a; while :; do x=$x$x; done); echo went on"
@@ -37,7 +37,7 @@ def test_a_child_that_ran_out_of_memory_is_no_failure_of_a_task_that_ends_well(
     assert (outcome.ok, outcome.result) == (True, "went on\n")
 
 
-def test_a_kill_from_outside_is_told_from_a_failure(
+def test_a_kill_from_outside_is_distinguished_from_a_failure(
     runtime: DockerRuntime, order: Orders, docker: Client
 ) -> None:
     running = begin(runtime, order(run="echo ready; sleep 60"))
@@ -54,7 +54,7 @@ def test_a_task_that_kills_itself_was_not_killed_from_outside(runtime: DockerRun
     assert outcome.message == "exit code 137: killed by SIGKILL"
 
 
-def test_a_kill_that_docker_knows_nothing_of_may_have_been_for_memory(
+def test_a_kill_that_docker_did_not_send_may_have_been_for_memory(
     runtime: DockerRuntime, order: Orders
 ) -> None:
     outcome = run(runtime, order(run="kill -9 $$", memory_bytes=16 << 20))
@@ -64,7 +64,7 @@ def test_a_kill_that_docker_knows_nothing_of_may_have_been_for_memory(
     )
 
 
-def test_a_container_removed_in_mid_run_is_gone(
+def test_a_container_removed_while_it_runs_is_gone(
     runtime: DockerRuntime, order: Orders, docker: Client
 ) -> None:
     running = begin(runtime, order(run="echo ready; sleep 60"))
@@ -92,7 +92,7 @@ def test_what_cannot_start_says_why(
     assert outcome.message is not None and words in outcome.message
 
 
-def test_a_workdir_that_is_a_file_is_refused_in_words(runtime: DockerRuntime, order: Orders) -> None:
+def test_a_workdir_that_is_a_file_is_refused_with_a_reason(runtime: DockerRuntime, order: Orders) -> None:
     with pytest.raises(Unstartable, match="/etc/passwd is not a directory"):
         run(runtime, order(cmd=("true",), workdir="/etc/passwd"))
 
@@ -119,7 +119,9 @@ def test_a_kill_ends_a_container_within_two_seconds(
     assert outcome.exit_code in (137, 143)
 
 
-def test_a_task_that_says_0_to_our_term_did_not_end_well(runtime: DockerRuntime, order: Orders) -> None:
+def test_a_task_that_exits_with_0_at_our_term_has_not_succeeded(
+    runtime: DockerRuntime, order: Orders
+) -> None:
     running = begin(runtime, order(run="trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done"))
     wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
     running.control.kill(Cause.TIMEOUT)
@@ -137,7 +139,7 @@ def test_a_kill_before_the_start_starts_nothing(
     assert docker.api.inspect_container(prepared.container_id)["State"]["Status"] == "created"
 
 
-def test_detach_leaves_it_running_and_another_delivery_follows_it(
+def test_a_detached_container_runs_on_and_another_delivery_follows_it(
     runtime: DockerRuntime, order: Orders, docker: Client, make_runtime: Callable[..., DockerRuntime]
 ) -> None:
     wanted = order(run="for i in 1 2 3 4 5 6; do echo $i; sleep 0.3; done; echo done > $FERRYMAN_OUTPUT")
@@ -158,7 +160,7 @@ def test_detach_leaves_it_running_and_another_delivery_follows_it(
     assert sink.text(1) == b"1\n2\n3\n4\n5\n6\n"
 
 
-def test_what_exited_meanwhile_is_collected_not_started_again(
+def test_a_container_that_exited_meanwhile_is_collected_not_started_again(
     runtime: DockerRuntime, order: Orders, docker: Client
 ) -> None:
     wanted = order(run="echo once; echo again >&2; exit 4")
@@ -173,7 +175,7 @@ def test_what_exited_meanwhile_is_collected_not_started_again(
     assert docker.api.inspect_container(first.prepared.container_id)["State"]["StartedAt"] == started
 
 
-def test_the_result_of_a_log_that_is_stored_already_comes_from_dockers_end(
+def test_the_result_of_a_log_stored_before_comes_from_dockers_log(
     runtime: DockerRuntime, order: Orders
 ) -> None:
     wanted = order(run="seq 30000")

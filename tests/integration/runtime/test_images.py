@@ -1,4 +1,4 @@
-"""Pulls from a registry of the test's own: progress, cancelling, and each fault in its own words."""
+"""Pulls from a registry of the test's own: progress, cancelling, and a message for each failure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Orders = Callable[..., Order]
 
 @pytest.fixture
 def registry(docker: Client, runtime: DockerRuntime) -> Iterator[Registry]:
-    """A registry; the image that came of it is removed, after its containers."""
+    """Registry of the test's own; the pulled image is removed after its containers."""
     with running_registry() as made:
         yield made
         runtime.remove(runtime.list())
@@ -32,11 +32,11 @@ def registry(docker: Client, runtime: DockerRuntime) -> Iterator[Registry]:
 
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries follow each other at once."""
+    """Remove the waits between tries."""
     monkeypatch.setattr(images, "RETRY_SECONDS", (0.01, 0.01))
 
 
-def test_a_missing_image_is_pulled_and_told(
+def test_a_missing_image_is_pulled_with_notes(
     runtime: DockerRuntime, order: Orders, registry: Registry
 ) -> None:
     sink = KeepingSink()
@@ -46,7 +46,7 @@ def test_a_missing_image_is_pulled_and_told(
     assert sink.notes[-1].startswith(f"pulled {registry.image} in ")
 
 
-def test_an_image_that_is_here_is_pulled_again_only_when_asked(
+def test_an_image_on_the_host_is_pulled_again_only_on_request(
     runtime: DockerRuntime, order: Orders, registry: Registry
 ) -> None:
     def prepare(pull: str) -> list[str]:
@@ -60,7 +60,7 @@ def test_an_image_that_is_here_is_pulled_again_only_when_asked(
     assert prepare("always") and registry.manifests > asked
 
 
-def test_an_image_that_the_registry_does_not_have_is_said_at_once(
+def test_an_image_that_the_registry_does_not_have_is_reported_at_once(
     runtime: DockerRuntime, order: Orders, registry: Registry
 ) -> None:
     registry.status = 404
@@ -69,7 +69,7 @@ def test_an_image_that_the_registry_does_not_have_is_said_at_once(
     assert registry.manifests <= 2
 
 
-def test_a_registry_that_wants_credentials_is_told_from_a_missing_image(
+def test_a_registry_that_wants_credentials_is_distinguished_from_a_missing_image(
     runtime: DockerRuntime, order: Orders, registry: Registry
 ) -> None:
     registry.status = 401
@@ -78,7 +78,7 @@ def test_a_registry_that_wants_credentials_is_told_from_a_missing_image(
 
 
 @pytest.mark.usefixtures("no_waits")
-def test_a_registry_that_is_out_of_order_is_asked_again_then_told(
+def test_a_broken_registry_is_asked_again_then_reported(
     runtime: DockerRuntime, order: Orders, registry: Registry
 ) -> None:
     registry.status = 503
@@ -104,13 +104,13 @@ def test_a_registry_that_comes_back_serves_the_next_try(
 
 
 @pytest.mark.usefixtures("no_waits")
-def test_no_registry_at_all_is_told(runtime: DockerRuntime, order: Orders) -> None:
+def test_an_unreachable_registry_is_reported(runtime: DockerRuntime, order: Orders) -> None:
     with pytest.raises(Unstartable, match=r"no registry answers.*connection refused"):
         runtime.prepare(order(image="127.0.0.1:1/nothing/here:1"), KeepingSink(), Control())
 
 
 @pytest.mark.parametrize("word", ["kill", "detach"])
-def test_a_task_that_is_pulling_lets_go_at_once(
+def test_a_task_that_is_pulling_detaches_at_once(
     runtime: DockerRuntime, order: Orders, registry: Registry, word: str
 ) -> None:
     registry.gate.clear()
@@ -134,7 +134,7 @@ def test_a_task_that_is_pulling_lets_go_at_once(
     thread.join(5)
 
 
-def test_a_pull_that_takes_too_long_is_told(
+def test_a_pull_that_takes_too_long_is_reported(
     make_runtime: Callable[..., DockerRuntime], order: Orders, registry: Registry
 ) -> None:
     registry.gate.clear()
@@ -143,7 +143,7 @@ def test_a_pull_that_takes_too_long_is_told(
 
 
 @pytest.mark.parametrize("image", ["", "UPPER/case", "a b"])
-def test_a_reference_that_is_none_is_refused_in_words(
+def test_an_invalid_image_reference_is_refused_with_a_reason(
     runtime: DockerRuntime, order: Orders, image: str
 ) -> None:
     with pytest.raises(Unstartable):

@@ -1,4 +1,4 @@
-"""What a process leaves that dies in the middle: the next sweep of any other worker removes it."""
+"""Clean-up after a process that died in the middle: the next sweep of any other worker removes its rest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.docker_daemon import ROOT, KeepingSink
 
 Orders = Callable[..., Order]
 
-#: Begins a probe and dies by SIGKILL right before or after its container is made.
+#: A program that starts a probe and dies by SIGKILL just before or after its container is made.
 DIES = """
 import os, sys
 from pathlib import Path
@@ -46,7 +46,7 @@ def _probes(client: Client, installation: str) -> list[str]:
 
 
 @pytest.mark.parametrize("moment", ["imported", "created"])
-def test_what_a_probe_left_whose_process_died_goes_with_the_next_sweep(
+def test_the_next_sweep_removes_a_probe_whose_process_died(
     moment: str, runtime: DockerRuntime, docker: Client, docker_settings: Settings, installation: str
 ) -> None:
     words = [sys.executable, "-c", DIES, docker_settings.data_dir, installation, moment]
@@ -56,13 +56,13 @@ def test_what_a_probe_left_whose_process_died_goes_with_the_next_sweep(
     assert len(_probes(docker, installation)) == (2 if moment == "created" else 1)
     assert len(list(work.iterdir())) == 1
     runtime.list()
-    assert _probes(docker, installation), "a list only looks"
+    assert _probes(docker, installation), "a list removes nothing"
     runtime.remove_orphans()
     assert not _probes(docker, installation)
     assert not list(work.iterdir())
 
 
-def test_a_probe_that_goes_on_is_left_alone(
+def test_a_probe_in_progress_is_left_alone(
     docker: Client, docker_settings: Settings, installation: str
 ) -> None:
     work = docker_settings.path / "work"
@@ -80,7 +80,7 @@ def _directories(runtime: DockerRuntime) -> list[Resource]:
     return [resource for resource in runtime.list(with_directories=True) if resource.kind == "directory"]
 
 
-def test_a_directory_is_told_with_its_run_though_its_container_is_gone(
+def test_a_directory_is_listed_with_its_run_after_its_container_is_gone(
     runtime: DockerRuntime, order: Orders, docker: Client, docker_settings: Settings
 ) -> None:
     mine = runtime.prepare(order(run="true", attempt=2, origin=3, index=1), KeepingSink(), Control())
@@ -96,11 +96,13 @@ def test_a_directory_is_told_with_its_run_though_its_container_is_gone(
         runtime.remove(unowned([found], Owners({mine.order.run.task_id: (TaskState.RUNNING, 2, 5, 5)}))) == 1
     )
     assert not _directories(runtime)
-    assert another.exists(), "another installation's is not touched"
+    assert another.exists(), "the directory of another installation is not touched"
     another.rmdir()
 
 
-def test_a_directory_goes_after_its_container(runtime: DockerRuntime, order: Orders, tmp_path: Path) -> None:
+def test_a_directory_is_removed_after_its_container(
+    runtime: DockerRuntime, order: Orders, tmp_path: Path
+) -> None:
     runtime.prepare(order(run="true"), KeepingSink(), Control())
     things = runtime.list(with_directories=True)[::-1]
     assert [thing.kind for thing in things] == ["directory", "container"]

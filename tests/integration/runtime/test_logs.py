@@ -1,4 +1,4 @@
-"""Logs, byte for byte: compared with what the container wrote, whatever happens to the reader."""
+"""Logs, compared byte by byte with what the container wrote, whatever happens to the reader."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ BOTH_OUT = b"".join(b"out %d\n" % i for i in range(4000))
 BOTH_ERR = b"".join(b"err %d\n" % i for i in range(4000))
 
 
-def test_both_streams_at_full_speed_come_whole_and_in_order(runtime: DockerRuntime, order: Orders) -> None:
+def test_both_streams_at_full_speed_arrive_complete_and_in_order(
+    runtime: DockerRuntime, order: Orders
+) -> None:
     sink = KeepingSink()
     assert run(runtime, order(run=BOTH), sink).ok
     assert sink.text(1) == BOTH_OUT
@@ -34,26 +36,26 @@ def test_both_streams_at_full_speed_come_whole_and_in_order(runtime: DockerRunti
 
 
 @pytest.mark.parametrize("size", [100_000, 1_000_000])
-def test_a_long_line_comes_whole(runtime: DockerRuntime, order: Orders, size: int) -> None:
+def test_a_long_line_arrives_complete(runtime: DockerRuntime, order: Orders, size: int) -> None:
     sink = KeepingSink()
     script = f"head -c {size} /dev/zero | tr '\\0' x; echo; echo after"
     assert run(runtime, order(run=script), sink).ok
     assert sink.text(1) == b"x" * size + b"\nafter\n"
 
 
-def test_a_last_line_without_an_end_comes(runtime: DockerRuntime, order: Orders) -> None:
+def test_a_last_line_without_a_line_feed_arrives(runtime: DockerRuntime, order: Orders) -> None:
     sink = KeepingSink()
     run(runtime, order(run="printf 'a\\nb'; printf c >&2"), sink)
     assert (sink.text(1), sink.text(2)) == (b"a\nb", b"c")
 
 
 class Killed(Exception):
-    """The reader dies here."""
+    """Death of the reader."""
 
 
 @dataclass
 class MortalSink:
-    """A sink over what is stored already, that dies after some frames of a batch were stored."""
+    """Sink over a stored log that dies after it stored some frames of a batch."""
 
     kept: KeepingSink
     lives_for: int
@@ -90,9 +92,9 @@ def test_a_reader_killed_ten_times_in_the_middle_stores_every_byte_once(
     for _ in range(10):
         before = len(kept.frames)
         follow_until_killed(docker, running.prepared.container_id, MortalSink(kept, chance.randrange(1, 700)))
-        assert len(kept.frames) > before, "this reader stored nothing, so it was not in the middle"
+        assert len(kept.frames) > before, "this reader stored nothing, so it was not killed in the middle"
     running.end()
-    assert len(kept.frames) < 8000, "the readers were killed after all was stored"
+    assert len(kept.frames) < 8000, "the readers were killed after everything was stored"
     adopted = runtime.prepare(replace(wanted, delivery=2), kept, control)
     runtime.go(adopted, kept, control)
     assert kept.text(1) == b"y" * 200_000 + b"\n" + BOTH_OUT + b"y" * 200_000 + b"\n"
@@ -110,7 +112,7 @@ def test_a_sink_that_fails_ends_the_following_not_the_container(
     assert "is not followed any more" in caplog.text
 
 
-def test_a_background_child_that_holds_standard_output_does_not_delay_the_end(
+def test_a_background_child_with_open_standard_output_does_not_delay_the_end(
     runtime: DockerRuntime, order: Orders
 ) -> None:
     sink = KeepingSink()
@@ -119,9 +121,7 @@ def test_a_background_child_that_holds_standard_output_does_not_delay_the_end(
     assert sink.text(1) == b"told\n"
 
 
-def test_a_sink_that_blocks_holds_the_reader_back_and_loses_nothing(
-    runtime: DockerRuntime, order: Orders
-) -> None:
+def test_a_sink_that_blocks_stops_the_reader_and_loses_nothing(runtime: DockerRuntime, order: Orders) -> None:
     import threading
 
     gate = threading.Event()

@@ -1,4 +1,4 @@
-"""Look, create, adopt and remove by the rules for Docker calls: nothing runs twice, nothing of others is touched."""
+"""prepare, list and remove by the rules of docs/protocol.rst: nothing runs twice, nothing foreign is touched."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_prepare_creates_and_starts_nothing(runtime: DockerRuntime, order: Order
     assert (prepared.state, status(docker, prepared)) == (PreparedState.CREATED, "created")
 
 
-def test_what_my_own_delivery_created_elsewhere_is_another_threads(
+def test_a_container_created_under_the_same_token_is_another_threads(
     runtime: DockerRuntime, order: Orders, docker: Client
 ) -> None:
     wanted = order(run="true")
@@ -49,7 +49,7 @@ def test_what_my_own_delivery_created_elsewhere_is_another_threads(
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["files shared", "files by archive"])
-def test_what_an_older_delivery_created_is_never_started(
+def test_a_container_created_by_an_older_delivery_is_never_started(
     runtime: DockerRuntime,
     make_runtime: Callable[..., DockerRuntime],
     order: Orders,
@@ -67,7 +67,7 @@ def test_what_an_older_delivery_created_is_never_started(
     assert worker.go(new, KeepingSink(), Control()).result == "ran\n"
 
 
-def test_a_container_whose_output_was_renamed_away_cannot_start(
+def test_a_container_whose_output_was_renamed_cannot_start(
     runtime: DockerRuntime, order: Orders, docker: Client, docker_settings: Settings
 ) -> None:
     old = prepare(runtime, order(run="true"))
@@ -78,7 +78,7 @@ def test_a_container_whose_output_was_renamed_away_cannot_start(
     assert status(docker, old) == "created"
 
 
-def test_a_start_that_won_against_the_renaming_is_followed_and_its_result_read_there(
+def test_a_start_before_the_renaming_is_followed_and_its_result_read_from_the_renamed_directory(
     runtime: DockerRuntime, order: Orders, docker: Client, docker_settings: Settings
 ) -> None:
     wanted = order(run="sleep 1; echo late > $FERRYMAN_OUTPUT")
@@ -91,7 +91,7 @@ def test_a_start_that_won_against_the_renaming_is_followed_and_its_result_read_t
     assert runtime.go(found, KeepingSink(), Control()).result == "late\n"
 
 
-def test_what_a_newer_delivery_created_is_not_mine(
+def test_a_container_created_by_a_newer_delivery_is_not_mine(
     runtime: DockerRuntime, order: Orders, docker: Client
 ) -> None:
     wanted = order(run="true")
@@ -104,7 +104,7 @@ def test_what_a_newer_delivery_created_is_not_mine(
 
 
 @pytest.mark.parametrize("run_it", [False, True], ids=["created", "running"])
-def test_what_an_older_run_left_is_removed_by_force(
+def test_a_container_of_an_older_run_is_removed_by_force(
     runtime: DockerRuntime, order: Orders, docker: Client, run_it: bool
 ) -> None:
     wanted = order(run="sleep 60")
@@ -136,7 +136,7 @@ def test_an_older_run_finds_a_newer_one_and_touches_nothing(
     assert status(docker, newer) == "running"
 
 
-def test_discard_removes_what_was_never_confirmed_and_nothing_that_runs(
+def test_discard_removes_an_unconfirmed_container_but_not_a_running_one(
     runtime: DockerRuntime, order: Orders, docker: Client, docker_settings: Settings
 ) -> None:
     prepared = prepare(runtime, order(run="true"))
@@ -153,9 +153,7 @@ def test_discard_removes_what_was_never_confirmed_and_nothing_that_runs(
     assert status(docker, started) == "running"
 
 
-def test_a_started_container_that_is_gone_says_so(
-    runtime: DockerRuntime, order: Orders, docker: Client
-) -> None:
+def test_go_on_a_removed_container_raises_gone(runtime: DockerRuntime, order: Orders, docker: Client) -> None:
     prepared = prepare(runtime, order(run="true"))
     docker.api.remove_container(prepared.container_id)
     with pytest.raises(Gone):
@@ -173,7 +171,7 @@ def test_links_share_the_volumes_of_their_run(
     assert run(runtime, main).result == "handed on\n"
 
 
-def test_a_missing_volume_is_gone_and_what_docker_made_instead_is_removed(
+def test_a_missing_volume_raises_gone_and_dockers_empty_one_is_removed(
     runtime: DockerRuntime, order: Orders, installation: str, docker: Client
 ) -> None:
     main = order(index=1, run="cat /data/x", needs_volumes=True)
@@ -185,7 +183,7 @@ def test_a_missing_volume_is_gone_and_what_docker_made_instead_is_removed(
         docker.api.inspect_volume(volume)
 
 
-def test_list_tells_what_there_is_and_remove_leaves_nothing(
+def test_list_returns_everything_and_remove_leaves_nothing(
     runtime: DockerRuntime, order: Orders, installation: str, docker_settings: Settings
 ) -> None:
     wanted = order(run="true", attempt=2, delivery=3, origin=3)
@@ -201,11 +199,11 @@ def test_list_tells_what_there_is_and_remove_leaves_nothing(
     assert len(things) == 3
     assert runtime.remove(things) == 3
     assert not runtime.list()
-    assert runtime.remove(things) == 3, "what is gone already counts"
+    assert runtime.remove(things) == 3, "a resource that is already gone counts"
     assert not list((docker_settings.path / "work").iterdir())
 
 
-def test_anothers_installation_is_neither_listed_nor_removed(
+def test_another_installations_containers_are_neither_listed_nor_removed(
     runtime: DockerRuntime, order: Orders, docker: Client, make_runtime: Callable[..., DockerRuntime]
 ) -> None:
     prepared = prepare(runtime, replace(order(run="true"), installation="other"))
@@ -216,7 +214,7 @@ def test_anothers_installation_is_neither_listed_nor_removed(
         runtime.discard(prepared)
 
 
-def test_the_limits_and_the_fences_are_in_place(
+def test_limits_and_restrictions_are_in_place(
     runtime: DockerRuntime, order: Orders, docker: Client, docker_settings: Settings
 ) -> None:
     wanted = order(run="true", cpus=0.5, memory_bytes=32 << 20, shm_bytes=1 << 20, networks=("none",))
@@ -231,7 +229,7 @@ def test_the_limits_and_the_fences_are_in_place(
     assert not host["Binds"] and all(
         m["RW"] is (m["Destination"] == "/ferryman/out") for m in about["Mounts"]
     )
-    # Labels of the image are there too.
+    # The image's labels are included.
     ours = {key: text for key, text in about["Config"]["Labels"].items() if key != names.STANDIN}
     assert ours == {
         names.INSTALLATION: wanted.installation,
@@ -259,7 +257,7 @@ def test_more_processes_than_allowed_are_refused(
     assert outcome.exit_code != 0
 
 
-def test_more_cpus_than_there_are_is_said_in_words(runtime: DockerRuntime, order: Orders) -> None:
+def test_more_cpus_than_the_host_has_are_refused_with_a_reason(runtime: DockerRuntime, order: Orders) -> None:
     with pytest.raises(Unstartable, match="CPUs"):
         prepare(runtime, order(run="true", cpus=900.0))
 
@@ -272,7 +270,7 @@ def test_a_tmpfs_has_its_size(runtime: DockerRuntime, order: Orders) -> None:
 
 
 class Host:
-    """A folder that binds are allowed from, with a link in it that leads out."""
+    """Folder that allows binds, with a symbolic link in it that leads out."""
 
     def __init__(self, path: Path) -> None:
         self.allowed = path / "allowed"
@@ -292,7 +290,7 @@ def bind(source: Path, **opts: str) -> Mount:
     return Mount("bind", "/mnt/it", str(source), opts)
 
 
-def test_an_allowed_bind_is_read_only_unless_the_list_says_rw(
+def test_an_allowed_bind_is_read_only_unless_its_entry_has_rw(
     make_runtime: Callable[..., DockerRuntime], order: Orders, host: Host
 ) -> None:
     script = "cat /mnt/it/x; echo changed > /mnt/it/y"
@@ -349,9 +347,7 @@ def test_the_daemon_is_described_in_a_few_words(runtime: DockerRuntime) -> None:
     assert runtime.describe().startswith("docker ")
 
 
-def test_without_a_daemon_the_runtime_says_so(
-    make_runtime: Callable[..., DockerRuntime], tmp_path: Path
-) -> None:
+def test_a_missing_daemon_is_reported(make_runtime: Callable[..., DockerRuntime], tmp_path: Path) -> None:
     from engine.errors import RuntimeUnavailable
 
     absent = make_runtime(docker_host=f"unix://{tmp_path}/no.sock")

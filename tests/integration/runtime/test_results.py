@@ -1,4 +1,4 @@
-"""What a link gives back: exit code, result, files; and what it can do to the place they come from."""
+"""Results of a link: exit code, output file, standard output; and what a task can do to the output file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from engine.runtime.docker.runtime import DockerRuntime
 from tests.support.docker_daemon import ALPINE, UBUNTU, KeepingSink, require_docker, run
 
 Orders = Callable[..., Order]
-#: Both ways that files go: in directories that are bound, and by archive.
+#: Both ways to exchange files: bound directories, and copies by archive.
 both_ways = pytest.mark.parametrize("shares_files", [True, False], ids=["bound", "by archive"])
 
 
-def test_the_seeds_hello_gives_its_output_untrimmed(runtime: DockerRuntime, order: Orders) -> None:
+def test_the_hello_example_returns_its_output_untrimmed(runtime: DockerRuntime, order: Orders) -> None:
     outcome = run(runtime, order(image=UBUNTU, cmd=("echo", "-n", "hello world")))
     assert (outcome.ok, outcome.result, outcome.message) == (True, "hello world", None)
 
@@ -26,7 +26,7 @@ def test_whitespace_around_the_output_is_kept(runtime: DockerRuntime, order: Ord
     assert run(runtime, order(cmd=("printf", "  a \n\n"))).result == "  a \n\n"
 
 
-def test_an_exit_code_is_told_and_is_a_failure(runtime: DockerRuntime, order: Orders) -> None:
+def test_an_exit_code_is_returned_and_is_a_failure(runtime: DockerRuntime, order: Orders) -> None:
     outcome = run(runtime, order(run="exit 3"))
     assert (outcome.ok, outcome.exit_code, outcome.cause) == (False, 3, Cause.EXITED)
 
@@ -71,7 +71,7 @@ def test_an_output_that_its_user_made_unreadable_is_read(runtime: DockerRuntime,
     ],
     ids=["symbolic link", "FIFO", "directory", "device"],
 )
-def test_an_output_that_is_no_plain_file_is_not_read(
+def test_an_output_that_is_not_a_plain_file_is_not_read(
     runtime: DockerRuntime, order: Orders, script: str
 ) -> None:
     sink = KeepingSink()
@@ -83,7 +83,7 @@ def test_an_output_that_is_no_plain_file_is_not_read(
 def test_an_output_with_another_name_is_not_read_in_a_bound_directory(
     runtime: DockerRuntime, order: Orders
 ) -> None:
-    # By archive it can only be another file of the container's own.
+    # By archive it can only be another file of the same container.
     sink = KeepingSink()
     script = "echo shown; echo x > $FERRYMAN_OUTPUT; ln $FERRYMAN_OUTPUT /ferryman/out/other"
     assert run(runtime, order(run=script), sink).result == "shown\n"
@@ -91,7 +91,7 @@ def test_an_output_with_another_name_is_not_read_in_a_bound_directory(
 
 
 @both_ways
-def test_of_a_large_output_the_first_bytes_are_kept_and_the_cut_is_said(
+def test_a_large_output_is_reduced_to_its_first_bytes_with_a_note(
     make_runtime: Callable[..., DockerRuntime], order: Orders
 ) -> None:
     sink = KeepingSink()
@@ -100,9 +100,7 @@ def test_of_a_large_output_the_first_bytes_are_kept_and_the_cut_is_said(
     assert sink.notes == ["the output file has 588895 bytes; the first 1024 are the result"]
 
 
-def test_of_much_standard_output_the_last_64_kib_are_the_result(
-    runtime: DockerRuntime, order: Orders
-) -> None:
+def test_the_last_64_kib_of_standard_output_are_the_result(runtime: DockerRuntime, order: Orders) -> None:
     result = run(runtime, order(run="seq 100000")).result
     assert result is not None and len(result) == 65536 and result.endswith("99999\n100000\n")
 
@@ -115,7 +113,7 @@ def test_files_lie_in_the_default_workdir(runtime: DockerRuntime, order: Orders)
 
 
 def test_files_that_are_bound_are_read_only(runtime: DockerRuntime, order: Orders) -> None:
-    # By archive they are the container's own, and its root may write them.
+    # Copied files belong to the container, and its root may write them.
     script = "echo x > a.txt; rm a.txt; mv sub/b.txt c; cat a.txt sub/b.txt"
     assert run(runtime, order(run=script, files={"a.txt": "A\n", "sub/b.txt": "ü\n"})).result == "A\nü\n"
 
@@ -127,7 +125,7 @@ def test_files_lie_in_the_workdir_that_the_task_names(runtime: DockerRuntime, or
 
 
 @both_ways
-def test_run_is_given_as_a_file_to_the_entrypoint(runtime: DockerRuntime, order: Orders) -> None:
+def test_run_is_passed_as_a_file_to_the_entrypoint(runtime: DockerRuntime, order: Orders) -> None:
     outcome = run(runtime, order(run="echo $0; ls -l /ferryman/run | cut -c1-10", entrypoint=("sh",)))
     assert outcome.result == "/ferryman/run\n-r-xr-xr-x\n"
 
@@ -144,7 +142,7 @@ def test_env_reaches_the_container_but_ours_wins(runtime: DockerRuntime, order: 
     assert outcome.result == "a = b\nc /ferryman/out/result\n"
 
 
-def test_sharing_is_found_out_by_a_nonce_and_leaves_nothing(
+def test_the_probe_of_shared_files_leaves_nothing(
     make_runtime: Callable[..., DockerRuntime], runtime: DockerRuntime, docker: object, installation: str
 ) -> None:
     client = require_docker()

@@ -1,4 +1,4 @@
-"""Links that join a sandbox's network namespace: one attempt's share it, two attempts' do not, and it is as safe."""
+"""Links that join a sandbox: those of one attempt share its network, two attempts are as separate as without."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.support.docker_daemon import KeepingSink
 from tests.support.waiting import wait_until
 
 Orders = Callable[..., Order]
-#: Which network namespace this is: two links that print the same number share one.
+#: A script that prints its network namespace: two links with the same number share it.
 WHERE = "readlink /proc/self/ns/net"
 
 
 @pytest.fixture
 def hold(runtime: DockerRuntime, installation: str) -> Callable[[], str]:
-    """Make a sandbox; its name."""
+    """Return a function that makes a sandbox and returns its name."""
     count = iter(range(1, 100))
 
     def make() -> str:
@@ -39,7 +39,7 @@ def hold(runtime: DockerRuntime, installation: str) -> Callable[[], str]:
 
 
 def said(runtime: DockerRuntime, order: Order) -> str:
-    """Run the order to its end; what it wrote."""
+    """Run the order to its end and return its output."""
     sink = KeepingSink()
     outcome = runtime.go(runtime.prepare(order, sink, Control()), sink, Control())
     assert outcome.ok, outcome
@@ -48,7 +48,7 @@ def said(runtime: DockerRuntime, order: Order) -> str:
 
 @pytest.fixture
 def running(runtime: DockerRuntime, docker: Client) -> Iterator[Callable[[Order], Prepared]]:
-    """Start the order without waiting for its end."""
+    """Return a function that starts an order without waiting for its end."""
 
     def start(order: Order) -> Prepared:
         prepared = runtime.prepare(order, KeepingSink(), Control())
@@ -71,11 +71,11 @@ def test_links_of_one_attempt_share_a_namespace_and_others_have_their_own(
 
 SERVE = "echo reached > /tmp/x; httpd -p 127.0.0.1:7777 -h /tmp"
 REACH = "wget -q -T 2 -O - http://127.0.0.1:7777/x"
-#: From here on a connection of it closes, for a minute.
+#: A script that leaves a connection which stays in TIME_WAIT for a minute.
 LEAVE = f"{SERVE}; until {REACH}; do sleep 0.1; done; until netstat -tan | grep _WAIT; do sleep 0.1; done"
 
 
-def test_attempts_beside_each_other_do_not_meet(
+def test_attempts_at_the_same_time_cannot_reach_each_other(
     runtime: DockerRuntime,
     order: Orders,
     hold: Callable[[], str],
@@ -86,7 +86,7 @@ def test_attempts_beside_each_other_do_not_meet(
     served = running(order(run=f"{SERVE}; sleep 300", sandbox=first, task_id="a"))
     mine = order(run=f"until {REACH}; do sleep 0.1; done; hostname -i", sandbox=first, task_id="a", index=1)
     word, address = said(runtime, mine).split()
-    assert word == "reached", "its own attempt reaches it"
+    assert word == "reached", "a link of the same attempt reaches it"
     reach = f"{REACH} && echo MET; netstat -tan; echo at $(hostname -i)"
     beside = said(runtime, order(run=reach, sandbox=second, task_id="b"))
     assert "MET" not in beside and "7777" not in beside
@@ -94,7 +94,7 @@ def test_attempts_beside_each_other_do_not_meet(
     docker.api.kill(served.container_id)
 
 
-def test_the_next_attempt_sees_no_connection_of_the_one_before(
+def test_the_next_attempt_sees_no_connection_of_the_attempt_before(
     runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
 ) -> None:
     first = hold()
@@ -122,7 +122,7 @@ def test_a_task_cannot_change_the_namespace(
     assert found.count("not permitted") == len(tries)
 
 
-def test_a_sandbox_itself_may_do_nothing(hold: Callable[[], str], docker: Client) -> None:
+def test_a_sandbox_has_no_privileges(hold: Callable[[], str], docker: Client) -> None:
     about = docker.api.inspect_container(hold())
     given = about["HostConfig"]
     assert given["CapDrop"] == ["ALL"] and given["ReadonlyRootfs"] and not given["Privileged"]
@@ -146,14 +146,14 @@ def test_a_link_whose_sandbox_is_gone_is_not_started(
     assert not [thing for thing in runtime.list() if thing.kind == "container"]
 
 
-def test_a_link_whose_sandbox_never_was_is_not_started(runtime: DockerRuntime, order: Orders) -> None:
+def test_a_link_whose_sandbox_was_never_made_is_not_started(runtime: DockerRuntime, order: Orders) -> None:
     mine = order(run="true", sandbox="ferryman-nobody")
     with pytest.raises(SandboxGone):
         runtime.go(runtime.prepare(mine, KeepingSink(), Control()), KeepingSink(), Control())
 
 
 @pytest.mark.parametrize(("code", "cause"), [(3, Cause.SANDBOX_LOST), (0, Cause.EXITED)])
-def test_a_link_that_fails_after_its_sandbox_died_failed_for_that(
+def test_a_link_that_fails_after_its_sandbox_died_failed_because_of_it(
     runtime: DockerRuntime, order: Orders, hold: Callable[[], str], docker: Client, code: int, cause: Cause
 ) -> None:
     script = f"trap 'exit {code}' USR1; echo ready; while :; do sleep 0.1; done"
@@ -163,7 +163,7 @@ def test_a_link_that_fails_after_its_sandbox_died_failed_for_that(
     wait_until(lambda: b"ready" in docker.api.logs(prepared.container_id), 20)
     docker.api.kill(mine.sandbox)
     wait_until(lambda: docker.api.inspect_container(mine.sandbox)["State"]["Status"] == "exited", 20)
-    # Told by a signal: nothing can be run in it any more (Docker 26).
+    # Triggered by a signal, because Docker 26 can run nothing more in the container.
     docker.api.kill(prepared.container_id, "SIGUSR1")
     wait_until(lambda: docker.api.inspect_container(prepared.container_id)["State"]["Status"] == "exited", 20)
     met = runtime.prepare(replace(mine, delivery=2), KeepingSink(), Control())
@@ -171,7 +171,7 @@ def test_a_link_that_fails_after_its_sandbox_died_failed_for_that(
     assert (outcome.exit_code, outcome.cause) == (code, cause)
 
 
-def test_a_failure_with_a_living_sandbox_is_the_links_own(
+def test_a_failure_with_a_running_sandbox_is_the_links_own(
     runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
 ) -> None:
     mine = order(run="exit 3", sandbox=hold())
@@ -179,7 +179,9 @@ def test_a_failure_with_a_living_sandbox_is_the_links_own(
     assert (outcome.exit_code, outcome.cause) == (3, Cause.EXITED)
 
 
-def test_sandboxes_are_listed_and_removed_as_things(runtime: DockerRuntime, hold: Callable[[], str]) -> None:
+def test_sandboxes_are_listed_and_removed_as_resources(
+    runtime: DockerRuntime, hold: Callable[[], str]
+) -> None:
     name = hold()
     (thing,) = runtime.list()
     assert (thing.kind, thing.name, thing.node, thing.state, thing.run) == (
@@ -193,14 +195,14 @@ def test_sandboxes_are_listed_and_removed_as_things(runtime: DockerRuntime, hold
     assert not runtime.list()
 
 
-def test_joining_works_here_and_leaves_nothing(runtime: DockerRuntime, hold: Callable[[], str]) -> None:
+def test_a_trial_of_joining_works_and_leaves_nothing(runtime: DockerRuntime, hold: Callable[[], str]) -> None:
     assert runtime.sandboxes.why_not_joined(hold(), "node") is None
     assert len(runtime.list()) == 1
     why = runtime.sandboxes.why_not_joined("ferryman-nobody", "node")
     assert why is not None and "ferryman-nobody" in why
 
 
-def test_the_daemon_is_quiet_only_after_a_pause(runtime: DockerRuntime, order: Orders) -> None:
+def test_the_runtime_is_idle_only_after_a_pause(runtime: DockerRuntime, order: Orders) -> None:
     assert runtime.sandboxes.is_idle(0.05)
     runtime.remove(runtime.list())
     said(runtime, order(run="true"))
@@ -223,13 +225,13 @@ def test_the_program_pauses_and_does_nothing_else(tmp_path: Path) -> None:
         ticks = state.read_text().split()[13:15]
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.3)
-        assert state.read_text().split()[13:15] == ticks, "it takes no time"
+        assert state.read_text().split()[13:15] == ticks, "it takes no CPU time"
     finally:
         process.kill()
         process.wait(10)
 
 
-def test_programs_are_tiny_and_only_for_machines_that_are_known() -> None:
+def test_programs_are_tiny_and_only_for_known_architectures() -> None:
     for architecture, machine in (("amd64", 62), ("arm64", 183)):
         code = sandbox.program(architecture)
         assert code is not None and len(code) < 160
@@ -237,6 +239,6 @@ def test_programs_are_tiny_and_only_for_machines_that_are_known() -> None:
     assert sandbox.program("s390x") is None
 
 
-def test_a_refused_sandbox_is_said(runtime: DockerRuntime, installation: str) -> None:
+def test_a_refused_sandbox_is_reported(runtime: DockerRuntime, installation: str) -> None:
     with pytest.raises(Unstartable, match="refuses to make a sandbox"):
         runtime.sandboxes.make("not a name", "node")

@@ -1,4 +1,4 @@
-"""The end of a log behind a daemon that is slow with it, or never ends its stream: nothing is given up early."""
+"""Ends of logs from a daemon that is slow, or never ends its stream: no output is lost."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _HELD_AFTER = 20_000
 
 
 class SlowDocker:
-    """A socket before Docker's that treats the answers of some requests badly; all others pass."""
+    """Proxy before Docker's socket that delays or holds the answers to log requests; all others pass."""
 
     def __init__(self, path: Path, behind: str) -> None:
         self.host, self._behind = f"unix://{path}", behind
-        #: A followed log stops after this many bytes, and stays open; a plain one comes this much later.
+        #: A followed log stops after this many bytes and stays open; any other log is delayed by this many seconds.
         self.held_after: int | None = None
         self.late_seconds = 0.0
         self.held = self.late = 0
@@ -35,7 +35,7 @@ class SlowDocker:
         self._relay = Relay(at_socket(path), self._serve)
 
     def close(self) -> None:
-        """Take no more connections, hold none."""
+        """Accept no more connections and hold none."""
         self.closed.set()
         self._relay.close()
 
@@ -46,7 +46,7 @@ class SlowDocker:
 
 
 class _Line:
-    """One connection; several requests may come over it, one after another."""
+    """One connection, which may carry several requests one after another."""
 
     def __init__(self, docker: SlowDocker) -> None:
         self._docker, self._kind, self._passed = docker, "", 0
@@ -69,7 +69,7 @@ class _Line:
 
 
 def socket_of(docker: Client) -> str:
-    """The path of the socket of the daemon that all tests use."""
+    """Return the path of the daemon's socket."""
     docker.api.ping()
     if not docker.address.startswith("unix://"):
         pytest.skip(f"the daemon is at {docker.address}, not at a socket")
@@ -78,30 +78,30 @@ def socket_of(docker: Client) -> str:
 
 @pytest.fixture
 def slow(tmp_path: Path, docker: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDocker]:
-    """Before the daemon that all tests use; a stream is left after a moment."""
+    """Run the proxy before the daemon; a silent stream is interrupted after a moment."""
     monkeypatch.setattr(follow, "DRAIN_SECONDS", 0.3)
     made = SlowDocker(tmp_path / "s.sock", socket_of(docker))
     yield made
     made.close()
 
 
-def test_a_stream_that_never_ends_is_left_and_the_rest_read_plainly(
+def test_a_stream_that_never_ends_is_interrupted_and_the_rest_read_without_following(
     slow: SlowDocker, make_runtime: Callable[..., DockerRuntime], order: Orders
 ) -> None:
     slow.held_after = _HELD_AFTER
     sink = KeepingSink()
     outcome = run(make_runtime(docker_host=slow.host), order(run="seq 100000"), sink)
-    assert slow.held, "the stream was not held: nothing is proved"
+    assert slow.held, "the stream was not held, so the test proves nothing"
     assert sink.text(1).decode() == LINES
     assert outcome.result == LINES[-65536:]
 
 
-def test_plain_reads_may_take_longer_than_a_silent_stream(
+def test_reads_without_following_may_take_longer_than_a_silent_stream(
     slow: SlowDocker, make_runtime: Callable[..., DockerRuntime], order: Orders
 ) -> None:
     slow.held_after, slow.late_seconds = _HELD_AFTER, 1.0
     sink = KeepingSink()
     outcome = run(make_runtime(docker_host=slow.host), order(run="seq 100000"), sink)
-    assert slow.late, "no plain read was late: nothing is proved"
+    assert slow.late, "no read was late, so the test proves nothing"
     assert sink.text(1).decode() == LINES
     assert outcome.result == LINES[-65536:]

@@ -1,4 +1,4 @@
-"""deploy/images, on a daemon of the test's own that reaches no registry: what it builds, keeps and removes."""
+"""deploy/images on a daemon of the test's own without a registry: the stand-ins it builds, keeps and removes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_stand_ins_are_built_once_labelled_and_removed(tmp_path: Path) -> None:
         assert not client.api.images()
 
 
-def test_an_image_that_is_there_is_neither_replaced_nor_removed(tmp_path: Path) -> None:
+def test_an_existing_image_is_neither_replaced_nor_removed(tmp_path: Path) -> None:
     with Daemon(live_restore=False) as daemon:
         client = Client(daemon.host)
         (tmp_path / "x").write_text("the real one")
@@ -68,7 +68,7 @@ def test_an_image_that_is_there_is_neither_replaced_nor_removed(tmp_path: Path) 
         client.api.remove_image(BUSYBOX)
 
 
-def test_without_a_daemon_it_says_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_daemon_is_reported_with_a_remedy(tmp_path: Path) -> None:
     done = deploy_images(f"unix://{tmp_path}/d.sock", BUSYBOX)
     assert done.returncode == 2
     assert "is the daemon running, and may this user use it?" in done.stderr

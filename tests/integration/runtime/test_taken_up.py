@@ -1,4 +1,4 @@
-"""What another began is taken up late, or by a worker with other settings: what runs, and what has ended, counts."""
+"""Links that another worker started, taken over late or with other settings: a container that exists counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Orders = Callable[..., Order]
 
 
 def _left_alone(running: Running) -> None:
-    """Its worker is gone."""
+    """Detach, as if the worker were gone."""
     running.control.detach()
     running.thread.join(10)
     assert not running.thread.is_alive()
@@ -32,7 +32,7 @@ def _too_late() -> Control:
     return control
 
 
-def test_what_still_runs_is_found_and_killed_with_its_log_to_the_end(
+def test_a_container_that_still_runs_is_killed_and_its_log_read_to_the_end(
     runtime: DockerRuntime, order: Orders
 ) -> None:
     wanted = order(run="trap 'echo last words; exit 3' TERM; echo up; sleep 300 & wait")
@@ -47,7 +47,7 @@ def test_what_still_runs_is_found_and_killed_with_its_log_to_the_end(
     assert sink.text(1).startswith(b"up\n")
 
 
-def test_what_has_ended_by_itself_meanwhile_has_ended_so(runtime: DockerRuntime, order: Orders) -> None:
+def test_the_end_of_a_container_that_exited_meanwhile_counts(runtime: DockerRuntime, order: Orders) -> None:
     wanted = order(run="echo up; sleep 1; echo done; echo -n kept > $FERRYMAN_OUTPUT")
     running = begin(runtime, wanted)
     wait_until(lambda: running.sink.text(1) == b"up\n", 20)
@@ -61,7 +61,7 @@ def test_what_has_ended_by_itself_meanwhile_has_ended_so(runtime: DockerRuntime,
 
 
 @pytest.mark.parametrize("said", ["", "trap 'exit 0' TERM; "], ids=["dies of it", "says 0"])
-def test_what_was_killed_for_its_time_by_one_who_died_has_not_ended_well(
+def test_a_container_killed_for_its_time_by_a_dead_worker_has_not_succeeded(
     runtime: DockerRuntime, order: Orders, docker: Client, said: str
 ) -> None:
     wanted = order(run=f"{said}echo up; sleep 300 & wait")
@@ -75,13 +75,13 @@ def test_what_was_killed_for_its_time_by_one_who_died_has_not_ended_well(
     assert (outcome.ok, outcome.cause) == (False, Cause.TIMEOUT)
 
 
-def test_where_nothing_is_there_nothing_is_made_for_a_kill(runtime: DockerRuntime, order: Orders) -> None:
+def test_no_container_is_created_only_to_be_killed(runtime: DockerRuntime, order: Orders) -> None:
     with pytest.raises(Detached):
         runtime.prepare(order(run="true", delivery=2), KeepingSink(), _too_late())
     assert not runtime.list()
 
 
-def test_a_worker_that_may_not_mount_it_goes_on_with_what_another_worker_began(
+def test_a_worker_without_the_host_access_follows_a_link_that_another_worker_started(
     make_runtime: Callable[..., DockerRuntime], order: Orders, tmp_path: Path
 ) -> None:
     open_door = make_runtime(HostAccess(bind_sources=((str(tmp_path), False),)))

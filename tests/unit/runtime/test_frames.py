@@ -1,4 +1,4 @@
-"""Docker's log stream in frames: whatever the pieces that it comes in, each frame once, and the position behind it."""
+"""Frames of Docker's log stream: in any pieces, each frame is returned once, with the position after it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.runtime.docker.http import Broken
 
 STAMP = "2026-11-25T14:00:00.{:09}Z"
 
-#: Lines, pieces of long lines without an end, ends inside, headers that look like others', nothing at all.
+#: Lines, pieces of long lines without a line feed, line feeds inside, texts that look like headers, empty texts.
 TEXTS = st.one_of(
     st.binary(max_size=60),
     st.sampled_from([b"", b"\n", b" \n", b"x" * 9 + b"\n", b"y" * 3000, b"z" * 3000 + b"\n", b"a\nb\n"]),
@@ -30,7 +30,7 @@ FRAMES = st.lists(
 
 
 def as_sent(frames: list[LogFrame]) -> bytes:
-    """As Docker sends them."""
+    """Return the frames as Docker sends them."""
     sent = b""
     for stream, stamp, data in frames:
         body = stamp.encode() + b" " + data
@@ -39,7 +39,7 @@ def as_sent(frames: list[LogFrame]) -> bytes:
 
 
 def one_by_one(frames: list[LogFrame]) -> LogPosition:
-    """The position by its meaning: the last stamp of each stream, and how many frames in a row had it."""
+    """Return the position by its definition: each stream's last stamp, and how many frames in a row have it."""
     at = {1: ("", 0), 2: ("", 0)}
     for stream, stamp, _ in frames:
         last, count = at[stream]
@@ -48,7 +48,7 @@ def one_by_one(frames: list[LogFrame]) -> LogPosition:
 
 
 @given(FRAMES, st.lists(st.integers(1, 400), min_size=1, max_size=20))
-def test_frames_come_whole_and_in_order_whatever_the_pieces(frames: list[LogFrame], sizes: list[int]) -> None:
+def test_frames_arrive_complete_and_in_order_in_any_pieces(frames: list[LogFrame], sizes: list[int]) -> None:
     parser, sent, found, turn = FrameParser(LogPosition()), as_sent(frames), [], 0
     while sent:
         size = sizes[turn % len(sizes)]
@@ -60,11 +60,13 @@ def test_frames_come_whole_and_in_order_whatever_the_pieces(frames: list[LogFram
 
 
 @given(FRAMES, FRAMES)
-def test_a_position_grows_alike_at_once_and_one_by_one(before: list[LogFrame], later: list[LogFrame]) -> None:
+def test_a_position_moves_alike_for_a_batch_and_one_by_one(
+    before: list[LogFrame], later: list[LogFrame]
+) -> None:
     assert LogPosition().after(before).after(later) == one_by_one(before + later)
 
 
-def test_after_a_resume_what_was_given_out_comes_no_second_time() -> None:
+def test_after_a_restart_no_frame_is_returned_twice() -> None:
     frames = [LogFrame(1, STAMP.format(n // 3), b"%d\n" % n) for n in range(300)]
     parser = FrameParser(LogPosition())
     parser.parse(as_sent(frames[:100]))
@@ -74,7 +76,7 @@ def test_after_a_resume_what_was_given_out_comes_no_second_time() -> None:
 
 
 @pytest.mark.parametrize("before", [[], [LogFrame(1, STAMP.format(1), b"a line\n")]])
-def test_a_frame_that_is_none_of_the_two_streams_is_dockers_error(before: list[LogFrame]) -> None:
+def test_a_frame_of_a_third_stream_is_an_error_of_docker(before: list[LogFrame]) -> None:
     odd = as_sent([LogFrame(3, "Error", b"grabbing logs: no such file\n")])
     with pytest.raises(Broken, match="grabbing logs"):
         FrameParser(LogPosition()).parse(as_sent(before) + odd)

@@ -1,4 +1,4 @@
-"""The stopwatch of a link's steps."""
+"""Spans of a link and their stopwatch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from engine.runtime.timings import SPANS, Timings
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """Clock that stands still until a test moves it."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -15,10 +15,10 @@ class Clock:
         return self.now
 
 
-def test_a_step_inside_another_is_not_counted_twice() -> None:
+def test_a_nested_span_is_not_counted_twice() -> None:
     clock = Clock()
     timings = Timings(clock)
-    clock.now += 5  # nobody's
+    clock.now += 5  # in no span
     with timings.span("creating"):
         clock.now += 0.010
         with timings.span("pulling"):
@@ -29,7 +29,7 @@ def test_a_step_inside_another_is_not_counted_twice() -> None:
     assert timings.in_ms() == {"pulling": 2000, "creating": 31}
 
 
-def test_a_step_that_is_under_way_counts_so_far() -> None:
+def test_an_open_span_counts_up_to_now() -> None:
     clock = Clock()
     timings = Timings(clock)
     with timings.span("ending"):
@@ -39,7 +39,7 @@ def test_a_step_that_is_under_way_counts_so_far() -> None:
     assert timings.in_ms() == {"ending": 1000}
 
 
-def test_steps_come_in_their_order_and_an_error_ends_one() -> None:
+def test_spans_are_returned_in_their_order_and_an_error_closes_one() -> None:
     clock = Clock()
     timings = Timings(clock)
     for step in reversed(SPANS[1:]):
