@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from engine.cli.settings import settings_command
+from engine.cli.main import ferryman
 from engine.settings import OPTIONS
 
 VARIABLES = {
@@ -31,7 +31,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(*words: str) -> str:
-    done = CliRunner().invoke(settings_command, words)
+    done = CliRunner().invoke(ferryman, ["settings", *words])
     assert done.exit_code == 0, done.output
     return done.output
 
@@ -60,7 +60,7 @@ def test_a_variable_that_is_not_a_setting_is_named_with_the_nearest_one() -> Non
 
 
 @pytest.mark.usefixtures("environment")
-def test_the_same_is_told_as_json() -> None:
+def test_the_settings_are_printed_as_json() -> None:
     answer: dict[str, Any] = json.loads(shown("--json"))
     settings = {entry["name"]: entry for entry in answer["settings"]}
     assert settings.keys() == OPTIONS.keys() and answer["unknown"] == ["FERRYMAN_GRACE_MIN"]

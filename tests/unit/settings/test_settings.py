@@ -1,4 +1,4 @@
-"""Settings: defaults, bounds, bad values named, and what a running stand-alone left."""
+"""Settings: defaults, bounds, errors for wrong values, and the run.json of a running stand-alone."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ def read(tmp_path: Path, env: dict[str, str] | None = None, **given: Any) -> Set
     return Settings.from_env({"HOME": str(tmp_path)} | (env or {}), **given)
 
 
-def test_with_nothing_set_all_is_on_this_host(tmp_path: Path) -> None:
-    found = read(tmp_path)
-    assert found.data_dir == str(tmp_path / ".local/share/ferryman")
-    assert found.store == StoreSettings(f"sqlite:///{found.data_dir}/ferryman.db") and found.store.is_sqlite
-    assert found.broker.broker_url == "redis://127.0.0.1:6379/0"
-    assert found.api.host == "127.0.0.1" and "localhost" in found.api.hosts
-    assert found.cluster.beat_seconds == found.cluster.lease_seconds / 5
-    assert found.path == Path(found.data_dir)
+def test_the_defaults_are_all_on_this_host(tmp_path: Path) -> None:
+    settings = read(tmp_path)
+    assert settings.data_dir == str(tmp_path / ".local/share/ferryman")
+    assert (
+        settings.store == StoreSettings(f"sqlite:///{settings.data_dir}/ferryman.db")
+        and settings.store.is_sqlite
+    )
+    assert settings.broker.broker_url == "redis://127.0.0.1:6379/0"
+    assert settings.api.host == "127.0.0.1" and "localhost" in settings.api.hosts
+    assert settings.cluster.beat_seconds == settings.cluster.lease_seconds / 5
+    assert settings.path == Path(settings.data_dir)
 
 
 def test_the_data_directory_follows_xdg(tmp_path: Path) -> None:
@@ -35,19 +38,19 @@ def test_a_given_option_wins_over_the_environment(tmp_path: Path) -> None:
     assert read(tmp_path, {"FERRYMAN_PORT": "4000"}, port=None).api.port == 4000
 
 
-def test_docker_host_is_taken_from_dockers_own_variable(tmp_path: Path) -> None:
+def test_docker_host_falls_back_to_dockers_own_variable(tmp_path: Path) -> None:
     assert read(tmp_path, {"DOCKER_HOST": "tcp://x:2375"}).runtime.docker_host == "tcp://x:2375"
     both = {"DOCKER_HOST": "tcp://x:2375", "FERRYMAN_DOCKER_HOST": "unix:///y"}
     assert read(tmp_path, both).runtime.docker_host == "unix:///y"
 
 
 @pytest.mark.parametrize("text", ["1", "true", "YES"])
-def test_a_switch_is_on(tmp_path: Path, text: str) -> None:
+def test_a_switch_can_be_on(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, {"FERRYMAN_ONE_HOST": text}).one_host
 
 
 @pytest.mark.parametrize("text", ["0", "no", "False", ""])
-def test_a_switch_is_off(tmp_path: Path, text: str) -> None:
+def test_a_switch_can_be_off(tmp_path: Path, text: str) -> None:
     assert not read(tmp_path, {"FERRYMAN_ONE_HOST": text}).one_host
 
 
@@ -64,7 +67,7 @@ def test_a_switch_is_off(tmp_path: Path, text: str) -> None:
         ("LEASE_SECONDS", "inf", "at most"),
     ],
 )
-def test_a_bad_value_is_named_with_what_is_expected(
+def test_an_error_names_the_variable_and_what_is_expected(
     tmp_path: Path, name: str, text: str, expected: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -88,7 +91,7 @@ def test_every_number_has_its_bounds(tmp_path: Path, option: Option) -> None:
     assert read(tmp_path, {option.variable: text}).value(option) == low
 
 
-def test_every_number_is_bounded_below_and_every_option_has_its_words() -> None:
+def test_every_option_has_a_help_text_and_every_number_a_lower_bound() -> None:
     for option in OPTIONS.values():
         assert option.help, option.name
         if option.kind in ("int", "float"):
@@ -123,14 +126,16 @@ def test_a_running_stand_alone_is_joined(tmp_path: Path) -> None:
         "api_url": "http://127.0.0.1:3001",
     }
     data = _run_file(tmp_path, json.dumps(running))
-    found = read(tmp_path, data_dir=str(data))
-    assert (found.store.database_url, found.broker.broker_url, found.api.api_url) == tuple(running.values())
+    settings = read(tmp_path, data_dir=str(data))
+    assert (settings.store.database_url, settings.broker.broker_url, settings.api.api_url) == tuple(
+        running.values()
+    )
 
 
 def test_the_environment_wins_over_a_running_stand_alone(tmp_path: Path) -> None:
     data = _run_file(tmp_path, json.dumps({"broker_url": "redis://127.0.0.1:7000/0"}))
-    found = read(tmp_path, {"FERRYMAN_BROKER_URL": "redis://127.0.0.1:7001/0"}, data_dir=str(data))
-    assert found.broker.broker_url == "redis://127.0.0.1:7001/0"
+    settings = read(tmp_path, {"FERRYMAN_BROKER_URL": "redis://127.0.0.1:7001/0"}, data_dir=str(data))
+    assert settings.broker.broker_url == "redis://127.0.0.1:7001/0"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
@@ -140,13 +145,13 @@ def test_a_run_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -
         read(tmp_path, data_dir=str(data))
 
 
-def test_a_run_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
+def test_a_run_file_that_is_not_json_is_refused(tmp_path: Path) -> None:
     data = _run_file(tmp_path, "{")
     with pytest.raises(SettingsError, match="not valid JSON"):
         read(tmp_path, data_dir=str(data))
 
 
-def test_a_run_file_that_is_no_object_says_nothing(tmp_path: Path) -> None:
+def test_a_run_file_that_is_not_an_object_is_ignored(tmp_path: Path) -> None:
     assert read(tmp_path, data_dir=str(_run_file(tmp_path, "[]"))).broker.broker_url.endswith(":6379/0")
 
 
@@ -160,26 +165,26 @@ def test_sqlite_with_a_broker_elsewhere_is_refused(tmp_path: Path) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_sqlite_with_a_broker_elsewhere_is_taken_when_all_is_on_one_host(tmp_path: Path) -> None:
+def test_sqlite_with_a_broker_elsewhere_is_accepted_if_all_runs_on_one_host(tmp_path: Path) -> None:
     assert read(tmp_path, FOREIGN | {"FERRYMAN_ONE_HOST": "1"}).one_host
 
 
-def test_postgresql_with_a_broker_elsewhere_is_taken(tmp_path: Path) -> None:
+def test_postgresql_with_a_broker_elsewhere_is_accepted(tmp_path: Path) -> None:
     url = {"FERRYMAN_DATABASE_URL": "postgresql+psycopg://u@db.example/f"}
     assert not read(tmp_path, FOREIGN | url).store.is_sqlite
 
 
-def test_a_child_gets_these_very_settings(tmp_path: Path) -> None:
+def test_a_child_process_gets_the_same_settings(tmp_path: Path) -> None:
     variables = {"PORT": "4000", "ONE_HOST": "1", "LEASE_SECONDS": "0.7", "NETWORKS": "a,b"}
     settings = read(tmp_path, {f"FERRYMAN_{name}": text for name, text in variables.items()})
     assert settings.runtime.networks == ("a", "b")
     assert Settings.from_env(settings.environment()) == settings
 
 
-def test_names_that_are_allowed_as_host_come_once_each(tmp_path: Path) -> None:
-    found = read(tmp_path, {"FERRYMAN_ALLOWED_HOSTS": "a.example, localhost,,b.example"})
-    assert found.api.hosts[-2:] == ("a.example", "b.example")
-    assert len(set(found.api.hosts)) == len(found.api.hosts)
+def test_each_allowed_host_is_listed_once(tmp_path: Path) -> None:
+    settings = read(tmp_path, {"FERRYMAN_ALLOWED_HOSTS": "a.example, localhost,,b.example"})
+    assert settings.api.hosts[-2:] == ("a.example", "b.example")
+    assert len(set(settings.api.hosts)) == len(settings.api.hosts)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +197,7 @@ def test_names_that_are_allowed_as_host_come_once_each(tmp_path: Path) -> None:
         ("redis://:p/a@h:1/0", "redis://:***@h:1/0"),
     ],
 )
-def test_a_password_is_struck_out(url: str, shown: str) -> None:
+def test_a_password_is_masked(url: str, shown: str) -> None:
     assert without_password(url) == shown
 
 
