@@ -32,12 +32,7 @@ def main() -> int:
     running = [r for r in resources if r.kind == "container" and r.state == "running"]
     if verb == "remove":
         # Remove containers first: a volume in use cannot be removed.
-        runtime.remove(
-            [
-                *(r for r in resources if r.kind == "container"),
-                *(r for r in resources if r.kind != "container"),
-            ]
-        )
+        runtime.remove(sorted(resources, key=lambda r: r.kind != "container"))
     print(len(running))
     return 0
 

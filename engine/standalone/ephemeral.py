@@ -23,7 +23,7 @@ from engine.errors import FerrymanError
 from engine.standalone import datadir
 
 #: Settings that would select the broker, database or port of another installation.
-_DROPPED_SETTINGS = ("BROKER_URL", "DATABASE_URL", "API_URL", "DATA_DIR", "HOST", "PORT", "ONE_HOST")
+_UNSET = ("BROKER_URL", "DATABASE_URL", "API_URL", "DATA_DIR", "HOST", "PORT", "ONE_HOST")
 _READY_SECONDS = 75.0
 _STOP_SECONDS = 30.0
 _DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
@@ -54,9 +54,7 @@ def standalone(python: str, queues: Sequence[str], port: int = 0) -> Iterator[Ru
     options = [part for queue in queues for part in ("--queue", queue)]
     command = [python, "-P", "-m", "engine.cli.main", "standalone", "--ephemeral", *options]
     command += ["--port", str(port), "--data-dir", str(directory / "data")]
-    environment = {
-        k: v for k, v in os.environ.items() if k.removeprefix("FERRYMAN_") not in _DROPPED_SETTINGS
-    }
+    environment = {k: v for k, v in os.environ.items() if k.removeprefix("FERRYMAN_") not in _UNSET}
     try:
         with output.open("wb") as out:
             process = subprocess.Popen(

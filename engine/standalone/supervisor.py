@@ -120,9 +120,7 @@ class Supervisor:
         child.is_muted = True
         child.start()
         if not self._broker_answers(child, embedded.url) and broker.move_unreadable_file(embedded):
-            self._print_for(
-                "broker", "moved its unreadable file aside; waiting tasks are sent again, none is lost"
-            )
+            self._print_for("broker", "moved its unreadable file aside; all waiting tasks are sent again")
             child.start()
             self._broker_answers(child, embedded.url)
         if output := child.last_output():
@@ -206,28 +204,22 @@ class Supervisor:
             return set()
         except ApiError as exc:
             if exc.status < 500:
-                raise NotStarted(
-                    f"{self.settings.api.api_url} does not answer as a Ferryman API: {exc}"
-                ) from exc
+                raise NotStarted(f"no Ferryman API answers at {client.url}: {exc}") from exc
             return set()
 
     def _raise_if_child_keeps_dying(self) -> None:
         for child in self.children:
             if child.restarts >= _MOST_RESTARTS:
-                raise NotStarted(
-                    f"{child.name} ended {child.restarts} times before all was ready; see its output above"
-                )
+                raise NotStarted(f"{child.name} ended {child.restarts} times; see its output above")
 
     def _write_run_file(self, ready: bool) -> None:
         s = self.settings
-        content = {
+        urls = {
             "broker_url": s.broker.broker_url,
             "database_url": s.store.database_url,
             "api_url": s.api.api_url,
-            "pid": os.getpid(),
-            "ready": ready,
-            "broker": self._broker_description,
         }
+        content = {**urls, "pid": os.getpid(), "ready": ready, "broker": self._broker_description}
         datadir.write_run_file(s.path, content)
 
     def _restart_children(self, seconds: float = _STARTING_TICK_SECONDS) -> None:
