@@ -26,6 +26,7 @@ from api.context import get_context
 from api.dashboard import detail, formats, overview
 from api.queries import MOST_PAGES
 from engine import __version__, errors
+from engine.model.log_gap import GAP
 from engine.model.states import JobState
 from engine.store import jobs
 
@@ -86,7 +87,7 @@ def task_page(id: str) -> str:
     """Show a task: chain, log, attempts, events, spec."""
     shown = detail.task_page(get_context(), id)
     log, spec = detail.log_tail(get_context(), shown), detail.spec_text(shown.task)
-    return render_template("task.html", shown=shown, log=log, spec=spec, now=shown.now)
+    return render_template("task.html", shown=shown, log=log, gap=GAP, spec=spec, now=shown.now)
 
 
 @blueprint.get("/-/parts/summary")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from playwright.sync_api import expect
 
 from engine.lifecycle.assignment import Assignment
+from engine.model.log_gap import gap_note
 from engine.model.records import LogPosition
 from engine.store import logs
 from tests.support.chromium import Visiting
 from tests.support.stage import HELLO, NODE, Stage
 
-NOTE = "The log is cut here: of it 40 bytes in all are not kept (FERRYMAN_LOG_BYTES)"
+NOTE = gap_note(40).rstrip()
 
 
 def _write(stage: Stage, link: Assignment, *texts: str) -> None:

@@ -4,8 +4,6 @@ import { Connection } from "./live.js";
 const MOST_ROWS = 400;
 const MOST_LINE = 4000;
 const MOST_RAW = 65536;
-/** Beginning of the note at a log gap (engine/model/log_gap.py). */
-const GAP = "The log is cut here: ";
 const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])/g;
 
@@ -69,7 +67,7 @@ export function followLog(box) {
   }
 
   function addFrame(key, stream, stamp, text) {
-    if (stream === 0 && text.startsWith(GAP)) unfinished.clear();
+    if (stream === 0 && text.startsWith(box.dataset.gap)) unfinished.clear();
     const before = unfinished.get(key);
     const raw = ((before?.raw ?? "") + text).slice(-MOST_RAW);
     const row = before?.row ?? element("div", stream === 0 ? "log-row ferryman-note" : "log-row", "");

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from api import logs as views
 from api.context import ApiContext
+from engine.model.log_gap import gap_note
 from engine.model.records import LogPosition, Task
 from engine.model.states import TaskState
 from engine.store import logs, tasks
@@ -116,7 +117,7 @@ def test_the_tail_needs_no_accept_header(client: FlaskClient, context: ApiContex
     assert client.get(f"/tasks/{task.id}/log?tail=1&timestamps=1").data == f"{STAMP} 99\n".encode()
 
 
-NOTE = "The log is cut here: of it 45 bytes in all are not kept (FERRYMAN_LOG_BYTES)\n"
+NOTE = gap_note(45)
 
 
 def _write_too_much(context: ApiContext, task: Task, begin: int = 1, end: int = 13) -> None:
