@@ -10,7 +10,7 @@ from engine.model.records import RunKey
 
 LABEL = "ferryman."
 INSTALLATION = "ferryman.installation"
-#: container, volume, or network: a sandbox, which keeps an attempt's network namespace open.
+#: container, volume, sandbox or probe.
 KIND = "ferryman.kind"
 JOB = "ferryman.job"
 TASK = "ferryman.task"

@@ -217,7 +217,7 @@ class Runtime(Protocol):
         """Remove resources by id, by force, with their work files; return how many are gone, now or before."""
 
     def remove_orphans(self) -> None:
-        """Remove what dead processes of this installation left on this host and what belongs to no task."""
+        """Remove leftovers of dead processes of this installation that belong to no task."""
 
 
 class Sandboxes(Protocol):

@@ -67,10 +67,10 @@ def make_runtime(
 @pytest.fixture
 def runtime(make_runtime: Callable[..., DockerRuntime], docker_settings: Settings) -> Iterator[DockerRuntime]:
     """Runtime under test. At the end everything that it lists is removed, and nothing may be left."""
-    made = make_runtime()
-    yield made
-    made.remove(made.list())
-    assert not made.list(), "the test left something in Docker"
+    tested = make_runtime()
+    yield tested
+    tested.remove(tested.list())
+    assert not tested.list(), "the test left something in Docker"
     work = docker_settings.path / "work"
     assert not work.exists() or not list(work.iterdir()), "work directories are left"
 

@@ -61,10 +61,10 @@ def test_a_later_worker_also_sees_that_the_daemon_ended_the_container(tmp_path: 
         running.thread.join(5)
         daemon.stop()
         daemon.start()
-        found = runtime.prepare(replace(wanted, delivery=2), running.sink, Control())
-        assert found.state is PreparedState.EXITED
+        prepared = runtime.prepare(replace(wanted, delivery=2), running.sink, Control())
+        assert prepared.state is PreparedState.EXITED
         with pytest.raises(Gone, match="Docker restarted"):
-            runtime.go(found, running.sink, Control())
+            runtime.go(prepared, running.sink, Control())
 
 
 def test_with_live_restore_a_link_runs_on_and_no_line_is_lost(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_out_of_memory_is_distinguished_from_a_failure(runtime: DockerRuntime, o
     hungry = "x=a; while :; do x=$x$x; done"
     # Docker misses some of the kernel's kills on a busy machine: the test needs one that it saw.
     outcomes = (run(runtime, order(run=hungry, memory_bytes=16 << 20)) for _ in range(5))
-    outcome = next((one for one in outcomes if one.cause is Cause.OUT_OF_MEMORY), None)
+    outcome = next((ended for ended in outcomes if ended.cause is Cause.OUT_OF_MEMORY), None)
     assert outcome is not None, "five kills were missed in a row"
     assert outcome.exit_code != 0 and outcome.message is not None and "16 MB" in outcome.message
 
@@ -75,7 +75,7 @@ def test_a_container_removed_while_it_runs_is_gone(
 
 
 @pytest.mark.parametrize(
-    ("values", "code", "words"),
+    ("values", "code", "text"),
     [
         ({"cmd": ("no-such-command",)}, 127, "'no-such-command' is not in the image"),
         ({"cmd": ("/etc/passwd",)}, 126, "'/etc/passwd' cannot be executed"),
@@ -84,12 +84,12 @@ def test_a_container_removed_while_it_runs_is_gone(
     ids=["missing command", "not executable", "unknown user"],
 )
 def test_what_cannot_start_says_why(
-    runtime: DockerRuntime, order: Orders, values: dict[str, object], code: int | None, words: str
+    runtime: DockerRuntime, order: Orders, values: dict[str, object], code: int | None, text: str
 ) -> None:
     outcome = run(runtime, order(**values))
     assert outcome.cause is Cause.NOT_STARTED
     assert outcome.exit_code in (125, 126, 127, 128) and code in (None, outcome.exit_code)
-    assert outcome.message is not None and words in outcome.message
+    assert outcome.message is not None and text in outcome.message
 
 
 def test_a_workdir_that_is_a_file_is_refused_with_a_reason(runtime: DockerRuntime, order: Orders) -> None:

@@ -23,11 +23,11 @@ Orders = Callable[..., Order]
 @pytest.fixture
 def registry(docker: Client, runtime: DockerRuntime) -> Iterator[Registry]:
     """Registry of the test's own; the pulled image is removed after its containers."""
-    with running_registry() as made:
-        yield made
+    with running_registry() as served:
+        yield served
         runtime.remove(runtime.list())
-        if docker.api.images(name=made.image.rpartition(":")[0]):
-            docker.api.remove_image(made.image, force=True)
+        if docker.api.images(name=served.image.rpartition(":")[0]):
+            docker.api.remove_image(served.image, force=True)
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def test_an_image_on_the_host_is_pulled_again_only_on_request(
         return sink.notes
 
     assert prepare("missing") and registry.manifests
-    asked = registry.manifests
-    assert prepare("missing") == [] and registry.manifests == asked
-    assert prepare("always") and registry.manifests > asked
+    requests = registry.manifests
+    assert prepare("missing") == [] and registry.manifests == requests
+    assert prepare("always") and registry.manifests > requests
 
 
 def test_an_image_that_the_registry_does_not_have_is_reported_at_once(
@@ -109,9 +109,9 @@ def test_an_unreachable_registry_is_reported(runtime: DockerRuntime, order: Orde
         runtime.prepare(order(image="127.0.0.1:1/nothing/here:1"), KeepingSink(), Control())
 
 
-@pytest.mark.parametrize("word", ["kill", "detach"])
+@pytest.mark.parametrize("action", ["kill", "detach"])
 def test_a_task_that_is_pulling_detaches_at_once(
-    runtime: DockerRuntime, order: Orders, registry: Registry, word: str
+    runtime: DockerRuntime, order: Orders, registry: Registry, action: str
 ) -> None:
     registry.gate.clear()
     control, sink, ended = Control(), KeepingSink(), threading.Event()
@@ -125,7 +125,7 @@ def test_a_task_that_is_pulling_detaches_at_once(
     thread.start()
     wait_until(lambda: registry.manifests, 10)
     began = time.monotonic()
-    if word == "kill":
+    if action == "kill":
         control.kill(Cause.CANCELLED)
     else:
         control.detach()

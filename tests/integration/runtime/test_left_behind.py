@@ -49,8 +49,8 @@ def _probes(client: Client, installation: str) -> list[str]:
 def test_the_next_sweep_removes_a_probe_whose_process_died(
     moment: str, runtime: DockerRuntime, docker: Client, docker_settings: Settings, installation: str
 ) -> None:
-    words = [sys.executable, "-c", DIES, docker_settings.data_dir, installation, moment]
-    done = subprocess.run(words, cwd=ROOT, timeout=60, check=False)
+    command = [sys.executable, "-c", DIES, docker_settings.data_dir, installation, moment]
+    done = subprocess.run(command, cwd=ROOT, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
     work = docker_settings.path / "work"
     assert len(_probes(docker, installation)) == (2 if moment == "created" else 1)
@@ -87,13 +87,14 @@ def test_a_directory_is_listed_with_its_run_after_its_container_is_gone(
     another = docker_settings.path / "work" / "ferryman-another-t-1-1-0-d1"
     another.mkdir()
     docker.api.remove_container(mine.container_id, force=True)
-    (found,) = _directories(runtime)
-    assert (found.kind, found.run) == ("directory", mine.order.run)
-    assert (mine.order.run[1:], found.index) == ((2, 3), 1)
+    (directory,) = _directories(runtime)
+    assert (directory.kind, directory.run) == ("directory", mine.order.run)
+    assert (mine.order.run[1:], directory.index) == ((2, 3), 1)
     alive = {mine.order.run.task_id: (TaskState.RUNNING, 2, 4, 3)}
-    assert unowned([found], Owners(alive)) == []
+    assert unowned([directory], Owners(alive)) == []
     assert (
-        runtime.remove(unowned([found], Owners({mine.order.run.task_id: (TaskState.RUNNING, 2, 5, 5)}))) == 1
+        runtime.remove(unowned([directory], Owners({mine.order.run.task_id: (TaskState.RUNNING, 2, 5, 5)})))
+        == 1
     )
     assert not _directories(runtime)
     assert another.exists(), "the directory of another installation is not touched"
@@ -104,7 +105,7 @@ def test_a_directory_is_removed_after_its_container(
     runtime: DockerRuntime, order: Orders, tmp_path: Path
 ) -> None:
     runtime.prepare(order(run="true"), KeepingSink(), Control())
-    things = runtime.list(with_directories=True)[::-1]
-    assert [thing.kind for thing in things] == ["directory", "container"]
-    assert runtime.remove(things) == 2
+    resources = runtime.list(with_directories=True)[::-1]
+    assert [resource.kind for resource in resources] == ["directory", "container"]
+    assert runtime.remove(resources) == 2
     assert not runtime.list(with_directories=True)

@@ -86,9 +86,9 @@ def test_a_start_before_the_renaming_is_followed_and_its_result_read_from_the_re
     docker.api.start(old.container_id)
     (out,) = docker_settings.path.glob("work/*/out")
     out.rename(out.with_name("out.void"))
-    found = prepare(runtime, replace(wanted, delivery=2))
-    assert (found.state, found.container_id) == (PreparedState.RUNNING, old.container_id)
-    assert runtime.go(found, KeepingSink(), Control()).result == "late\n"
+    prepared = prepare(runtime, replace(wanted, delivery=2))
+    assert (prepared.state, prepared.container_id) == (PreparedState.RUNNING, old.container_id)
+    assert runtime.go(prepared, KeepingSink(), Control()).result == "late\n"
 
 
 def test_a_container_created_by_a_newer_delivery_is_not_mine(
@@ -190,16 +190,16 @@ def test_list_returns_everything_and_remove_leaves_nothing(
     wanted = replace(wanted, volumes=((names.volume(installation, wanted.run, 0), "/data"),))
     assert run(runtime, wanted).ok
     prepare(runtime, order(run="true"))
-    things = runtime.list()
-    mine = {(t.kind, t.name, t.index, t.state) for t in things if t.run == wanted.run}
+    resources = runtime.list()
+    mine = {(t.kind, t.name, t.index, t.state) for t in resources if t.run == wanted.run}
     assert mine == {
         ("container", wanted.name, 0, "exited"),
         ("volume", wanted.volumes[0][0], None, ""),
     }
-    assert len(things) == 3
-    assert runtime.remove(things) == 3
+    assert len(resources) == 3
+    assert runtime.remove(resources) == 3
     assert not runtime.list()
-    assert runtime.remove(things) == 3, "a resource that is already gone counts"
+    assert runtime.remove(resources) == 3, "a resource that is already gone counts"
     assert not list((docker_settings.path / "work").iterdir())
 
 
@@ -329,17 +329,17 @@ def test_a_network_that_is_not_on_the_list_is_refused_on_the_host(
 def test_networks_on_the_list_are_joined(
     make_runtime: Callable[..., DockerRuntime], order: Orders, docker: Client, installation: str
 ) -> None:
-    made = [f"{installation}-a", f"{installation}-b"]
-    for name in made:
+    networks = [f"{installation}-a", f"{installation}-b"]
+    for name in networks:
         docker.api.create_network(name)
-    worker = make_runtime(HostAccess(networks=tuple(made)))
+    worker = make_runtime(HostAccess(networks=tuple(networks)))
     try:
-        prepared = prepare(worker, order(run="true", networks=tuple(made)))
+        prepared = prepare(worker, order(run="true", networks=tuple(networks)))
         about = docker.api.inspect_container(prepared.container_id)
-        assert sorted(about["NetworkSettings"]["Networks"]) == made
+        assert sorted(about["NetworkSettings"]["Networks"]) == networks
         worker.remove(worker.list())
     finally:
-        for name in made:
+        for name in networks:
             docker.api.remove_network(name)
 
 

@@ -26,7 +26,7 @@ WHERE = "readlink /proc/self/ns/net"
 
 
 @pytest.fixture
-def hold(runtime: DockerRuntime, installation: str) -> Callable[[], str]:
+def make_sandbox(runtime: DockerRuntime, installation: str) -> Callable[[], str]:
     """Return a function that makes a sandbox and returns its name."""
     count = iter(range(1, 100))
 
@@ -38,7 +38,7 @@ def hold(runtime: DockerRuntime, installation: str) -> Callable[[], str]:
     return make
 
 
-def said(runtime: DockerRuntime, order: Order) -> str:
+def output_of(runtime: DockerRuntime, order: Order) -> str:
     """Run the order to its end and return its output."""
     sink = KeepingSink()
     outcome = runtime.go(runtime.prepare(order, sink, Control()), sink, Control())
@@ -59,12 +59,12 @@ def running(runtime: DockerRuntime, docker: Client) -> Iterator[Callable[[Order]
 
 
 def test_links_of_one_attempt_share_a_namespace_and_others_have_their_own(
-    runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
+    runtime: DockerRuntime, order: Orders, make_sandbox: Callable[[], str]
 ) -> None:
-    first, second = hold(), hold()
-    mine = [said(runtime, order(run=WHERE, index=n, sandbox=first, task_id="a")) for n in range(2)]
-    other = said(runtime, order(run=WHERE, sandbox=second, task_id="b"))
-    plain = said(runtime, order(run=WHERE, task_id="c"))
+    first, second = make_sandbox(), make_sandbox()
+    mine = [output_of(runtime, order(run=WHERE, index=n, sandbox=first, task_id="a")) for n in range(2)]
+    other = output_of(runtime, order(run=WHERE, sandbox=second, task_id="b"))
+    plain = output_of(runtime, order(run=WHERE, task_id="c"))
     assert mine[0] == mine[1]
     assert len({mine[0], other, plain}) == 3
 
@@ -78,35 +78,35 @@ LEAVE = f"{SERVE}; until {REACH}; do sleep 0.1; done; until netstat -tan | grep 
 def test_attempts_at_the_same_time_cannot_reach_each_other(
     runtime: DockerRuntime,
     order: Orders,
-    hold: Callable[[], str],
+    make_sandbox: Callable[[], str],
     running: Callable[[Order], Prepared],
     docker: Client,
 ) -> None:
-    first, second = hold(), hold()
+    first, second = make_sandbox(), make_sandbox()
     served = running(order(run=f"{SERVE}; sleep 300", sandbox=first, task_id="a"))
     mine = order(run=f"until {REACH}; do sleep 0.1; done; hostname -i", sandbox=first, task_id="a", index=1)
-    word, address = said(runtime, mine).split()
-    assert word == "reached", "a link of the same attempt reaches it"
+    answer, address = output_of(runtime, mine).split()
+    assert answer == "reached", "a link of the same attempt reaches it"
     reach = f"{REACH} && echo MET; netstat -tan; echo at $(hostname -i)"
-    beside = said(runtime, order(run=reach, sandbox=second, task_id="b"))
+    beside = output_of(runtime, order(run=reach, sandbox=second, task_id="b"))
     assert "MET" not in beside and "7777" not in beside
     assert "at 1" in beside and f"at {address}\n" not in beside
     docker.api.kill(served.container_id)
 
 
 def test_the_next_attempt_sees_no_connection_of_the_attempt_before(
-    runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
+    runtime: DockerRuntime, order: Orders, make_sandbox: Callable[[], str]
 ) -> None:
-    first = hold()
-    assert "_WAIT" in said(runtime, order(run=LEAVE, sandbox=first, task_id="a"))
-    assert "7777" not in said(runtime, order(run="netstat -tan", sandbox=hold(), task_id="b"))
-    assert "7777" in said(runtime, order(run="netstat -tan", sandbox=first, task_id="c")), (
-        "which slot would see"
+    first = make_sandbox()
+    assert "_WAIT" in output_of(runtime, order(run=LEAVE, sandbox=first, task_id="a"))
+    assert "7777" not in output_of(runtime, order(run="netstat -tan", sandbox=make_sandbox(), task_id="b"))
+    assert "7777" in output_of(runtime, order(run="netstat -tan", sandbox=first, task_id="c")), (
+        "FERRYMAN_SANDBOX=slot would show it to the next attempt"
     )
 
 
 def test_a_task_cannot_change_the_namespace(
-    runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
+    runtime: DockerRuntime, order: Orders, make_sandbox: Callable[[], str]
 ) -> None:
     tries = (
         "ip route add 10.9.9.0/24 dev lo",
@@ -114,27 +114,35 @@ def test_a_task_cannot_change_the_namespace(
         "ip addr add 10.9.9.9/8 dev lo",
         "ip route flush table main",
     )
-    run = "; ".join(f"{one} 2>&1 && echo CHANGED" for one in tries) + "; grep CapEff /proc/self/status"
-    found = said(runtime, order(run=f"({run}) ; true", sandbox=hold()))
-    assert "CHANGED" not in found
-    capabilities = int(found.split("CapEff:")[1], 16)
+    run = (
+        "; ".join(f"{command} 2>&1 && echo CHANGED" for command in tries) + "; grep CapEff /proc/self/status"
+    )
+    output = output_of(runtime, order(run=f"({run}) ; true", sandbox=make_sandbox()))
+    assert "CHANGED" not in output
+    capabilities = int(output.split("CapEff:")[1], 16)
     assert not capabilities >> 12 & 1, "CAP_NET_ADMIN"
-    assert found.count("not permitted") == len(tries)
+    assert output.count("not permitted") == len(tries)
 
 
-def test_a_sandbox_has_no_privileges(hold: Callable[[], str], docker: Client) -> None:
-    about = docker.api.inspect_container(hold())
-    given = about["HostConfig"]
-    assert given["CapDrop"] == ["ALL"] and given["ReadonlyRootfs"] and not given["Privileged"]
-    assert (given["PidsLimit"], given["Memory"], about["Config"]["User"]) == (8, 32 << 20, "65534:65534")
+def test_a_sandbox_has_no_privileges(make_sandbox: Callable[[], str], docker: Client) -> None:
+    about = docker.api.inspect_container(make_sandbox())
+    host_config = about["HostConfig"]
+    assert (
+        host_config["CapDrop"] == ["ALL"] and host_config["ReadonlyRootfs"] and not host_config["Privileged"]
+    )
+    assert (host_config["PidsLimit"], host_config["Memory"], about["Config"]["User"]) == (
+        8,
+        32 << 20,
+        "65534:65534",
+    )
     assert about["State"]["Running"] and not about["Mounts"]
 
 
 @pytest.mark.parametrize("is_removed", [True, False], ids=["removed", "killed"])
 def test_a_link_whose_sandbox_is_gone_is_not_started(
-    runtime: DockerRuntime, order: Orders, hold: Callable[[], str], docker: Client, is_removed: bool
+    runtime: DockerRuntime, order: Orders, make_sandbox: Callable[[], str], docker: Client, is_removed: bool
 ) -> None:
-    mine = order(run="true", sandbox=hold())
+    mine = order(run="true", sandbox=make_sandbox())
     prepared = runtime.prepare(mine, KeepingSink(), Control())
     docker.api.kill(mine.sandbox)
     if is_removed:
@@ -143,7 +151,7 @@ def test_a_link_whose_sandbox_is_gone_is_not_started(
         runtime.go(prepared, KeepingSink(), Control())
     assert docker.api.inspect_container(prepared.container_id)["State"]["Status"] == "created"
     runtime.discard(prepared)
-    assert not [thing for thing in runtime.list() if thing.kind == "container"]
+    assert not [resource for resource in runtime.list() if resource.kind == "container"]
 
 
 def test_a_link_whose_sandbox_was_never_made_is_not_started(runtime: DockerRuntime, order: Orders) -> None:
@@ -154,10 +162,15 @@ def test_a_link_whose_sandbox_was_never_made_is_not_started(runtime: DockerRunti
 
 @pytest.mark.parametrize(("code", "cause"), [(3, Cause.SANDBOX_LOST), (0, Cause.EXITED)])
 def test_a_link_that_fails_after_its_sandbox_died_failed_because_of_it(
-    runtime: DockerRuntime, order: Orders, hold: Callable[[], str], docker: Client, code: int, cause: Cause
+    runtime: DockerRuntime,
+    order: Orders,
+    make_sandbox: Callable[[], str],
+    docker: Client,
+    code: int,
+    cause: Cause,
 ) -> None:
     script = f"trap 'exit {code}' USR1; echo ready; while :; do sleep 0.1; done"
-    mine = order(cmd=("sh", "-c", script), sandbox=hold())
+    mine = order(cmd=("sh", "-c", script), sandbox=make_sandbox())
     prepared = runtime.prepare(mine, KeepingSink(), Control())
     docker.api.start(prepared.container_id)
     wait_until(lambda: b"ready" in docker.api.logs(prepared.container_id), 20)
@@ -166,37 +179,39 @@ def test_a_link_that_fails_after_its_sandbox_died_failed_because_of_it(
     # Triggered by a signal, because Docker 26 can run nothing more in the container.
     docker.api.kill(prepared.container_id, "SIGUSR1")
     wait_until(lambda: docker.api.inspect_container(prepared.container_id)["State"]["Status"] == "exited", 20)
-    met = runtime.prepare(replace(mine, delivery=2), KeepingSink(), Control())
-    outcome = runtime.go(met, KeepingSink(), Control())
+    adopted = runtime.prepare(replace(mine, delivery=2), KeepingSink(), Control())
+    outcome = runtime.go(adopted, KeepingSink(), Control())
     assert (outcome.exit_code, outcome.cause) == (code, cause)
 
 
 def test_a_failure_with_a_running_sandbox_is_the_links_own(
-    runtime: DockerRuntime, order: Orders, hold: Callable[[], str]
+    runtime: DockerRuntime, order: Orders, make_sandbox: Callable[[], str]
 ) -> None:
-    mine = order(run="exit 3", sandbox=hold())
+    mine = order(run="exit 3", sandbox=make_sandbox())
     outcome = runtime.go(runtime.prepare(mine, KeepingSink(), Control()), KeepingSink(), Control())
     assert (outcome.exit_code, outcome.cause) == (3, Cause.EXITED)
 
 
 def test_sandboxes_are_listed_and_removed_as_resources(
-    runtime: DockerRuntime, hold: Callable[[], str]
+    runtime: DockerRuntime, make_sandbox: Callable[[], str]
 ) -> None:
-    name = hold()
-    (thing,) = runtime.list()
-    assert (thing.kind, thing.name, thing.node, thing.state, thing.run) == (
+    name = make_sandbox()
+    (resource,) = runtime.list()
+    assert (resource.kind, resource.name, resource.node, resource.state, resource.run) == (
         "sandbox",
         name,
         "node",
         "running",
         None,
     )
-    assert runtime.remove([thing]) == 1
+    assert runtime.remove([resource]) == 1
     assert not runtime.list()
 
 
-def test_a_trial_of_joining_works_and_leaves_nothing(runtime: DockerRuntime, hold: Callable[[], str]) -> None:
-    assert runtime.sandboxes.why_not_joined(hold(), "node") is None
+def test_a_trial_of_joining_works_and_leaves_nothing(
+    runtime: DockerRuntime, make_sandbox: Callable[[], str]
+) -> None:
+    assert runtime.sandboxes.why_not_joined(make_sandbox(), "node") is None
     assert len(runtime.list()) == 1
     why = runtime.sandboxes.why_not_joined("ferryman-nobody", "node")
     assert why is not None and "ferryman-nobody" in why
@@ -205,7 +220,7 @@ def test_a_trial_of_joining_works_and_leaves_nothing(runtime: DockerRuntime, hol
 def test_the_runtime_is_idle_only_after_a_pause(runtime: DockerRuntime, order: Orders) -> None:
     assert runtime.sandboxes.is_idle(0.05)
     runtime.remove(runtime.list())
-    said(runtime, order(run="true"))
+    output_of(runtime, order(run="true"))
     assert not runtime.sandboxes.is_idle(600)
     wait_until(lambda: runtime.sandboxes.is_idle(0.05), 10, 0.01)
 

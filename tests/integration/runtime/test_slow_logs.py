@@ -40,23 +40,23 @@ class SlowDocker:
         self._relay.close()
 
     def _serve(self, client: socket.socket) -> None:
-        server, line = to_socket(self._behind), _Line(self)
-        threading.Thread(target=pass_on, args=(client, server, line.asked), daemon=True).start()
-        pass_on(server, client, line.answered)
+        server, connection = to_socket(self._behind), _Connection(self)
+        threading.Thread(target=pass_on, args=(client, server, connection.on_request), daemon=True).start()
+        pass_on(server, client, connection.on_answer)
 
 
-class _Line:
+class _Connection:
     """One connection, which may carry several requests one after another."""
 
     def __init__(self, docker: SlowDocker) -> None:
         self._docker, self._kind, self._passed = docker, "", 0
 
-    def asked(self, piece: bytes) -> None:
+    def on_request(self, piece: bytes) -> None:
         request = piece.split(b"\r\n", 1)[0]
         if b"/logs?" in request:
             self._kind, self._passed = "followed" if b"follow=1" in request else "plain", 0
 
-    def answered(self, piece: bytes) -> None:
+    def on_answer(self, piece: bytes) -> None:
         docker = self._docker
         if self._kind == "followed" and docker.held_after is not None:
             self._passed += len(piece)
@@ -80,9 +80,9 @@ def socket_of(docker: Client) -> str:
 def slow(tmp_path: Path, docker: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDocker]:
     """Run the proxy before the daemon; a silent stream is interrupted after a moment."""
     monkeypatch.setattr(follow, "DRAIN_SECONDS", 0.3)
-    made = SlowDocker(tmp_path / "s.sock", socket_of(docker))
-    yield made
-    made.close()
+    proxy = SlowDocker(tmp_path / "s.sock", socket_of(docker))
+    yield proxy
+    proxy.close()
 
 
 def test_a_stream_that_never_ends_is_interrupted_and_the_rest_read_without_following(

@@ -40,9 +40,9 @@ def test_a_container_that_still_runs_is_killed_and_its_log_read_to_the_end(
     wait_until(lambda: running.sink.text(1) == b"up\n", 20)
     _left_alone(running)
     late, sink = _too_late(), KeepingSink()
-    found = runtime.prepare(replace(wanted, delivery=2), sink, late)
-    assert (found.state, found.container_id) == (PreparedState.RUNNING, running.prepared.container_id)
-    outcome = runtime.go(found, sink, late)
+    prepared = runtime.prepare(replace(wanted, delivery=2), sink, late)
+    assert (prepared.state, prepared.container_id) == (PreparedState.RUNNING, running.prepared.container_id)
+    outcome = runtime.go(prepared, sink, late)
     assert outcome.cause is Cause.TIMEOUT and outcome.exit_code
     assert sink.text(1).startswith(b"up\n")
 
@@ -54,17 +54,17 @@ def test_the_end_of_a_container_that_exited_meanwhile_counts(runtime: DockerRunt
     _left_alone(running)
     wait_until(lambda: [thing.state for thing in runtime.list()] == ["exited"], 20)
     late, sink = _too_late(), KeepingSink()
-    found = runtime.prepare(replace(wanted, delivery=2), sink, late)
-    assert found.state is PreparedState.EXITED
-    outcome = runtime.go(found, sink, late)
+    prepared = runtime.prepare(replace(wanted, delivery=2), sink, late)
+    assert prepared.state is PreparedState.EXITED
+    outcome = runtime.go(prepared, sink, late)
     assert (outcome.ok, outcome.result, sink.text(1)) == (True, "kept", b"up\ndone\n")
 
 
-@pytest.mark.parametrize("said", ["", "trap 'exit 0' TERM; "], ids=["dies of it", "says 0"])
+@pytest.mark.parametrize("trap", ["", "trap 'exit 0' TERM; "], ids=["dies", "exits with 0"])
 def test_a_container_killed_for_its_time_by_a_dead_worker_has_not_succeeded(
-    runtime: DockerRuntime, order: Orders, docker: Client, said: str
+    runtime: DockerRuntime, order: Orders, docker: Client, trap: str
 ) -> None:
-    wanted = order(run=f"{said}echo up; sleep 300 & wait")
+    wanted = order(run=f"{trap}echo up; sleep 300 & wait")
     running = begin(runtime, wanted)
     wait_until(lambda: running.sink.text(1) == b"up\n", 20)
     _left_alone(running)
@@ -90,9 +90,9 @@ def test_a_worker_without_the_host_access_follows_a_link_that_another_worker_sta
     running = begin(open_door, wanted)
     wait_until(lambda: running.sink.text(1) == b"up\n", 20)
     _left_alone(running)
-    closed_door, sink = make_runtime(), KeepingSink()
-    found = closed_door.prepare(replace(wanted, delivery=2), sink, Control())
-    assert closed_door.go(found, sink, Control()).ok
+    restricted, sink = make_runtime(), KeepingSink()
+    prepared = restricted.prepare(replace(wanted, delivery=2), sink, Control())
+    assert restricted.go(prepared, sink, Control()).ok
     assert sink.text(1) == b"up\ndone\n"
     with pytest.raises(Unstartable, match=r"may not be mounted|bind"):
-        closed_door.prepare(order(run="true", delivery=2, mounts=(mount,)), sink, Control())
+        restricted.prepare(order(run="true", delivery=2, mounts=(mount,)), sink, Control())

@@ -49,12 +49,12 @@ def one_by_one(frames: list[LogFrame]) -> LogPosition:
 
 @given(FRAMES, st.lists(st.integers(1, 400), min_size=1, max_size=20))
 def test_frames_arrive_complete_and_in_order_in_any_pieces(frames: list[LogFrame], sizes: list[int]) -> None:
-    parser, sent, found, turn = FrameParser(LogPosition()), as_sent(frames), [], 0
+    parser, sent, returned, turn = FrameParser(LogPosition()), as_sent(frames), [], 0
     while sent:
         size = sizes[turn % len(sizes)]
-        found += parser.parse(sent[:size])
+        returned += parser.parse(sent[:size])
         sent, turn = sent[size:], turn + 1
-    assert found == frames
+    assert returned == frames
     assert parser.position == one_by_one(frames)
     assert parser.seen == len(frames)
 
