@@ -1,7 +1,7 @@
-"""The verbs that move a task: one verb, one module, one transaction; then poke the flusher.
+"""Verbs that move a task: one verb, one module, one transaction; then the verb wakes the flusher.
 
-A verb locks the rows it will judge (job, task, node, lapses: always in that order), asks the model, writes
-through the store, commits. It never calls Celery, Docker or Flask. docs/lifecycle.rst walks through them.
+A verb locks the rows that it judges (job, task, node, lapse counter: always in this order), asks the model, writes
+through the store and commits. It never calls Celery, Docker or Flask. See docs/lifecycle.rst.
 
 A verb takes the `Installation` first and the `Caller` second. The caller is the author of the verb's events. A verb
 in which a node acts for itself (claim, take_over, beat) reads the node's id from the caller; a verb that others may

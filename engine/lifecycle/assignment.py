@@ -1,4 +1,4 @@
-"""What a node is to do now: a link's order with the token that speaks for it and the time it has."""
+"""Assignment of a link to a node: the order for the runtime, the token, and the time that is left."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from engine.wording.links import link_title
 
 @dataclass(frozen=True)
 class Assignment:
-    """One link, to be carried out under `token`."""
+    """One link that a node must run under `token`."""
 
     token: Token
     order: Order
-    #: For people: the task's name and the link's ("say hello", "pre 0 download").
+    #: Name of the task and title of the link, for people.
     task_name: str
     link_name: str
-    #: Seconds that the link may run from now on, None: no bound.
+    #: Seconds that the link may run from now on; None: no time limit.
     seconds_left: float | None
-    #: Its bound as the user wrote it, for the message.
+    #: The time limit as the user wrote it, for the message.
     bound: str | None
-    #: From when the link was due until it was taken; None: it had begun already.
+    #: Time from when the link was due until it was taken; None: the link had begun before.
     waited_ms: int | None = None
 
     @property
     def waits(self) -> bool:
-        """No container of the link was confirmed yet, under whatever delivery."""
+        """Return True when no delivery has confirmed a container of the link yet."""
         return self.waited_ms is not None
 
     @property
     def index(self) -> int:
-        """The link's place in the chain."""
+        """Place of the link in the chain."""
         return self.order.index
 
 
 def assign(
     installation: Installation, task: Task, links: Sequence[Link], index: int, status: AttemptStatus
 ) -> Assignment:
-    """Build the assignment of one link of the task's present run."""
+    """Return the assignment of link `index` of the task's present run, whose rows are `links`."""
     spec = stored.load(task.spec)
-    kind, wanted = spec.links[index]
-    seconds, bound = _time_left(spec, wanted, links, status.age_ms)
+    kind, link_spec = spec.links[index]
+    seconds, bound = _time_left(spec, link_spec, links, status.age_ms)
     order = replace(_order(installation, task, spec, index), sandbox=status.sandbox)
-    title = link_title(kind, wanted.name, index)
+    title = link_title(kind, link_spec.name, index)
     waited_ms = _waited_ms(task, links, index, status.now)
     return Assignment(task.token, order, task.name, title, seconds, bound, waited_ms)
 
@@ -64,16 +64,16 @@ def _waited_ms(task: Task, links: Sequence[Link], index: int, now: int) -> int |
 
 
 def _time_left(
-    spec: TaskSpec, wanted: LinkSpec, links: Sequence[Link], age_ms: int
+    spec: TaskSpec, link_spec: LinkSpec, links: Sequence[Link], age_ms: int
 ) -> tuple[float | None, str | None]:
-    """The tighter of the link's own bound and what is left of the attempt's.
+    """Return the tighter of the link's own time limit and what is left of the attempt's.
 
-    An `always` post after a failure gets the attempt's bound anew: it is there to clean up after a time-out too.
+    An `always` post after a failure gets the attempt's whole time limit again, to clean up after a time-out too.
     """
     failed = any(link.state is LinkState.ENDED and link.exit_code != 0 for link in links)
     bounds: list[tuple[float, str]] = []
-    if wanted.timeout_seconds is not None and wanted.timeout:
-        bounds.append((wanted.timeout_seconds, wanted.timeout))
+    if link_spec.timeout_seconds is not None and link_spec.timeout:
+        bounds.append((link_spec.timeout_seconds, link_spec.timeout))
     if spec.timeout_seconds is not None and spec.timeout:
         spent = 0.0 if failed else age_ms / 1000
         bounds.append((max(0.0, spec.timeout_seconds - spent), spec.timeout))
@@ -81,7 +81,7 @@ def _time_left(
 
 
 def _order(installation: Installation, task: Task, spec: TaskSpec, index: int) -> Order:
-    kind, wanted = spec.links[index]
+    kind, link_spec = spec.links[index]
     targets = spec.volume_targets
     cpus, memory = _limits(spec, installation.settings.runtime)
     return Order(
@@ -91,7 +91,7 @@ def _order(installation: Installation, task: Task, spec: TaskSpec, index: int) -
         delivery=task.delivery,
         index=index,
         kind=kind,
-        spec=wanted,
+        spec=link_spec,
         volumes=tuple(
             (names.volume(installation.id, task.run, n), target) for n, target in enumerate(targets)
         ),

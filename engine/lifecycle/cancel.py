@@ -1,4 +1,4 @@
-"""cancel: what has not ended becomes CANCELLED. The node that runs it kills its container within a beat or two."""
+"""cancel, cancel_job: open tasks become CANCELLED; the node that runs one kills its container after a beat or two."""
 
 from __future__ import annotations
 
@@ -8,91 +8,63 @@ from engine.lifecycle import end_task
 from engine.lifecycle.installation import Installation
 from engine.model.records import Caller, Job, Task
 from engine.model.states import JobState, TaskState
-from engine.store import attempts, events, jobs, tasks
-from engine.store.database import Connection
+from engine.store import jobs, tasks
 
 
 class AlreadyEnded(FerrymanError):
-    """It ended otherwise before: nothing leaves an ended state."""
+    """Refusal to cancel a task or job that has COMPLETED or FAILED."""
 
-    def __init__(self, what: str, id: str, state: str) -> None:
-        super().__init__(f"{what} {id} is {state} already: what has ended cannot be cancelled")
+    def __init__(self, kind: str, id: str, state: str) -> None:
+        super().__init__(f"{kind} {id} is {state} already: only a {kind} that has not ended can be cancelled")
         self.state = state
 
 
 def cancel(installation: Installation, caller: Caller, task_id: str) -> tuple[str, ...]:
-    """Cancel a task, and its job when that was the last of its tasks to end.
+    """Cancel a task, and its job when no other task of the job is open.
 
-    Returns the ids of the tasks that changed: none when it was CANCELLED before. Raises NotFound,
+    Return the ids of the tasks that changed, none when the task was CANCELLED before. Raises NotFound,
     AlreadyEnded, StoreUnavailable.
     """
     with installation.db.begin() as c:
         job_id = tasks.job_of(c, task_id)
         job = None if job_id is None else jobs.lock(c, job_id)
-        if job is None:
+        task = None if job is None else tasks.lock(c, task_id)
+        if job is None or task is None:
             raise NotFound("task", task_id)
-        task = tasks.lock(c, task_id)
-        if task is None:
-            raise NotFound("task", task_id)
-        if task.state is TaskState.CANCELLED:
+        if not _is_open("task", task):
             return ()
-        if task.state.ended:
-            raise AlreadyEnded("task", task_id, task.state)
-        _end(c, caller, task)
-        if all(other.state.ended for other in tasks.of_job(c, job.id)):
-            _end_job(c, caller, job)
+        end_task.cancel(c, caller, task)
+        end_task.end_job(c, caller, job.id, job.state)
         failpoints.hit("cancel.rows")
     failpoints.hit("cancel.committed")
     return (task_id,)
 
 
 def cancel_job(installation: Installation, caller: Caller, job_id: str) -> tuple[str, ...]:
-    """Cancel a job with all its tasks that have not ended.
+    """Cancel a job with all its open tasks.
 
-    Returns the ids of the tasks that changed: none when it was CANCELLED before. Raises NotFound,
+    Return the ids of the tasks that changed, none when the job was CANCELLED before. Raises NotFound,
     AlreadyEnded, StoreUnavailable.
     """
     with installation.db.begin() as c:
         job = jobs.lock(c, job_id)
         if job is None:
             raise NotFound("job", job_id)
-        if job.state is JobState.CANCELLED:
+        if not _is_open("job", job):
             return ()
-        if job.state.ended:
-            raise AlreadyEnded("job", job_id, job.state)
-        changed = [task for task in _locked(c, job_id) if not task.state.ended]
+        # Read again under the lock of each row.
+        locked = [tasks.lock(c, task.id) for task in tasks.of_job(c, job_id)]
+        changed = [task for task in locked if task is not None and not task.state.ended]
         for task in changed:
-            _end(c, caller, task)
-        _end_job(c, caller, job)
+            end_task.cancel(c, caller, task)
+        end_task.end_job(c, caller, job.id, job.state)
         failpoints.hit("cancel_job.rows")
     failpoints.hit("cancel_job.committed")
     return tuple(task.id for task in changed)
 
 
-def _locked(c: Connection, job_id: str) -> list[Task]:
-    """The job's tasks as they are once their rows are locked."""
-    found = (tasks.lock(c, task.id) for task in tasks.of_job(c, job_id))
-    return [task for task in found if task is not None]
-
-
-def _end_job(c: Connection, caller: Caller, job: Job) -> None:
-    if jobs.end(c, job.id, JobState.CANCELLED):
-        events.add(c, caller, "job", job_id=job.id, from_state=job.state, to_state=JobState.CANCELLED)
-
-
-def _end(c: Connection, caller: Caller, task: Task) -> None:
-    tasks.cancel(c, task.id)
-    if task.origin:
-        # A run of this attempt began; it may have been lost since, and the task be PENDING again.
-        attempts.end(c, task.token, TaskState.CANCELLED, None, None)
-        end_task.close(c, caller, task, "cancelled")
-    events.add(
-        c,
-        caller,
-        "task",
-        task,
-        from_state=task.state,
-        to_state=TaskState.CANCELLED,
-        node=task.node,
-        reason="cancelled",
-    )
+def _is_open(kind: str, row: Job | Task) -> bool:
+    """Return True for an open row, False for a CANCELLED one. Raises AlreadyEnded for any other end."""
+    if row.state.ended and row.state not in (TaskState.CANCELLED, JobState.CANCELLED):
+        raise AlreadyEnded(kind, row.id, row.state)
+    return not row.state.ended

@@ -1,4 +1,4 @@
-"""claim: a node takes a task. begin_link: it goes on with a later link of what it has."""
+"""claim: a node takes a task. begin_link, resume: it continues with a later link of a task that it has."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from engine.store import attempts, events, jobs, links, nodes, tasks
 def claim(
     installation: Installation, caller: Caller, token: Token, offer: SandboxOffer = NO_OFFER
 ) -> Assignment | None:
-    """Take the delivery for this node, if it is still there to be taken.
+    """Take the delivery for the calling node, and return its first link.
 
-    One compare-and-set on (task, attempt, delivery): from PENDING or SCHEDULED, since a message can be faster
-    than the mark that it was sent. It sets RUNNING, the node and the origin, from which every container's name
-    follows, and writes the links and the sandbox of their network, one of the `offer` or none, before any
-    container exists.
+    One compare-and-set on (task, attempt, delivery): from PENDING or SCHEDULED, because a message can arrive
+    before its row is marked as sent. The claim sets RUNNING, the node and the origin, from which the names of all
+    containers follow, and writes the links and their sandbox, before any container exists.
 
-    Returns the first link to carry out, or None when another node has it, it was cancelled, the message is an
-    old one, or this node is not LIVE. Raises StoreUnavailable when the database does not answer in time.
+    Return None when another node has the task, the task was cancelled, the message is old, or the calling node
+    is not LIVE. Raises StoreUnavailable.
     """
     with installation.db.begin() as c:
-        before = locks.job_and_task(c, token.task_id)
+        before = locks.lock_job_and_task(c, token.task_id)
         node = nodes.share(c, caller.node_id)
         if before is None or node is None or node.state is not NodeState.LIVE:
             return None
@@ -39,31 +38,22 @@ def claim(
         spec = stored.load(task.spec)
         run, sandbox = _links(task, spec), offer.choose(spec)
         links.insert(c, run)
-        age = attempts.begin(c, token, caller.node_id, sandbox)
+        age_ms = attempts.begin(c, token, caller.node_id, sandbox)
         if jobs.start(c, task.job_id):
-            events.add(
-                c, caller, "job", job_id=task.job_id, from_state=JobState.PENDING, to_state=JobState.RUNNING
-            )
-        events.add(
-            c,
-            caller,
-            "task",
-            task,
-            from_state=before.state,
-            to_state=TaskState.RUNNING,
-            node=caller.node_id,
-            reason="claimed",
-        )
+            was, to = JobState.PENDING, JobState.RUNNING
+            events.add(c, caller, "job", job_id=task.job_id, from_state=was, to_state=to)
+        states = {"from_state": before.state, "to_state": task.state}
+        events.add(c, caller, "task", task, **states, node=task.node, reason="claimed")
         failpoints.hit("claim.rows")
     failpoints.hit("claim.committed")
-    return assign(installation, task, run, 0, AttemptStatus(age, sandbox, task.held_since or 0))
+    return assign(installation, task, run, 0, AttemptStatus(age_ms, sandbox, task.held_since or 0))
 
 
 def begin_link(installation: Installation, caller: Caller, token: Token, index: int) -> Assignment | None:
-    """Go on with link `index` of a task that this node has under this very token.
+    """Return link `index` of a task that the calling node has under this token.
 
-    Returns None when it does not speak for the task any more, when a link before it is open or ended badly
-    (unless it is an `always` post), or when it ended already: the message is an old or a doubled one.
+    Return None when the message is old or doubled: the token or the node no longer counts, the link has begun or
+    ended, or a link before it is open or failed (except for an `always` post).
     """
     with installation.db.read() as c:
         if not tasks.begins(c, token, caller.node_id):
@@ -72,23 +62,20 @@ def begin_link(installation: Installation, caller: Caller, token: Token, index: 
         if task is None or task.token != token:
             return None
         run = links.of_run(c, task.run)
-        mine = next((link for link in run if link.index == index), None)
-        # A CONFIRMED link has its thread, or will be taken over: a doubled message starts nothing.
-        if mine is None or mine.state is not LinkState.WAITING or not chain.may_begin(run, index):
+        own = next((link for link in run if link.index == index), None)
+        # A CONFIRMED link has a thread, or will be adopted: a doubled message starts nothing.
+        if own is None or own.state is not LinkState.WAITING or not chain.may_begin(run, index):
             return None
         return assign(installation, task, run, index, attempts.status(c, token))
 
 
 def resume(installation: Installation, caller: Caller, token: Token) -> Assignment | None:
-    """The link where a taken-over task goes on: the first that has not ended."""
+    """Return the first link that has not ended, of a task that the calling node took over under this token."""
     with installation.db.read() as c:
         task = tasks.get(c, token.task_id)
-        if (
-            task is None
-            or task.token != token
-            or task.node != caller.node_id
-            or task.state is not TaskState.RUNNING
-        ):
+        if task is None or task.token != token or task.state is not TaskState.RUNNING:
+            return None
+        if task.node != caller.node_id:
             return None
         run = links.of_run(c, task.run)
         index = chain.first_open(run)
@@ -97,7 +84,7 @@ def resume(installation: Installation, caller: Caller, token: Token) -> Assignme
         return assign(installation, task, run, index, attempts.status(c, token))
 
 
-def _links(task: Task, spec: TaskSpec) -> list[Link]:
+def _links(task: Task, task_spec: TaskSpec) -> list[Link]:
     return [
         Link(
             task_id=task.id,
@@ -105,9 +92,9 @@ def _links(task: Task, spec: TaskSpec) -> list[Link]:
             origin=task.origin,
             index=index,
             kind=kind,
-            name=wanted.name or kind,
-            image=wanted.image,
-            always=wanted.always,
+            name=spec.name or kind,
+            image=spec.image,
+            always=spec.always,
             state=LinkState.WAITING,
             container_id=None,
             confirmed_by=None,
@@ -116,5 +103,5 @@ def _links(task: Task, spec: TaskSpec) -> list[Link]:
             started_at=None,
             ended_at=None,
         )
-        for index, (kind, wanted) in enumerate(spec.links)
+        for index, (kind, spec) in enumerate(task_spec.links)
     ]

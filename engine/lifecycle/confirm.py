@@ -1,22 +1,24 @@
-"""confirm: between create and start, the container becomes the link's."""
+"""confirm: the created container becomes the container of its link, before it is started."""
 
 from __future__ import annotations
 
 from engine import failpoints
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.installation import Installation
+from engine.lifecycle.task_events import add_link_change
 from engine.model import chain
 from engine.model.records import Caller
 from engine.model.states import LinkState
-from engine.store import events, links, tasks
+from engine.store import links, tasks
 
 
 def confirm(installation: Installation, caller: Caller, assignment: Assignment, container_id: str) -> bool:
-    """Write the container's id under the token, before anybody starts it.
+    """Write the container's id under the token, before anybody starts the container.
 
-    Refused (False) when the task is not RUNNING under this token, its node LAPSED or LEFT, the link ended, or
-    this or a newer delivery confirmed it: then the caller removes what it made itself, and lets go. The node's
-    state is asked under a lock, so that a confirm before a lapse is on every list after it (protocol 2).
+    Return False when the task is not RUNNING under this token, its node is LAPSED or LEFT, the link has ended, or
+    this or a newer delivery has confirmed the link: the thread then removes the container if it created it, and
+    lets go. The node's state is read under a lock, so that a container confirmed before a lapse is on every list
+    made after the lapse (docs/protocol.rst).
     """
     token, order = assignment.token, assignment.order
     with installation.db.begin() as c:
@@ -28,17 +30,8 @@ def confirm(installation: Installation, caller: Caller, assignment: Assignment, 
             return False
         if not links.confirm(c, token, order.run.origin, order.index, container_id):
             return False
-        before = next(link.state for link in run if link.index == order.index)
-        events.add(
-            c,
-            caller,
-            "link",
-            task,
-            from_state=before,
-            to_state=LinkState.CONFIRMED,
-            node=task.node,
-            reason=f"{assignment.link_name} in container {container_id[:12]}",
-        )
+        own = next(link for link in run if link.index == order.index)
+        add_link_change(c, caller, task, own, LinkState.CONFIRMED, f"container {container_id[:12]}")
         failpoints.hit("confirm.rows")
     failpoints.hit("confirm.committed")
     return True

@@ -1,4 +1,4 @@
-"""What every verb is given: where the rows are, what was set, and whose they are."""
+"""Installation: the first argument of every verb."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.store.database import Database
 
 @dataclass(frozen=True)
 class Installation:
-    """One process's view of its installation. Made once at its start."""
+    """Database, settings and id of an installation, as one process sees it. Made once at the process's start."""
 
     db: Database
     settings: Settings

@@ -1,4 +1,4 @@
-"""Rows are locked in one order: job, task, node, lapses. Here are the first two, which most verbs begin with."""
+"""Locks of the two rows that most verbs begin with; the order of all locks is job, task, node, lapse counter."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from engine.store import jobs, tasks
 from engine.store.database import Connection
 
 
-def job_and_task(c: Connection, task_id: str) -> Task | None:
-    """The task, with its job's and its own row locked until the end of the transaction; None when unknown."""
+def lock_job_and_task(c: Connection, task_id: str) -> Task | None:
+    """Lock the rows of the task's job and of the task; return the task, None for an unknown id."""
     return tasks.lock(c, task_id) if jobs.lock_of(c, task_id) else None

@@ -1,4 +1,4 @@
-"""prospect: what a node would have to do for a lost task, before it takes it over. Reads only."""
+"""next_link: the link that a node would run next for a lost task, read before the node takes the task over."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from engine.store import attempts, links
 
 @dataclass(frozen=True)
 class NextLink:
-    """Where the run of a task stands."""
+    """First open link of a task's run."""
 
-    #: The first link that has not ended.
     order: Order
-    #: No link comes after it.
+    #: No link comes after this one.
     is_last: bool
 
 
 def next_link(installation: Installation, task: Task) -> NextLink | None:
-    """Where the task's present run stands; None when all its links have ended, or it has none."""
+    """Return the next link of the task's present run; None when all links have ended, or there is no run."""
     with installation.db.read() as c:
         run = links.of_run(c, task.run)
         status = attempts.status(c, task.token)

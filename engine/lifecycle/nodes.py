@@ -1,4 +1,4 @@
-"""A node's life: join, beat, look, lapse, drain, leave."""
+"""Verbs of a node: join, become_live, beat, looked, lapse, drain, leave, runtime_silent, runtime_back, forget."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from engine.store.database import Connection
 
 @dataclass(frozen=True)
 class BeatAnswer:
-    """What a beat brings back: whether the node still counts, and how the tasks in its hands stand."""
+    """Answer to a beat: whether the node still counts, and the states of its running tasks."""
 
     fenced: bool
     #: task id -> (state, attempt, delivery).
     running: dict[str, tuple[TaskState, int, int]]
-    #: The node is LEAVING: somebody drains it.
+    #: The node is LEAVING: it is being drained.
     leaving: bool = False
-    #: A pass may find something: a task runs somewhere, or a node ended that this one has not looked for.
+    #: A pass may find something: a task runs somewhere, or a node ended for which this node has not looked.
     calls: bool = True
 
 
 def join(installation: Installation, caller: Caller, node: Node) -> None:
-    """Write a new node, JOINING: it blocks restarts until it has looked.
+    """Insert a new node, JOINING: it blocks restarts until it has looked.
 
-    Called again with the same node after an unknown commit, it changes nothing.
+    A second call with the same node, after a commit whose outcome is unknown, changes nothing.
     """
     with installation.db.begin() as c:
         if nodes.get(c, node.id) is not None:
@@ -41,7 +41,7 @@ def join(installation: Installation, caller: Caller, node: Node) -> None:
 
 
 def become_live(installation: Installation, caller: Caller, looked: int) -> bool:
-    """JOINING -> LIVE, after a whole join; False when it was fenced meanwhile."""
+    """Make a JOINING node LIVE after its join; return False when it was fenced meanwhile."""
     with installation.db.begin() as c:
         done = nodes.move(
             c, caller.node_id, NodeState.LIVE, [NodeState.JOINING], looked=looked, runtime_ok=True
@@ -54,24 +54,24 @@ def become_live(installation: Installation, caller: Caller, looked: int) -> bool
 
 
 def beat(installation: Installation, caller: Caller, task_ids: Sequence[str]) -> BeatAnswer:
-    """Raise the beat, and read how the tasks in this node's hands stand, in one transaction.
+    """Raise the node's beat and read the states of its running tasks, in one transaction.
 
-    0 rows mean fenced. An error (StoreUnavailable) means nothing: the beat is tried again.
+    A node without a row is fenced. An error (StoreUnavailable) fences nobody: the beat is tried again.
     """
     with installation.db.begin() as c:
         state = nodes.raise_beat(c, caller.node_id)
         if state is None:
             return BeatAnswer(True, {})
-        found = tasks.states(c, task_ids)
-        running = {id: (state, a, d) for id, (state, a, d, _) in found.items()}
+        states = tasks.states(c, task_ids)
+        running = {id: (state, a, d) for id, (state, a, d, _) in states.items()}
         calls = workload.calls_for_a_pass(c, caller.node_id)
         return BeatAnswer(False, running, leaving=state is NodeState.LEAVING, calls=calls)
 
 
 def lapse(installation: Installation, caller: Caller, seen: Node) -> bool:
-    """End a node whose beat stood at `seen.beat` for the whole lease; LEAVING ones have LEFT.
+    """End a node whose beat stood still at `seen.beat` for the whole lease, as LAPSED; as LEFT if it was LEAVING.
 
-    It may hit a node that lives: that one finds itself fenced. True when this call did it.
+    A node that runs after all finds itself fenced. Return True when this call ended the node.
     """
     with installation.db.begin() as c:
         node = nodes.lock(c, seen.id)
@@ -96,13 +96,13 @@ def lapse(installation: Installation, caller: Caller, seen: Node) -> bool:
 
 
 def drain(installation: Installation, caller: Caller, node_id: str) -> bool:
-    """JOINING or LIVE -> LEAVING: it claims nothing more."""
+    """Make a JOINING or LIVE node LEAVING: it claims nothing any more."""
     with installation.db.begin() as c:
         return _move(c, caller, node_id, NodeState.LEAVING, None)
 
 
 def leave(installation: Installation, caller: Caller) -> bool:
-    """LEAVING -> LEFT, after its links were let go; what it had waits restart_grace for a node of its daemon."""
+    """Make a LEAVING node LEFT, after it let go of its links; its tasks wait for the grace of a restart."""
     with installation.db.begin() as c:
         if nodes.lock(c, caller.node_id) is None:
             return False
@@ -115,20 +115,20 @@ def leave(installation: Installation, caller: Caller) -> bool:
 
 
 def runtime_silent(installation: Installation, caller: Caller) -> None:
-    """Its daemon does not answer: it blocks no restart now, and claims nothing."""
+    """Write that the node's daemon does not answer: the node blocks no restart and claims nothing until it does."""
     with installation.db.begin() as c:
         nodes.set_runtime_ok(c, caller.node_id, False)
         events.add(c, caller, "node", node=caller.node_id, reason="Docker does not answer")
 
 
 def runtime_back(installation: Installation, caller: Caller) -> bool:
-    """LIVE -> JOINING with runtime_ok: its daemon answers again, and the whole join follows (one way in)."""
+    """Make a LIVE node JOINING because its daemon answers again; the whole join follows, as at the start."""
     with installation.db.begin() as c:
         return _move(c, caller, caller.node_id, NodeState.JOINING, "Docker answers again", runtime_ok=True)
 
 
 def looked(installation: Installation, caller: Caller, lapse_no: int) -> None:
-    """The node listed its daemon and took over what it found, having read `lapse_no` before."""
+    """Write that the node read `lapse_no`, then listed its daemon and took over what it found."""
     with installation.db.begin() as c:
         nodes.set_looked(c, caller.node_id, lapse_no)
 
@@ -136,7 +136,7 @@ def looked(installation: Installation, caller: Caller, lapse_no: int) -> None:
 def _move(
     c: Connection, caller: Caller, node_id: str, to: NodeState, reason: str | None, **values: bool
 ) -> bool:
-    """JOINING or LIVE -> `to`, with its event."""
+    """Move a JOINING or LIVE node to `to`, with its event."""
     before = nodes.lock(c, node_id)
     if before is None or not nodes.move(c, node_id, to, [NodeState.JOINING, NodeState.LIVE], **values):
         return False

@@ -1,4 +1,4 @@
-"""resend: a message that seems lost is due again."""
+"""resend: tasks whose message seems lost are due again."""
 
 from __future__ import annotations
 
@@ -11,34 +11,28 @@ from engine.model.records import Caller, Task
 from engine.model.states import TaskState
 from engine.store import events, outbox, tasks
 
-#: Rows a transaction: a long backlog costs few commits, and nobody waits long for a row.
+#: Rows per transaction: a long backlog costs few commits, and no other verb waits long for a row.
 AT_ONCE = 200
 
 
-def resend(installation: Installation, caller: Caller, found: Sequence[Task], why: str) -> int:
-    """SCHEDULED -> PENDING for these rows, their numbers unchanged; a copy that turns up is dropped by the claim.
+def resend(installation: Installation, caller: Caller, lost: Sequence[Task], why: str) -> int:
+    """Make these SCHEDULED tasks PENDING under their token; return how many changed.
 
-    Due from now on, so that other processes leave them to this one's flusher at first. Returns how many changed.
+    A copy of the message that turns up later is dropped by the claim. The tasks are due from now on, so that the
+    flushers of other processes leave them to this process's flusher at first.
     """
     changed = 0
-    for start in range(0, len(found), AT_ONCE):
-        changed += _resend(installation, caller, found[start : start + AT_ONCE], why)
+    for start in range(0, len(lost), AT_ONCE):
+        changed += _resend(installation, caller, lost[start : start + AT_ONCE], why)
     return changed
 
 
 def _resend(installation: Installation, caller: Caller, group: Sequence[Task], why: str) -> int:
     with installation.db.begin() as c:
         changed = outbox.resend(c, group, tasks.now(c))
+        was, to = TaskState.SCHEDULED, TaskState.PENDING
         reason = f"sent again: {why}"
-        events.add_all(
-            c,
-            caller,
-            "repair",
-            changed,
-            from_state=TaskState.SCHEDULED,
-            to_state=TaskState.PENDING,
-            reason=reason,
-        )
+        events.add_all(c, caller, "repair", changed, from_state=was, to_state=to, reason=reason)
         if changed:
             failpoints.hit("resend.rows")
     failpoints.hit("resend.committed")

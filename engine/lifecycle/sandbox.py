@@ -1,4 +1,4 @@
-"""The network of an attempt: which sandbox a claim takes, and the way back when that sandbox is gone (DESIGN 3a)."""
+"""leave_sandbox: a task whose sandbox is gone continues without one. Also the sandboxes that a claim may name."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from engine import failpoints
 from engine.jobspec.task import TaskSpec
-from engine.lifecycle import repair_event
 from engine.lifecycle.installation import Installation
+from engine.lifecycle.task_events import add_repair
 from engine.model.records import Caller, Token
 from engine.model.states import TaskState
 from engine.store import attempts, nodes, tasks
@@ -39,9 +39,9 @@ NO_OFFER = SandboxOffer()
 
 
 def leave_sandbox(installation: Installation, caller: Caller, token: Token, why: str) -> Token | None:
-    """A new delivery of a task whose sandbox is gone: from the link that could not join on, it goes the plain way.
+    """Start a new delivery of a task whose sandbox is gone; from the link that could not join, it runs without one.
 
-    As self_take_over, whose guard it has: no crash, no retry. Returns the new token, None when refused.
+    Has the guard of self_take_over; counts no crash and uses up no retry. Return the new token, None when refused.
     """
     with installation.db.begin() as c:
         task = tasks.lock(c, token.task_id)
@@ -49,8 +49,8 @@ def leave_sandbox(installation: Installation, caller: Caller, token: Token, why:
         if task is None or not tasks.self_take_over(c, token, caller.node_id):
             return None
         attempts.set_sandbox(c, token, None)
-        reason = f"goes on with networks of its own: {why}"
-        after = repair_event.tell(c, caller, token.task_id, TaskState.RUNNING, reason, caller.node_id).token
+        reason = f"continues without a sandbox: {why}"
+        after = add_repair(c, caller, token.task_id, TaskState.RUNNING, reason, caller.node_id).token
         failpoints.hit("leave_sandbox.rows")
     failpoints.hit("leave_sandbox.committed")
     return after

@@ -1,48 +1,49 @@
-"""take_over: another node's running work becomes mine. self_take_over: my own, whose thread is gone."""
+"""take_over: a node adopts the task of a node that ended. self_take_over: it retakes its own, which has no thread."""
 
 from __future__ import annotations
 
 from engine import failpoints
-from engine.lifecycle import crashes, locks, repair_event
+from engine.lifecycle import crashes, locks
 from engine.lifecycle.installation import Installation
+from engine.lifecycle.task_events import add_repair
 from engine.model.records import Caller, Token
 from engine.model.states import TaskState
 from engine.store import attempts, nodes, tasks
 
 
-def take_over(installation: Installation, caller: Caller, token: Token, found: str) -> Token | None:
-    """Take a task whose node LAPSED or LEFT, since a container or volume of it was found on this daemon.
+def take_over(installation: Installation, caller: Caller, token: Token, why: str) -> Token | None:
+    """Adopt a task whose node is LAPSED or LEFT, and of which a container or volume is on the caller's daemon.
 
-    Needs no free slot and no queue of ours. `found` says in words what was found, for the event. Returns the
-    new token, or None when somebody was faster, its node lives after all, or this crash was one too many
-    (then the task FAILED here).
+    Needs neither a free slot nor the task's queue. `why` names the container or volume, for the event. Return the
+    new token; None when another node was faster, the task's node beats, the calling node is fenced, or this was
+    one crash too many (the task is FAILED then).
     """
     with installation.db.begin() as c:
-        task = locks.job_and_task(c, token.task_id)
+        task = locks.lock_job_and_task(c, token.task_id)
         if task is None or task.token != token or task.node is None:
             return None
         former = nodes.share(c, task.node)
-        mine = nodes.share(c, caller.node_id)
-        # Asked before a poison pill is given up: a fenced node decides nothing any more.
-        if former is None or mine is None or not mine.state.may_adopt:
+        own = nodes.share(c, caller.node_id)
+        # Before the crashes are counted: a fenced node decides nothing any more.
+        if former is None or own is None or not own.state.may_adopt:
             return None
         count = crashes.count(c, installation, caller, task, former.state)
         if count is None or not tasks.take_over(c, token, caller.node_id, count):
             return None
         attempts.move(c, token, caller.node_id)
         failpoints.hit("take_over.rows")
-        reason = f"adopted from node {former.id[:8]} ({former.state}): {found}"
-        return repair_event.tell(c, caller, token.task_id, TaskState.RUNNING, reason, caller.node_id).token
+        reason = f"adopted from node {former.id[:8]} ({former.state}): {why}"
+        return add_repair(c, caller, token.task_id, TaskState.RUNNING, reason, caller.node_id).token
 
 
 def self_take_over(installation: Installation, caller: Caller, token: Token, why: str) -> Token | None:
-    """A new delivery of what names this node already but has no thread here. No crash is counted."""
+    """Start a new delivery of a task that the calling node owns but no thread runs; counts no crash."""
     with installation.db.begin() as c:
         task = tasks.lock(c, token.task_id)
         nodes.share(c, caller.node_id)
         if task is None or not tasks.self_take_over(c, token, caller.node_id):
             return None
         failpoints.hit("self_take_over.rows")
-        return repair_event.tell(
-            c, caller, token.task_id, TaskState.RUNNING, f"taken up again: {why}", caller.node_id
+        return add_repair(
+            c, caller, token.task_id, TaskState.RUNNING, f"retaken: {why}", caller.node_id
         ).token

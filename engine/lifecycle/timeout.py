@@ -1,4 +1,7 @@
-"""timeout: an attempt's time is over while its node is gone. (A living node's thread kills, then finishes.)"""
+"""timeout: the end of an attempt whose time is over while its node is gone.
+
+On a node that beats, the link's own thread kills the container, and finish_link follows.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from engine.store import nodes, tasks
 
 
 def timeout(installation: Installation, caller: Caller, token: Token) -> bool:
-    """FAILED or the retry, when the attempt is past its bound and its node is LAPSED or LEFT.
+    """End an attempt that is past its time limit, with its retry or as FAILED, when its node is LAPSED or LEFT.
 
-    As with `restart`, each JOINING or LIVE node whose Docker answers has looked since that lapse: one that finds
-    the container takes it over and ends it by itself, so that no retry begins beside it.
+    Refused, as `restart`, until each JOINING or LIVE node whose Docker answers has looked since that lapse: a node
+    that finds the container takes the task over and ends it, so that no retry begins beside the container.
     """
     with installation.db.begin() as c:
-        task = locks.job_and_task(c, token.task_id)
+        task = locks.lock_job_and_task(c, token.task_id)
         if task is None or task.token != token or task.node is None:
             return False
         former = nodes.share(c, task.node)
@@ -26,8 +29,8 @@ def timeout(installation: Installation, caller: Caller, token: Token) -> bool:
             return False
         if not tasks.end_lapsed(c, token, former.lapse_no):
             return False
-        bound = stored.load(task.spec).timeout
-        decision = end_task.fail(c, caller, task, f"timed out after {bound}, while its node was away", None)
+        limit = stored.load(task.spec).timeout
+        decision = end_task.fail(c, caller, task, f"timed out after {limit}, while its node was away", None)
         if decision is None:
             return False
         failpoints.hit("timeout.rows")

@@ -67,12 +67,12 @@ class AfterTask:
 
 
 def after_task(tasks: Sequence[Task]) -> AfterTask:
-    """The job's state from its tasks': FAILED or CANCELLED by the first that ended so, COMPLETED when all did."""
+    """Decide the job's state: FAILED by its first FAILED task; CANCELLED or COMPLETED when all tasks have ended."""
     for task in tasks:
         if task.state is TaskState.FAILED:
             return AfterTask(JobState.FAILED, error=task.error)
+    if not all(task.state.ended for task in tasks):
+        return AfterTask(JobState.RUNNING)
     if any(task.state is TaskState.CANCELLED for task in tasks):
         return AfterTask(JobState.CANCELLED)
-    if all(task.state.ended for task in tasks):
-        return AfterTask(JobState.COMPLETED, result=tasks[-1].result if tasks else None)
-    return AfterTask(JobState.RUNNING)
+    return AfterTask(JobState.COMPLETED, result=tasks[-1].result if tasks else None)

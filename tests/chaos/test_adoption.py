@@ -135,7 +135,7 @@ def test_a_host_that_stays_away_costs_a_new_start_and_its_container_goes_when_it
         fleet.worker("-c", "1")
         killed = time.time()
         lost.kill()
-        (again,) = wait_until(lambda: repairs(fleet, task_id, "starts again"), 40)
+        (again,) = wait_until(lambda: repairs(fleet, task_id, "started again"), 40)
         assert seconds_since(killed, again) < 3 + LONGEST_SECONDS
         wait_until(lambda: fleet.task(task_id).state is TaskState.RUNNING, 20)
         assert [c["Id"] for c in Client(far.host).api.containers(all=True)] == [old], "nobody could reach it"

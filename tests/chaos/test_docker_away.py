@@ -132,7 +132,7 @@ def test_of_two_daemons_one_killed_for_good_leaves_its_work_to_the_other(away: t
     assert served.node in {n.id for n in fleet.nodes() if n.name == near.name}
     assert fleet.task(task_id).state is TaskState.RUNNING and not repairs(fleet, task_id, "")
     doomed.kill()
-    (again,) = wait_until(lambda: repairs(fleet, task_id, "starts again"), 40)
+    (again,) = wait_until(lambda: repairs(fleet, task_id, "started again"), 40)
     daemon.start()
     assert [c["Id"] for c in Client(daemon.host).api.containers(all=True)] == [old], "it ran on, unattended"
     fleet.worker("-Q", "far", "-c", "1")

@@ -115,7 +115,7 @@ def test_a_database_away_for_longer_than_the_lease_costs_ten_tasks_nothing(
             assert_ran_once(fleet, task_id, count, containers[task_id])
             assert fleet.task(task_id).crashes == 0
             assert not repairs(fleet, task_id, "adopted")
-            assert not repairs(fleet, task_id, "starts again")
+            assert not repairs(fleet, task_id, "started again")
         assert [node.state for node in fleet.nodes()] == [NodeState.LIVE] * 2, "nobody was fenced"
 
 

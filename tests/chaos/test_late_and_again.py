@@ -38,7 +38,9 @@ def test_an_end_that_comes_too_late_is_an_event_and_never_applied(sqlite_fleet: 
     release(container)
     (task,) = fleet.ended([task_id], 60)
     (late,) = wait_until(lambda: [e for e in fleet.events(task_id) if e.kind == "late"], 30)
-    assert late.reason == "late end of attempt 1, delivery 1, main: exit 7, not applied"
+    assert late.reason == (
+        "end of main (exit code 7) under attempt 1, delivery 1 came too late and was not applied"
+    )
     assert (late.from_state, late.to_state) == (None, None)
     assert fleet.task(task_id) == task, "nothing of it changed"
     assert (task.state, task.exit_code, task.node, task.delivery) == (TaskState.COMPLETED, 0, adopted.node, 2)

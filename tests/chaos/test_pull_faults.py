@@ -91,7 +91,7 @@ def test_kill_9_while_an_image_is_pulled_costs_no_retry(
     said = fleet.story(task_id)
     assert (task.state, task.attempt, task.crashes, task.result) == (TaskState.COMPLETED, 1, 1, "kept"), said
     # The first link had nothing on the daemon: the chain starts again. After a pre, the volume leads to an adopter.
-    assert bool(repairs(fleet, task_id, "starts again")) is is_first, said
+    assert bool(repairs(fleet, task_id, "started again")) is is_first, said
     assert bool(repairs(fleet, task_id, "adopted")) is not is_first, said
     assert fleet.log(task_id) == ("pulled\n" if is_first else "pulled\nfrom pre\n")
     wait_until(lambda: not fleet.left_over(), 40)

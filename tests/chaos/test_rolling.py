@@ -120,4 +120,4 @@ def _ran_once(fleet: Fleet, task_id: str, seen: ContainerEvents) -> None:
         f"no container started twice\n{said}"
     )
     ends = [e for e in fleet.events(task_id) if e.kind == "task" and e.to_state == TaskState.COMPLETED]
-    assert len(ends) == 1 and not repairs(fleet, task_id, "starts again"), said
+    assert len(ends) == 1 and not repairs(fleet, task_id, "started again"), said

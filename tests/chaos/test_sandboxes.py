@@ -117,7 +117,7 @@ def test_a_sandbox_that_is_gone_before_the_start_costs_the_task_nothing(sqlite_f
     (task_id,) = fleet.submit(CHAIN.replace("sleep 1", "true"))
     (task,) = fleet.ended([task_id], 60)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 0), fleet.story(task_id)
-    (told,) = repairs(fleet, task_id, "goes on with networks of its own")
+    (told,) = repairs(fleet, task_id, "continues without a sandbox")
     assert "does not run" in (told.reason or "")
     assert networks(fleet, [task_id]) == {None}
     nothing_left(fleet)

@@ -68,7 +68,7 @@ def behind(cut: Cut, postgres_server: Postgres, tmp_path: Path, redis_server: Re
 TRANSACTIONS = {
     "mark": b"sends=(tasks.sends",
     "claim": b"claimed",
-    "confirm": b"main in container",
+    "confirm": b"main: container",
     "finish": b"COMPLETED",
 }
 

@@ -129,7 +129,7 @@ def test_a_partitioned_hosts_task_starts_again_on_the_other_and_one_result_stand
     first_container = fleet.links(pair.task_id)[1].container_id
     cut = time.time()
     here.host.cut()
-    (again,) = wait_until(lambda: repairs(fleet, pair.task_id, "starts again"), 60)
+    (again,) = wait_until(lambda: repairs(fleet, pair.task_id, "started again"), 60)
     assert seconds_since(cut, again) < pair.promised() + FOR_THE_MACHINE_SECONDS
     wait_until(lambda: len(pair.runs()) == 2, 60)
     assert first_container in here.containers(), "nobody could reach it: it is there twice now"
@@ -160,7 +160,7 @@ def _assert_the_second_run_stands(pair: Pair, first_node: str, again: Event) -> 
     assert f"node {first_node[:8]} LAPSED" in (again.reason or ""), "the events say what was given up"
     began = [event for event in pair.events("link") if event.to_state == LinkState.CONFIRMED]
     names = {node.id: node.name for node in fleet.nodes()}
-    of_main = [names[e.node or ""] for e in began if (e.reason or "").startswith("main in container")]
+    of_main = [names[e.node or ""] for e in began if (e.reason or "").startswith("main: container")]
     assert of_main == [pair.here.worker.name, pair.there.worker.name], "and where the link was started"
     ends = [e for e in pair.events("task") if e.to_state == TaskState.COMPLETED]
     assert len(ends) == 1, said
@@ -180,5 +180,5 @@ def test_a_partition_shorter_than_the_grace_starts_nothing_twice(undo: ExitStack
     assert [task.result] == pair.runs(), "one run, and its result"
     assert fleet.links(task.id)[1].container_id == container
     assert len(repairs(fleet, task.id)) == 1, "adopted by its own host when that was back"
-    assert not repairs(fleet, task.id, "starts again")
+    assert not repairs(fleet, task.id, "started again")
     wait_until(lambda: not here.containers(), 60)

@@ -13,7 +13,7 @@ from engine.errors import Gone, NotOurs, RuntimeUnavailable
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import begin_link, claim, resume
 from engine.lifecycle.confirm import confirm
-from engine.lifecycle.finish import Finished, finish_link
+from engine.lifecycle.finish import FollowUp, finish_link
 from engine.lifecycle.restart import give_back
 from engine.model.names import node_queue
 from engine.model.records import Token
@@ -114,7 +114,7 @@ class Carrier:
         elif finished is not None and not self.daemon.silent:
             self.removes(run_resources(work.order))
 
-    def one_link(self, work: Assignment, me: str, control: Control) -> Generator[None, None, Finished | None]:
+    def one_link(self, work: Assignment, me: str, control: Control) -> Generator[None, None, FollowUp | None]:
         self.makes += 1
         try:
             container, mine = yield from self.prepares(work, control)
@@ -190,7 +190,7 @@ class Carrier:
 
     def finishes(
         self, work: Assignment, me: str, container: Container | None, outcome: Outcome
-    ) -> Finished | None:
+    ) -> FollowUp | None:
         before = self.rows.task(work.token.task_id)
         finished = finish_link(self.installation, TESTER, work, container and container.id, outcome)
         if finished is not None:

@@ -114,13 +114,13 @@ def cancel_state(patch: Patch) -> type[Worker]:
 
 def finish_state(patch: Patch) -> type[Worker]:
     """A task that was cancelled ends once more."""
-    real = finish_module.locks.job_and_task
+    real = finish_module.locks.lock_job_and_task
 
     def running(c: sa.Connection, task_id: str) -> Any:
         task = real(c, task_id)
         return task and replace(task, state=TaskState.RUNNING)
 
-    patch.setattr(finish_module, "locks", SimpleNamespace(job_and_task=running))
+    patch.setattr(finish_module, "locks", SimpleNamespace(lock_job_and_task=running))
     patch.setattr(tasks, "_END", tables.tasks.update().where(tasks._AT))
     return Worker
 

@@ -6,7 +6,7 @@ import sys
 
 from celery.__main__ import main
 
-from engine.lifecycle.finish import Finished
+from engine.lifecycle.finish import FollowUp
 from engine.worker.execute import task
 from engine.worker.execute.link_run import LinkRun
 
@@ -20,7 +20,7 @@ _FAULTS: dict[str, type[BaseException]] = {
 class PlantedRun(LinkRun):
     """Run of a link in the pool's thread; adopted work uses LinkRun itself and succeeds."""
 
-    def run(self) -> Finished | None:
+    def run(self) -> FollowUp | None:
         """Raise the exception that the task's name asks for."""
         if self.assignment.task_name in _FAULTS:
             raise _FAULTS[self.assignment.task_name]("planted")

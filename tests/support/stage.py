@@ -20,7 +20,7 @@ from engine.lifecycle import nodes as node_verbs
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import begin_link, claim
 from engine.lifecycle.confirm import confirm
-from engine.lifecycle.finish import Finished, finish_link
+from engine.lifecycle.finish import FollowUp, finish_link
 from engine.lifecycle.installation import Installation
 from engine.lifecycle.submit import submit
 from engine.lifecycle.take_over import take_over
@@ -174,7 +174,7 @@ class Stage:
         code: int = 0,
         why: str | None = None,
         result: str | None = None,
-    ) -> Finished:
+    ) -> FollowUp:
         """Finish a link with the end of its container."""
         done = finish_link(
             self.installation, TESTER, link, container, Outcome(code, Cause.EXITED, why, result)

@@ -14,7 +14,7 @@ from engine.lifecycle import nodes as node_verbs
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import claim
 from engine.lifecycle.confirm import confirm
-from engine.lifecycle.finish import Finished, finish_link
+from engine.lifecycle.finish import FollowUp, finish_link
 from engine.lifecycle.installation import Installation
 from engine.lifecycle.submit import submit
 from engine.model.records import Event, Job, Link, Node, Task, Token
@@ -124,7 +124,7 @@ class World:
 
     def end(
         self, assignment: Assignment, code: int = 0, container: str | None = "c0", **more: Any
-    ) -> Finished | None:
+    ) -> FollowUp | None:
         """Record how its container ended."""
         message = None if code == 0 else f"exit code {code}"
         return finish_link(

@@ -21,7 +21,7 @@ from engine.errors import (
 from engine.lifecycle import confirm, finish, restart
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import resume
-from engine.lifecycle.finish import Finished
+from engine.lifecycle.finish import FollowUp
 from engine.lifecycle.installation import Installation
 from engine.lifecycle.sandbox import leave_sandbox
 from engine.model.records import Caller
@@ -51,7 +51,7 @@ class LinkRun:
         self.prepared: Prepared | None = None
         self._stages = [stage(self) for stage in STAGES]
 
-    def run(self) -> Finished | None:
+    def run(self) -> FollowUp | None:
         """Run the link to its recorded end. Return what follows, or None when this thread let go of the link.
 
         None is not a failure: the link was cancelled, fenced or detached, or Docker or the container went away. The
@@ -148,7 +148,7 @@ class LinkRun:
             self.context.runtime.discard(prepared)
         return is_confirmed
 
-    def _record(self, outcome: Outcome) -> Finished | None:
+    def _record(self, outcome: Outcome) -> FollowUp | None:
         """Record the end of the link; None when the end was refused or the run was given back."""
         # A detached thread records too: the end is known. Hence a control of its own for the retries.
         control = Control()

@@ -20,7 +20,7 @@ from engine.dispatch.flusher import link_names
 from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import begin_link, claim
-from engine.lifecycle.finish import Finished
+from engine.lifecycle.finish import FollowUp
 from engine.model.records import Token
 from engine.model.states import NodeState
 from engine.store import nodes, tasks
@@ -117,7 +117,7 @@ def _pin(chain: list[Any] | None, own_queue: str) -> None:
         signature["options"] = options | {"queue": own_queue, "priority": 0}
 
 
-def send_next(context: WorkerContext, finished: Finished, *, chain_sends: bool) -> None:
+def send_next(context: WorkerContext, finished: FollowUp, *, chain_sends: bool) -> None:
     """Send the next link, unless Celery does: `chain_sends`, and the chain goes on by itself.
 
     A broker that is away does no harm: the node finds its own row without a thread and retakes it.

@@ -20,10 +20,10 @@ from tests.support.promises import Expected, Story, broken, left_over, story_of
 #: First words of a repair event -> its name in the report.
 REPAIRS = {
     "adopted": "adopted",
-    "starts again": "started again",
-    "taken up again": "taken up again",
+    "started again": "started again",
+    "retaken": "retaken",
     "given back": "given back",
-    "goes on with networks": "went on without a sandbox",
+    "continues without a sandbox": "continued without a sandbox",
 }
 #: Exit codes of processes that gave up a lost store or broker, or a deaf consumer: a supervisor restarts them.
 #: 3 is gunicorn's own: its worker found no store when it was started.

@@ -106,7 +106,7 @@ def test_a_task_without_its_sandbox_goes_on_plainly_under_a_new_delivery(world: 
     assert world.links(task.id)[0].state is LinkState.CONFIRMED
     last = world.events(task.id)[-1]
     assert (last.kind, last.node, last.delivery) == ("repair", "n1", 2)
-    assert last.reason == "goes on with networks of its own: the sandbox warm does not run"
+    assert last.reason == "continues without a sandbox: the sandbox warm does not run"
     assert world.end(mine) is None, "the thread of the older delivery does not speak for it any more"
 
 

@@ -154,7 +154,7 @@ PARTS = {
     "installation",
     "locks",
     "next_link",
-    "repair_event",
+    "task_events",
 }
 VERB_MODULES = [
     p.stem for p in CODE if p.parent == ROOT / "engine/lifecycle" and p.stem not in {*PARTS, "__init__"}

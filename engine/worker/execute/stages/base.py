@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from engine.lifecycle.assignment import Assignment
-from engine.lifecycle.finish import Finished
+from engine.lifecycle.finish import FollowUp
 from engine.runtime.base import Control, LogSink, Outcome, Prepared
 from engine.worker.context import WorkerContext
 
@@ -38,5 +38,5 @@ class Stage:
         """Return the outcome to record; called only when the link has ended."""
         return outcome
 
-    def recorded(self, finished: Finished | None) -> None:
+    def recorded(self, finished: FollowUp | None) -> None:
         """Act on the committed end of the link; None: the end was refused."""

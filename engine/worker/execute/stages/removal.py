@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.lifecycle.finish import Finished
+from engine.lifecycle.finish import FollowUp
 from engine.worker.execute.stages.base import Stage
 
 
 class Removal(Stage):
     """Removal in the background, by the sweeper; a sandbox that the next attempt can use is kept."""
 
-    def recorded(self, finished: Finished | None) -> None:
+    def recorded(self, finished: FollowUp | None) -> None:
         """Hand the run to the sweeper when its last link ended, or when its end was refused."""
         context, order = self.run.context, self.run.assignment.order
         if finished is None:
