@@ -69,7 +69,7 @@ class WorkerContext:
 
     @property
     def caller(self) -> Caller:
-        """This node as the caller of verbs."""
+        """Return this node as the caller of verbs."""
         return Caller("node", self.node_id)
 
     @property

@@ -21,7 +21,7 @@ CHATTY = "name: chatty\nimage: busybox:1.36\nrun: 'yes 0123456789012345678901234
 
 
 @pytest.fixture
-def usual(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
+def default_fleet(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
     """Start a fleet with the default lease: 5 s, and a beat each second."""
     require_docker(BUSYBOX)
     with running_fleet(
@@ -30,16 +30,16 @@ def usual(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterato
         yield made
 
 
-def test_with_eight_chatty_tasks_no_beat_is_late_by_a_second(usual: Fleet) -> None:
-    usual.worker("-c", "8")
-    ids = usual.submit(CHATTY, 8)
+def test_with_eight_chatty_tasks_no_beat_is_late_by_a_second(default_fleet: Fleet) -> None:
+    default_fleet.worker("-c", "8")
+    ids = default_fleet.submit(CHATTY, 8)
 
     def lines() -> list[int]:
-        with usual.db.read() as c:
+        with default_fleet.db.read() as c:
             return [logs.head(c, id).lines for id in ids]
 
     wait_until(lambda: all(lines()), 120)
     before = sum(lines())
-    late = worst_lateness(usual, 15)
+    late = worst_lateness(default_fleet, 15)
     assert sum(lines()) > before + 10_000, "they were not chatty: nothing is proved"
     assert late < 1.0

@@ -51,7 +51,7 @@ def far_redis(wire: Wire, tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def on_file(sqlite_url: str, tmp_path: Path, far_redis: RedisServer) -> Iterator[Fleet]:
+def file_fleet(sqlite_url: str, tmp_path: Path, far_redis: RedisServer) -> Iterator[Fleet]:
     """Start a fleet whose database is a file, so that only its broker can be cut off."""
     require_docker(BUSYBOX)
     with running_fleet(tmp_path, sqlite_url, far_redis, one_host=True) as made:
@@ -59,15 +59,15 @@ def on_file(sqlite_url: str, tmp_path: Path, far_redis: RedisServer) -> Iterator
 
 
 @pytest.fixture
-def on_servers(wire: Wire, tmp_path: Path, far_redis: RedisServer) -> Iterator[Fleet]:
+def server_fleet(wire: Wire, tmp_path: Path, far_redis: RedisServer) -> Iterator[Fleet]:
     """Start a fleet on PostgreSQL, which can be cut off too."""
     require_docker(BUSYBOX)
     with running_postgres(wire.address) as server, running_fleet(tmp_path, server.new(), far_redis) as made:
         yield made
 
 
-def test_the_killed_are_adopted_although_the_broker_is_cut_off(on_file: Fleet, wire: Wire) -> None:
-    fleet, host = on_file, wire.host()
+def test_the_killed_are_adopted_although_the_broker_is_cut_off(file_fleet: Fleet, wire: Wire) -> None:
+    fleet, host = file_fleet, wire.host()
     doomed = host.worker(fleet, "-c", "1")
     other = host.worker(fleet, "-Q", "other", "-c", "1")
     (task_id,) = fleet.submit(counting_task(40))
@@ -94,9 +94,9 @@ def _ended_soon(fleet: Fleet, task_id: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("seconds", [3, 40])
 def test_a_worker_cut_from_its_broker_lapses_not_and_serves_again(
-    on_file: Fleet, wire: Wire, seconds: int
+    file_fleet: Fleet, wire: Wire, seconds: int
 ) -> None:
-    fleet, host = on_file, wire.host()
+    fleet, host = file_fleet, wire.host()
     worker = host.worker(fleet, "-c", "1")
     (task_id,) = fleet.submit(counting_task(60))
     container = wait_until_counting(fleet, task_id)
@@ -124,8 +124,8 @@ retry: {limit: 0}
 
 
 @pytest.mark.long
-def test_a_chain_goes_on_to_its_end_although_its_broker_is_cut_off(on_file: Fleet, wire: Wire) -> None:
-    fleet, host = on_file, wire.host()
+def test_a_chain_goes_on_to_its_end_although_its_broker_is_cut_off(file_fleet: Fleet, wire: Wire) -> None:
+    fleet, host = file_fleet, wire.host()
     host.worker(fleet, "-c", "1")
     (task_id,) = fleet.submit(CHAIN)
     wait_until(lambda: "line 1\n" in fleet.log(task_id), 40)
@@ -145,9 +145,9 @@ def test_a_chain_goes_on_to_its_end_although_its_broker_is_cut_off(on_file: Flee
 @pytest.mark.parametrize("seconds", [0, 40])
 @pytest.mark.parametrize("cut", ["database", "both"])
 def test_a_worker_cut_from_its_database_is_adopted_fenced_and_serves_again(
-    on_servers: Fleet, wire: Wire, cut: str, seconds: int
+    server_fleet: Fleet, wire: Wire, cut: str, seconds: int
 ) -> None:
-    fleet, host = on_servers, wire.host()
+    fleet, host = server_fleet, wire.host()
     lonely = host.worker(fleet, "-Q", "far", "-c", "1")
     other = fleet.worker("-c", "1")
     (task_id,) = fleet.submit(counting_task(80, "far"))
@@ -254,8 +254,8 @@ except Away as exc:
 
 @pytest.mark.long
 @pytest.mark.parametrize("what", [ASK_DATABASE, ASK_BROKER], ids=["database", "broker"])
-def test_what_is_asked_over_a_cut_ends_in_seconds(on_servers: Fleet, wire: Wire, what: str) -> None:
-    fleet, host = on_servers, wire.host()
+def test_what_is_asked_over_a_cut_ends_in_seconds(server_fleet: Fleet, wire: Wire, what: str) -> None:
+    fleet, host = server_fleet, wire.host()
     script = f"from engine.settings import Settings\nsettings = Settings.from_env()\n{what}{ASK}"
     with subprocess.Popen(
         [*host.within, sys.executable, "-c", script],

@@ -31,7 +31,7 @@ def proxy(sqlite_fleet: Fleet) -> Iterator[DeafProxy]:
     made.close()
 
 
-def _heard_again(fleet: Fleet, worker: Worker) -> None:
+def _assert_rebuilt(fleet: Fleet, worker: Worker) -> None:
     """Check that the deaf worker runs the waiting tasks in time, and logs what it did."""
     began = time.monotonic()
     ended = fleet.ended(fleet.submit(HELLO, 3), LONGEST_SECONDS + 30)
@@ -53,7 +53,7 @@ def test_a_consumer_whose_connection_is_half_dead_is_rebuilt_under_its_running_w
     (busy,) = fleet.submit(counting_task(100))
     container = wait_until_counting(fleet, busy)
     assert proxy.deafen() == 1
-    _heard_again(fleet, worker)
+    _assert_rebuilt(fleet, worker)
     fleet.ended([busy], 60)
     assert_ran_once(fleet, busy, 100, container)
     assert fleet.task(busy).crashes == 0
@@ -66,7 +66,7 @@ def test_a_consumer_that_went_deaf_by_itself_is_rebuilt(sqlite_fleet: Fleet, way
     worker = fleet.worker("-c", "2", module="tests.support.deaf_worker", PLANTED_DEAFNESS=way)
     fleet.ended(fleet.submit(HELLO), 30)
     os.kill(worker.process.pid, signal.SIGRTMIN)
-    _heard_again(fleet, worker)
+    _assert_rebuilt(fleet, worker)
 
 
 @pytest.mark.long

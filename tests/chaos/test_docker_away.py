@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
-def away(
+def docker_fleet(
     request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, redis_server: RedisServer
 ) -> Iterator[tuple[Fleet, Daemon]]:
     """Start a fleet over its own daemon, which leaves its containers running when it ends, unless told not to."""
@@ -41,8 +41,10 @@ def away(
             daemon.start()
 
 
-def test_work_waits_for_a_daemon_that_went_away_and_then_goes_on(away: tuple[Fleet, Daemon]) -> None:
-    fleet, daemon = away
+def test_work_waits_for_a_daemon_that_went_away_and_then_goes_on(
+    docker_fleet: tuple[Fleet, Daemon],
+) -> None:
+    fleet, daemon = docker_fleet
     fleet.worker("-c", "2")
     (running,) = fleet.submit("name: runs on\nimage: busybox:1.36\nrun: 'sleep 8; echo done'\n")
     wait_until(lambda: fleet.links(running) and fleet.links(running)[0].state is LinkState.CONFIRMED, 20)
@@ -61,9 +63,11 @@ def test_work_waits_for_a_daemon_that_went_away_and_then_goes_on(away: tuple[Fle
     assert [(n.state, n.runtime_ok) for n in fleet.nodes()] == [(NodeState.LIVE, True)]
 
 
-def _through_kill_9(away: tuple[Fleet, Daemon], lines: int, is_worker_killed: bool) -> tuple[str, str]:
+def _through_kill_9(
+    docker_fleet: tuple[Fleet, Daemon], lines: int, is_worker_killed: bool
+) -> tuple[str, str]:
     """Kill the daemon, and the worker if asked, under a counting task, and start them again; return the container."""
-    fleet, daemon = away
+    fleet, daemon = docker_fleet
     worker = fleet.worker("-c", "1")
     (task_id,) = fleet.submit(counting_task(lines))
     container = wait_until_counting(fleet, task_id)
@@ -79,10 +83,10 @@ def _through_kill_9(away: tuple[Fleet, Daemon], lines: int, is_worker_killed: bo
 @pytest.mark.long
 @pytest.mark.parametrize("is_worker_killed", [False, True], ids=["worker lives", "worker killed"])
 def test_kill_9_of_a_daemon_with_live_restore_costs_nothing(
-    away: tuple[Fleet, Daemon], is_worker_killed: bool
+    docker_fleet: tuple[Fleet, Daemon], is_worker_killed: bool
 ) -> None:
-    fleet, _ = away
-    task_id, container = _through_kill_9(away, 150, is_worker_killed)
+    fleet, _ = docker_fleet
+    task_id, container = _through_kill_9(docker_fleet, 150, is_worker_killed)
     fleet.ended([task_id], 60)
     assert_ran_once(fleet, task_id, 150, container)
     assert fleet.task(task_id).crashes == is_worker_killed
@@ -90,13 +94,13 @@ def test_kill_9_of_a_daemon_with_live_restore_costs_nothing(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("away", [False], indirect=True, ids=["no live-restore"])
+@pytest.mark.parametrize("docker_fleet", [False], indirect=True, ids=["no live-restore"])
 @pytest.mark.parametrize("is_worker_killed", [False, True], ids=["worker lives", "worker killed"])
 def test_kill_9_of_a_daemon_without_live_restore_runs_its_containers_again(
-    away: tuple[Fleet, Daemon], is_worker_killed: bool
+    docker_fleet: tuple[Fleet, Daemon], is_worker_killed: bool
 ) -> None:
-    fleet, _ = away
-    task_id, before = _through_kill_9(away, 100, is_worker_killed)
+    fleet, _ = docker_fleet
+    task_id, before = _through_kill_9(docker_fleet, 100, is_worker_killed)
     (task,) = fleet.ended([task_id], 90)
     said = fleet.story(task_id)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, int(is_worker_killed)), said
@@ -117,9 +121,11 @@ def _running_again(fleet: Fleet, task_id: str) -> str:
 
 
 @pytest.mark.long
-def test_of_two_daemons_one_killed_for_good_leaves_its_work_to_the_other(away: tuple[Fleet, Daemon]) -> None:
-    """Kill `away` with its worker; the default daemon keeps serving."""
-    fleet, daemon = away
+def test_of_two_daemons_one_killed_for_good_leaves_its_work_to_the_other(
+    docker_fleet: tuple[Fleet, Daemon],
+) -> None:
+    """Kill the daemon of the fixture with its worker; the default daemon keeps serving."""
+    fleet, daemon = docker_fleet
     doomed = fleet.worker("-c", "1")
     (task_id,) = fleet.submit(COUNT_UNTIL_RELEASED)
     old = wait_until_counting(fleet, task_id)

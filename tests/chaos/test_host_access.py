@@ -22,34 +22,34 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.long]
 
 CHAIN = """
-name: through a door
+name: through a bind
 image: busybox:1.36
 run: "echo begun; until [ -e /go ]; do sleep 0.1; done; echo main >> /shared/said"
 post: [{{name: after, image: "busybox:1.36", run: "echo post >> /shared/said"}}]
-mounts: [{{type: bind, source: {door}, target: /shared}}]
+mounts: [{{type: bind, source: {shared}, target: /shared}}]
 retry: {{limit: 0}}
 """
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Path:
+def shared(tmp_path: Path) -> Path:
     """Make a directory of the host that only some workers may bind."""
-    made = tmp_path / "door"
+    made = tmp_path / "shared"
     made.mkdir()
     return made
 
 
 @pytest.fixture
-def patient(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
+def patient_fleet(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
     """Start a fleet whose grace is long enough for another worker to come first on a busy machine."""
     require_docker(BUSYBOX)
     with running_fleet(tmp_path, sqlite_url, redis_server, grace_min_seconds=40) as made:
         yield made
 
 
-def _submitted(fleet: Fleet, door: Path) -> str:
-    text = CHAIN.format(door=door).encode()
-    spec = schema.check(text, "yaml", host_access_from((f"{door}:rw",), (), fleet.settings.data_dir))
+def _submitted(fleet: Fleet, shared: Path) -> str:
+    text = CHAIN.format(shared=shared).encode()
+    spec = schema.check(text, "yaml", host_access_from((f"{shared}:rw",), (), fleet.settings.data_dir))
     return submit(fleet.installation, TESTER, spec).id
 
 
@@ -58,46 +58,46 @@ def _begun(fleet: Fleet, task_id: str) -> str:
     return fleet.links(task_id)[0].container_id or ""
 
 
-def test_the_neighbour_that_may_go_on_comes_first_and_no_link_runs_twice(patient: Fleet, door: Path) -> None:
-    open_door = {"FERRYMAN_BIND_SOURCES": f"{door}:rw"}
-    doomed = patient.worker("-c", "1", **open_door)
-    patient.worker("-Q", "narrow", "-c", "1")
-    task_id = _submitted(patient, door)
-    container = _begun(patient, task_id)
+def test_a_worker_with_access_comes_first_and_no_link_runs_twice(patient_fleet: Fleet, shared: Path) -> None:
+    allowed = {"FERRYMAN_BIND_SOURCES": f"{shared}:rw"}
+    doomed = patient_fleet.worker("-c", "1", **allowed)
+    patient_fleet.worker("-Q", "narrow", "-c", "1")
+    task_id = _submitted(patient_fleet, shared)
+    container = _begun(patient_fleet, task_id)
     doomed.kill()
     # The other worker looks first, until this one has started.
-    may = patient.worker("-Q", "another", "-c", "1", **open_door)
-    (adopted,) = wait_until(lambda: repairs(patient, task_id), 60)
-    (taker,) = [node.id for node in patient.nodes() if node.queues == may.queues]
+    may = patient_fleet.worker("-Q", "another", "-c", "1", **allowed)
+    (adopted,) = wait_until(lambda: repairs(patient_fleet, task_id), 60)
+    (taker,) = [node.id for node in patient_fleet.nodes() if node.queues == may.queues]
     assert adopted.node == taker
     release(container)
-    (task,) = patient.ended([task_id], 60)
+    (task,) = patient_fleet.ended([task_id], 60)
     assert (task.state, task.origin, task.attempt) == (TaskState.COMPLETED, 1, 1), task.error
-    assert (door / "said").read_text() == "main\npost\n"
+    assert (shared / "said").read_text() == "main\npost\n"
 
 
-def test_alone_the_one_with_closed_doors_brings_the_link_to_its_end_and_gives_back_the_rest(
-    sqlite_fleet: Fleet, door: Path
+def test_a_worker_without_access_ends_the_running_link_and_gives_back_the_rest(
+    sqlite_fleet: Fleet, shared: Path
 ) -> None:
-    fleet, open_door = sqlite_fleet, {"FERRYMAN_BIND_SOURCES": f"{door}:rw"}
-    doomed = fleet.worker("-c", "1", **open_door)
+    fleet, allowed = sqlite_fleet, {"FERRYMAN_BIND_SOURCES": f"{shared}:rw"}
+    doomed = fleet.worker("-c", "1", **allowed)
     fleet.worker("-Q", "narrow", "-c", "1")
-    task_id = _submitted(fleet, door)
+    task_id = _submitted(fleet, shared)
     container = _begun(fleet, task_id)
     doomed.kill()
     wait_until(lambda: repairs(fleet, task_id), 60)
     release(container)
     (given,) = wait_until(lambda: repairs(fleet, task_id, "given back"), 60)
     assert "this worker may not continue it" in (given.reason or "")
-    assert (door / "said").read_text() == "main\n", (
+    assert (shared / "said").read_text() == "main\n", (
         "the link that ran was brought to its end, the next not begun"
     )
-    fleet.worker("-c", "1", **open_door)
+    fleet.worker("-c", "1", **allowed)
     wait_until(lambda: fleet.task(task_id).state is TaskState.RUNNING, 60)
     release(wait_until(lambda: _container_of(fleet, task_id, after=container), 60))
     (task,) = fleet.ended([task_id], 60)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 1), task.error
-    assert (door / "said").read_text() == "main\nmain\npost\n"
+    assert (shared / "said").read_text() == "main\nmain\npost\n"
     assert [node.state for node in fleet.nodes()].count(NodeState.LIVE) == 2
     wait_until(lambda: not fleet.left_over(), 30)
 

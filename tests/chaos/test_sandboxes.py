@@ -42,7 +42,7 @@ def docker() -> Client:
     return require_docker(BUSYBOX)
 
 
-def joining(fleet: Fleet, *words: str, warm: int = 1, module: str = "") -> Worker:
+def sandbox_worker(fleet: Fleet, *words: str, warm: int = 1, module: str = "") -> Worker:
     """Start a worker that keeps `warm` sandboxes ready; wait until it has them."""
     worker = fleet.worker(
         *words,
@@ -63,7 +63,7 @@ def sandboxes(fleet: Fleet) -> Sequence[Resource]:
     return [thing for thing in fleet.runtime().list() if thing.kind == "sandbox"]
 
 
-def running(fleet: Fleet, task_id: str, index: int = 0, *, other_than: str = "") -> str:
+def wait_until_running(fleet: Fleet, task_id: str, index: int = 0, *, other_than: str = "") -> str:
     """Wait until the link of the present run has printed its namespace; return the container's id."""
 
     def container() -> str | None:
@@ -76,7 +76,7 @@ def running(fleet: Fleet, task_id: str, index: int = 0, *, other_than: str = "")
     return wait_until(container, 60)
 
 
-def networks(fleet: Fleet, ids: Sequence[str]) -> set[str | None]:
+def sandboxes_of(fleet: Fleet, ids: Sequence[str]) -> set[str | None]:
     """Return the sandboxes that the rows of the tasks' attempts name; namespace numbers are reused."""
     with fleet.db.read() as c:
         return {one.sandbox for one in attempts.of_tasks(c, ids)}
@@ -88,23 +88,23 @@ def sandbox_of(fleet: Fleet) -> str:
     return name
 
 
-def nothing_left(fleet: Fleet) -> None:
+def assert_nothing_left(fleet: Fleet) -> None:
     """Check that used sandboxes are removed at once after the end."""
     wait_until(lambda: not fleet.left_over(), 15)
 
 
 def test_an_attempts_links_share_one_network_and_no_two_attempts_do(fleet: Fleet) -> None:
-    joining(fleet, "-c", "2", warm=2)
+    sandbox_worker(fleet, "-c", "2", warm=2)
     ids = fleet.submit(CHAIN, 3)
     assert [task.state for task in fleet.ended(ids, 90)] == [TaskState.COMPLETED] * 3
     said = [fleet.log(id).split() for id in ids]
     assert [len(set(one)) for one in said] == [1, 1, 1], said
-    assert len(networks(fleet, ids) - {None}) == 3
+    assert len(sandboxes_of(fleet, ids) - {None}) == 3
     steps = [set(link.timings or ()) for link in fleet.links(ids[0])]
     assert all(one >= {"waiting", "sandbox", "creating", "starting", "running", "ending"} for one in steps), (
         steps
     )
-    nothing_left(fleet)
+    assert_nothing_left(fleet)
     wait_until(lambda: len(sandboxes(fleet)) == 2, 20)
     fleet.workers[0].process.terminate()
     fleet.workers[0].process.wait(20)
@@ -113,63 +113,63 @@ def test_an_attempts_links_share_one_network_and_no_two_attempts_do(fleet: Fleet
 
 def test_a_sandbox_that_is_gone_before_the_start_costs_the_task_nothing(sqlite_fleet: Fleet) -> None:
     fleet = sqlite_fleet
-    joining(fleet, "-c", "1", module="tests.support.sandboxless_worker", warm=0)
+    sandbox_worker(fleet, "-c", "1", module="tests.support.sandboxless_worker", warm=0)
     (task_id,) = fleet.submit(CHAIN.replace("sleep 1", "true"))
     (task,) = fleet.ended([task_id], 60)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 0), fleet.story(task_id)
     (told,) = repairs(fleet, task_id, "continues without a sandbox")
     assert "does not run" in (told.reason or "")
-    assert networks(fleet, [task_id]) == {None}
-    nothing_left(fleet)
+    assert sandboxes_of(fleet, [task_id]) == {None}
+    assert_nothing_left(fleet)
 
 
-def _only_the_sandbox(fleet: Fleet, worker: Worker) -> None:
+def _kill_nothing_else(fleet: Fleet, worker: Worker) -> None:
     """Kill nothing else."""
 
 
-def _and_the_worker(fleet: Fleet, worker: Worker) -> None:
+def _kill_the_worker_too(fleet: Fleet, worker: Worker) -> None:
     worker.kill()
-    joining(fleet, "-c", "1", "-Q", "other")
+    sandbox_worker(fleet, "-c", "1", "-Q", "other")
 
 
-@pytest.mark.parametrize("dies", [_only_the_sandbox, _and_the_worker])
+@pytest.mark.parametrize("dies", [_kill_nothing_else, _kill_the_worker_too])
 def test_a_sandbox_that_dies_under_a_link_starts_the_chain_again(
     sqlite_fleet: Fleet, docker: Client, dies: Callable[[Fleet, Worker], None]
 ) -> None:
     fleet = sqlite_fleet
-    worker = joining(fleet, "-c", "1")
+    worker = sandbox_worker(fleet, "-c", "1")
     (task_id,) = fleet.submit(held_task())
-    first = running(fleet, task_id)
+    first = wait_until_running(fleet, task_id)
     docker.api.kill(sandbox_of(fleet))
     dies(fleet, worker)
     wait_until(lambda: repairs(fleet, task_id, "given back: its sandbox died"), 60)
     if worker.process.poll() is not None:
-        joining(fleet, "-c", "1")
-    release(running(fleet, task_id, other_than=first))
+        sandbox_worker(fleet, "-c", "1")
+    release(wait_until_running(fleet, task_id, other_than=first))
     (task,) = fleet.ended([task_id], 60)
     assert (task.state, task.attempt) == (TaskState.COMPLETED, 1), fleet.story(task_id)
-    nothing_left(fleet)
+    assert_nothing_left(fleet)
 
 
 @pytest.mark.parametrize("index", [0, 1, 2], ids=["pre", "main", "post"])
 def test_a_killed_workers_chain_goes_on_in_the_same_network(sqlite_fleet: Fleet, index: int) -> None:
     fleet = sqlite_fleet
-    worker = joining(fleet, "-c", "1")
+    worker = sandbox_worker(fleet, "-c", "1")
     (task_id,) = fleet.submit(CHAIN.replace("sleep 1", "sleep 3"))
-    container = running(fleet, task_id, index)
+    container = wait_until_running(fleet, task_id, index)
     worker.kill()
-    joining(fleet, "-c", "1", "-Q", "other")
+    sandbox_worker(fleet, "-c", "1", "-Q", "other")
     (task,) = fleet.ended([task_id], 90)
     assert (task.state, task.attempt) == (TaskState.COMPLETED, 1), fleet.story(task_id)
     assert fleet.links(task_id)[index].container_id == container, "adopted"
     said = fleet.log(task_id).split()
     assert len(said) == 3 and len(set(said)) == 1, said
-    nothing_left(fleet)
+    assert_nothing_left(fleet)
 
 
 def test_what_dead_nodes_kept_ready_is_removed(sqlite_fleet: Fleet) -> None:
     fleet = sqlite_fleet
-    worker = joining(fleet, "-c", "2", warm=2)
+    worker = sandbox_worker(fleet, "-c", "2", warm=2)
     dead = {thing.name for thing in sandboxes(fleet)}
     worker.kill()
     fleet.worker("-c", "1")
@@ -184,7 +184,7 @@ def test_where_joining_does_not_work_each_container_has_its_own(sqlite_fleet: Fl
     assert "not supported" in worker.output() and "FERRYMAN_SANDBOX=none" in worker.output()
     ids = fleet.submit(CHAIN.replace("sleep 1", "true"), 2)
     assert [task.state for task in fleet.ended(ids, 60)] == [TaskState.COMPLETED] * 2
-    assert networks(fleet, ids) == {None}
+    assert sandboxes_of(fleet, ids) == {None}
     assert worker.output().count("containers cannot join a sandbox here") == 1, "said once"
     assert daemon.refused == 1, "tried once"
     wait_until(lambda: not fleet.runtime().list(), 20)
@@ -201,7 +201,7 @@ def test_under_slot_one_attempt_after_another_has_the_same_network(sqlite_fleet:
     ids = fleet.submit(CHAIN.replace("sleep 1", "true"), 8)
     fleet.ended(ids, 90)
     # A chain keeps its sandbox between two links, while its slot is free for another attempt.
-    assert 1 < len(networks(fleet, ids)) < len(ids) - 2, networks(fleet, ids)
+    assert 1 < len(sandboxes_of(fleet, ids)) < len(ids) - 2, sandboxes_of(fleet, ids)
     with fleet.db.read() as c:
         spans = sorted(
             (one.sandbox or "", one.started_at, one.ended_at or 0) for one in attempts.of_tasks(c, ids)

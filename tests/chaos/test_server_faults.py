@@ -32,7 +32,7 @@ post:
   - {name: check, image: "busybox:1.36", run: "cat /data/pre"}
 """
 QUICK_AND_PRODUCTION = pytest.mark.parametrize(
-    "broken", [{}, DEFAULTS], ids=["quick", "production"], indirect=True
+    "redis_fleet", [{}, DEFAULTS], ids=["quick", "production"], indirect=True
 )
 
 
@@ -47,7 +47,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def broken(
+def redis_fleet(
     request: pytest.FixtureRequest, sqlite_url: str, tmp_path: Path, own_redis: RedisServer
 ) -> Iterator[Fleet]:
     """Start a fleet on SQLite over the Redis that will be broken; the parameter has further settings."""
@@ -58,47 +58,47 @@ def broken(
 @pytest.mark.long
 @pytest.mark.parametrize("seconds", [5, 30])
 @QUICK_AND_PRODUCTION
-def test_work_survives_a_redis_that_is_away(broken: Fleet, seconds: float) -> None:
-    ids = busy(broken)
-    broken.redis.stop()
-    ids += broken.submit(WORK)
+def test_work_survives_a_redis_that_is_away(redis_fleet: Fleet, seconds: float) -> None:
+    ids = busy(redis_fleet)
+    redis_fleet.redis.stop()
+    ids += redis_fleet.submit(WORK)
     lasting(seconds)
-    broken.redis.start()
-    completed_once(broken, ids, 90, "done")
+    redis_fleet.redis.start()
+    completed_once(redis_fleet, ids, 90, "done")
 
 
 @pytest.mark.long
 @QUICK_AND_PRODUCTION
-def test_work_survives_a_redis_that_comes_back_empty(broken: Fleet) -> None:
-    ids = busy(broken)
-    empty(broken.redis)
-    completed_once(broken, ids, 90, "done")
+def test_work_survives_a_redis_that_comes_back_empty(redis_fleet: Fleet) -> None:
+    ids = busy(redis_fleet)
+    empty(redis_fleet.redis)
+    completed_once(redis_fleet, ids, 90, "done")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seconds", [8, 30])
 @QUICK_AND_PRODUCTION
-def test_work_survives_a_redis_that_hangs(broken: Fleet, seconds: float) -> None:
-    ids = busy(broken)
-    broken.redis.signal(signal.SIGSTOP)
-    ids += broken.submit(WORK)
+def test_work_survives_a_redis_that_hangs(redis_fleet: Fleet, seconds: float) -> None:
+    ids = busy(redis_fleet)
+    redis_fleet.redis.signal(signal.SIGSTOP)
+    ids += redis_fleet.submit(WORK)
     lasting(seconds)
-    broken.redis.signal(signal.SIGCONT)
-    completed_once(broken, ids, 90, "done")
+    redis_fleet.redis.signal(signal.SIGCONT)
+    completed_once(redis_fleet, ids, 90, "done")
 
 
 @pytest.mark.long
 @QUICK_AND_PRODUCTION
-def test_work_survives_a_redis_that_is_full(broken: Fleet) -> None:
-    ids = busy(broken)
-    client = broken.redis.client
+def test_work_survives_a_redis_that_is_full(redis_fleet: Fleet) -> None:
+    ids = busy(redis_fleet)
+    client = redis_fleet.redis.client
     client.config_set("maxmemory-policy", "noeviction")
     client.config_set("maxmemory", "1mb")
-    refused = broken.submit(WORK, 2)
+    refused = redis_fleet.submit(WORK, 2)
     lasting(5)
-    assert {broken.task(id).state for id in refused} == {TaskState.PENDING}, "accepted, not sent"
+    assert {redis_fleet.task(id).state for id in refused} == {TaskState.PENDING}, "accepted, not sent"
     client.config_set("maxmemory", "0")
-    completed_once(broken, ids + refused, 90, "done")
+    completed_once(redis_fleet, ids + refused, 90, "done")
 
 
 GARBAGE = {
@@ -114,21 +114,21 @@ GARBAGE = {
 }
 
 
-def test_garbage_in_the_queue_harms_nobody(broken: Fleet) -> None:
-    worker = broken.worker("-c", "1")
-    key = f"{broken.settings.broker.broker_prefix}default"
+def test_garbage_in_the_queue_harms_nobody(redis_fleet: Fleet) -> None:
+    worker = redis_fleet.worker("-c", "1")
+    key = f"{redis_fleet.settings.broker.broker_prefix}default"
     for text in GARBAGE.values():
-        broken.redis.client.lpush(key, text)
+        redis_fleet.redis.client.lpush(key, text)
     nonsense: list[list[object]] = [
         ["no such task", 1, 1, 0], ["x", "y", "z", "w"], [None, [], {}, 3], [1], [],
     ]  # fmt: skip
-    _send(broken, "default", nonsense)
-    app = build_app(broken.settings.broker)
+    _send(redis_fleet, "default", nonsense)
+    app = build_app(redis_fleet.settings.broker)
     app.send_task("no.such.task", args=[1], queue="default")
     app.close()
-    ids = broken.submit(WORK, 2)
-    completed_once(broken, ids, 90, "done")
-    wait_until(lambda: messages(broken, "default") == 0, 60, 0.1)
+    ids = redis_fleet.submit(WORK, 2)
+    completed_once(redis_fleet, ids, 90, "done")
+    wait_until(lambda: messages(redis_fleet, "default") == 0, 60, 0.1)
     assert worker.process.poll() is None, worker.output()
 
 
@@ -142,24 +142,26 @@ def _send(fleet: Fleet, queue: str, arguments: list[list[object]]) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @QUICK_AND_PRODUCTION
-def test_copies_and_messages_out_of_order_start_nothing(broken: Fleet, seed: int) -> None:
-    ids = broken.submit(CHAIN, 3)
-    broken.worker("-c", "2")
-    wait_until(lambda: any(broken.task(id).state is TaskState.RUNNING for id in ids), 30)
-    (node,) = [node.id for node in broken.nodes()]
+def test_copies_and_messages_out_of_order_start_nothing(redis_fleet: Fleet, seed: int) -> None:
+    ids = redis_fleet.submit(CHAIN, 3)
+    redis_fleet.worker("-c", "2")
+    wait_until(lambda: any(redis_fleet.task(id).state is TaskState.RUNNING for id in ids), 30)
+    (node,) = [node.id for node in redis_fleet.nodes()]
     # Each link of each task is sent ten times, to the node and to its queue, even if its turn has not come.
     every: list[list[object]] = [
         [id, 1, delivery, n] for id in ids for n in range(3) for delivery in (1, 2)
     ] * 5
     random.Random(seed).shuffle(every)
-    _send(broken, "default", every)
-    _send(broken, f"!{node}", every)
-    completed_once(broken, ids, 120, "kept")
+    _send(redis_fleet, "default", every)
+    _send(redis_fleet, f"!{node}", every)
+    completed_once(redis_fleet, ids, 120, "kept")
     for id in ids:
-        assert [link.state for link in broken.links(id)] == [LinkState.ENDED] * 3, broken.story(id)
-        assert len({link.container_id for link in broken.links(id)}) == 3
-        confirmed = [e for e in broken.events(id) if e.kind == "link" and e.to_state == LinkState.CONFIRMED]
-        assert len(confirmed) == 3, broken.story(id)
+        assert [link.state for link in redis_fleet.links(id)] == [LinkState.ENDED] * 3, redis_fleet.story(id)
+        assert len({link.container_id for link in redis_fleet.links(id)}) == 3
+        confirmed = [
+            e for e in redis_fleet.events(id) if e.kind == "link" and e.to_state == LinkState.CONFIRMED
+        ]
+        assert len(confirmed) == 3, redis_fleet.story(id)
 
 
 @pytest.mark.long

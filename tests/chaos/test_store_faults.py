@@ -48,7 +48,7 @@ HELLO = "name: hello\nimage: busybox:1.36\nrun: 'echo -n done > $FERRYMAN_OUTPUT
 
 
 @pytest.fixture
-def cut(postgres_server: Postgres) -> Iterator[Cut]:
+def proxy(postgres_server: Postgres) -> Iterator[Cut]:
     """Return the proxy between the fleet and its PostgreSQL."""
     made = Cut(postgres_server.port)
     yield made
@@ -56,10 +56,12 @@ def cut(postgres_server: Postgres) -> Iterator[Cut]:
 
 
 @pytest.fixture
-def behind(cut: Cut, postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer) -> Iterator[Fleet]:
+def proxied_fleet(
+    proxy: Cut, postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer
+) -> Iterator[Fleet]:
     """Start a fleet whose connection to PostgreSQL can be cut."""
     require_docker(BUSYBOX)
-    url = postgres_server.new().replace(f":{postgres_server.port}/", f":{cut.port}/")
+    url = postgres_server.new().replace(f":{postgres_server.port}/", f":{proxy.port}/")
     with running_fleet(tmp_path, url, redis_server) as made:
         yield made
 
@@ -86,34 +88,34 @@ _SHORT = ("finish", "after")
     ],
 )
 def test_a_commit_whose_answer_is_lost_loses_and_doubles_nothing(
-    behind: Fleet, cut: Cut, verb: str, when: str
+    proxied_fleet: Fleet, proxy: Cut, verb: str, when: str
 ) -> None:
-    behind.worker("-c", "1")
-    cut.arm(TRANSACTIONS[verb], when)
-    (task_id,) = behind.submit(HELLO)
-    completed_once(behind, [task_id], 60, "done")
-    assert cut.cuts == 1, "the fault was there"
-    task = behind.task(task_id)
-    assert task.crashes == 0, behind.story(task_id)
+    proxied_fleet.worker("-c", "1")
+    proxy.arm(TRANSACTIONS[verb], when)
+    (task_id,) = proxied_fleet.submit(HELLO)
+    completed_once(proxied_fleet, [task_id], 60, "done")
+    assert proxy.cuts == 1, "the fault was there"
+    task = proxied_fleet.task(task_id)
+    assert task.crashes == 0, proxied_fleet.story(task_id)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("when", "stored"), [("before", 0), ("after", 1)])
 def test_a_submission_whose_commit_is_lost_is_refused_and_stored_whole_or_not_at_all(
-    behind: Fleet, cut: Cut, when: str, stored: int
+    proxied_fleet: Fleet, proxy: Cut, when: str, stored: int
 ) -> None:
-    behind.worker("-c", "1")
-    cut.arm(b"INSERT INTO jobs", when)
+    proxied_fleet.worker("-c", "1")
+    proxy.arm(b"INSERT INTO jobs", when)
     with pytest.raises(StoreUnavailable):
-        behind.submit(HELLO)
-    assert cut.cuts == 1
+        proxied_fleet.submit(HELLO)
+    assert proxy.cuts == 1
     # A task that was stored although its client did not learn it ends like any other.
-    (known,) = behind.submit(HELLO)
-    with behind.db.read() as c:
+    (known,) = proxied_fleet.submit(HELLO)
+    with proxied_fleet.db.read() as c:
         ids = [row.id for row in c.execute(sa.select(tasks.c.id))]
     assert len(ids) == 1 + stored
     assert known in ids
-    completed_once(behind, ids, 60, "done")
+    completed_once(proxied_fleet, ids, 60, "done")
 
 
 @pytest.mark.long

@@ -86,7 +86,7 @@ def _assert_first_was_killed(fleet: Fleet, task_id: str, container: str) -> None
 
 
 @pytest.fixture
-def seen(fleet: Fleet) -> Iterator[ContainerEvents]:
+def events(fleet: Fleet) -> Iterator[ContainerEvents]:
     """Collect the daemon's events from the start of the test."""
     with container_events(fleet.installation.id) as found:
         yield found
@@ -94,13 +94,13 @@ def seen(fleet: Fleet) -> Iterator[ContainerEvents]:
 
 @pytest.mark.long
 def test_a_time_out_that_was_reached_while_no_worker_was_there_is_carried_out_by_the_next(
-    fleet: Fleet, seen: ContainerEvents
+    fleet: Fleet, events: ContainerEvents
 ) -> None:
     task_id, container = _overdue(fleet)
     fleet.worker("-c", "2")
     release(_second_attempt(fleet, task_id))
     _assert_ends_well(fleet, task_id, 2)
-    assert seen.most_at_once(task_id) == 1, "the second attempt waited for the end of the first"
+    assert events.most_at_once(task_id) == 1, "the second attempt waited for the end of the first"
     _assert_first_was_killed(fleet, task_id, container)
 
 
@@ -114,7 +114,7 @@ def test_a_retry_on_another_daemon_waits_for_the_end_of_what_a_returning_worker_
     holds = Holds(tmp_path / "holds", "take_over.committed")
     with Daemon(live_restore=True) as far:
         provide((BUSYBOX,), far.host)
-        with container_events(fleet.installation.id, far.host) as seen:
+        with container_events(fleet.installation.id, far.host) as events:
             doomed = fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST=far.host)
             (task_id,) = fleet.submit(AGAIN)
             container = wait_until_counting(fleet, task_id)
@@ -128,8 +128,8 @@ def test_a_retry_on_another_daemon_waits_for_the_end_of_what_a_returning_worker_
             holds.release(["take_over.committed"])
             release(_second_attempt(fleet, task_id))
             _assert_ends_well(fleet, task_id, 2)
-            assert seen.most_at_once(task_id) == 1
-            assert seen.starts(task_id).total() == 2
+            assert events.most_at_once(task_id) == 1
+            assert events.starts(task_id).total() == 2
         _assert_first_was_killed(fleet, task_id, container)
 
 
@@ -152,7 +152,7 @@ def test_what_ended_in_time_while_no_worker_was_there_has_ended_well(fleet: Flee
 
 @pytest.mark.long
 def test_a_worker_that_dies_while_it_kills_for_a_time_out_leaves_the_rest_to_the_next(
-    fleet: Fleet, seen: ContainerEvents
+    fleet: Fleet, events: ContainerEvents
 ) -> None:
     task_id, container = _overdue(fleet)
     doomed = fleet.worker("-c", "1", wait=False, FERRYMAN_KILL_GRACE_SECONDS="60")
@@ -161,13 +161,13 @@ def test_a_worker_that_dies_while_it_kills_for_a_time_out_leaves_the_rest_to_the
     fleet.worker("-c", "2")
     release(_second_attempt(fleet, task_id))
     _assert_ends_well(fleet, task_id, 2)
-    assert seen.most_at_once(task_id) == 1
+    assert events.most_at_once(task_id) == 1
     _assert_first_was_killed(fleet, task_id, container)
 
 
 @pytest.mark.long
 def test_a_time_out_without_any_worker_ends_the_task_and_its_container_goes_when_one_is_back(
-    fleet: Fleet, seen: ContainerEvents
+    fleet: Fleet, events: ContainerEvents
 ) -> None:
     doomed = fleet.worker("-c", "2")
     (once,), (again,) = fleet.submit(STUBBORN), fleet.submit(AGAIN)
@@ -187,8 +187,8 @@ def test_a_time_out_without_any_worker_ends_the_task_and_its_container_goes_when
     fleet.worker("-c", "2")
     release(_second_attempt(fleet, again))
     _assert_ends_well(fleet, again, 2)
-    assert seen.most_at_once(again) == 1, "the old container was removed before the retry began"
-    assert seen.starts(once).total() == 1
+    assert events.most_at_once(again) == 1, "the old container was removed before the retry began"
+    assert events.starts(once).total() == 1
 
 
 @pytest.mark.long

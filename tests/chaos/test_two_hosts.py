@@ -81,28 +81,28 @@ class Pair:
 
 
 @pytest.fixture
-def undo() -> Iterator[ExitStack]:
+def stack() -> Iterator[ExitStack]:
     """Return an exit stack that the end of the test unwinds."""
     with ExitStack() as made:
         yield made
 
 
-def _two_hosts(undo: ExitStack, folder: Path, seconds: int, **options: float) -> Pair:
+def _two_hosts(stack: ExitStack, folder: Path, seconds: int, **options: float) -> Pair:
     """Start both hosts and a task whose main link runs on one of them."""
     require_docker(BUSYBOX)
     if not second_daemon_possible():
         pytest.skip("a second dockerd needs root, dockerd and ip")
-    wire = undo.enter_context(running_wire())
+    wire = stack.enter_context(running_wire())
     redis = RedisServer(folder / "redis", wire.address)
-    undo.callback(redis.stop)
-    server = undo.enter_context(running_postgres(wire.address))
+    stack.callback(redis.stop)
+    server = stack.enter_context(running_postgres(wire.address))
     places = []
     for _ in range(2):
         host = wire.host()
-        daemon = undo.enter_context(Daemon(live_restore=True, within=host.within))
+        daemon = stack.enter_context(Daemon(live_restore=True, within=host.within))
         provide((BUSYBOX,), daemon.host)
         places.append((host, daemon))
-    fleet = undo.enter_context(running_fleet(folder, server.new(), redis, **options))
+    fleet = stack.enter_context(running_fleet(folder, server.new(), redis, **options))
     sites = [_serving(fleet, *place) for place in places]
     (task_id,) = fleet.submit(CHAIN.replace("SECONDS", str(seconds)))
     wait_until(lambda: "run " in fleet.log(task_id), 60)
@@ -121,9 +121,9 @@ def _serving(fleet: Fleet, host: Host, daemon: Daemon) -> Site:
     ids=["runs-on", "ends-meanwhile", "with-the-defaults"],
 )
 def test_a_partitioned_hosts_task_starts_again_on_the_other_and_one_result_stands(
-    undo: ExitStack, tmp_path: Path, seconds: int, options: dict[str, float]
+    stack: ExitStack, tmp_path: Path, seconds: int, options: dict[str, float]
 ) -> None:
-    pair = _two_hosts(undo, tmp_path, seconds, **options)
+    pair = _two_hosts(stack, tmp_path, seconds, **options)
     fleet, here, there = pair.fleet, pair.here, pair.there
     (first_node,) = [node.id for node in fleet.nodes() if node.name == here.worker.name]
     first_container = fleet.links(pair.task_id)[1].container_id
@@ -167,8 +167,8 @@ def _assert_the_second_run_stands(pair: Pair, first_node: str, again: Event) -> 
     assert f"after {task.result}\n" in fleet.log(task.id)
 
 
-def test_a_partition_shorter_than_the_grace_starts_nothing_twice(undo: ExitStack, tmp_path: Path) -> None:
-    pair = _two_hosts(undo, tmp_path, 25, grace_min_seconds=60.0)
+def test_a_partition_shorter_than_the_grace_starts_nothing_twice(stack: ExitStack, tmp_path: Path) -> None:
+    pair = _two_hosts(stack, tmp_path, 25, grace_min_seconds=60.0)
     fleet, here = pair.fleet, pair.here
     container = fleet.links(pair.task_id)[1].container_id
     here.host.cut()

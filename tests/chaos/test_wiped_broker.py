@@ -26,7 +26,7 @@ WAITS = WORK.replace("name: work", "name: waits\nqueue: nobody")
 
 
 @pytest.fixture(params=KINDS)
-def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
+def default_fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     """Start a fleet with the default waits, over its own Redis."""
     require_docker(BUSYBOX)
     redis = RedisServer(tmp_path / "redis")
@@ -35,7 +35,7 @@ def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     redis.stop()
 
 
-def _sends(fleet: Fleet, at_least: int) -> int:
+def _count_sent(fleet: Fleet, at_least: int) -> int:
     """Count the SCHEDULED tasks that were sent at least this many times."""
     wanted = (tasks.c.state == TaskState.SCHEDULED, tasks.c.sends >= at_least)
     with fleet.db.read() as c:
@@ -43,24 +43,24 @@ def _sends(fleet: Fleet, at_least: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "count", "workers"),
+    ("default_fleet", "count", "workers"),
     [
         pytest.param("sqlite", 1000, 1),
         pytest.param("postgresql", 1000, 2, marks=pytest.mark.long),
         pytest.param("sqlite", 5000, 2, marks=pytest.mark.long),
         pytest.param("postgresql", 5000, 2, marks=pytest.mark.long),
     ],
-    indirect=["waiting"],
+    indirect=["default_fleet"],
 )
-def test_a_wiped_backlog_is_sent_again(waiting: Fleet, count: int, workers: int) -> None:
-    fleet = waiting
+def test_a_wiped_backlog_is_sent_again(default_fleet: Fleet, count: int, workers: int) -> None:
+    fleet = default_fleet
     fleet.submit(WAITS, count)
     for _ in range(workers):
         fleet.worker("-c", "1")
-    wait_until(lambda: _sends(fleet, 1) == count, 120, 0.1)
+    wait_until(lambda: _count_sent(fleet, 1) == count, 120, 0.1)
     empty(fleet.redis)
     began = time.monotonic()
-    wait_until(lambda: _sends(fleet, 2) == count, 120, 0.1)
+    wait_until(lambda: _count_sent(fleet, 2) == count, 120, 0.1)
     took = time.monotonic() - began
     sent = messages(fleet, "nobody")
     print(f"{count} sent again after {took:.1f} s, in {sent} messages")
