@@ -14,7 +14,7 @@ from api import answers, sse, tasks
 from api.context import ApiContext, get_context
 from api.problem import RequestRefused
 from engine.errors import StoreUnavailable
-from engine.model.log_gap import is_gap, set_off
+from engine.model.log_gap import as_own_line, is_gap
 from engine.store import log_lines, logs
 from engine.store import tasks as task_rows
 from engine.store.database import Database
@@ -90,7 +90,7 @@ class TextEncoder:
         parts: list[str] = []
         for stream, stamp, written in frames:
             if is_gap(stream, written):
-                parts.append(set_off(written, inside_line=bool(self._unfinished)))
+                parts.append(as_own_line(written, inside_line=bool(self._unfinished)))
                 self._unfinished = set()
             if stream == 0:
                 continue

@@ -1,6 +1,6 @@
-"""Ferryman carries containers: tasks written in YAML, run by Celery workers in Docker, never lost.
+"""Ferryman runs tasks written in YAML in Docker containers, by Celery workers, and never loses one.
 
-This package is the engine; `api` beside it is the REST door. Nothing is imported here, so that
+This package is the engine; the package `api` beside it is the REST API. Nothing is imported here, so that
 `import engine.jobspec` loads neither Celery nor Docker.
 """
 

@@ -1,4 +1,4 @@
-"""The app that `celery -A engine …` finds: `celery -A engine worker -Q transcoding -c 3`."""
+"""App for Celery's command line: `celery -A engine worker -Q transcoding -c 3`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from engine.dispatch import control
 from engine.dispatch.app import build_app
 from engine.settings import Settings
 
-#: Imported so that the command line knows `inspect ferryman`.
+#: `control` is imported so that the command line knows `inspect ferryman`.
 __all__ = ["app", "control"]
 
 app = build_app(Settings.from_env().broker)

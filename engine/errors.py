@@ -1,18 +1,18 @@
-"""Every error Ferryman raises on purpose, under one root. The message says what happened and what to do."""
+"""Errors that Ferryman raises on purpose, under one root. Each message says what happened and what to do."""
 
 from __future__ import annotations
 
 
 class FerrymanError(Exception):
-    """The root of all errors that Ferryman raises on purpose."""
+    """Root of all errors that Ferryman raises on purpose."""
 
 
 class SettingsError(FerrymanError):
-    """A setting has a value that cannot be used; the message names the variable and what is expected."""
+    """Error for an unusable value of a setting; the message names the variable and what is expected."""
 
 
 class NotFound(FerrymanError):
-    """There is no such thing; `what` is its kind (job, task …), `id` what was asked for."""
+    """Error for an unknown id; `what` is the kind (job, task, node)."""
 
     def __init__(self, what: str, id: str) -> None:
         super().__init__(f"there is no {what} {id!r}")
@@ -21,58 +21,58 @@ class NotFound(FerrymanError):
 
 
 class Ambiguous(FerrymanError):
-    """A shortened id fits more than one thing."""
+    """Error for a shortened id that several jobs, tasks or nodes match."""
 
     def __init__(self, what: str, id: str) -> None:
-        super().__init__(f"{id!r} fits more than one {what}: write more of it")
+        super().__init__(f"{id!r} matches more than one {what}: write more of the id")
         self.what = what
         self.id = id
 
 
 class StoreUnavailable(FerrymanError):
-    """The database did not answer in time. Nothing was promised; the same call may be made again."""
+    """Error for a database that did not answer in time. Nothing is promised, and the call may be repeated."""
 
 
 class SchemaMismatch(FerrymanError):
-    """The database was made by a newer Ferryman, or by something else."""
+    """Error for a database that a newer Ferryman or another program created."""
 
 
 class BrokerUnavailable(FerrymanError):
-    """The broker did not answer in time. The rows are safe; the flusher tries again."""
+    """Error for a broker that did not answer in time. The rows are safe, and the flusher tries again."""
 
 
 class WrongInstallation(FerrymanError):
-    """The broker serves another installation than the database."""
+    """Error for a broker that belongs to another installation than the database."""
 
     def __init__(self, broker: str, database: str) -> None:
         super().__init__(
-            f"this broker serves installation {broker}, your database is {database}: "
+            f"the broker belongs to installation {broker}, the database to installation {database}: "
             "set FERRYMAN_BROKER_URL and FERRYMAN_DATABASE_URL to the same installation, "
             "or FERRYMAN_BROKER_PREFIX to a prefix of its own"
         )
 
 
 class RuntimeUnavailable(FerrymanError):
-    """The runtime (Docker) does not answer. It says nothing about the containers, which may run on."""
+    """Error for a runtime (Docker) that does not answer. Its containers may still run."""
 
 
 class Gone(FerrymanError):
-    """A container or volume is not there any more. Not a failure of the task: a caller looks again."""
+    """Error for a container or volume that no longer exists. The task has not failed: the caller looks again."""
 
 
 class SandboxGone(FerrymanError):
-    """The sandbox whose network namespace a link was to join does not run: the link goes the plain way instead."""
+    """Error for a sandbox that does not run; the link runs without a sandbox instead."""
 
 
 class NotOurs(FerrymanError):
-    """This thread no longer speaks for the link: a newer delivery, or another thread, has it."""
+    """Error for a thread that no longer acts for its link: a newer delivery or another thread does."""
 
 
 class Unstartable(FerrymanError):
-    """The link can never start as it is asked for; the message says why, in words for its owner.
+    """Error for a link that can never start as its task asks; the message gives the reason to the task's owner.
 
-    `exit_code` is Docker's own reading where there is one (125 refused, 126 not executable,
-    127 not found, 128 user or environment), else None.
+    `exit_code` is Docker's reading where there is one (125 refused, 126 not executable, 127 not found, 128 user or
+    environment), else None.
     """
 
     def __init__(self, message: str, exit_code: int | None = None) -> None:
@@ -81,8 +81,11 @@ class Unstartable(FerrymanError):
 
 
 class HostAccessDenied(Unstartable):
-    """This worker's doors (FERRYMAN_BIND_SOURCES, FERRYMAN_NETWORKS) refuse the link; another worker's may not."""
+    """Error for a link refused by this worker's host access (FERRYMAN_BIND_SOURCES, FERRYMAN_NETWORKS).
+
+    Another worker may allow it.
+    """
 
 
 class DataDirInUse(FerrymanError):
-    """Another process serves this data directory."""
+    """Error for a data directory that another process serves."""

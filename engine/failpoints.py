@@ -1,6 +1,6 @@
-"""Named points between two effects, at which a test lets the process die as kill -9 would.
+"""Failpoints: named places between two effects, where a test can make the process die as by kill -9.
 
-`FERRYMAN_FAILPOINT=claim.committed` arms one. docs/guarantees.rst lists them; a test kills at each.
+`FERRYMAN_FAILPOINT=claim.committed` arms one. docs/guarantees.rst lists all; a test kills a process at each.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
-#: Every point in the code, in the order of a task's way; a test asserts that each is hit somewhere.
+#: All failpoints, in the order in which a task meets them; a test asserts that the code has exactly these.
 POINTS = (
     "submit.rows",
     "submit.committed",
@@ -60,6 +60,6 @@ _armed = os.environ.get("FERRYMAN_FAILPOINT", "")
 
 
 def hit(name: str) -> None:
-    """Die here if this point is armed; else nothing."""
+    """Die if this failpoint is armed, else do nothing."""
     if _armed and name == _armed:
         os.kill(os.getpid(), signal.SIGKILL)

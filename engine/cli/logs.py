@@ -11,7 +11,7 @@ from engine.cli import screen
 from engine.cli.job_stream import LineBuffer, LogLine
 from engine.cli.submit import api_client
 from engine.client import Client
-from engine.model.log_gap import is_gap, set_off
+from engine.model.log_gap import as_own_line, is_gap
 from engine.wording.text import for_terminal
 
 
@@ -73,7 +73,7 @@ def _follow_raw(client: Client, id: str) -> None:
     for chunk in client.log(id):
         for stream, _, text in chunk.frames:
             if is_gap(stream, text):
-                text = set_off(text, inside_line=inside)
+                text = as_own_line(text, inside_line=inside)
             elif stream == 0:
                 continue
             sys.stdout.write(text)

@@ -1,4 +1,4 @@
-"""PURE. What follows from what: records, states, names, and the decisions between them.
+"""PURE room: records, states, names, and the decisions about what follows from them.
 
-No clock and no I/O: time comes as an argument, in milliseconds since 1970 (UTC), as the database wrote it.
+Reads no clock and does no I/O: time is an argument, in milliseconds since 1970 (UTC), as the database wrote it.
 """

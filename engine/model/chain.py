@@ -1,4 +1,4 @@
-"""What follows when a link or a task ended. Pure: rows in, decision out."""
+"""Decisions after the end of a link or a task. Pure: rows in, decision out."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from engine.model.states import JobState, LinkState, TaskState
 
 @dataclass(frozen=True)
 class AfterLink:
-    """What follows in the chain: another link, or the attempt's end."""
+    """Decision after a link: the next link, or the end of the attempt."""
 
-    #: Index of the link that runs next, None: the attempt has ended.
+    #: Index of the link that runs next; None when the attempt has ended.
     next_index: int | None
     #: Links that will not run.
     skipped: tuple[int, ...]
-    #: True when the attempt ended, or will end, badly.
+    #: True when a link has failed, so the attempt fails (at the latest after its `always` posts).
     failed: bool
-    #: The first link that ended badly, whose words are the attempt's.
+    #: First failed link; its error becomes the attempt's.
     culprit: Link | None
 
 
 def after_link(links: Sequence[Link]) -> AfterLink:
-    """Decide on the links of one run, of which at least one has just ENDED.
+    """Decide what follows in a run in which a link has just ENDED.
 
-    As long as all ended well, the next in order runs. After a failure only the `always` posts do; the links
-    between are skipped (Tork skips all that follow; `always` is ours).
+    While no link has failed, the next one in order runs. After a failure only the `always` posts run, and all other
+    waiting links are skipped (Tork skips all links after a failure and has no `always`).
     """
     culprit = next((link for link in links if link.state is LinkState.ENDED and link.exit_code != 0), None)
     waiting = [link for link in links if link.state not in (LinkState.ENDED, LinkState.SKIPPED)]
     if culprit is None:
         return AfterLink(waiting[0].index if waiting else None, (), False, None)
-    still = [link for link in waiting if link.kind == "post" and link.always]
-    skipped = tuple(link.index for link in waiting if link not in still)
-    return AfterLink(still[0].index if still else None, skipped, True, culprit)
+    posts = [link for link in waiting if link.kind == "post" and link.always]
+    skipped = tuple(link.index for link in waiting if link not in posts)
+    return AfterLink(posts[0].index if posts else None, skipped, True, culprit)
 
 
 def may_begin(links: Sequence[Link], index: int) -> bool:
-    """begin_link's guard: each link before it ended well, or it is an `always` post and none before it is open."""
+    """Return whether a link may begin: all links before it succeeded, or it is an `always` post and they are closed."""
     before = [link for link in links if link.index < index]
     mine = next((link for link in links if link.index == index), None)
     if mine is None or mine.state not in (LinkState.WAITING, LinkState.CONFIRMED):
@@ -51,7 +51,7 @@ def may_begin(links: Sequence[Link], index: int) -> bool:
 
 
 def first_open(links: Sequence[Link]) -> int | None:
-    """The link that runs now or next, None when all are done: where an adopter goes on."""
+    """Return the index of the link that runs now or next, where an adopter continues; None when all are closed."""
     return next(
         (link.index for link in links if link.state in (LinkState.WAITING, LinkState.CONFIRMED)), None
     )
@@ -59,7 +59,7 @@ def first_open(links: Sequence[Link]) -> int | None:
 
 @dataclass(frozen=True)
 class AfterTask:
-    """What becomes of the job: a state, with the result or error that it takes over."""
+    """Decision after a task: the state of the job, with the result or error that it gets from a task."""
 
     state: JobState
     result: str | None = None

@@ -1,21 +1,21 @@
-"""The note that stands where a log was cut: how it is worded, and how a reader knows it."""
+"""The gap note, which stands in place of the missing part of a log: its text, and how a reader recognises it."""
 
 from __future__ import annotations
 
-#: How the note begins; no other note of ours does.
-GAP = "The log is cut here: "
+#: Beginning of the note; no other note of ours begins so. static/log.js of the dashboard knows it too.
+GAP = "Log gap: "
 
 
 def gap_note(cut_bytes: int) -> str:
-    """The line that tells how much of a log is not kept; all of it, wherever a reader meets the cut."""
-    return f"{GAP}of it {cut_bytes} bytes in all are not kept (FERRYMAN_LOG_BYTES)\n"
+    """Return the note as a line. It counts all missing bytes of the log, wherever a reader meets it."""
+    return f"{GAP}{cut_bytes} bytes of the log are missing in all (bound: FERRYMAN_LOG_BYTES)\n"
 
 
-def set_off(note: str, *, inside_line: bool) -> str:
-    """The note among what containers wrote, as raw text: a line of its own, said to be ours."""
+def as_own_line(note: str, *, inside_line: bool) -> str:
+    """Return the note for raw output among what containers wrote: on a line of its own, marked as Ferryman's."""
     return ("\n" if inside_line else "") + f"[ferryman] {note}"
 
 
 def is_gap(stream: int, text: str) -> bool:
-    """True for that note. What comes before it and what comes behind it are no pieces of one line."""
+    """Return whether a frame is the note. Text before and after the note is never one line."""
     return stream == 0 and text.startswith(GAP)

@@ -1,7 +1,7 @@
-"""Names of containers and volumes, and their labels: pure functions of ids, so that they are known before they exist.
+"""Names and labels of containers, volumes and sandboxes: pure functions of ids, so names are known before creation.
 
-The installation, task, attempt, origin and link are in the name: no name is ever used for two runs
-(protocol 1: what is dead stays dead).
+A name contains the installation, task, attempt, origin and link, so no name is used for two runs: a container that was
+removed cannot come back under its name (see docs/protocol.rst).
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ TASK = "ferryman.task"
 ATTEMPT = "ferryman.attempt"
 ORIGIN = "ferryman.origin"
 LINK = "ferryman.link"
-#: The node that made a sandbox: labels cannot change, so it names no task.
+#: Node that created a sandbox; a sandbox has no task label, because labels cannot change and its task is unknown.
 NODE = "ferryman.node"
-#: The delivery that created it: an adopter never starts what an older one created (protocol 3.2).
+#: Delivery that created the container: an adopter never starts what an older delivery created (docs/protocol.rst).
 DELIVERY = "ferryman.delivery"
-#: On images that `deploy/images` built in place of the real ones.
+#: Label of images that `deploy/images` built in place of the real ones.
 STANDIN = "ferryman.standin"
 
 
 def container(installation: str, run: RunKey, index: int) -> str:
-    """The name of a link's container."""
+    """Return the name of a link's container."""
     return f"ferryman-{installation}-{run.task_id}-{run.attempt}-{run.origin}-{index}"
 
 
 def volume(installation: str, run: RunKey, number: int) -> str:
-    """The name of the number-th fresh volume of an attempt's run."""
+    """Return the name of a volume of a run; `number` counts from 0."""
     return f"ferryman-{installation}-{run.task_id}-{run.attempt}-{run.origin}-v{number}"
 
 
 def sandbox(installation: str, node_id: str, number: int) -> str:
-    """The name of the number-th sandbox that a node makes; a node's id is never used again, so neither is this."""
+    """Return the name of a node's sandbox. Node ids are never used again, so neither is the name."""
     return f"ferryman-{installation}-net-{node_id}-{number}"
 
 
 def run_labels(installation: str, job_id: str, run: RunKey) -> dict[str, str]:
-    """Labels that containers and volumes of one run share."""
+    """Return the labels of all containers and volumes of a run."""
     return {
         INSTALLATION: installation,
         JOB: job_id,
@@ -52,5 +52,5 @@ def run_labels(installation: str, job_id: str, run: RunKey) -> dict[str, str]:
 
 
 def node_queue(node_id: str) -> str:
-    """The queue that only this node serves: later links of what it claimed go there."""
+    """Return the queue that only this node serves, for the later links of the tasks that it claimed."""
     return f"!{node_id}"

@@ -220,7 +220,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a job, task, link or node."""
+    """Record of a change of a job, task, link or node, or of a repair."""
 
     #: Position in the order of the commits; a reader continues after it.
     cursor: str

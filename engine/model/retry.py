@@ -1,4 +1,4 @@
-"""Whether a failed attempt is tried again, and when; and whether a crash was one too many."""
+"""Decisions about retries of failed attempts, crashes of owners, and the grace before a restart elsewhere."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from engine.model.states import NodeState
 
 @dataclass(frozen=True)
 class RetryDecision:
-    """`again` after `delay_ms`, with the reason in words for the event."""
+    """Decision whether a failed attempt is retried, and after which delay."""
 
     again: bool
     delay_ms: int
+    #: In words, for the event.
     reason: str
 
 
 def decide(policy: Retry, attempt: int, chance: float) -> RetryDecision:
-    """After attempt number `attempt` failed. `limit` counts retries: 1 runs at most twice (Tork).
+    """Decide what follows the failure of attempt number `attempt`. As in Tork, `limit` 1 allows two attempts.
 
-    The delay is initialDelay x scalingFactor^(attempt-1), at most maxDelay; up to the share `jitter` of it is
-    taken off at random (`chance` in 0…1 is the draw, given by the caller).
+    The delay is initialDelay x scalingFactor^(attempt-1), at most maxDelay, minus a random part of up to `jitter` times
+    the delay. `chance` is the random number in 0…1, drawn by the caller.
     """
     if attempt > policy.limit:
-        reason = "no retry left" if policy.limit else "no retry asked for"
+        reason = "no retry left" if policy.limit else "no retries configured"
         return RetryDecision(False, 0, f"{reason} (attempt {attempt}, retry limit {policy.limit})")
     first = duration_seconds(policy.initial_delay)
     longest = duration_seconds(policy.max_delay)
@@ -38,17 +39,20 @@ def decide(policy: Retry, attempt: int, chance: float) -> RetryDecision:
 
 
 def crashes_after(crashes: int, former: NodeState, held_ms: int, calm_ms: int) -> int:
-    """The count of crashes after a hand-over (protocol 2a): only a lapse counts, a long hold begins anew."""
+    """Return the number of crashes in a row after a task left its former owner.
+
+    Only a lapse counts as a crash; after an owner that held the task for `calm_ms`, counting starts again.
+    """
     if former is not NodeState.LAPSED:
         return crashes
     return 1 if held_ms >= calm_ms else crashes + 1
 
 
 def grace_ms(former: NodeState, age_ms: int, bounds: tuple[float, float, float]) -> int:
-    """How long after it first saw the lapse a reconciler waits before it starts the chain elsewhere.
+    """Return the time from the first sight of an ended node until a reconciler restarts the chain elsewhere.
 
-    `bounds` are grace_min, grace_max and restart_grace in seconds. After a lapse: a tenth of the attempt's
-    running time within the first two; after LEFT: restart_grace (DESIGN 5.5).
+    `bounds` are the least and the longest grace after a lapse, and the grace after an orderly leave, in seconds. After
+    a lapse the grace is a tenth of the attempt's age: an adoption that saves more work may take longer.
     """
     low, high, left = bounds
     if former is NodeState.LEFT:

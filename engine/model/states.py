@@ -1,4 +1,4 @@
-"""The states and the transitions that are allowed, each with its reason. Nothing leaves an ended state."""
+"""States, and the allowed transitions with the reason for each. Nothing leaves an ended state."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from enum import StrEnum
 
 
 class TaskState(StrEnum):
-    """States of a task; an attempt's are RUNNING and the ended ones."""
+    """States of a task; an attempt has RUNNING and the ended ones."""
 
-    #: Not reached yet: a task before it is still to end.
+    #: Waits for an earlier task to end.
     CREATED = "CREATED"
-    #: To be sent; PENDING is the outbox.
+    #: Must be sent: the PENDING rows are the outbox.
     PENDING = "PENDING"
-    #: A message was sent: a hint, not a promise.
+    #: A message was sent. The broker may still lose it.
     SCHEDULED = "SCHEDULED"
-    #: A node has it.
+    #: A node owns the task.
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
@@ -23,7 +23,7 @@ class TaskState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """True for the four that nothing leaves."""
+        """Return whether the task has ended: nothing leaves the state."""
         return self in ENDED
 
 
@@ -38,15 +38,15 @@ class JobState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """True for the three that nothing leaves."""
+        """Return whether the job has ended: nothing leaves the state."""
         return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
 
 class LinkState(StrEnum):
-    """States of a link of one run of the chain. Never reset: a new run has new rows."""
+    """States of a link. They are never reset: each run of the chain has rows of its own."""
 
     WAITING = "WAITING"
-    #: Its container exists and is the one that counts.
+    #: The row names the container, which may start from now on.
     CONFIRMED = "CONFIRMED"
     ENDED = "ENDED"
     SKIPPED = "SKIPPED"
@@ -55,25 +55,29 @@ class LinkState(StrEnum):
 class NodeState(StrEnum):
     """States of a node. Nothing leaves LEFT and LAPSED: a worker that comes back is a new node."""
 
+    #: Takes over tasks, but claims none yet.
     JOINING = "JOINING"
     LIVE = "LIVE"
+    #: Finishes its tasks and claims no more.
     LEAVING = "LEAVING"
+    #: Ended in order.
     LEFT = "LEFT"
+    #: Declared dead by others because its beat stopped.
     LAPSED = "LAPSED"
 
     @property
     def is_gone(self) -> bool:
-        """Ended: other nodes may take over its tasks."""
+        """Return whether the node has ended: other nodes may take over its tasks."""
         return self in (NodeState.LEFT, NodeState.LAPSED)
 
     @property
     def has_beat(self) -> bool:
-        """Not ended: its beat is raised and watched."""
+        """Return whether the node raises its beat, and others watch it."""
         return not self.is_gone
 
     @property
     def may_adopt(self) -> bool:
-        """Allowed to take over tasks of nodes that are gone; a restart waits until it has looked for them."""
+        """Return whether the node may take over tasks of gone nodes; a restart waits until it has looked for them."""
         return self in (NodeState.JOINING, NodeState.LIVE)
 
 
@@ -83,16 +87,16 @@ GONE_NODES = tuple(state for state in NodeState if state.is_gone)
 BEATING_NODES = tuple(state for state in NodeState if state.has_beat)
 ADOPTING_NODES = tuple(state for state in NodeState if state.may_adopt)
 
-#: (from, to) -> why. The store's guards allow these and no others; a test walks the table.
+#: (from, to) -> the verb or reason. The store's guards allow only these; a test checks every pair.
 TRANSITIONS: dict[tuple[TaskState, TaskState], str] = {
     (TaskState.CREATED, TaskState.PENDING): "advance: the task before it ended",
     (TaskState.CREATED, TaskState.SKIPPED): "advance: a task before it failed",
     (TaskState.CREATED, TaskState.CANCELLED): "cancel",
-    (TaskState.PENDING, TaskState.SCHEDULED): "flush: its message is sent",
-    (TaskState.PENDING, TaskState.RUNNING): "claim: the message was faster than the mark",
+    (TaskState.PENDING, TaskState.SCHEDULED): "flush: the message is sent",
+    (TaskState.PENDING, TaskState.RUNNING): "claim: the message arrived before SCHEDULED was written",
     (TaskState.PENDING, TaskState.CANCELLED): "cancel",
     (TaskState.SCHEDULED, TaskState.RUNNING): "claim",
-    (TaskState.SCHEDULED, TaskState.PENDING): "resend: its message seems lost",
+    (TaskState.SCHEDULED, TaskState.PENDING): "resend: the message seems lost",
     (TaskState.SCHEDULED, TaskState.CANCELLED): "cancel",
     (TaskState.RUNNING, TaskState.RUNNING): "take_over, self_take_over: a new delivery",
     (TaskState.RUNNING, TaskState.PENDING): "restart, give_back, or a retry",

@@ -1,1 +1,1 @@
-"""What a process tells of itself: its log lines, and the failpoints at which a test lets it die."""
+"""Output of a process about itself: its log lines."""

@@ -1,4 +1,4 @@
-"""Log lines: one line an event, with time, level, logger and thread; no task body, no password."""
+"""Log lines: one line for each event, with time, level and logger; never a task's text or a password."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class _HarmlessLines(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
-        # A newline or an escape in a task's name must not look like a line of ours.
+        # A newline or escape sequence in a task's name must not look like a line of its own.
         text = super().format(record)
         return text if record.exc_info else harmless(text, keep="\t", instead="?")
 
 
 def configure(level: str | int, ours: str | int | None = None) -> None:
-    """Send this process's lines to standard error, from `level` on, Ferryman's own from `ours` on."""
+    """Log to standard error from `level` on; Ferryman's own loggers from `ours` on, if given."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         _HarmlessLines("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -28,5 +28,5 @@ def configure(level: str | int, ours: str | int | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.getLogger("ferryman").setLevel(level if ours is None else ours)
-    for chatty in ("urllib3", "docker", "alembic", "kombu", "amqp"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for library in ("urllib3", "docker", "alembic", "kombu", "amqp"):
+        logging.getLogger(library).setLevel(logging.WARNING)

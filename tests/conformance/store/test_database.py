@@ -95,7 +95,7 @@ def test_a_log_that_was_cut_before_the_tail_was_kept_can_be_read_and_goes_on(emp
         _insert(c, "installation", one=1, id="12345678")
         _insert(c, "jobs", id=id)
         _insert(c, "tasks", id=id, job_id=id)
-        note = "The log is cut here: 4 bytes are kept of a task's (FERRYMAN_LOG_BYTES)\n"
+        note = "Log gap: 4 bytes are kept of a task's (FERRYMAN_LOG_BYTES)\n"
         _insert(c, "log_chunks", task_id=id, seq=0, frames=f'[[1,"s","abc\\n"],[0,"s","{note[:-1]}\\n"]]')
         _insert(c, "log_heads", task_id=id, next_seq=1, next_line=2, bytes=4, cut_bytes=9)
     assert db.open() == "12345678"
@@ -106,7 +106,7 @@ def test_a_log_that_was_cut_before_the_tail_was_kept_can_be_read_and_goes_on(emp
             logs._write(c, (id, 1, 1, 0), logs.piece([(1, "s", f"d{number}\n")]), 8)
         texts = [line.frame[2] for line in log_lines.page(c, id, 1, 9)[0]]
         assert texts[:2] == ["abc\n", note] and texts[3:] == ["d4\n"]
-        assert "of it 21 bytes in all" in texts[2]
+        assert "21 bytes of the log" in texts[2]
         assert logs.head(c, id) == logs.Head(7, 7, 21)
     db.close()
 

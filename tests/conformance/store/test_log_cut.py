@@ -56,7 +56,7 @@ def _texts(db: Database, task: Task, after: int = -1) -> list[str]:
 
 
 def _note(cut_bytes: int) -> str:
-    return f"The log is cut here: of it {cut_bytes} bytes in all are not kept (FERRYMAN_LOG_BYTES)\n"
+    return f"Log gap: {cut_bytes} bytes of the log are missing in all (bound: FERRYMAN_LOG_BYTES)\n"
 
 
 def _readable(count: int) -> list[tuple[int, str]]:
@@ -206,7 +206,7 @@ def test_a_search_goes_over_the_cut(db: Database) -> None:
     with db.read() as c:
         lines, total = log_lines.page(c, task.id, 2, 2, "LINE 00")
         assert (_seen(lines), total) == ([(3, _line(3)), (4, _line(4))], 8)
-        assert log_lines.page(c, task.id, 1, 2, "not kept")[1] == 1
+        assert log_lines.page(c, task.id, 1, 2, "missing in all")[1] == 1
 
 
 @pytest.mark.parametrize("n", range(11))

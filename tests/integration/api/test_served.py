@@ -218,10 +218,13 @@ def test_an_api_does_not_serve_with_another_installations_broker(
     foreign = settings.replace(broker_url=broker.url)
     marker = f"{settings.broker.broker_prefix}installation"
     broker.client.set(marker, "foreign")
-    with pytest.raises(AssertionError, match="this broker serves installation foreign"), running_api(foreign):
+    with (
+        pytest.raises(AssertionError, match="the broker belongs to installation foreign"),
+        running_api(foreign),
+    ):
         raise NotImplementedError
     broker.client.delete(marker)
     with running_api(foreign) as server:
         broker.client.set(marker, "foreign")
         assert server.process.wait(timeout=15) != 0
-        assert "this broker serves installation foreign" in server.log
+        assert "the broker belongs to installation foreign" in server.log

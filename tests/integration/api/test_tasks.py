@@ -142,7 +142,7 @@ def test_an_ambiguous_id_is_a_409(client: FlaskClient, context: ApiContext) -> N
         jobs.insert(c, Job("abcd1" + "0" * 27, "b", None, ()))
     answer = client.get("/jobs/abcd")
     assert answer.status_code == 409
-    assert "write more of it" in answer.get_json(force=True)["detail"]
+    assert "write more of the id" in answer.get_json(force=True)["detail"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.support.stage import NODE, staged
 from tests.support.standalone import FERRYMAN, environment, ferryman
 from tests.support.terminal import run_on_terminal
 
-NOTE = "The log is cut here: of it 40 bytes in all are not kept (FERRYMAN_LOG_BYTES)\n"
+NOTE = "Log gap: 40 bytes of the log are missing in all (bound: FERRYMAN_LOG_BYTES)\n"
 
 
 def test_logs_note_their_gaps(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_nodes_are_listed_and_an_unknown_or_ambiguous_name_drains_no_node(
     assert unknown.stderr == "ferryman: there is no node 'nowhere'\n"
     several = run(server, "drain", "press-")
     assert several.returncode == 1 and several.stdout == ""
-    assert several.stderr == "ferryman: 'press-' fits more than one node: write more of it\n"
+    assert several.stderr == "ferryman: 'press-' matches more than one node: write more of the id\n"
     assert {server.client.node(node["id"])["state"] for node in (first, second)} == {"LIVE"}
 
 

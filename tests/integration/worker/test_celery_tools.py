@@ -130,7 +130,7 @@ def test_a_worker_with_another_installations_database_takes_nothing(
     assert worker.process.wait(20) == 78
     # 5 s on a quiet machine, imports included.
     assert time.monotonic() - began < 15
-    assert "this broker serves installation" in worker.output()
+    assert "the broker belongs to installation" in worker.output()
     fleet.worker("-c", "1")
     assert fleet.ended([id], 30)[0].state is TaskState.COMPLETED
 

@@ -15,7 +15,7 @@ BOUNDS = (15.0, 300.0, 600.0)
 
 def test_no_retry_is_made_where_none_is_asked_for() -> None:
     decision = decide(Retry(), 1, 0)
-    assert not decision.again and "no retry asked for" in decision.reason
+    assert not decision.again and "no retries configured" in decision.reason
 
 
 def test_limit_counts_retries() -> None:
