@@ -46,15 +46,12 @@ PENDING: tuple[str, ...] = (
     "engine/reconcile/",
     "engine/store/",
     "engine/telemetry/",
-    "engine/worker/",
     "tests/conformance/",
     "tests/integration/",
     "tests/model/",
     "tests/simulator/",
     "tests/support/",
     "tests/unit/dispatch",
-    "tests/unit/model",
-    "tests/unit/runtime",
 )
 
 
