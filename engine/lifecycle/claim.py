@@ -56,7 +56,7 @@ def begin_link(installation: Installation, caller: Caller, token: Token, index: 
     ended, or a link before it is open or failed (except for an `always` post).
     """
     with installation.db.read() as c:
-        if not tasks.begins(c, token, caller.node_id):
+        if not tasks.may_begin_link(c, token, caller.node_id):
             return None
         task = tasks.get(c, token.task_id)
         if task is None or task.token != token:

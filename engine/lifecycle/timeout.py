@@ -27,7 +27,7 @@ def timeout(installation: Installation, caller: Caller, token: Token) -> bool:
         former = nodes.share(c, task.node)
         if former is None or former.lapse_no is None:
             return False
-        if not tasks.end_lapsed(c, token, former.lapse_no):
+        if not tasks.may_time_out(c, token, former.lapse_no):
             return False
         limit = stored.load(task.spec).timeout
         decision = end_task.fail(c, caller, task, f"timed out after {limit}, while its node was away", None)

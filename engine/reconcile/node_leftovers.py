@@ -29,7 +29,7 @@ class NodeLeftovers:
     def run(self) -> int:
         """One look; says how many queues were removed. Raises StoreUnavailable."""
         with self._installation.db.read() as c:
-            ended = set(nodes.ended(c))
+            ended = set(nodes.gone(c))
         self._done &= ended
         removed = 0
         for node_id in ended - self._done:

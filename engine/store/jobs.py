@@ -13,6 +13,7 @@ from engine.errors import Ambiguous, NotFound
 from engine.model.records import Job
 from engine.model.states import JobState
 from engine.store.database import now_ms
+from engine.store.guards import guard
 from engine.store.tables import jobs, tasks
 
 #: Shorter beginnings of an id fit too much to be meant.
@@ -38,10 +39,19 @@ _LOCK_OF = (
 _INSERT = jobs.insert().values(created_at=now_ms()).returning(jobs.c.created_at)
 _START = (
     jobs.update()
-    .where(_THIS, jobs.c.state == JobState.PENDING)
+    .where(_THIS, guard("start_job.state", jobs.c.state == JobState.PENDING))
     .values(state=JobState.RUNNING, started_at=now_ms())
 )
-_END = jobs.update().where(_THIS, jobs.c.state.in_(_OPEN)).values(ended_at=now_ms())
+_END = (
+    jobs.update()
+    .where(_THIS, guard("end_job.state", jobs.c.state.in_(_OPEN)))
+    .values(
+        state=sa.bindparam("the_state"),
+        ended_at=now_ms(),
+        result=sa.bindparam("the_result"),
+        error=sa.bindparam("the_error"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -90,8 +100,8 @@ def end(
     c: sa.Connection, job_id: str, state: JobState, result: str | None = None, error: str | None = None
 ) -> bool:
     """A job that has not ended -> an end. False when it had ended already: nothing leaves an ended state."""
-    values = {"the_job": job_id, "state": state, "result": result, "error": error}
-    return c.execute(_END, values).rowcount == 1
+    params = {"the_job": job_id, "the_state": state, "the_result": result, "the_error": error}
+    return c.execute(_END, params).rowcount == 1
 
 
 def page(

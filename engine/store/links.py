@@ -1,4 +1,4 @@
-"""Links: one row a container of a run of the chain. They lie under their task's lock."""
+"""Links: one row for each container of a run of the chain. The task's lock covers them."""
 
 from __future__ import annotations
 
@@ -10,54 +10,72 @@ import sqlalchemy as sa
 from engine.model.records import Link, RunKey, Token
 from engine.model.states import LinkState
 from engine.store.database import now_ms
+from engine.store.guards import guard
 from engine.store.tables import links
 
 _POSITION = ("stdout_stamp", "stdout_frames", "stderr_stamp", "stderr_frames")
 
 # Built once, as in engine.store.tasks.
 _INSERT = links.insert()
-_IN_RUN = sa.and_(
+_OF_THIS_RUN = sa.and_(
     links.c.task_id == sa.bindparam("the_task"),
     links.c.attempt == sa.bindparam("the_attempt"),
     links.c.origin == sa.bindparam("the_origin"),
 )
-_OF_RUN = sa.select(links).where(_IN_RUN).order_by(links.c.link)
-_AT = sa.and_(_IN_RUN, links.c.link == sa.bindparam("the_link"))
+_OF_RUN = sa.select(links).where(_OF_THIS_RUN).order_by(links.c.link)
+_THIS = sa.and_(_OF_THIS_RUN, links.c.link == sa.bindparam("the_link"))
+_IS_WAITING = links.c.state == LinkState.WAITING
+_IS_CONFIRMED = links.c.state == LinkState.CONFIRMED
+_CONTAINER = sa.bindparam("the_container", type_=sa.String())
+_DELIVERY = sa.bindparam("the_delivery", type_=sa.Integer())
+_BY_OLDER_DELIVERY = links.c.confirmed_by < _DELIVERY
 _CONFIRM = (
     links.update()
     .where(
-        _AT,
-        links.c.state != LinkState.ENDED,
-        sa.or_(links.c.confirmed_by.is_(None), links.c.confirmed_by < sa.bindparam("the_delivery")),
+        _THIS,
+        guard("confirm.link_open", links.c.state != LinkState.ENDED),
+        guard("confirm.newer", sa.or_(links.c.confirmed_by.is_(None), _BY_OLDER_DELIVERY)),
     )
-    .values(state=LinkState.CONFIRMED, started_at=sa.func.coalesce(links.c.started_at, now_ms()))
+    .values(
+        state=LinkState.CONFIRMED,
+        container_id=_CONTAINER,
+        confirmed_by=_DELIVERY,
+        started_at=sa.func.coalesce(links.c.started_at, now_ms()),
+    )
 )
-_ENDED = {"state": LinkState.ENDED, "ended_at": now_ms()}
+_ENDED: dict[str, Any] = {
+    "state": LinkState.ENDED,
+    "ended_at": now_ms(),
+    "error": sa.bindparam("the_error"),
+}
+_HOW: dict[str, Any] = {
+    "exit_code": sa.bindparam("the_exit_code"),
+    "timings": sa.bindparam("the_timings", type_=links.c.timings.type),
+}
 _END = (
     links.update()
-    .where(_AT, links.c.state == LinkState.CONFIRMED, links.c.container_id == sa.bindparam("the_container"))
-    .values(_ENDED)
+    .where(
+        _THIS,
+        guard("finish_link.state", _IS_CONFIRMED),
+        guard("finish_link.container", links.c.container_id == _CONTAINER),
+    )
+    .values(_ENDED | _HOW)
 )
-_END_WITHOUT = (
+_END_WITHOUT_CONTAINER = (
     links.update()
     .where(
-        _AT,
-        sa.or_(
-            links.c.state == LinkState.WAITING,
-            sa.and_(
-                links.c.state == LinkState.CONFIRMED, links.c.confirmed_by < sa.bindparam("the_delivery")
-            ),
-        ),
+        _THIS,
+        guard("finish_link.no_container", sa.or_(_IS_WAITING, sa.and_(_IS_CONFIRMED, _BY_OLDER_DELIVERY))),
     )
-    .values(_ENDED)
+    .values(_ENDED | _HOW)
 )
-_ABANDON = links.update().where(_AT, links.c.state == LinkState.CONFIRMED).values(_ENDED)
+_ABANDON = links.update().where(_THIS, guard("abandon_link.state", _IS_CONFIRMED)).values(_ENDED)
 _SKIP = (
     links.update()
     .where(
-        _IN_RUN,
+        _OF_THIS_RUN,
         links.c.link.in_(sa.bindparam("the_links", expanding=True)),
-        links.c.state == LinkState.WAITING,
+        guard("skip_link.state", _IS_WAITING),
     )
     .values(state=LinkState.SKIPPED)
 )
@@ -68,20 +86,24 @@ _OF_TASKS = (
 )
 
 
-def _by(token: Token, origin: int, index: int) -> dict[str, Any]:
-    """The parameters of _AT."""
-    run = {"the_task": token.task_id, "the_attempt": token.attempt, "the_origin": origin}
-    return run | {"the_link": index}
+def _run(task_id: str, attempt: int, origin: int) -> dict[str, Any]:
+    """Return the parameters of `_OF_THIS_RUN`."""
+    return {"the_task": task_id, "the_attempt": attempt, "the_origin": origin}
+
+
+def _link(token: Token, origin: int, index: int) -> dict[str, Any]:
+    """Return the parameters of `_THIS`."""
+    return _run(token.task_id, token.attempt, origin) | {"the_link": index}
 
 
 def _record(row: sa.Row[Any]) -> Link:
-    found = {key: value for key, value in row._mapping.items() if key not in _POSITION}
-    index = found.pop("link")
-    return Link(**{**found, "index": index, "state": LinkState(found["state"])})
+    values = {key: value for key, value in row._mapping.items() if key not in _POSITION}
+    index = values.pop("link")
+    return Link(**{**values, "index": index, "state": LinkState(values["state"])})
 
 
 def insert(c: sa.Connection, rows: Sequence[Link]) -> None:
-    """The links of a new run, all WAITING. A second claim of the same origin cannot be: the task row guards."""
+    """Insert the links of a new run. The guards of the task's row keep a second claim from the same origin."""
     c.execute(
         _INSERT,
         [
@@ -102,21 +124,19 @@ def insert(c: sa.Connection, rows: Sequence[Link]) -> None:
 
 
 def of_run(c: sa.Connection, run: RunKey) -> list[Link]:
-    """The links of one run, in their order."""
-    key = {"the_task": run.task_id, "the_attempt": run.attempt, "the_origin": run.origin}
-    return [_record(row) for row in c.execute(_OF_RUN, key)]
+    """Return the links of one run, in the chain's order."""
+    return [_record(row) for row in c.execute(_OF_RUN, _run(run.task_id, run.attempt, run.origin))]
 
 
 def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Link]:
-    """All links of these tasks, run after run, each in its order."""
+    """Return all links of these tasks, sorted by task, run and index."""
     return [_record(row) for row in c.execute(_OF_TASKS, {"the_tasks": list(task_ids)})]
 
 
 def confirm(c: sa.Connection, token: Token, origin: int, index: int, container_id: str) -> bool:
-    """The container is the link's, unless it ended or this or a newer delivery confirmed it already."""
-    confirmed = {"container_id": container_id, "confirmed_by": token.delivery}
-    guard = _by(token, origin, index) | {"the_delivery": token.delivery}
-    return c.execute(_CONFIRM, guard | confirmed).rowcount == 1
+    """Make the container the link's. Refused when the link ended or this or a newer delivery confirmed it."""
+    params = {"the_delivery": token.delivery, "the_container": container_id}
+    return c.execute(_CONFIRM, _link(token, origin, index) | params).rowcount == 1
 
 
 def end(
@@ -127,28 +147,28 @@ def end(
     error: str | None,
     timings: Mapping[str, int] | None = None,
 ) -> bool:
-    """CONFIRMED -> ENDED for this container.
+    """Move the link `at` (token, origin, index) from CONFIRMED to ENDED for this container.
 
-    None: no container could be made under this token; the link ends from WAITING, or from CONFIRMED by an
-    older delivery whose container is gone. What this very delivery confirmed is another thread's to end.
+    `container_id` is None when no container could be made under this token. The link then ends from WAITING, or
+    from CONFIRMED by an older delivery whose container is gone; what this delivery confirmed is for another
+    thread to end.
     """
-    values = _by(*at) | {
-        "exit_code": exit_code,
-        "error": error,
-        "timings": dict(timings) if timings else None,
+    params = _link(*at) | {
+        "the_exit_code": exit_code,
+        "the_error": error,
+        "the_timings": dict(timings) if timings else None,
     }
     if container_id:
-        return c.execute(_END, values | {"the_container": container_id}).rowcount == 1
-    return c.execute(_END_WITHOUT, values | {"the_delivery": at[0].delivery}).rowcount == 1
+        return c.execute(_END, params | {"the_container": container_id}).rowcount == 1
+    return c.execute(_END_WITHOUT_CONTAINER, params | {"the_delivery": at[0].delivery}).rowcount == 1
 
 
 def abandon(c: sa.Connection, token: Token, origin: int, index: int, why: str) -> None:
-    """CONFIRMED -> ENDED without an exit code: the run is over, and its container's end is nobody's to write."""
-    c.execute(_ABANDON, _by(token, origin, index) | {"error": why})
+    """Move the link from CONFIRMED to ENDED without an exit code, because its run is over."""
+    c.execute(_ABANDON, _link(token, origin, index) | {"the_error": why})
 
 
 def skip(c: sa.Connection, token: Token, origin: int, indexes: Sequence[int]) -> None:
-    """WAITING -> SKIPPED: a link before them failed."""
+    """Move these links from WAITING to SKIPPED, because a link before them failed."""
     if indexes:
-        run = {"the_task": token.task_id, "the_attempt": token.attempt, "the_origin": origin}
-        c.execute(_SKIP, run | {"the_links": list(indexes)})
+        c.execute(_SKIP, _run(token.task_id, token.attempt, origin) | {"the_links": list(indexes)})

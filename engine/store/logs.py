@@ -22,6 +22,7 @@ from engine.model.log_gap import gap_note
 from engine.model.records import LogPosition, RunKey, StreamPosition, Token
 from engine.model.states import TaskState
 from engine.store.database import now_ms
+from engine.store.guards import guard
 from engine.store.tables import links, log_chunks, log_heads, tasks
 
 #: (stream, stamp, text): stream 1 is standard output, 2 standard error, 0 a line of ours.
@@ -49,9 +50,12 @@ _HOLDS = (
     sa.select(tasks.c.id)
     .where(
         tasks.c.id == sa.bindparam("the_task"),
-        tasks.c.attempt == sa.bindparam("the_attempt"),
-        tasks.c.delivery == sa.bindparam("the_delivery"),
-        tasks.c.state == TaskState.RUNNING,
+        guard(
+            "append_log.token",
+            tasks.c.attempt == sa.bindparam("the_attempt"),
+            tasks.c.delivery == sa.bindparam("the_delivery"),
+        ),
+        guard("append_log.state", tasks.c.state == TaskState.RUNNING),
     )
     .with_for_update(read=True)
 )

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from engine.model.records import Task
 from engine.model.states import TaskState
 from engine.store.database import now_ms
+from engine.store.guards import guard
 from engine.store.tables import tasks
 from engine.store.tasks import record
 
@@ -26,18 +27,18 @@ _THESE = tasks.c.id.in_(sa.bindparam("the_tasks", expanding=True))
 # Locked in one order everywhere, so that two processes do not wait for each other.
 _STILL = (
     sa.select(tasks.c.id, tasks.c.attempt, tasks.c.delivery)
-    .where(_THESE, tasks.c.state == sa.bindparam("the_state"))
+    .where(_THESE, guard("lock_unchanged.state", tasks.c.state == sa.bindparam("the_state")))
     .order_by(tasks.c.id)
     .with_for_update()
 )
 _MARK_SENT = (
     tasks.update()
-    .where(_THESE, tasks.c.state == TaskState.PENDING)
+    .where(_THESE, guard("mark_sent.state", tasks.c.state == TaskState.PENDING))
     .values(state=TaskState.SCHEDULED, sent_at=now_ms(), sends=tasks.c.sends + 1)
 )
 _RESEND = (
     tasks.update()
-    .where(_THESE, tasks.c.state == TaskState.SCHEDULED)
+    .where(_THESE, guard("resend.state", tasks.c.state == TaskState.SCHEDULED))
     .values(state=TaskState.PENDING, not_before=sa.bindparam("the_now"))
 )
 _FOR_EVER = (1 << 62) - 1

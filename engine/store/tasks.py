@@ -1,52 +1,58 @@
-"""Tasks: a function per query and per transition. Every guard of the protocol is a WHERE here.
+"""Tasks: a function for each query and each transition.
 
-`token` in a WHERE is attempt and delivery. The verbs in `engine.lifecycle` lock the rows first, in the order
-job, task, node: a compare-and-set alone does not stop two last children that end at once (protocol 2).
-Statements that every link needs are built once, for building one takes longer than SQLite takes to run it;
-their parameters are called `the_…`, since a column's own name would be a value to set.
+The guards of a transition stand in its WHERE, each with its key (`engine.store.guards`). The verbs in
+`engine.lifecycle` lock the rows first, in the order job, task, node: without the locks, the last two tasks of a
+job that end at once would not see each other (see docs/protocol.rst).
+
+Statements are built once, because building one takes longer than SQLite needs to run it. Their parameters are
+called `the_…`: SQLAlchemy takes a parameter with a column's name for a value to set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from engine.model.records import Task, Token
-from engine.model.states import ADOPTING_NODES, GONE_NODES, NodeState, TaskState
+from engine.model.states import ADOPTING_NODES, ENDED, GONE_NODES, NodeState, TaskState
 from engine.store.database import now_ms
+from engine.store.guards import guard
 from engine.store.tables import attempts, nodes, tasks
 
-_WAITING = (TaskState.PENDING, TaskState.SCHEDULED)
-
 _THIS = tasks.c.id == sa.bindparam("the_task")
-_AT = sa.and_(
-    _THIS,
-    tasks.c.attempt == sa.bindparam("the_attempt"),
-    tasks.c.delivery == sa.bindparam("the_delivery"),
-)
-_RUNNING = sa.and_(_AT, tasks.c.state == TaskState.RUNNING)
+_IS_OWN = tasks.c.node == sa.bindparam("the_node")
+_OWNER = nodes.c.id == tasks.c.node
+_NODE = nodes.c.id == sa.bindparam("the_node")
+_IS_LIVE = sa.exists().where(_NODE, nodes.c.state == NodeState.LIVE)
+#: Answer of a statement that only asks whether its guards hold.
+_YES = sa.select(sa.literal(1))
 
 
-def _by(token: Token, **more: Any) -> dict[str, Any]:
-    """The parameters of _AT and _RUNNING, and more of the caller's."""
-    ours = {"the_task": token.task_id, "the_attempt": token.attempt, "the_delivery": token.delivery}
-    return ours | more
+def _under_token(verb: str) -> sa.ColumnElement[bool]:
+    """Select the task, if the token is still the task's."""
+    attempt = tasks.c.attempt == sa.bindparam("the_attempt")
+    return sa.and_(_THIS, guard(f"{verb}.token", attempt, tasks.c.delivery == sa.bindparam("the_delivery")))
 
 
-def _owner_in(states: Iterable[NodeState]) -> sa.ColumnElement[bool]:
-    """The row's node is in one of these states."""
-    return sa.exists().where(nodes.c.id == tasks.c.node, nodes.c.state.in_(list(states)))
+def _running(verb: str) -> sa.ColumnElement[bool]:
+    """Select the task, if it is RUNNING under the token."""
+    return sa.and_(_under_token(verb), guard(f"{verb}.state", tasks.c.state == TaskState.RUNNING))
 
 
-def _node_in(states: Iterable[NodeState]) -> sa.ColumnElement[bool]:
-    """The node `the_node` is in one of these states."""
-    return sa.exists().where(nodes.c.id == sa.bindparam("the_node"), nodes.c.state.in_(list(states)))
+def _params(token: Token, **more: Any) -> dict[str, Any]:
+    """Return the parameters of `_under_token`, and more from the caller."""
+    return {
+        "the_task": token.task_id,
+        "the_attempt": token.attempt,
+        "the_delivery": token.delivery,
+        **more,
+    }
 
 
-def _changed(c: sa.Connection, statement: sa.Update, values: dict[str, Any]) -> bool:
-    return c.execute(statement, values).rowcount == 1
+def _changed(c: sa.Connection, statement: sa.Update, params: Mapping[str, Any]) -> bool:
+    return c.execute(statement, params).rowcount == 1
 
 
 _GET = sa.select(tasks).where(_THIS)
@@ -58,8 +64,12 @@ _INSERT = tasks.insert()
 
 
 def record(row: sa.Row[Any]) -> Task:
-    """The row as a value."""
-    return Task(**{**row._mapping, "state": TaskState(row._mapping["state"])})
+    """Return the record of a row that has all columns of `tasks`."""
+    return _record({**row._mapping})
+
+
+def _record(values: Mapping[str, Any]) -> Task:
+    return Task(**{**values, "state": TaskState(values["state"])})
 
 
 def insert(c: sa.Connection, new: Sequence[Task]) -> None:
@@ -68,49 +78,50 @@ def insert(c: sa.Connection, new: Sequence[Task]) -> None:
 
 
 def get(c: sa.Connection, task_id: str) -> Task | None:
-    """The task, or None."""
+    """Return the task, or None."""
     row = c.execute(_GET, {"the_task": task_id}).one_or_none()
     return record(row) if row else None
 
 
 def lock(c: sa.Connection, task_id: str) -> Task | None:
-    """The task with its row locked until the end of the transaction. Its job's row is locked before."""
+    """Lock the task's row until the end of the transaction, and return the task. The job's row is locked before."""
     row = c.execute(_LOCK, {"the_task": task_id}).one_or_none()
     return record(row) if row else None
 
 
 def of_job(c: sa.Connection, job_id: str) -> list[Task]:
-    """All tasks of a job, in their order."""
+    """Return all tasks of a job, in the job's order."""
     return [record(row) for row in c.execute(_OF_JOB, {"the_job": job_id})]
 
 
 def summaries(c: sa.Connection, job_ids: Sequence[str]) -> list[Task]:
-    """The tasks of these jobs for a list, in their order: `spec` and `result`, which may be long, are left out."""
+    """Return the tasks of these jobs for a list, without `spec` and `result`, which may be long."""
     columns = [column for column in tasks.c if column.name not in ("spec", "result")]
     rows = c.execute(
-        sa.select(*columns, sa.null().label("result"))
+        sa.select(*columns)
         .where(tasks.c.job_id.in_(list(job_ids)))
         .order_by(tasks.c.job_id, tasks.c.position)
     )
-    found = []
-    for row in rows:
-        found.append(Task(**{**row._mapping, "spec": {}, "state": TaskState(row._mapping["state"])}))
-    return found
+    return [_record({**row._mapping, "spec": {}, "result": None}) for row in rows]
 
 
 def job_of(c: sa.Connection, task_id: str) -> str | None:
-    """The job's id, which never changes: what to lock first."""
+    """Return the id of the task's job. It never changes, so it can be read before any lock is taken."""
     return c.scalar(_JOB_OF, {"the_task": task_id})
 
 
 def now(c: sa.Connection) -> int:
-    """Milliseconds since 1970 by the database's clock."""
+    """Return the milliseconds since 1970 by the database's clock."""
     return int(c.scalar(_NOW) or 0)
 
 
 _CLAIM = (
     tasks.update()
-    .where(_AT, tasks.c.state.in_(_WAITING), _node_in([NodeState.LIVE]))
+    .where(
+        _under_token("claim"),
+        guard("claim.state", tasks.c.state.in_((TaskState.PENDING, TaskState.SCHEDULED))),
+        guard("claim.node_live", _IS_LIVE),
+    )
     .values(
         state=TaskState.RUNNING,
         node=sa.bindparam("the_node"),
@@ -123,35 +134,37 @@ _CLAIM = (
 
 
 def claim(c: sa.Connection, token: Token, node_id: str) -> Task | None:
-    """PENDING or SCHEDULED -> RUNNING for a LIVE node; the origin is this delivery. The row as it is then, or None."""
-    row = c.execute(_CLAIM, _by(token, the_node=node_id)).one_or_none()
+    """Move the task from PENDING or SCHEDULED to RUNNING on a LIVE node; this delivery becomes the origin.
+
+    Returns the task as it is then, or None when a guard refused.
+    """
+    row = c.execute(_CLAIM, _params(token, the_node=node_id)).one_or_none()
     return record(row) if row else None
 
 
-_BEGINS = sa.select(sa.literal(1)).where(_RUNNING, tasks.c.node == sa.bindparam("the_node"))
+_MAY_BEGIN_LINK = _YES.where(_running("begin_link"), guard("begin_link.owner", _IS_OWN))
 _MAY_CONFIRM = (
-    sa.select(sa.literal(1))
-    .select_from(tasks.join(nodes, nodes.c.id == tasks.c.node))
-    .where(_RUNNING, nodes.c.state.not_in(GONE_NODES))
+    _YES.select_from(tasks.join(nodes, _OWNER))
+    .where(_running("confirm"), guard("confirm.owner", nodes.c.state.not_in(GONE_NODES)))
     .with_for_update(read=True, of=nodes)
 )
 
 
-def begins(c: sa.Connection, token: Token, node_id: str) -> bool:
-    """begin_link's share that is the task's: RUNNING under this token, on this node."""
-    return c.scalar(_BEGINS, _by(token, the_node=node_id)) is not None
+def may_begin_link(c: sa.Connection, token: Token, node_id: str) -> bool:
+    """Return whether the task is RUNNING under this token on this node."""
+    return c.scalar(_MAY_BEGIN_LINK, _params(token, the_node=node_id)) is not None
 
 
 def may_confirm(c: sa.Connection, token: Token) -> bool:
-    """confirm's share that is the task's: RUNNING under this token, and its node neither LAPSED nor LEFT.
+    """Return whether the task is RUNNING under this token on a node that is neither LAPSED nor LEFT.
 
-    The node's row is kept from changing until the end of the transaction (FOR SHARE): a confirm before a lapse
-    is on every list after it, which makes "looked and found nothing" a proof (protocol 2, confirm).
+    Locks the node's row FOR SHARE. A container confirmed before the lapse is therefore on every list made after
+    the lapse, so "looked and found nothing" is a proof (see docs/protocol.rst, `confirm`).
     """
-    return c.scalar(_MAY_CONFIRM, _by(token)) is not None
+    return c.scalar(_MAY_CONFIRM, _params(token)) is not None
 
 
-#: What a task is again that is to be sent anew.
+#: Values of a task that must be sent again.
 _SENT_AGAIN: dict[str, Any] = {
     "state": TaskState.PENDING,
     "node": None,
@@ -161,51 +174,56 @@ _SENT_AGAIN: dict[str, Any] = {
     "sends": 0,
     "result": None,
 }
-_NEXT: dict[str, Any] = {"delivery": tasks.c.delivery + 1}
+_NEXT_DELIVERY: dict[str, Any] = {"delivery": tasks.c.delivery + 1}
+_CRASHES: dict[str, Any] = {"crashes": sa.bindparam("the_crashes")}
 _TAKE_OVER = (
     tasks.update()
-    .where(_RUNNING, _owner_in(GONE_NODES), _node_in(ADOPTING_NODES))
-    .values(_NEXT | {"node": sa.bindparam("the_node"), "held_since": now_ms()})
+    .where(
+        _running("take_over"),
+        guard("take_over.owner", sa.exists().where(_OWNER, nodes.c.state.in_(GONE_NODES))),
+        guard("take_over.node", sa.exists().where(_NODE, nodes.c.state.in_(ADOPTING_NODES))),
+    )
+    .values(_NEXT_DELIVERY | _CRASHES | {"node": sa.bindparam("the_node"), "held_since": now_ms()})
 )
 _SELF_TAKE_OVER = (
     tasks.update()
-    .where(_RUNNING, tasks.c.node == sa.bindparam("the_node"), _node_in([NodeState.LIVE]))
-    .values(_NEXT)
+    .where(
+        _running("self_take_over"),
+        guard("self_take_over.owner", _IS_OWN),
+        guard("self_take_over.node_live", _IS_LIVE),
+    )
+    .values(_NEXT_DELIVERY)
 )
 
 
 def take_over(c: sa.Connection, token: Token, node_id: str, crashes: int) -> bool:
-    """A lapsed or left node's task goes to a JOINING or LIVE one, under a new delivery."""
-    return _changed(c, _TAKE_OVER, _by(token, the_node=node_id, crashes=crashes))
+    """Give a LAPSED or LEFT node's task to a JOINING or LIVE node, under a new delivery."""
+    return _changed(c, _TAKE_OVER, _params(token, the_node=node_id, the_crashes=crashes))
 
 
 def self_take_over(c: sa.Connection, token: Token, node_id: str) -> bool:
-    """A new delivery on the same node: no thread of it works on the row. No crash."""
-    return _changed(c, _SELF_TAKE_OVER, _by(token, the_node=node_id))
+    """Raise the delivery of a task that no thread of its own LIVE node works on. Counts no crash."""
+    return _changed(c, _SELF_TAKE_OVER, _params(token, the_node=node_id))
 
 
-#: Its node ended with this lapse, and every node that could find its containers has looked since.
-_FOUND_BY_NOBODY = sa.and_(
-    _RUNNING,
-    sa.exists().where(
-        nodes.c.id == tasks.c.node,
-        nodes.c.state.in_(GONE_NODES),
-        nodes.c.lapse_no == sa.bindparam("the_lapse"),
-    ),
-    sa.not_(
-        sa.exists().where(
-            nodes.c.state.in_(ADOPTING_NODES),
-            nodes.c.runtime_ok.is_(True),
-            nodes.c.looked < sa.bindparam("the_lapse"),
-        )
-    ),
-)
-_MAY_RESTART = sa.select(sa.literal(1)).where(_FOUND_BY_NOBODY)
-_RESTART = tasks.update().where(_FOUND_BY_NOBODY).values(_SENT_AGAIN | _NEXT)
-_GIVE_BACK = tasks.update().where(_RUNNING).values(_SENT_AGAIN | _NEXT)
+def _found_by_nobody(verb: str) -> sa.ColumnElement[bool]:
+    """Select the task, if its node ended with this lapse and no node that may find its containers is late.
+
+    A node whose runtime does not answer finds nothing: it delays no restart.
+    """
+    lapse = sa.bindparam("the_lapse", type_=sa.BigInteger())
+    ended = sa.exists().where(_OWNER, nodes.c.state.in_(GONE_NODES), nodes.c.lapse_no == lapse)
+    answers = guard(f"{verb}.runtime_ok", nodes.c.runtime_ok.is_(True))
+    late = sa.exists().where(nodes.c.state.in_(ADOPTING_NODES), answers, nodes.c.looked < lapse)
+    return sa.and_(_running(verb), guard(f"{verb}.lapse", ended), guard(f"{verb}.looked", sa.not_(late)))
+
+
+_MAY_RESTART = _YES.where(_found_by_nobody("restart"))
+_RESTART = tasks.update().where(_found_by_nobody("restart")).values(_SENT_AGAIN | _NEXT_DELIVERY | _CRASHES)
+_GIVE_BACK = tasks.update().where(_running("give_back")).values(_SENT_AGAIN | _NEXT_DELIVERY)
 _RETRY = (
     tasks.update()
-    .where(_RUNNING)
+    .where(_running("retry"))
     .values(
         _SENT_AGAIN
         | {"attempt": tasks.c.attempt + 1, "delivery": 1, "origin": 0, "crashes": 0}
@@ -215,103 +233,115 @@ _RETRY = (
 
 
 def may_restart(c: sa.Connection, token: Token, lapse_no: int) -> bool:
-    """restart's guard, asked before a poison pill is given up."""
-    return c.scalar(_MAY_RESTART, _by(token, the_lapse=lapse_no)) is not None
+    """Return whether `restart` may be done; asked before a poison pill FAILS."""
+    return c.scalar(_MAY_RESTART, _params(token, the_lapse=lapse_no)) is not None
 
 
 def restart(c: sa.Connection, token: Token, lapse_no: int, crashes: int) -> bool:
-    """RUNNING -> PENDING elsewhere: every node that could have found its containers has looked in vain."""
-    return _changed(c, _RESTART, _by(token, the_lapse=lapse_no, crashes=crashes))
+    """Move the task from RUNNING to PENDING: no node that could have found its containers has found any."""
+    return _changed(c, _RESTART, _params(token, the_lapse=lapse_no, the_crashes=crashes))
 
 
 def give_back(c: sa.Connection, token: Token) -> bool:
-    """RUNNING -> PENDING with a new delivery: the ended links' volume is gone. No crash."""
-    return _changed(c, _GIVE_BACK, _by(token))
+    """Move the task from RUNNING to PENDING with a new delivery. Counts no crash."""
+    return _changed(c, _GIVE_BACK, _params(token))
 
 
 def retry(c: sa.Connection, token: Token, delay_ms: int) -> bool:
-    """RUNNING -> PENDING as the next attempt, after a delay; delivery and crashes begin anew."""
-    return _changed(c, _RETRY, _by(token, the_delay=delay_ms))
+    """Move the task from RUNNING to PENDING as the next attempt, after a delay; delivery and crashes start again."""
+    return _changed(c, _RETRY, _params(token, the_delay=delay_ms))
 
 
-#: Which columns are set beside these, its parameters say.
-_END = tasks.update().where(_RUNNING).values(ended_at=now_ms())
-_KEEP = tasks.update().where(_RUNNING)
+_RESULT = sa.bindparam("the_result", type_=sa.Text())
+_END = (
+    tasks.update()
+    .where(_running("end_task"))
+    .values(
+        state=sa.bindparam("the_state"),
+        ended_at=now_ms(),
+        exit_code=sa.bindparam("the_exit_code"),
+        error=sa.bindparam("the_error"),
+        result=sa.func.coalesce(_RESULT, tasks.c.result),
+    )
+)
+_KEEP_RESULT = tasks.update().where(_running("keep_result")).values(result=_RESULT)
 
 
-def end(c: sa.Connection, token: Token, state: TaskState, **ended: Any) -> bool:
-    """RUNNING -> an end, with `exit_code`, `result`, `error`."""
-    return _changed(c, _END, _by(token, state=state, **ended))
+def end(
+    c: sa.Connection,
+    token: Token,
+    state: TaskState,
+    *,
+    exit_code: int | None = None,
+    error: str | None = None,
+    result: str | None = None,
+) -> bool:
+    """End the RUNNING task in this state. Without a `result`, one that was kept before stays."""
+    ended = {"the_state": state, "the_exit_code": exit_code, "the_error": error, "the_result": result}
+    return _changed(c, _END, _params(token, **ended))
 
 
 def keep_result(c: sa.Connection, token: Token, result: str) -> bool:
-    """The main link's result, while post links are still to run."""
-    return _changed(c, _KEEP, _by(token, result=result))
+    """Store the main link's result, while post links are still to run."""
+    return _changed(c, _KEEP_RESULT, _params(token, the_result=result))
 
 
-_OVERDUE = sa.exists().where(
+_IS_OVERDUE = sa.exists().where(
     attempts.c.task_id == tasks.c.id,
     attempts.c.attempt == tasks.c.attempt,
     attempts.c.started_at + tasks.c.timeout_ms <= now_ms(),
 )
-_END_LAPSED = _MAY_RESTART.where(_OVERDUE)
+_MAY_TIME_OUT = _YES.where(_found_by_nobody("timeout"), guard("timeout.overdue", _IS_OVERDUE))
 _CANCEL = (
     tasks.update()
-    .where(_THIS, tasks.c.state.not_in([state for state in TaskState if state.ended]))
+    .where(_THIS, guard("cancel.state", tasks.c.state.not_in(sorted(ENDED))))
     .values(state=TaskState.CANCELLED, ended_at=now_ms())
 )
 
 
-def end_lapsed(c: sa.Connection, token: Token, lapse_no: int) -> bool:
-    """The guard of a time-out by the reconciler: its time is over, its node is gone, and nobody found it."""
-    return c.scalar(_END_LAPSED, _by(token, the_lapse=lapse_no)) is not None
+def may_time_out(c: sa.Connection, token: Token, lapse_no: int) -> bool:
+    """Return whether the reconciler may end the attempt: it is past its time, its node is gone, nobody found it."""
+    return c.scalar(_MAY_TIME_OUT, _params(token, the_lapse=lapse_no)) is not None
 
 
 def cancel(c: sa.Connection, task_id: str) -> bool:
-    """Any state that is no end -> CANCELLED."""
+    """Move the task to CANCELLED from any state that is not an end."""
     return _changed(c, _CANCEL, {"the_task": task_id})
 
 
+_IS_LOST = sa.and_(tasks.c.state == TaskState.RUNNING, nodes.c.state.in_(GONE_NODES))
 _LOST = (
-    sa.select(tasks, nodes.c.lapse_no, nodes.c.state.label("node_state"))
-    .join(nodes, nodes.c.id == tasks.c.node)
-    .where(tasks.c.state == TaskState.RUNNING, nodes.c.state.in_(GONE_NODES))
+    sa.select(tasks, nodes.c.lapse_no, nodes.c.state.label("node_state")).join(nodes, _OWNER).where(_IS_LOST)
 )
-_ALL_OVERDUE = (
-    sa.select(tasks)
-    .join(nodes, nodes.c.id == tasks.c.node)
-    .where(tasks.c.state == TaskState.RUNNING, nodes.c.state.in_(GONE_NODES), _OVERDUE)
-)
-_OF_NODE = sa.select(tasks).where(
-    tasks.c.node == sa.bindparam("the_node"), tasks.c.state == TaskState.RUNNING
-)
+_OVERDUE = sa.select(tasks).join(nodes, _OWNER).where(_IS_LOST, _IS_OVERDUE)
+_OF_NODE = sa.select(tasks).where(_IS_OWN, tasks.c.state == TaskState.RUNNING)
 _STATES = sa.select(tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.delivery, tasks.c.origin).where(
     tasks.c.id.in_(sa.bindparam("the_tasks", expanding=True))
 )
 
 
 def lost(c: sa.Connection) -> list[tuple[Task, int, NodeState]]:
-    """RUNNING tasks whose node is LAPSED or LEFT, each with the node's lapse number and state."""
-    found = []
+    """Return the RUNNING tasks whose node is LAPSED or LEFT, each with the node's lapse number and state."""
+    lost_tasks = []
     for row in c.execute(_LOST):
         values = dict(row._mapping)
-        lapse_no, state = int(values.pop("lapse_no")), NodeState(values.pop("node_state"))
-        found.append((Task(**{**values, "state": TaskState(values["state"])}), lapse_no, state))
-    return found
+        lapse_no, node_state = int(values.pop("lapse_no")), NodeState(values.pop("node_state"))
+        lost_tasks.append((_record(values), lapse_no, node_state))
+    return lost_tasks
 
 
 def overdue(c: sa.Connection) -> list[Task]:
-    """RUNNING tasks past their time-out whose node is LAPSED or LEFT."""
-    return [record(row) for row in c.execute(_ALL_OVERDUE)]
+    """Return the RUNNING tasks past their time-out whose node is LAPSED or LEFT."""
+    return [record(row) for row in c.execute(_OVERDUE)]
 
 
 def of_node(c: sa.Connection, node_id: str) -> list[Task]:
-    """RUNNING tasks that name this node."""
+    """Return the RUNNING tasks that name this node."""
     return [record(row) for row in c.execute(_OF_NODE, {"the_node": node_id})]
 
 
 def states(c: sa.Connection, task_ids: Sequence[str]) -> dict[str, tuple[TaskState, int, int, int]]:
-    """id -> (state, attempt, delivery, origin); ids that are unknown are left out."""
+    """Return (state, attempt, delivery, origin) by task id; unknown ids are left out."""
     if not task_ids:
         return {}
     rows = c.execute(_STATES, {"the_tasks": list(task_ids)})

@@ -202,7 +202,7 @@ class Snapshot(Rows):
         return self._ask("tasks", lambda c: _by_id(c.records(self._TASKS, tasks.record)), "tasks")
 
     def _nodes(self) -> dict[str, Node]:
-        return self._ask("nodes", lambda c: _by_id(c.records(self._NODES, nodes._record)), "nodes")
+        return self._ask("nodes", lambda c: _by_id(c.records(self._NODES, nodes.record)), "nodes")
 
 
 def _by_name(found: Iterable[Task]) -> list[Task]:

@@ -9,13 +9,18 @@ from __future__ import annotations
 from itertools import chain
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
-from tests.simulator.hunts import live
-from tests.simulator.mutants import MUTANTS, SILENT, TOGETHER
+from engine.store import guards, tasks
+from tests.simulator.hunts import live, planted
+from tests.simulator.mutants import MUTANTS, SILENT, SILENT_GUARDS, TOGETHER
+from tests.simulator.weak_guards import WEAK
 
 CAUGHT = {
     "mark-state": 0,
     "mark-token": 7,
+    "mark-resend-state": 0,
     "resend-state": 4,
     "resend-token": 67,
     "claim-token": 2,
@@ -28,13 +33,17 @@ CAUGHT = {
     "finish-token": 35,
     "give-back-token": 100,
     "cancel-state": 55,
+    "leave-state": 34,
     "beat-state": 0,
     "live-state": 0,
     "takeover-own_live": 2,
     "takeover-delivery": 8,
     "takeover-token": 161,
+    "takeover-state": 146,
     "takeover-found": 38,
+    "self-takeover-state": 177,
     "self-takeover-own": 38,
+    "restart-state": 37,
     "restart-looked": 2,
     "restart-joining": 6,
     "restart-delivery": 2,
@@ -105,7 +114,30 @@ def test_two_guards_that_do_the_same_are_found_when_both_are_left_out(mutants: s
 
 
 def test_each_mutant_is_caught_or_named_with_what_is_known_of_it() -> None:
-    named = [*CAUGHT, *SILENT]
+    named = [*CAUGHT, *SILENT, *SILENT_GUARDS]
     assert sorted(named) == sorted(MUTANTS)
     assert len(set(named)) == len(named)
     assert set(CAUGHT_TOGETHER) == set(TOGETHER)
+    assert all([*SILENT.values(), *SILENT_GUARDS.values()]), "with a reason"
+
+
+def test_each_guard_of_the_store_is_dropped_by_a_mutant() -> None:
+    dropped: set[str] = set()
+    for mutant in MUTANTS:
+        with planted(mutant):
+            dropped |= WEAK.keys()
+    assert dropped == guards.KEYS
+
+
+def test_a_dropped_guard_comes_back() -> None:
+    before = _statements()
+    with planted("claim-state"):
+        assert "1 = 1" in "".join(_statements())
+    assert _statements() == before
+
+
+def _statements() -> list[str]:
+    of_tasks = (value for value in vars(tasks).values() if isinstance(value, sa.sql.ClauseElement))
+    return [
+        str(value.compile(dialect=sqlite.dialect())) for value in of_tasks if isinstance(value, sa.Executable)
+    ]

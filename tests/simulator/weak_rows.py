@@ -14,18 +14,17 @@ import engine.lifecycle.assignment as assignment_module
 import engine.lifecycle.claim as claim_module
 import engine.lifecycle.confirm as confirm_module
 import engine.lifecycle.finish as finish_module
-from engine.lifecycle import nodes as node_verbs
 from engine.model import names
 from engine.model.records import Task, Token
-from engine.model.states import LinkState, NodeState, TaskState
+from engine.model.states import NodeState, TaskState
 from engine.runtime import base
-from engine.store import events, links, nodes, outbox, tables, tasks
+from engine.store import events, links, outbox, tables, tasks
 from tests.simulator import carrier, faults, keeper, worker
+from tests.simulator.weak_guards import drop
 from tests.simulator.weak_repairs import seems_live
 from tests.simulator.worker import Worker
 
 Patch = pytest.MonkeyPatch
-_LAPSE = sa.bindparam("the_lapse")
 
 
 def blind(patch: Patch, verb: str) -> type[Worker]:
@@ -58,10 +57,9 @@ def _present(installation: Any, token: Token) -> dict[str, int]:
 
 
 def mark_state(patch: Patch) -> type[Worker]:
-    """Marked as sent, whatever became of it since."""
+    """Mark a message as sent although its task has left PENDING."""
     _stands(patch, TaskState.PENDING, lambda now, task: now.token == task.token)
-    patch.setattr(outbox, "_MARK_SENT", _of_these(state=TaskState.SCHEDULED))
-    return Worker
+    return drop(patch, "mark_sent.state")
 
 
 def mark_token(patch: Patch) -> type[Worker]:
@@ -71,10 +69,9 @@ def mark_token(patch: Patch) -> type[Worker]:
 
 
 def resend_state(patch: Patch) -> type[Worker]:
-    """What was claimed since is PENDING again."""
+    """Send a task again that was claimed meanwhile."""
     _stands(patch, TaskState.SCHEDULED, lambda now, task: now.token == task.token)
-    patch.setattr(outbox, "_RESEND", _of_these(state=TaskState.PENDING, not_before=sa.bindparam("the_now")))
-    return Worker
+    return drop(patch, "resend.state")
 
 
 def _stands(patch: Patch, state: TaskState, does: Callable[[Task, Task], bool]) -> None:
@@ -87,10 +84,6 @@ def _stands(patch: Patch, state: TaskState, does: Callable[[Task, Task], bool]) 
         return [task for task in given if (now := tasks.get(c, task.id)) is not None and does(now, task)]
 
     patch.setattr(outbox, "lock_unchanged", lock_unchanged)
-
-
-def _of_these(**values: Any) -> sa.Update:
-    return tables.tasks.update().where(outbox._THESE).values(**values)
 
 
 def cancel_state(patch: Patch) -> type[Worker]:
@@ -113,7 +106,7 @@ def cancel_state(patch: Patch) -> type[Worker]:
 
 
 def finish_state(patch: Patch) -> type[Worker]:
-    """A task that was cancelled ends once more."""
+    """End a task once more that was cancelled."""
     real = finish_module.locks.lock_job_and_task
 
     def running(c: sa.Connection, task_id: str) -> Any:
@@ -121,17 +114,7 @@ def finish_state(patch: Patch) -> type[Worker]:
         return task and replace(task, state=TaskState.RUNNING)
 
     patch.setattr(finish_module, "locks", SimpleNamespace(lock_job_and_task=running))
-    patch.setattr(tasks, "_END", tables.tasks.update().where(tasks._AT))
-    return Worker
-
-
-def finish_link_state(patch: Patch) -> type[Worker]:
-    """A link that has ended ends again."""
-    any_state = links.links.update().where(
-        links._AT, links.links.c.container_id == sa.bindparam("the_container")
-    )
-    patch.setattr(links, "_END", any_state.values(links._ENDED))
-    return Worker
+    return drop(patch, "end_task.state")
 
 
 def begin_link_state(patch: Patch) -> type[Worker]:
@@ -140,7 +123,7 @@ def begin_link_state(patch: Patch) -> type[Worker]:
     def begin_link(installation: Any, caller: Any, token: Token, index: int) -> Any:
         with installation.db.read() as c:
             task = tasks.get(c, token.task_id)
-            if task is None or not tasks.begins(c, token, caller.node_id):
+            if task is None or not tasks.may_begin_link(c, token, caller.node_id):
                 return None
             run = links.of_run(c, task.run)
             return assignment_module.assign(installation, task, run, index, (0, None))
@@ -150,28 +133,9 @@ def begin_link_state(patch: Patch) -> type[Worker]:
 
 
 def beat_state(patch: Patch) -> type[Worker]:
-    """A node that lapsed beats on, and is never fenced."""
-    at = tables.nodes
-    raised = at.update().where(nodes._THIS).values(beat=at.c.beat + 1).returning(at.c.state)
-    patch.setattr(nodes, "_RAISE", raised)
+    """Let a node that lapsed beat on, and never fence it."""
     patch.setattr(NodeState, "has_beat", property(lambda state: True))
-    return Worker
-
-
-def live_state(patch: Patch) -> type[Worker]:
-    """A node that lapsed while it joined is LIVE all the same."""
-    real = nodes.move
-
-    def move(c: sa.Connection, node_id: str, to: NodeState, come_from: Any, **values: Any) -> bool:
-        return real(c, node_id, to, tuple(NodeState) if to is NodeState.LIVE else come_from, **values)
-
-    patch.setattr(node_verbs, "nodes", SimpleNamespace(**{**vars(nodes), "move": move}))
-    return Worker
-
-
-def confirm_owner(patch: Patch) -> type[Worker]:
-    patch.setattr(tasks, "_MAY_CONFIRM", sa.select(sa.literal(1)).where(tasks._RUNNING))
-    return Worker
+    return drop(patch, "beat.state")
 
 
 def confirm_order(patch: Patch) -> type[Worker]:
@@ -179,50 +143,10 @@ def confirm_order(patch: Patch) -> type[Worker]:
     return Worker
 
 
-def confirm_again(patch: Patch) -> type[Worker]:
-    """A link that this or a newer delivery confirmed is confirmed again."""
-    again = links.links.update().where(links._AT, links.links.c.state != LinkState.ENDED)
-    again = again.where(sa.bindparam("the_delivery") == sa.bindparam("the_delivery"))
-    patch.setattr(links, "_CONFIRM", again.values(state=LinkState.CONFIRMED))
-    return Worker
-
-
-def finish_container(patch: Patch) -> type[Worker]:
-    any_one = links.links.update().where(
-        links._AT, links.links.c.state == LinkState.CONFIRMED, sa.bindparam("the_container") != ""
-    )
-    patch.setattr(links, "_END", any_one.values(links._ENDED))
-    return Worker
-
-
 def claim_own_live(patch: Patch) -> type[Worker]:
-    """A node that lapsed, or is joining, claims."""
+    """Let a node that lapsed, or is joining, claim."""
     patch.setattr(claim_module, "nodes", SimpleNamespace(share=seems_live))
-    claims = (
-        tables.tasks.update()
-        .where(tasks._AT, tasks.tasks.c.state.in_(tasks._WAITING))
-        .values(
-            state=TaskState.RUNNING,
-            node=sa.bindparam("the_node"),
-            origin=tasks.tasks.c.delivery,
-            held_since=tasks.now_ms(),
-        )
-        .returning(*tasks.tasks.c)
-    )
-    patch.setattr(tasks, "_CLAIM", claims)
-    return Worker
-
-
-def claim_never_asks_state(patch: Patch) -> type[Worker]:
-    """A doubled message claims what runs already."""
-    claims = (
-        tables.tasks.update()
-        .where(tasks._AT, tasks._node_in([NodeState.LIVE]))
-        .values(state=TaskState.RUNNING, node=sa.bindparam("the_node"), origin=tasks.tasks.c.delivery)
-        .returning(*tasks.tasks.c)
-    )
-    patch.setattr(tasks, "_CLAIM", claims)
-    return Worker
+    return drop(patch, "claim.node_live")
 
 
 def name_origin(patch: Patch) -> type[Worker]:
