@@ -272,8 +272,7 @@ class Problem(Answer):
 
 def task(row: Task, attempts: Iterable[Attempt], links: Sequence[Link]) -> Json:
     """Return what TaskAnswer reads: the spec, the row over it, the attempts and the links of all runs."""
-    run = (row.attempt, row.origin)
-    past = [link for link in links if (link.attempt, link.origin) != run]
+    past = [link for link in links if link.run != row.run]
     return {
         **row.spec,
         **vars(row),
@@ -282,7 +281,7 @@ def task(row: Task, attempts: Iterable[Attempt], links: Sequence[Link]) -> Json:
             {**vars(attempt), "links": [link for link in past if link.attempt == attempt.attempt]}
             for attempt in attempts
         ],
-        "links": [link for link in links if (link.attempt, link.origin) == run],
+        "links": [link for link in links if link.run == row.run],
     }
 
 

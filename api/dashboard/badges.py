@@ -55,10 +55,8 @@ def of_link(link: Link, task: Task) -> Badge:
     if link.state is LinkState.WAITING:
         return Badge("Waiting", "created") if not task.state.ended else _CANCELLED
     if link.state is LinkState.CONFIRMED:
-        of_present_run = (link.attempt, link.origin) == (task.attempt, task.origin)
-        return (
-            _RUNNING if task.state is TaskState.RUNNING and of_present_run else Badge("Stopped", "cancelled")
-        )
+        is_running = task.state is TaskState.RUNNING and link.run == task.run
+        return _RUNNING if is_running else Badge("Stopped", "cancelled")
     if link.state is LinkState.SKIPPED:
         return _SKIPPED
     return _COMPLETED if link.exit_code == 0 else _FAILED

@@ -106,7 +106,7 @@ def task_page(context: ApiContext, id: str) -> TaskPage:
     with context.installation.db.read() as c:
         task, job = _task(c, id)
         all_links = links.of_tasks(c, [task.id])
-        run = [link for link in all_links if (link.attempt, link.origin) == (task.attempt, task.origin)]
+        run = [link for link in all_links if link.run == task.run]
         rows = _link_rows(run, task)
         failed = next((row for row in rows if row.badge.tone == "failed"), None)
         failed = failed if task.state is TaskState.FAILED else None
@@ -175,11 +175,7 @@ def _link_rows(run: Sequence[Link], task: Task) -> tuple[LinkRow, ...]:
 
 
 def _attempt_row(attempt: Attempt, task: Task, all_links: Sequence[Link]) -> AttemptRow:
-    past = [
-        link
-        for link in all_links
-        if link.attempt == attempt.attempt and (link.attempt, link.origin) != (task.attempt, task.origin)
-    ]
+    past = [link for link in all_links if link.attempt == attempt.attempt and link.run != task.run]
     return AttemptRow(attempt, badges.of_state(attempt.state), _link_rows(past, task))
 
 
@@ -193,7 +189,7 @@ def _nodes(c: Connection) -> dict[str, Node]:
 
 
 def _headings(task: Task, run: Sequence[Link]) -> tuple[str, ...]:
-    first = [link for link in run if (link.attempt, link.origin) == (run[0].attempt, run[0].origin)]
+    first = [link for link in run if link.run == run[0].run]
     if first:
         return tuple(link_title(link.kind, link.name, link.index) for link in first)
     # Before the first claim no link has a row: the spec names them.

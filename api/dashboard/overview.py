@@ -182,7 +182,7 @@ def _activity(job: Job, task: Task, of_task: Sequence[Link], stuck: bool, now: i
 
 def _present_link(task: Task, of_task: Sequence[Link]) -> Link | None:
     """Return the link that runs now, or is next."""
-    run = [link for link in of_task if (link.attempt, link.origin) == (task.attempt, task.origin)]
+    run = [link for link in of_task if link.run == task.run]
     return next((link for link in run if link.state in (LinkState.CONFIRMED, LinkState.WAITING)), None)
 
 

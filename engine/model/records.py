@@ -177,6 +177,11 @@ class Link:
     #: Span -> milliseconds (see engine/runtime/timings.py); None before the end, and where nobody measured.
     timings: Mapping[str, int] | None = None
 
+    @property
+    def run(self) -> RunKey:
+        """Key of the run that the link belongs to."""
+        return RunKey(self.task_id, self.attempt, self.origin)
+
 
 @dataclass(frozen=True)
 class AttemptStatus:

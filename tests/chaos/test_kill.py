@@ -298,9 +298,7 @@ def _assert_ended(fleet: Fleet, task_id: str, case: Case) -> None:
     (task,) = fleet.ended([task_id], 90)
     said = fleet.story(task_id)
     assert (task.state, task.attempt) == (case.state, case.attempt), said
-    run = [
-        link for link in fleet.links(task_id) if (link.attempt, link.origin) == (task.attempt, task.origin)
-    ]
+    run = [link for link in fleet.links(task_id) if link.run == task.run]
     if case.state is COMPLETED:
         assert task.result == "kept", said
     if case.state is not CANCELLED:

@@ -68,7 +68,7 @@ def wait_until_running(fleet: Fleet, task_id: str, index: int = 0, *, other_than
 
     def container() -> str | None:
         now = fleet.task(task_id)
-        run = [one for one in fleet.links(task_id) if (one.attempt, one.origin) == (now.attempt, now.origin)]
+        run = [one for one in fleet.links(task_id) if one.run == now.run]
         begun = len(run) > index and run[index].state is LinkState.CONFIRMED
         said = len(fleet.log(task_id).split()) > index
         return run[index].container_id if begun and said and run[index].container_id != other_than else None

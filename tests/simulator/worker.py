@@ -163,7 +163,7 @@ class Worker(Carrier):
     def takes(self, me: str, things: list[Resource], lost: list[Task]) -> Steps:
         here, all_taken = self.found(things), True
         for task in lost:
-            if (task.id, task.attempt, task.origin) in here:
+            if task.run in here:
                 yield from self.stalls()
                 before = self.rows.task(task.id)
                 token = take_over(self.installation, by(me), task.token, "found")

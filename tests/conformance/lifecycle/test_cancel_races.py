@@ -206,9 +206,7 @@ def _assert_closed(world: World, race: Race, state: TaskState) -> None:
     assert world.job_of(task.id).state is JobState(state)
     ends = [e for e in world.events(task.id) if e.kind == "task" and TaskState(e.to_state or "").ended]
     assert [e.to_state for e in ends] == [state]
-    run = [
-        link for link in world.links(task.id) if (link.attempt, link.origin) == (task.attempt, task.origin)
-    ]
+    run = [link for link in world.links(task.id) if link.run == task.run]
     assert {link.state for link in run} <= {LinkState.ENDED, LinkState.SKIPPED}
     assert all(attempt.ended_at for attempt in world.attempts(task.id))
 
