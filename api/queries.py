@@ -8,6 +8,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from engine.model.states import JobState
 from engine.store import jobs, logs
+from engine.wording.text import unsafe_character
 
 #: A higher page number is refused: the database would count its way to that page.
 MOST_PAGES = 1_000_000
@@ -35,7 +36,7 @@ def _words(about: str, *rules: Any) -> Any:
 
 
 def _check_printable(text: str) -> None:
-    if not text.isprintable():
+    if unsafe_character(text):
         raise ValidationError("control characters are not allowed")
 
 

@@ -39,15 +39,15 @@ def after_link(links: Sequence[Link]) -> AfterLink:
 
 
 def may_begin(links: Sequence[Link], index: int) -> bool:
-    """Return whether a link may begin: all links before it succeeded, or it is an `always` post and they are closed."""
+    """Return whether a link may begin: all earlier links succeeded, or all are closed and it is an `always` post."""
     before = [link for link in links if link.index < index]
-    mine = next((link for link in links if link.index == index), None)
-    if mine is None or mine.state not in (LinkState.WAITING, LinkState.CONFIRMED):
+    candidate = next((link for link in links if link.index == index), None)
+    if candidate is None or candidate.state not in (LinkState.WAITING, LinkState.CONFIRMED):
         return False
     if all(link.state is LinkState.ENDED and link.exit_code == 0 for link in before):
         return True
     closed = all(link.state in (LinkState.ENDED, LinkState.SKIPPED) for link in before)
-    return closed and mine.kind == "post" and mine.always
+    return closed and candidate.kind == "post" and candidate.always
 
 
 def first_open(links: Sequence[Link]) -> int | None:

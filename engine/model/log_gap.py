@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Beginning of the note; no other note of ours begins so. static/log.js of the dashboard knows it too.
+#: Beginning of the note; no other note of Ferryman's begins so.
 GAP = "Log gap: "
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.jobspec import document, schema, stored
+from engine.jobspec import document, nested, schema, stored
 from engine.jobspec.host_access import host_access_from
 from engine.jobspec.task import HostAccess, Limits, LinkSpec, Mount, Retry, TaskSpec
 
@@ -93,6 +96,27 @@ def test_every_field_is_read() -> None:
     )
     assert task.post[0].always and task.post[0].cmd == ()
     assert task.volume_targets == ("/tmp", "/with space", "/data")
+
+
+@pytest.mark.parametrize(
+    ("schema_type", "record"),
+    [
+        (schema.PostSchema, LinkSpec),
+        (nested.MountSchema, Mount),
+        (nested.LimitsSchema, Limits),
+        (nested.RetrySchema, Retry),
+    ],
+)
+def test_a_schema_has_the_fields_of_its_record(schema_type: type[nested.Strict], record: Any) -> None:
+    names = {
+        re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", name) for name in schema_type().load_fields
+    }
+    assert names - {"cpu"} == {field.name for field in fields(record)}
+
+
+def test_the_schema_of_a_task_has_its_fields_and_those_of_its_main_container() -> None:
+    names = {field.name for kind in (TaskSpec, LinkSpec) for field in fields(kind)}
+    assert set(schema.TaskSchema().load_fields) == names - {"main", "always"}
 
 
 def test_scalars_of_yaml_mean_their_source_text_where_a_text_is_wanted() -> None:
