@@ -73,7 +73,7 @@ def start_background(context: ApiContext) -> None:
     # Only a process that publishes loads Celery.
     from engine.dispatch.flusher import Flusher
     from engine.dispatch.queues import Broker
-    from engine.reconcile import loop
+    from engine.reconcile import lanes
 
     installation = context.installation
     broker = Broker(installation.settings.broker)
@@ -84,7 +84,7 @@ def start_background(context: ApiContext) -> None:
     finally:
         broker.close()
     Flusher(installation.db, installation.settings.broker).start()
-    loop.start(installation, _end_process)
+    lanes.start(installation, _end_process)
 
 
 def _end_process(exc: WrongInstallation) -> None:

@@ -23,12 +23,12 @@ _KEEPALIVE = {
 
 
 def broker_priority(task_priority: int) -> int:
-    """The broker's number for a task's priority. A started chain's links go with 0, before all new ones."""
+    """Return the broker's priority for a task's. Links of a started chain have 0 and go before all new tasks."""
     return 9 - task_priority
 
 
 def build_app(settings: BrokerSettings) -> Celery:
-    """The app that `celery -A engine` finds. Opens no connection."""
+    """Return the app that `celery -A engine` finds. Opens no connection."""
     app = Celery("ferryman", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
         # A worker with no -Q serves this queue and its own.
@@ -63,7 +63,7 @@ def build_app(settings: BrokerSettings) -> Celery:
             # 24 h: the reconciler, not the broker, brings work back; a late copy is dropped by the claim.
             "visibility_timeout": 86400,
             "priority_steps": PRIORITY_STEPS,
-            "queue_order_strategy": "engine.dispatch.queue_order:OwnFirst",
+            "queue_order_strategy": "engine.dispatch.queue_order:OwnQueueFirst",
             "socket_keepalive": True,
             "socket_keepalive_options": _KEEPALIVE,
             # A BRPOP is waited for by the hub, not by these: they bound acks, the next link, a new connection.

@@ -1,4 +1,4 @@
-"""A task -> the Celery chain of its links, from its first unfinished one. Ids only: a message is a hint."""
+"""Celery chain of a task's links, from its first open one. A message holds ids only: it is a hint."""
 
 from __future__ import annotations
 
@@ -15,55 +15,55 @@ from engine.wording.text import harmless, shorten
 
 
 @dataclass(frozen=True)
-class Way:
-    """Where a chain goes: the first link's queue and priority, and how many links there are."""
+class Route:
+    """Route of a chain: queue and priority of the first link, and the titles of all links."""
 
     queue: str
     priority: int
-    names: Sequence[str]
-    #: Only the first link: an `always` post after a failure, whose end decides what follows.
+    titles: Sequence[str]
+    #: Send one link only: an `always` post after a failure, whose end decides what follows.
     alone: bool = False
 
 
 @dataclass(frozen=True)
-class Message:
-    """What is published, and where it goes."""
+class ChainMessage:
+    """Message of a chain, with its queue and priority."""
 
     queue: str
     priority: int
-    #: As Celery's `send_task_message` takes it: headers, properties, body, no event.
-    made: Any
+    #: Headers, properties, body and no event, as Celery's `send_task_message` takes them.
+    content: Any
 
 
-def message(app: Celery, task: Task, way: Way, first: int = 0) -> Message:
-    """The message of link `first` of this attempt and delivery, with the rest of its chain inside.
+def message(app: Celery, task: Task, route: Route, first: int = 0) -> ChainMessage:
+    """Return the message of link `first` under the task's token, with the rest of the chain inside.
 
-    Word for word what Celery's own chain would send, which takes a millisecond to copy, freeze and route itself.
-    Later links carry broker priority 0: started chains go before new ones. The worker that takes the first pins
-    the rest to its own queue.
+    Equal to the message of Celery's own chain, which takes a millisecond to copy, freeze and route itself. Later
+    links have broker priority 0: started chains go before new ones. The worker that takes the first link pins the
+    rest to its own queue.
     """
-    last = first + 1 if way.alone else len(way.names)
+    last = first + 1 if route.alone else len(route.titles)
     id = uuid()
-    made = app.amqp.as_task_v2(
+    content = app.amqp.as_task_v2(
         id,
         RUN_LINK,
         _args(task, first),
         reply_to=app.thread_oid,
-        # Celery takes the next from the end.
-        chain=[_later(app, task, way, index) for index in reversed(range(first + 1, last))] or None,
+        # Celery takes the next link from the end.
+        chain=[_later(app, task, route, index) for index in reversed(range(first + 1, last))] or None,
         ignore_result=None,
-        **_shown(task, way.names[first]),
+        **_shown(task, route.titles[first]),
     )
-    return Message(way.queue, way.priority, made)
+    return ChainMessage(route.queue, route.priority, content)
 
 
-def _later(app: Celery, task: Task, way: Way, index: int) -> dict[str, Any]:
-    options = {"queue": way.queue, "priority": 0, "task_id": uuid(), "reply_to": app.thread_oid}
+def _later(app: Celery, task: Task, route: Route, index: int) -> dict[str, Any]:
+    options = {"queue": route.queue, "priority": 0, "task_id": uuid(), "reply_to": app.thread_oid}
     return {
         "task": RUN_LINK,
         "args": _args(task, index),
         "kwargs": {},
-        "options": options | _shown(task, way.names[index]),
+        "options": options | _shown(task, route.titles[index]),
         "subtask_type": None,
         "immutable": True,
     }
@@ -79,11 +79,11 @@ def _shown(task: Task, link_name: str) -> dict[str, str]:
     return {"argsrepr": f"({name}, {link}, {task.id[:8]})", "kwargsrepr": "{}"}
 
 
-def first_way(task: Task, names: Sequence[str]) -> Way:
-    """The way of a task that nobody has claimed: its queue, at its priority."""
-    return Way(task.queue, broker_priority(task.priority), names)
+def new_route(task: Task, titles: Sequence[str]) -> Route:
+    """Return the route of a task that nobody has claimed: its queue, at its priority."""
+    return Route(task.queue, broker_priority(task.priority), titles)
 
 
-def later_way(node_queue: str, names: Sequence[str], *, alone: bool = False) -> Way:
-    """The way of a started chain: its node's queue, before all new ones."""
-    return Way(node_queue, 0, names, alone)
+def started_route(node_queue: str, titles: Sequence[str], *, alone: bool = False) -> Route:
+    """Return the route of a started chain: its node's queue, before all new chains."""
+    return Route(node_queue, 0, titles, alone)

@@ -1,6 +1,6 @@
-"""`celery -A engine inspect ferryman`: what Celery's own `inspect` cannot know of a node.
+"""`celery -A engine inspect ferryman`: facts about a node that Celery's own `inspect` cannot know.
 
-It is declared here, where the asking command line finds it without the worker's room; a worker answers.
+The command is declared here, where the command line finds it without the worker's room; a worker answers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _answer: Callable[[], dict[str, Any]] | None = None
 
 
 def answer_by(answer: Callable[[], dict[str, Any]]) -> None:
-    """Say who answers in this process: called once, by a worker's boot."""
+    """Set the function that answers in this process; called once, when a worker starts."""
     global _answer
     _answer = answer
 

@@ -1,7 +1,7 @@
-"""flush: take due rows, publish, then mark them SCHEDULED where they are still PENDING.
+"""Flusher: publishes due tasks, then marks them SCHEDULED where they are still PENDING.
 
-One thread a process. It holds no transaction while it publishes: a copy does no harm, a row that is marked
-but was never sent would wait for the reconciler.
+One thread per process, which holds no transaction while it publishes: a doubled message does no harm, but a task
+that is marked and was never sent would wait for the reconciler.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from redis import RedisError
 from engine import failpoints
 from engine.dispatch import wakeup
 from engine.dispatch.app import RUN_LINK, build_app, publisher_options
-from engine.dispatch.chain import Message, Way, first_way, message
+from engine.dispatch.chain import ChainMessage, Route, message, new_route
 from engine.dispatch.kombu_redis import keep_client
 from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
 from engine.jobspec import stored
@@ -39,26 +39,26 @@ log = logging.getLogger("ferryman.flush")
 #: The author of the events that say that a message was sent.
 _CALLER = Caller("flusher", socket.gethostname())
 
-#: Rows of other processes are looked for when they have been due for this long …
+#: Tasks of other processes are sent when they have been due for this time …
 OTHERS_SECONDS = 1.0
-#: … and somebody noticed them (engine/reconcile/loop.py); unasked, so often.
+#: … and the reconciler reported them (engine/reconcile/lanes.py); without a report, the pause between two looks.
 _UNASKED_SECONDS = 30.0
 _LONGEST_BACKOFF_SECONDS = 2.0
-#: After a flush: what is submitted meanwhile goes in one exchange. The first of a burst never waits.
+#: Pause after a flush: tasks submitted meanwhile go in one exchange. The first of a burst never waits.
 _REST_SECONDS = 0.01
 #: Rows published in one exchange with the broker, then marked in one transaction.
 _AT_ONCE = 100
-#: Ids in one question: both databases bound a statement's parameters.
+#: Ids per query: both databases bound a statement's parameters.
 _MOST_IDS = 5000
 
 
-def link_names(task: Task) -> list[str]:
+def link_titles(task: Task) -> list[str]:
     """Return the titles of the task's links, in order."""
     return [link_title(kind, link.name, i) for i, (kind, link) in enumerate(stored.load(task.spec).links)]
 
 
 class Publisher:
-    """A bounded connection that sends chains. Used by one thread at a time; each call ends within ~4 s."""
+    """Connection that sends chains, for one thread at a time; each call ends within about 4 s."""
 
     def __init__(self, settings: BrokerSettings, app: Celery | None = None) -> None:
         self.app = app or build_app(settings)
@@ -68,33 +68,33 @@ class Publisher:
         self._producer: Producer | None = None
         self._declared: set[str] = set()
 
-    def send(self, task: Task, way: Way, first: int = 0) -> None:
-        """Publish the chain from link `first` on. Raises BrokerUnavailable; then it may or may not be there."""
+    def send(self, task: Task, route: Route, first: int = 0) -> None:
+        """Publish the chain from link `first` on. Raises BrokerUnavailable; the message may be sent then."""
         with self._producing() as producer:
-            self._publish(producer, message(self.app, task, way, first))
+            self._publish(producer, message(self.app, task, route, first))
 
-    def send_all(self, ways: Sequence[tuple[Task, Way]]) -> None:
-        """Publish whole chains, all in one exchange with the broker: most of a sending's time is that wait.
+    def send_all(self, routes: Sequence[tuple[Task, Route]]) -> None:
+        """Publish whole chains in one exchange with the broker: most of the time to send is that wait.
 
-        Raises BrokerUnavailable; then each may or may not be there.
+        Raises BrokerUnavailable; each message may or may not be sent then.
         """
-        with self._producing() as producer, producer.batch(max_size=len(ways)):
-            for task, way in ways:
-                self._publish(producer, message(self.app, task, way))
+        with self._producing() as producer, producer.batch(max_size=len(routes)):
+            for task, route in routes:
+                self._publish(producer, message(self.app, task, route))
 
-    def _publish(self, producer: Producer, what: Message) -> None:
-        # Declared once a connection: kombu knows that too, but copies the queue each time to find out.
-        declare = () if what.queue in self._declared else None
+    def _publish(self, producer: Producer, chain_message: ChainMessage) -> None:
+        # Declared once per connection: kombu knows too, but copies the queue each time to find out.
+        declare = () if chain_message.queue in self._declared else None
         self.app.amqp.send_task_message(
             producer,
             RUN_LINK,
-            what.made,
-            queue=what.queue,
-            priority=what.priority,
+            chain_message.content,
+            queue=chain_message.queue,
+            priority=chain_message.priority,
             declare=declare,
             retry=False,
         )
-        self._declared.add(what.queue)
+        self._declared.add(chain_message.queue)
 
     @contextlib.contextmanager
     def _producing(self) -> Iterator[Producer]:
@@ -103,7 +103,7 @@ class Publisher:
                 yield self._ready()
             except (OSError, KombuError, OperationalError, RedisError) as exc:
                 self._drop()
-                raise BrokerUnavailable(f"publishing failed: {exc}") from exc
+                raise BrokerUnavailable(f"cannot publish: {exc}") from exc
 
     def _ready(self) -> Producer:
         if self._producer is None:
@@ -136,7 +136,7 @@ class Publisher:
 
 
 class Flusher:
-    """The thread that sends what is due: at once what this process committed, after a second what others did."""
+    """Thread that sends due tasks: this process's at once, those of other processes after a second."""
 
     def __init__(self, db: Database, settings: BrokerSettings, app: Celery | None = None) -> None:
         self._db = db
@@ -148,36 +148,36 @@ class Flusher:
         self._failed = float("-inf")
 
     def start(self) -> Flusher:
-        """Begin; returns itself."""
+        """Start the thread; return the flusher."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """End within a few seconds; what was not sent stays PENDING."""
+        """End the thread within a few seconds; unsent tasks stay PENDING."""
         self._stop.set()
-        wakeup.notice()
+        wakeup.report_overdue()
         self._thread.join(timeout=5)
         self.publisher.close()
 
     def _run(self) -> None:
-        # Processes that began together must not look for each other's rows at the same moment.
+        # Processes that started together must not look for each other's tasks at the same moment.
         pace = OTHERS_SECONDS * random.uniform(0.8, 1.2)
         looked = time.monotonic()
         while not self._stop.is_set():
             try:
-                knew = wakeup.noticed()
+                knew = wakeup.is_overdue_reported()
                 mine = wakeup.wait(max(0.05, looked + self._pause(pace) - time.monotonic()), knew=knew)
                 if mine:
                     self.flush(mine)
                     self._stop.wait(_REST_SECONDS)
                 if time.monotonic() - looked >= self._pause(pace):
                     looked = time.monotonic()
-                    wakeup.forget()
+                    wakeup.clear_overdue()
                     self.flush()
                 self._backoff = 0.0
             except (BrokerUnavailable, StoreUnavailable) as exc:
                 self._backoff = min(_LONGEST_BACKOFF_SECONDS, max(0.25, self._backoff * 2))
-                log.warning("nothing is sent for %.2g s: %s", self._backoff, exc)
+                log.warning("cannot send, next try in %.2g s: %s", self._backoff, exc)
                 self._stop.wait(self._backoff)
                 self._failed = time.monotonic()
             except FerrymanError as exc:
@@ -189,15 +189,15 @@ class Flusher:
                 self._failed = time.monotonic()
 
     def _pause(self, pace: float) -> float:
-        """Seconds between two looks for rows that were not poked here, or whose sending failed."""
-        # What failed is found among the rows, once it has been due for as long as that of others.
-        is_called = wakeup.noticed() or time.monotonic() - self._failed < 3 * OTHERS_SECONDS
+        """Return the seconds between two looks for tasks of other processes, or that could not be sent."""
+        # A task that could not be sent is found among the rows, like those of other processes.
+        is_called = wakeup.is_overdue_reported() or time.monotonic() - self._failed < 3 * OTHERS_SECONDS
         return pace if is_called else _UNASKED_SECONDS
 
     def flush(self, task_ids: Sequence[str] | None = None) -> int:
-        """Send the due rows among these, or all that have been due for a second; says how many were sent.
+        """Send those of these tasks that are due, or all that have been due for a second; return how many.
 
-        Raises BrokerUnavailable and StoreUnavailable; the rows stay PENDING then.
+        Raises BrokerUnavailable and StoreUnavailable; the tasks stay PENDING then.
         """
         sent = 0
         for due in self._due(task_ids):
@@ -209,12 +209,12 @@ class Flusher:
                 marked = self._send(group)
                 sent += len(group)
                 if task_ids is None and marked * 2 < len(group):
-                    # Their own process is at it: two that send the same rows in step would double them all.
+                    # Their own process sends them: two processes in step would double all messages.
                     return sent
         return sent
 
     def _due(self, task_ids: Sequence[str] | None) -> Iterator[list[Task]]:
-        """The rows in the order in which they are sent, a batch at a time, each read when its turn comes."""
+        """Yield the due tasks in their order, in batches, each read when its turn comes."""
         if task_ids is None:
             full = True
             while full:
@@ -234,12 +234,12 @@ class Flusher:
                 yield due
 
     def _send(self, group: Sequence[Task]) -> int:
-        """Publish them, then mark those that are still PENDING; how many those were."""
-        ways = [(task, first_way(task, link_names(task))) for task in group]
-        if len(ways) == 1:
-            self.publisher.send(*ways[0])
+        """Publish the tasks, then mark those that are still PENDING; return how many."""
+        routes = [(task, new_route(task, link_titles(task))) for task in group]
+        if len(routes) == 1:
+            self.publisher.send(*routes[0])
         else:
-            self.publisher.send_all(ways)
+            self.publisher.send_all(routes)
         failpoints.hit("flush.published")
         marked = self._mark(group)
         failpoints.hit("flush.marked")

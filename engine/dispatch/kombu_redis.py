@@ -1,4 +1,4 @@
-"""What kombu's Redis channel is spared."""
+"""Shortcut for kombu's Redis channel: one client per connection pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The broker's own facts: whose it is, whether it was emptied, how deep a queue is."""
+"""State of the broker: its installation, whether it was emptied, the depth of its queues."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from engine.settings import BrokerSettings, without_password
 
 #: kombu joins queue and priority by this (kombu.transport.redis.Channel.sep).
 _SEPARATOR = "\x06\x16"
-#: Says whose broker it is; also the marker whose absence tells that it was emptied.
+#: Key with the id of the broker's installation; when it is missing, the broker was emptied.
 _MARKER = "installation"
 
 
 class Broker:
-    """A bounded connection to Redis beside Celery's: every call ends within 3 s or raises BrokerUnavailable."""
+    """Connection to Redis beside Celery's: every call ends within 3 s or raises BrokerUnavailable."""
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._prefix = settings.broker_prefix
@@ -32,7 +32,7 @@ class Broker:
         )
 
     def claim_for(self, installation: str) -> bool:
-        """Write the installation's id where none is; True when this call wrote it (a new or emptied broker).
+        """Write the installation's id where none is; return True if this call wrote it (a new or emptied broker).
 
         Raises WrongInstallation when the broker serves another one.
         """
@@ -44,7 +44,7 @@ class Broker:
         return wrote
 
     def depth(self, queue: str) -> int:
-        """Messages that wait in a queue, at all priorities."""
+        """Return how many messages wait in a queue, at all priorities."""
         with _bounded(self.url), self._redis.pipeline(transaction=False) as pipe:
             for key in self._keys(queue):
                 pipe.llen(key)
@@ -79,7 +79,7 @@ class Broker:
 
 
 class _bounded:
-    """Turns Redis's errors into one of ours."""
+    """Context in which errors of Redis become BrokerUnavailable."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -93,7 +93,7 @@ class _bounded:
 
 
 def ping(settings: BrokerSettings) -> str:
-    """The broker in a few words. Raises BrokerUnavailable."""
+    """Return the broker's kind, version and address. Raises BrokerUnavailable."""
     broker = Broker(settings)
     try:
         return broker.describe()

@@ -1,7 +1,8 @@
-"""How a commit wakes this process's flusher, without knowing Celery.
+"""Wake-up of this process's flusher after a commit, without knowledge of Celery.
 
-A poke names the tasks, so that a process sends what it committed itself; what others committed is looked for
-only when somebody here noticed that it has been due for more than a second (they are busy or dead).
+A wake-up names the tasks, so that a process sends what it committed itself. The flusher looks for tasks that other
+processes committed only when the reconciler reports some that are overdue: due for more than a second, because
+their process is busy or dead.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import time
 
 _changed = threading.Condition()
 _due: list[tuple[float, str]] = []
-_noticed = threading.Event()
+_overdue = threading.Event()
 
 
 def wake(*task_ids: str, delay_seconds: float = 0.0) -> None:
-    """Say that these tasks became due, or will in `delay_seconds` (a retry): called after the commit."""
+    """Tell the flusher that these tasks are due in `delay_seconds` (a retry), or now; called after the commit."""
     at = time.monotonic() + delay_seconds
     with _changed:
         for task_id in task_ids:
@@ -24,41 +25,41 @@ def wake(*task_ids: str, delay_seconds: float = 0.0) -> None:
         _changed.notify_all()
 
 
-def notice() -> None:
-    """Say that rows are due which nobody has sent for a second; the flusher then looks for them."""
-    if not _noticed.is_set():
+def report_overdue() -> None:
+    """Make the flusher look for tasks that have been due for a second and that nobody has sent."""
+    if not _overdue.is_set():
         with _changed:
-            _noticed.set()
+            _overdue.set()
             _changed.notify_all()
 
 
-def noticed() -> bool:
-    """Whether somebody noticed such rows since the last `forget`."""
-    return _noticed.is_set()
+def is_overdue_reported() -> bool:
+    """Return True when overdue tasks were reported since the last `clear_overdue`."""
+    return _overdue.is_set()
 
 
-def forget() -> None:
-    """They are looked for now: what is noticed from here on is news."""
-    _noticed.clear()
+def clear_overdue() -> None:
+    """Clear the report, just before looking for overdue tasks."""
+    _overdue.clear()
 
 
 def wait(seconds: float, *, knew: bool = True) -> list[str]:
-    """The tasks that are due now; waits for the first, `seconds` at most. Takes them away.
+    """Wait for due tasks, for at most `seconds`; remove and return them.
 
-    Whoever did not know of anything noticed (`knew` False) is woken by that too.
+    A report of overdue tasks ends the wait too, unless the caller knew of one before (`knew`).
     """
     end = time.monotonic() + seconds
     with _changed:
         while True:
             now = time.monotonic()
             if _due and _due[0][0] <= now:
-                found = []
+                due = []
                 while _due and _due[0][0] <= now:
-                    found.append(heapq.heappop(_due)[1])
+                    due.append(heapq.heappop(_due)[1])
                 _changed.notify_all()
-                return found
+                return due
             left = min(end, _due[0][0] if _due else end) - now
-            if end <= now or (not knew and _noticed.is_set()):
+            if end <= now or (not knew and _overdue.is_set()):
                 return []
             _changed.wait(max(0.0, left))
 

@@ -1,4 +1,4 @@
-"""Watch the beats with this process's own monotonic clock; end the nodes whose beat stood still."""
+"""Lapses: nodes whose beat stood still for a whole lease, by this process's monotonic clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Seen:
 
 
 class Lapses:
-    """Remembers each node's beat and since when it stands still, while this process's own reads succeed."""
+    """Memory of each node's beat and since when it stands still, while this process's own reads succeed."""
 
     def __init__(self, installation: Installation, caller: Caller) -> None:
         self._installation, self._caller = installation, caller
@@ -27,16 +27,16 @@ class Lapses:
         self._last_read: float | None = None
 
     def run(self) -> int:
-        """One look; says how many nodes were ended. Raises StoreUnavailable."""
+        """Read the beats and end lapsed nodes; return how many. Raises StoreUnavailable."""
         with self._installation.db.read() as c:
             beats = workload.beats(c)
         return self.see(beats)
 
     def see(self, beats: Mapping[str, int]) -> int:
-        """What one look saw, just read: id -> beat. Says how many nodes were ended. Raises StoreUnavailable."""
+        """Compare beats just read (id -> beat), end lapsed nodes and return how many. Raises StoreUnavailable."""
         lease = self._installation.settings.cluster.lease_seconds
         now = time.monotonic()
-        # A gap in our own reads (database away, process stopped) proves nothing about others: begin anew.
+        # A gap in this process's reads (database away, process stopped) proves nothing about others: start again.
         if self._last_read is not None and now - self._last_read > lease / 2:
             self._seen.clear()
         self._last_read = now

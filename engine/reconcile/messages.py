@@ -1,4 +1,4 @@
-"""Messages that seem lost are sent again: after an emptied broker all, else those that are overdue."""
+"""Lost messages: after the broker was emptied all are sent again, else those that are overdue."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from engine.store import nodes, outbox, tasks
 log = logging.getLogger("ferryman.reconcile")
 
 _BATCH = 1000
-#: What is sent again waits here for this process's flusher, as little as keeps it busy: what waits for longer
-#: than a second is sent by the other processes too.
+#: Tasks that may wait for this process's flusher, as few as keep it busy: other processes send what waits for
+#: longer than a second too.
 _AHEAD = 200
 _AHEAD_SECONDS = 2.0
 _LONGEST_MS = 600_000
 
 
 class LostMessages:
-    """Looks at the broker's marker, and at overdue rows: each beat while a message is to be in the broker."""
+    """Pass over the broker's marker and overdue rows; called each beat while the broker must hold a message."""
 
     def __init__(self, installation: Installation, caller: Caller) -> None:
         self._installation, self._caller = installation, caller
         self._broker = Broker(installation.settings.broker)
         self._empty_since: dict[str, float] = {}
-        #: What was sent before this is to be sent again: the broker was emptied, and not all is done yet.
+        #: Messages sent before this time are sent again: the broker was emptied, and some are left.
         self._emptied_at: int | None = None
         self._away = False
 
     def run(self) -> int:
-        """One look; says how many were sent again. Raises StoreUnavailable, WrongInstallation."""
+        """Send lost messages again; return how many. Raises StoreUnavailable, WrongInstallation."""
         try:
             emptied = self._broker.claim_for(self._installation.id)
             if self._away:
                 log.info("the broker is back")
             self._away = False
             if emptied:
-                # The flusher sends meanwhile: without this bound a long backlog would go round and round. One
-                # more than now, so that what was sent in this very millisecond is among them.
+                # The flusher sends meanwhile: without this bound a long backlog would be sent in circles. One more
+                # than now, so that it includes what was sent in this millisecond.
                 with self._installation.db.read() as c:
                     self._emptied_at = tasks.now(c) + 1
             return self._overdue() if self._emptied_at is None else self._all(self._emptied_at)
@@ -58,18 +58,18 @@ class LostMessages:
         done = 0
         while True:
             with self._installation.db.read() as c:
-                found = outbox.scheduled(c, _BATCH, before)
-            if not found:
+                lost = outbox.scheduled(c, _BATCH, before)
+            if not lost:
                 self._emptied_at = None
                 return done
-            for start in range(0, len(found), _AHEAD):
+            for start in range(0, len(lost), _AHEAD):
                 done += resend(
-                    self._installation, self._caller, found[start : start + _AHEAD], "the broker was emptied"
+                    self._installation, self._caller, lost[start : start + _AHEAD], "the broker was emptied"
                 )
                 wakeup.wait_for_room(_AHEAD, _AHEAD_SECONDS)
 
     def _overdue(self) -> int:
-        """Overdue: its own wait is over, and a later one was claimed or the queue is empty with a node there."""
+        """Send a message again if its wait is over, and a later one was claimed or its served queue is empty."""
         wait_ms = round(self._installation.settings.cluster.resend_seconds * 1000)
         with self._installation.db.read() as c:
             since = outbox.overdue_since(c, wait_ms, _LONGEST_MS)
@@ -83,14 +83,14 @@ class LostMessages:
         with self._installation.db.read() as c:
             for kind, oldest in since.items():
                 overtaken = claimed.get(kind, 0) - wait_ms
-                # A long backlog is nearly always only waiting: its rows are read when some of them are lost.
+                # A long backlog usually only waits: its rows are read when some of its messages are lost.
                 if kind[0] in empty or oldest <= overtaken:
                     last = None if kind[0] in empty else overtaken
                     lost += outbox.overdue(c, kind, wait_ms, _LONGEST_MS, _BATCH, last)
         return resend(self._installation, self._caller, lost, "its message seems lost") if lost else 0
 
     def _empty(self, queues: set[str]) -> set[str]:
-        """Those that have been empty in two looks, a lease apart at least."""
+        """Return the queues that were empty in two looks at least two beats apart."""
         now = time.monotonic()
         empty = {queue for queue in queues if self._broker.depth(queue) == 0}
         self._empty_since = {queue: self._empty_since.get(queue, now) for queue in empty}

@@ -1,4 +1,4 @@
-"""What ended nodes leave behind: their queue in the broker, and after a day their row."""
+"""Leftovers of ended nodes: their queue in the broker, and after a day their row."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from engine.model import names
 from engine.model.records import Caller
 from engine.store import nodes
 
-#: Ended nodes are of use to people who look for what happened yesterday.
+#: A day: people look for what happened yesterday.
 _KEEP_MS = 24 * 3600 * 1000
 _ROWS_EVERY_SECONDS = 600.0
 
 
 class NodeLeftovers:
-    """Remembers whose queue it removed; a second removal by another process does no harm."""
+    """Memory of the nodes whose queue was removed; a second removal by another process does no harm."""
 
     def __init__(self, installation: Installation, caller: Caller) -> None:
         self._installation, self._caller = installation, caller
@@ -27,7 +27,7 @@ class NodeLeftovers:
         self._rows_at = time.monotonic()
 
     def run(self) -> int:
-        """One look; says how many queues were removed. Raises StoreUnavailable."""
+        """Remove queues of ended nodes, and old rows; return how many queues. Raises StoreUnavailable."""
         with self._installation.db.read() as c:
             ended = set(nodes.gone(c))
         self._done &= ended
@@ -36,7 +36,7 @@ class NodeLeftovers:
             try:
                 self._broker.drop(names.node_queue(node_id))
             except BrokerUnavailable:
-                return removed  # Deliveries says so; the next look goes on
+                return removed  # LostMessages logs it; the next look continues
             self._done.add(node_id)
             removed += 1
         if time.monotonic() - self._rows_at >= _ROWS_EVERY_SECONDS:

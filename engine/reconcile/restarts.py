@@ -1,4 +1,4 @@
-"""Work of lapsed and left nodes that nobody found starts again elsewhere, after its grace."""
+"""Restarts: tasks of lapsed and left nodes that no node found start again elsewhere, after their grace."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from engine.store import attempts, tasks
 
 
 class Restarts:
-    """Remembers since when it sees each lost task: grace runs on this process's monotonic clock."""
+    """Memory of since when each task is lost: the grace runs on this process's monotonic clock."""
 
     def __init__(self, installation: Installation, caller: Caller) -> None:
         self._installation, self._caller = installation, caller
         self._seen: dict[tuple[Token, int], float] = {}
 
     def run(self) -> int:
-        """One look; says how many were restarted. Raises StoreUnavailable."""
+        """Restart the lost tasks whose grace is over; return how many. Raises StoreUnavailable."""
         bounds = self._installation.settings.cluster.grace_bounds
         with self._installation.db.read() as c:
             lost = tasks.lost(c)
@@ -31,7 +31,7 @@ class Restarts:
         done = 0
         for task, number, state in lost:
             waited_ms = (now - self._seen[task.token, number]) * 1000
-            # The age at first sight counts, so that waiting does not make the grace longer.
+            # The age when the task was first seen lost: waiting must not make the grace longer.
             if waited_ms >= grace_ms(state, round(ages[task.id] - waited_ms), bounds):
                 done += restart(self._installation, self._caller, task.token, number)
         return done

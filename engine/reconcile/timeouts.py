@@ -1,4 +1,4 @@
-"""Attempts past their time whose node is gone end here; a living node's own thread ends the others."""
+"""Time-outs of attempts whose node is gone; on a node that beats, the link's own thread ends the attempt."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from engine.store import tasks
 
 
 class Timeouts:
-    """Has no memory: the rows and the database's clock say it all."""
+    """Pass without a memory: it needs only the rows and the database's clock."""
 
     def __init__(self, installation: Installation, caller: Caller) -> None:
         self._installation, self._caller = installation, caller
 
     def run(self) -> int:
-        """One look; says how many were ended. Raises StoreUnavailable."""
+        """End the attempts that are past their time limit; return how many. Raises StoreUnavailable."""
         with self._installation.db.read() as c:
             late = tasks.overdue(c)
         return sum(timeout(self._installation, self._caller, task.token) for task in late)

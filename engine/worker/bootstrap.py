@@ -23,7 +23,7 @@ from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable, FerrymanError
 from engine.jobspec.host_access import host_access_from
 from engine.lifecycle.installation import Installation
-from engine.reconcile import loop
+from engine.reconcile import lanes
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import BrokerSettings, Settings, without_password
 from engine.store.database import Database
@@ -140,5 +140,5 @@ def _start_threads(sender: Any, **_: Any) -> None:
     context.sweeper.start()
     context.sandboxes.start()
     threads.start()
-    loop.start(context.installation, lost=lambda exc: _end(str(exc)))
+    lanes.start(context.installation, on_wrong_broker=lambda exc: _end(str(exc)))
     Watchdog(sender, context).start()

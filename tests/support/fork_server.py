@@ -36,7 +36,7 @@ _MODULES = (
         "sqlalchemy.dialects.sqlite.pysqlite",
         "sqlalchemy.dialects.postgresql.psycopg",
     ),
-    *("engine.dispatch.control", "engine.reconcile.loop", "engine.runtime.docker.runtime"),
+    *("engine.dispatch.control", "engine.reconcile.lanes", "engine.runtime.docker.runtime"),
     *(
         "engine.worker.intake.consumer",
         "engine.worker.node.shutdown",

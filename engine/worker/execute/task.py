@@ -15,8 +15,8 @@ from celery.exceptions import Ignore, Reject
 
 from engine import failpoints
 from engine.dispatch.app import RUN_LINK
-from engine.dispatch.chain import later_way
-from engine.dispatch.flusher import link_names
+from engine.dispatch.chain import started_route
+from engine.dispatch.flusher import link_titles
 from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import begin_link, claim
@@ -128,7 +128,7 @@ def send_next(context: WorkerContext, finished: FollowUp, *, chain_sends: bool) 
         task = tasks.get(c, finished.token.task_id)
     if task is None or task.token != finished.token:
         return
-    way = later_way(context.own_queue, link_names(task), alone=not finished.chain_goes_on)
+    way = started_route(context.own_queue, link_titles(task), alone=not finished.chain_goes_on)
     try:
         context.flusher.publisher.send(task, way, finished.next_index)
         failpoints.hit("next.published")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from engine.dispatch import wakeup
-from engine.dispatch.flusher import Flusher, Publisher, first_way, link_names
+from engine.dispatch.flusher import Flusher, Publisher, link_titles, new_route
 from engine.dispatch.queues import Broker, ping
 from engine.errors import BrokerUnavailable, WrongInstallation
 from engine.lifecycle.claim import claim
@@ -208,7 +208,7 @@ def test_a_queue_that_nobody_serves_has_nothing_to_send_again(world: World, brok
 def test_publishing_to_a_hung_broker_ends_in_seconds(world: World, broker: Any, hung: RedisServer) -> None:
     task = world.submitted()
     publisher = Publisher(world.installation.settings.broker)
-    assert _seconds(lambda: publisher.send(task, first_way(task, link_names(task)))) < 6
+    assert _seconds(lambda: publisher.send(task, new_route(task, link_titles(task)))) < 6
     publisher.close()
 
 
@@ -217,13 +217,13 @@ def test_publishing_over_an_open_connection_that_hangs_ends_in_seconds(
 ) -> None:
     task = world.submitted()
     publisher = Publisher(world.installation.settings.broker)
-    publisher.send(task, first_way(task, link_names(task)))
+    publisher.send(task, new_route(task, link_titles(task)))
     server.signal(signal.SIGSTOP)
     try:
-        assert _seconds(lambda: publisher.send(task, first_way(task, link_names(task)))) < 6
+        assert _seconds(lambda: publisher.send(task, new_route(task, link_titles(task)))) < 6
     finally:
         server.signal(signal.SIGCONT)
-    publisher.send(task, first_way(task, link_names(task)))
+    publisher.send(task, new_route(task, link_titles(task)))
     publisher.close()
 
 
@@ -239,7 +239,7 @@ def test_a_broker_that_is_gone_is_said_at_once_and_without_its_password(world: W
     task = world.submitted()
     publisher = Publisher(gone.broker)
     with pytest.raises(BrokerUnavailable) as caught:
-        publisher.send(task, first_way(task, link_names(task)))
+        publisher.send(task, new_route(task, link_titles(task)))
     with pytest.raises(BrokerUnavailable) as asked:
         ping(gone.broker)
     for said in (str(caught.value), str(asked.value)):

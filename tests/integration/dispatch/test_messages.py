@@ -11,8 +11,8 @@ from celery import Celery, chain
 from kombu import Connection
 
 from engine.dispatch.app import RUN_LINK, build_app
-from engine.dispatch.chain import Way, later_way
-from engine.dispatch.flusher import Flusher, Publisher, link_names
+from engine.dispatch.chain import Route, started_route
+from engine.dispatch.flusher import Flusher, Publisher, link_titles
 from engine.dispatch.queues import Broker
 from engine.jobspec.task import LinkSpec, TaskSpec
 from engine.lifecycle.cancel import cancel
@@ -102,7 +102,7 @@ def test_a_message_is_word_for_word_what_celerys_own_chain_would_send(
     app = build_app(world.installation.settings.broker)
     publisher = Publisher(world.installation.settings.broker, app)
     for _ in range(2):  # the second goes where the queue is declared already
-        publisher.send(task, Way("gpu", 4, names))
+        publisher.send(task, Route("gpu", 4, names))
     with publisher._producing() as producer:
         _celerys_own(app, task, names, "gpu", 4).apply_async(producer=producer, retry=False)
     publisher.close()
@@ -151,7 +151,7 @@ def test_nine_is_served_before_nought_and_a_started_chain_before_both(world: Wor
     _flush(world, low.id, high.id)
     publisher = Publisher(world.installation.settings.broker, app)
     running = world.task(started.token.task_id)
-    publisher.send(running, later_way("!n1", link_names(running)), 1)
+    publisher.send(running, started_route("!n1", link_titles(running)), 1)
     publisher.close()
     options = dict(app.conf.broker_transport_options) | {"socket_timeout": 3}
     with Connection(world.installation.settings.broker.broker_url, transport_options=options) as connection:

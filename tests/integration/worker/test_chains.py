@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from engine.dispatch.chain import Way
-from engine.dispatch.flusher import Publisher, link_names
+from engine.dispatch.chain import Route
+from engine.dispatch.flusher import Publisher, link_titles
 from engine.model.records import Link
 from engine.model.states import TaskState
 from tests.support.fleet import Fleet
@@ -95,7 +95,7 @@ post: [{image: "busybox:1.36", run: "echo post >> /data/log; sleep 0.5; cat /dat
         task = fleet.task(task_id)
         for index in range(3):
             for queue in ("default", f"!{task.node}"):
-                publisher.send(task, Way(queue, 0, link_names(task), alone=True), index)
+                publisher.send(task, Route(queue, 0, link_titles(task), alone=True), index)
         return task.state.ended
 
     wait_until(doubled, 40, 0.1)

@@ -9,7 +9,7 @@ import pytest
 
 from engine.dispatch import wakeup
 from engine.dispatch.app import broker_priority, build_app, publisher_options
-from engine.dispatch.queue_order import OwnFirst
+from engine.dispatch.queue_order import OwnQueueFirst
 from engine.settings import BrokerSettings
 
 
@@ -66,7 +66,7 @@ def test_an_earlier_poke_overtakes_a_delayed_one_under_a_waiter() -> None:
 
 
 def test_the_own_queue_comes_first_and_the_others_in_turn() -> None:
-    order = OwnFirst()
+    order = OwnQueueFirst()
     order.update(["a", "!n1", "b"])
     assert order.consume(3) == ["!n1", "a", "b"]
     order.rotate("a")
@@ -77,7 +77,7 @@ def test_the_own_queue_comes_first_and_the_others_in_turn() -> None:
 
 
 def test_no_queue_starves_whichever_is_served() -> None:
-    order = OwnFirst(["a", "b", "c"])
+    order = OwnQueueFirst(["a", "b", "c"])
     served = []
     for _ in range(6):
         served.append(order.rotate(order.consume(3)[0]))
@@ -85,7 +85,7 @@ def test_no_queue_starves_whichever_is_served() -> None:
 
 
 def test_a_queue_that_is_gone_is_not_rotated() -> None:
-    order = OwnFirst(["a"])
+    order = OwnQueueFirst(["a"])
     assert order.rotate("gone") == "gone"
     assert order.consume(1) == ["a"]
 

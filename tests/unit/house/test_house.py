@@ -75,7 +75,7 @@ def test_the_import_contracts_hold() -> None:
     ("modules", "absent"),
     [
         ("api", ["docker", "alembic", "engine.worker", "engine.runtime.docker"]),
-        ("engine.reconcile.loop", ["docker", "engine.worker", "engine.runtime.docker"]),
+        ("engine.reconcile.lanes", ["docker", "engine.worker", "engine.runtime.docker"]),
         ("engine.jobspec.schema, engine.model.chain", ["celery", "docker", "sqlalchemy", "flask"]),
         ("engine.worker.bootstrap", ["alembic", "marshmallow", "flask"]),
         ("engine.cli.main", ["docker", "celery", "sqlalchemy", "flask"]),
