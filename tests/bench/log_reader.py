@@ -20,7 +20,7 @@ from engine.settings import Settings
 from engine.store.database import Database
 from engine.worker.execute.log_writer import LogWriter
 from tests.support.docker_daemon import require_docker
-from tests.support.world import World
+from tests.support.verb_world import World
 
 
 def _ours(container: str, url: str, directory: str) -> Callable[[], int]:

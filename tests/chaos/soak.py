@@ -27,12 +27,12 @@ if __package__ in (None, ""):
 
 from engine.errors import RuntimeUnavailable
 from tests.chaos.soaking import verdict
-from tests.chaos.soaking.faults import Faults
 from tests.chaos.soaking.ground import Ground, laid_out
 from tests.chaos.soaking.plans import IMAGE
+from tests.chaos.soaking.soak_faults import Faults
 from tests.chaos.soaking.submitting import Submitter, open_tasks, states
 from tests.support.docker_daemon import provide
-from tests.support.promises import doubled, left_over
+from tests.support.task_promises import doubled, left_over
 from tests.support.waiting import wait_until
 
 _START_SECONDS = 120.0

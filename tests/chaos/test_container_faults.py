@@ -9,8 +9,8 @@ import pytest
 
 from engine.model.states import LinkState, TaskState
 from tests.support.databases import free_port
-from tests.support.faults import completed_once
 from tests.support.fleet import Fleet
+from tests.support.server_faults import completed_once
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]

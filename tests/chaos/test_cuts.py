@@ -21,10 +21,10 @@ from tests.support.counting_task import (
 )
 from tests.support.databases import running_postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.faults import lasting
 from tests.support.fleet import ROOT, Fleet, Worker, running_fleet
 from tests.support.namespaces import Host, Wire, running_wire
 from tests.support.redis_server import RedisServer
+from tests.support.server_faults import lasting
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]

@@ -14,9 +14,9 @@ from engine.errors import StoreUnavailable
 from engine.model.states import LinkState, TaskState
 from tests.support.databases import Postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.faults import WORK, busy, completed_once, empty, lasting, messages
 from tests.support.fleet import DEFAULTS, Fleet, running_fleet
 from tests.support.redis_server import RedisServer
+from tests.support.server_faults import WORK, busy, completed_once, empty, lasting, messages
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]

@@ -22,7 +22,7 @@ from tests.chaos.soaking.plans import draw
 from tests.support.databases import missing
 from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.fleet import ROOT
-from tests.support.promises import Expected, Story, broken, doubled
+from tests.support.task_promises import Expected, Story, broken, doubled
 
 PRE, MAIN = "a" * 64, "b" * 64
 COMPLETED, FAILED, CANCELLED = TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED

@@ -24,7 +24,9 @@ from engine.store.tables import tasks
 from tests.support.api_server import running_api
 from tests.support.databases import Postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.faults import (
+from tests.support.fleet import Fleet, running_fleet
+from tests.support.redis_server import RedisServer
+from tests.support.server_faults import (
     Cut,
     busy,
     completed_once,
@@ -35,8 +37,6 @@ from tests.support.faults import (
     repeating,
     small_disk,
 )
-from tests.support.fleet import Fleet, running_fleet
-from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]

@@ -13,10 +13,10 @@ from engine.model.states import TaskState
 from engine.store.tables import tasks
 from tests.support.databases import KINDS
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.faults import WORK, empty, messages
 from tests.support.fleet import DEFAULTS, Fleet, running_fleet
 from tests.support.fleet_fixtures import store_url
 from tests.support.redis_server import RedisServer
+from tests.support.server_faults import WORK, empty, messages
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]

@@ -6,7 +6,7 @@ import argparse
 import sys
 from multiprocessing import Pool
 
-from tests.model import mutants
+from tests.model import model_mutants
 from tests.model.bounds import ALL, BY_NAME, CLEAN
 from tests.model.explore import Result, explore
 
@@ -18,11 +18,11 @@ _MOST_OF_A_MUTANT = 250_000
 def check(job: tuple[str, str, int]) -> Result:
     """One bound under one mutant ("": none), up to a limit of states."""
     name, bound, limit = job
-    mutants.plant(name)
+    model_mutants.plant(name)
     try:
         return explore(BY_NAME[bound], limit)
     finally:
-        mutants.plant("")
+        model_mutants.plant("")
 
 
 def hunt(job: tuple[str, tuple[str, ...], int]) -> tuple[str, Result | None, list[str]]:
@@ -53,8 +53,8 @@ def _asked() -> argparse.Namespace:
         if name not in BY_NAME:
             parser.error(f"no bound {name!r}: there are {', '.join(BY_NAME)}")
     for name in asked.mutants or ():
-        if name not in mutants.MUTANTS:
-            parser.error(f"no mutant {name!r}: there are {', '.join(mutants.MUTANTS)}")
+        if name not in model_mutants.MUTANTS:
+            parser.error(f"no mutant {name!r}: there are {', '.join(model_mutants.MUTANTS)}")
     if asked.processes < 1 or (asked.limit is not None and asked.limit < 1):
         parser.error("--processes and --limit: at least 1")
     return asked
@@ -80,7 +80,7 @@ def _explore_all(asked: argparse.Namespace) -> int:
 
 
 def _hunt_all(asked: argparse.Namespace) -> int:
-    names = asked.mutants or list(mutants.MUTANTS)
+    names = asked.mutants or list(model_mutants.MUTANTS)
     bounds = tuple(asked.within or (bound.name for bound in ALL))
     limit, caught = asked.limit or _MOST_OF_A_MUTANT, 0
     with Pool(asked.processes) as pool:

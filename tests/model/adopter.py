@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model import mutants
+from tests.model import model_mutants
+from tests.model.model_mutants import holds
+from tests.model.model_promises import is_dead
 from tests.model.moves import Moves, hand_over
-from tests.model.mutants import holds
-from tests.model.promises import is_dead
 from tests.model.state import ENDED, LIVING, Act, Box, Resource, Volume, put
 
 #: The steps of a pass and of a join.
@@ -39,9 +39,9 @@ class AdopterMoves(Moves):
     def _claim(self, message: Message, left: frozenset[Message]) -> bool:
         row, (attempt, delivery, _, _) = self.row, message
         waiting = row.state == "SCHEDULED" or (
-            row.state == "PENDING" and mutants.planted != "claim-scheduled-only"
+            row.state == "PENDING" and model_mutants.planted != "claim-scheduled-only"
         )
-        joining = self.me.state == "JOINING" and mutants.planted == "claim-joining"
+        joining = self.me.state == "JOINING" and model_mutants.planted == "claim-joining"
         ok = holds(
             "claim",
             state=waiting,
@@ -50,7 +50,7 @@ class AdopterMoves(Moves):
             own_live=self.me.state == "LIVE" or joining,
         )
         if ok:
-            origin = 0 if mutants.planted == "name-no-origin" else row.delivery
+            origin = 0 if model_mutants.planted == "name-no-origin" else row.delivery
             self.to(
                 f"CLAIMS {row.token}",
                 Act("look", attempt, delivery, origin, 0),
@@ -82,16 +82,16 @@ class AdopterMoves(Moves):
             return
         lost = row.state == "RUNNING" and self.s.lapsed()
         run = (row.attempt, row.delivery, row.origin) if lost else (0, 0, 0)
-        first = "live" if mutants.planted == "join-blind" else "join list"
+        first = "live" if model_mutants.planted == "join-blind" else "join list"
         self.to("joins: reads the last lapse's number", Act(first, *run, 0))
 
     def _begin_pass(self) -> None:
         s, row = self.s, self.row
         # To these two, a look that begins before the lapse matters.
-        soon = mutants.planted in ("looked-late", "lapse-sequence")
+        soon = model_mutants.planted in ("looked-late", "lapse-sequence")
         if row.state != "RUNNING" or row.node == self.node or self.me.looked:
             return
-        if (s.lapsed() or soon) and mutants.planted != "no-takeover":
+        if (s.lapsed() or soon) and model_mutants.planted != "no-takeover":
             act = Act("list", row.attempt, row.delivery, row.origin, 0, (1,) * s.lapsed())
             self.to(f"reads: row {row.token} has owner {s.owner()}", act)
 
@@ -100,13 +100,13 @@ class AdopterMoves(Moves):
         s, row = self.s, self.row
         if row.state != "RUNNING" or row.node != self.node or self.me.state != "LIVE":
             return False
-        if self.bound.consume or mutants.planted == "no-self-takeover":
+        if self.bound.consume or model_mutants.planted == "no-self-takeover":
             return False
         link = s.first_open()
         coming = (row.attempt, row.delivery, link, self.node) in s.messages
         if link > 0 and s.links[link][0] == "WAITING" and coming and not self.bound.hasty:
             return False
-        return mutants.planted == "self-takeover-busy" or not self._is_busy()
+        return model_mutants.planted == "self-takeover-busy" or not self._is_busy()
 
     def _is_busy(self) -> bool:
         acts = zip(self.s.slots, self.bound.slots, strict=True)
@@ -116,7 +116,7 @@ class AdopterMoves(Moves):
         )
 
     def _self_take_over(self) -> None:
-        after, quick = hand_over(self.bound, self.s, mutants.planted == "crash-self")
+        after, quick = hand_over(self.bound, self.s, model_mutants.planted == "crash-self")
         act = Act("look", after.attempt, after.delivery, after.origin, self.s.first_open())
         then = act if after.state == "RUNNING" else ()
         self.to(f"TAKES OVER ITS OWN row -> {after.state} {after.token}", then, row=after, quick=quick)
@@ -130,10 +130,11 @@ class AdopterMoves(Moves):
             attempt=act.attempt == row.attempt,
             delivery=act.delivery == row.delivery,
             lapsed=s.lapsed(),
-            own_live=self.me.state in (("LIVE",) if mutants.planted == "takeover-live-only" else LIVING),
+            own_live=self.me.state
+            in (("LIVE",) if model_mutants.planted == "takeover-live-only" else LIVING),
         )
         if not ok or row.node in (0, self.node):
-            once = mutants.planted == "join-once" and join
+            once = model_mutants.planted == "join-once" and join
             return self.to("take_over refused", act.at("live") if once else ())
         error = "" if s.lapsed() else "I6 taken from a node that has not lapsed"
         if row.state in ENDED:
@@ -142,8 +143,8 @@ class AdopterMoves(Moves):
             then: Act | tuple[()] = Act("live", 0, 0, 0, 0) if join else ()
             if after.state == "RUNNING":
                 delivery = {"takeover-delivery": act.delivery + 1, "takeover-same-token": row.delivery}
-                after = after._replace(delivery=delivery.get(mutants.planted, after.delivery))
-                if mutants.planted == "name-delivery":
+                after = after._replace(delivery=delivery.get(model_mutants.planted, after.delivery))
+                if model_mutants.planted == "name-delivery":
                     after = after._replace(origin=after.delivery)
                 look = Act("look", after.attempt, after.delivery, after.origin, s.first_open())
                 then = look.at("live", (1,)) if join else look
@@ -167,9 +168,9 @@ class AdopterMoves(Moves):
 
     def _list(self, act: Act) -> None:
         here = act.known and (
-            _found(self._things(), (act.attempt, act.origin)) or mutants.planted == "takeover-found"
+            _found(self._things(), (act.attempt, act.origin)) or model_mutants.planted == "takeover-found"
         )
-        then = "scan" if here and mutants.planted != "looked-first" else "looked"
+        then = "scan" if here and model_mutants.planted != "looked-first" else "looked"
         known = (1, 1) if here else act.known
         self.to(f"lists: {'found' if here else 'nothing of it here'}", act.at(then, known))
 
@@ -181,7 +182,7 @@ class AdopterMoves(Moves):
         then = ""
         if live and act.known:
             then = "look"
-        elif mutants.planted == "looked-first" and len(act.known) == 2:
+        elif model_mutants.planted == "looked-first" and len(act.known) == 2:
             then = "scan"
         label = f"is {me.state}" if live else "sets looked"
         self.to(label, act.at(then) if then else (), nodes=put(self.s.nodes, self.node - 1, me))
@@ -193,9 +194,9 @@ class AdopterMoves(Moves):
             return False
         if live and act.known:
             return False
-        if act.known or live or mutants.planted == "looked-late":
+        if act.known or live or model_mutants.planted == "looked-late":
             return self.s.lapsed()
-        return mutants.planted == "lapse-sequence"
+        return model_mutants.planted == "lapse-sequence"
 
     def _join_list(self, act: Act) -> None:
         things = self._things()
@@ -204,9 +205,9 @@ class AdopterMoves(Moves):
     def _join_read(self, act: Act) -> None:
         s, row = self.s, self.row
         read = (row.state, row.attempt, row.origin)
-        dead = tuple(t for t in act.known if is_dead(s, read, t) and mutants.planted != "join-no-stale")
+        dead = tuple(t for t in act.known if is_dead(s, read, t) and model_mutants.planted != "join-no-stale")
         mine = row.state == "RUNNING" and s.lapsed() and _found(act.known, (row.attempt, row.origin))
-        if mine and mutants.planted != "join-no-adopt":
+        if mine and model_mutants.planted != "join-no-adopt":
             then = Act("join remove", row.attempt, row.delivery, row.origin, 1, dead)
             return self.to(f"reads the row: {len(dead)} stale, one to adopt", _after_removals(then))
         then = Act("join remove", act.attempt, act.delivery, act.origin, 0, dead)
@@ -227,9 +228,9 @@ class AdopterMoves(Moves):
 def _found(things: tuple[Resource, ...], run: tuple[int, int]) -> bool:
     """Something of this run is among them."""
     skipped = {"find-no-created": ("created", "unstartable"), "find-no-exited": ("0", "1")}
-    skip = skipped.get(mutants.planted, ())
+    skip = skipped.get(model_mutants.planted, ())
     # In these two, the task has no volume.
-    with_volumes = mutants.planted not in ("find-no-volume", *skipped)
+    with_volumes = model_mutants.planted not in ("find-no-volume", *skipped)
     return any(
         thing[:2] == run and (thing.state not in skip if isinstance(thing, Box) else with_volumes)
         for thing in things

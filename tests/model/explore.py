@@ -6,12 +6,12 @@ import time
 from array import array
 from typing import Any, NamedTuple
 
-from tests.model import mutants
+from tests.model import model_mutants
+from tests.model.link_steps import WorkerMoves
+from tests.model.model_promises import broken, is_goal
 from tests.model.moves import Step
-from tests.model.promises import broken, is_goal
+from tests.model.outside_steps import WorldMoves
 from tests.model.state import Bound, State, initial
-from tests.model.worker import WorkerMoves
-from tests.model.world import WorldMoves
 
 GAVE_UP = "gave up"
 
@@ -140,7 +140,7 @@ def canonical(bound: Bound, s: State) -> State:
 
 def _without_stale_messages(bound: Bound, s: State) -> State:
     asked = ("claim", "link", "mark", "restart", "takeover")
-    if not s.messages or bound.consume or mutants.planted.split("-")[0] in asked:
+    if not s.messages or bound.consume or model_mutants.planted.split("-")[0] in asked:
         return s
     row = s.row
     wanted = frozenset(
@@ -158,7 +158,7 @@ def _without_stale_messages(bound: Bound, s: State) -> State:
 
 def _without_late_looks(s: State) -> State:
     """The next lapse has a higher number than any look so far."""
-    if not any(n.looked for n in s.nodes) or mutants.planted == "lapse-sequence":
+    if not any(n.looked for n in s.nodes) or model_mutants.planted == "lapse-sequence":
         return s
     if s.row.state == "RUNNING" and s.lapsed():
         return s

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model import mutants
-from tests.model.promises import removal_error
+from tests.model import model_mutants
+from tests.model.model_promises import removal_error
 from tests.model.state import Act, Bound, Node, Resource, Row, State, put, swap
 
 #: A step: its label, whether it is a fault, the next state, and what promise it broke by itself.
@@ -45,7 +45,7 @@ class Moves:
     def handed(self, **changes: Any) -> list[tuple[Row, dict[str, int]]]:
         """The row after take_over or restart; when a crash counts, also with a former holder that held it long."""
         s = self.s
-        crash = s.owner() == "LAPSED" or mutants.planted == "crash-left"
+        crash = s.owner() == "LAPSED" or model_mutants.planted == "crash-left"
         holds = (False, True) if crash and s.long_holds > 0 < s.row.crashes else (False,)
         found = []
         for long in holds:
@@ -59,8 +59,8 @@ def hand_over(bound: Bound, s: State, crash: bool, long: bool = False, **changes
     row, quick, count = s.row, s.quick, s.row.crashes
     if crash:
         quick = 1 if long else quick + 1
-        count = 1 if long and mutants.planted != "crash-no-reset" else count + 1
-        if count >= bound.max_crashes and mutants.planted != "no-bound":
+        count = 1 if long and model_mutants.planted != "crash-no-reset" else count + 1
+        if count >= bound.max_crashes and model_mutants.planted != "no-bound":
             return row._replace(state="FAILED", crashes=count), quick
     values = {"delivery": row.delivery + 1, "crashes": count, "gone": ""} | changes
     return row._replace(**values), quick

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.simulator.checker import Checker
 from tests.simulator.daemon import Broker, Daemon
-from tests.simulator.rows import Rows
+from tests.simulator.sim_rows import Rows
 from tests.simulator.story import Story
 
 #: By then the faults stop.

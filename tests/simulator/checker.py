@@ -16,7 +16,7 @@ from engine.model.records import Event, Link, Node, Task, Token
 from engine.model.states import TRANSITIONS, LinkState, NodeState, TaskState
 from engine.runtime.base import Order, Resource
 from tests.simulator.daemon import Container, Daemon
-from tests.simulator.rows import Rows
+from tests.simulator.sim_rows import Rows
 from tests.simulator.story import Story
 
 #: From which states a verb may change a row; all others from RUNNING.

@@ -16,13 +16,13 @@ from engine.jobspec.task import Retry
 from engine.settings import Settings
 from tests.simulator.around import FAULTY_STEPS, Around
 from tests.simulator.checker import Broken, Checker
+from tests.simulator.counting_database import CountingDatabase
 from tests.simulator.daemon import Broker, Daemon
-from tests.simulator.database import CountingDatabase
-from tests.simulator.faults import Faults
-from tests.simulator.rows import Rows, Snapshot
+from tests.simulator.sim_faults import Faults
+from tests.simulator.sim_rows import Rows, Snapshot
+from tests.simulator.sim_worker import SHARES, Worker
 from tests.simulator.story import Story
-from tests.simulator.worker import SHARES, Worker
-from tests.support.world import World
+from tests.support.verb_world import World
 
 #: The processes have begun to work; no more faults; and by then all must have ended.
 FIRST_FAULTS = 80

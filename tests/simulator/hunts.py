@@ -12,7 +12,7 @@ import pytest
 from tests.simulator.checker import Broken
 from tests.simulator.disasters import Run, installation
 from tests.simulator.mutants import MUTANTS
-from tests.simulator.worker import Worker
+from tests.simulator.sim_worker import Worker
 
 
 @dataclass

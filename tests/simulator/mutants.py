@@ -13,8 +13,8 @@ import pytest
 from tests.simulator import weak_repairs as repairs
 from tests.simulator import weak_rows as rows
 from tests.simulator import weak_workers as workers
+from tests.simulator.sim_worker import Worker
 from tests.simulator.weak_guards import without
-from tests.simulator.worker import Worker
 
 Mutant = Callable[[pytest.MonkeyPatch], type[Worker]]
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from engine.store import guards, jobs, links, logs, nodes, outbox, tasks
-from tests.simulator.worker import Worker
+from tests.simulator.sim_worker import Worker
 
 GUARDED = (jobs, links, logs, nodes, outbox, tasks)
 #: Keys of the guards that are weak at present, each with the condition that is enough instead.

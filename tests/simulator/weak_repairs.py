@@ -17,9 +17,9 @@ from engine.model import chain, retry
 from engine.model.records import AttemptStatus, Node, Token
 from engine.model.states import NodeState
 from engine.store import attempts, nodes, tables, tasks
-from tests.simulator.rows import Snapshot
+from tests.simulator.sim_rows import Snapshot
+from tests.simulator.sim_worker import Worker
 from tests.simulator.weak_guards import drop, weaken
-from tests.simulator.worker import Worker
 
 Patch = pytest.MonkeyPatch
 _TASK = tables.tasks.c

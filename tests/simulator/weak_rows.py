@@ -19,17 +19,17 @@ from engine.model.records import Task, Token
 from engine.model.states import NodeState, TaskState
 from engine.runtime import base
 from engine.store import events, links, outbox, tables, tasks
-from tests.simulator import carrier, faults, keeper, worker
+from tests.simulator import carrier, keeper, sim_faults, sim_worker
+from tests.simulator.sim_worker import Worker
 from tests.simulator.weak_guards import drop
 from tests.simulator.weak_repairs import seems_live
-from tests.simulator.worker import Worker
 
 Patch = pytest.MonkeyPatch
 
 
 def blind(patch: Patch, verb: str) -> type[Worker]:
     """The verb goes by the row's present token, whatever token its caller has."""
-    where: ModuleType = next(room for room in (carrier, worker, keeper) if hasattr(room, verb))
+    where: ModuleType = next(room for room in (carrier, sim_worker, keeper) if hasattr(room, verb))
     real = getattr(where, verb)
 
     def looks_away(installation: Any, caller: Any, work: Any, *rest: Any) -> Any:
@@ -88,7 +88,7 @@ def _stands(patch: Patch, state: TaskState, does: Callable[[Task, Task], bool]) 
 
 def cancel_state(patch: Patch) -> type[Worker]:
     """What has ended is cancelled all the same."""
-    real = faults.cancel
+    real = sim_faults.cancel
 
     def cancel(installation: Any, caller: Any, task_id: str) -> Any:
         with installation.db.begin() as c:
@@ -101,7 +101,7 @@ def cancel_state(patch: Patch) -> type[Worker]:
                 return (task_id,)
         return real(installation, caller, task_id)
 
-    patch.setattr(faults, "cancel", cancel)
+    patch.setattr(sim_faults, "cancel", cancel)
     return Worker
 
 

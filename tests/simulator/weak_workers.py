@@ -16,7 +16,7 @@ from engine.worker.daemon.sweeper import Owners, run_resources, unowned
 from tests.simulator.carrier import Steps
 from tests.simulator.daemon import Container
 from tests.simulator.keeper import Keeper
-from tests.simulator.worker import Worker
+from tests.simulator.sim_worker import Worker
 from tests.support.callers import by
 
 Patch = pytest.MonkeyPatch

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from engine.store import events
+from tests.support.verb_world import World
 from tests.support.waiting import wait_until
-from tests.support.world import World
 
 #: No wait of a race is longer.
 SECONDS = 20

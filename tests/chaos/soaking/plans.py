@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from engine.model.states import TaskState
-from tests.support.promises import Expected
+from tests.support.task_promises import Expected
 
 IMAGE = "busybox:1.36"
 #: The exit code of a link that fails on purpose.

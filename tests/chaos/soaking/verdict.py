@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 
 from engine.model.records import Event
 from engine.model.states import TaskState
-from tests.chaos.soaking.faults import Faults, Hit
 from tests.chaos.soaking.ground import Ground
 from tests.chaos.soaking.plans import Plan, after_removals
+from tests.chaos.soaking.soak_faults import Faults, Hit
 from tests.chaos.soaking.submitting import Submitter, stored
 from tests.support.fleet import ROOT
-from tests.support.promises import Expected, Story, broken, left_over, story_of
+from tests.support.task_promises import Expected, Story, broken, left_over, story_of
 
 #: First words of a repair event -> its name in the report.
 REPAIRS = {

@@ -9,7 +9,7 @@ import pytest
 from engine.settings import Settings
 from engine.store.database import Database
 from tests.support.databases import KINDS
-from tests.support.world import World
+from tests.support.verb_world import World
 
 
 @pytest.fixture(scope="package", params=KINDS)

@@ -12,7 +12,7 @@ from engine.model.states import NodeState
 from engine.runtime.base import Order, Resource
 from engine.worker.node import deferral
 from engine.worker.node.deferral import Deferral
-from tests.support.world import World
+from tests.support.verb_world import World
 
 
 class HostAccess:

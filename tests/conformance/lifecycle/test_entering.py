@@ -16,7 +16,7 @@ from engine.worker.context import WorkerContext
 from engine.worker.daemon.sandbox_pool import SandboxPool
 from engine.worker.node.threads import NodeThreads
 from engine.worker.running import RunningLinks
-from tests.support.world import World
+from tests.support.verb_world import World
 
 
 def _context(world: World) -> WorkerContext:

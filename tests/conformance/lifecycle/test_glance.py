@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.lifecycle import nodes
 from engine.store import workload
 from tests.support.callers import TESTER, by
-from tests.support.world import World
+from tests.support.verb_world import World
 
 
 def _look(world: World, due_ms: int = 1000) -> workload.Workload:

@@ -15,8 +15,8 @@ from engine.runtime.base import Control
 from engine.store import logs
 from engine.worker.execute.log_writer import LogWriter
 from tests.support.callers import by
+from tests.support.verb_world import World
 from tests.support.waiting import wait_until
-from tests.support.world import World
 
 
 def _frames(*texts: str, stream: int = 1) -> list[LogFrame]:

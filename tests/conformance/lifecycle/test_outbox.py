@@ -8,7 +8,7 @@ from engine.lifecycle.restart import restart
 from engine.model.records import Task
 from engine.store import nodes, outbox, tasks
 from tests.support.callers import TESTER, by
-from tests.support.world import World
+from tests.support.verb_world import World
 
 
 def _sent(world: World, ago_ms: int, sends: int = 1, **fields: object) -> Task:

@@ -12,7 +12,7 @@ from engine.model.states import NodeState, TaskState
 from engine.reconcile import lapses, restarts
 from engine.reconcile.timeouts import Timeouts
 from tests.support.callers import TESTER, by
-from tests.support.world import World
+from tests.support.verb_world import World
 
 
 class Clock:

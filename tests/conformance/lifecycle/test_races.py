@@ -21,7 +21,7 @@ from engine.store.database import Database
 from tests.support.callers import TESTER, by
 from tests.support.databases import Postgres
 from tests.support.races import SECONDS, Held, at_once, waits_for_a_lock
-from tests.support.world import World
+from tests.support.verb_world import World
 
 
 @pytest.fixture(scope="module")

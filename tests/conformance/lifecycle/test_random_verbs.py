@@ -23,7 +23,7 @@ from engine.model.states import TRANSITIONS, JobState, LinkState, TaskState
 from engine.runtime.base import Cause, Outcome
 from engine.store import events, jobs, links, outbox, tasks
 from tests.support.callers import TESTER, by
-from tests.support.world import World
+from tests.support.verb_world import World
 
 NODES = 3
 

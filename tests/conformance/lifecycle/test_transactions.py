@@ -13,8 +13,8 @@ from engine.lifecycle.resend import resend
 from engine.lifecycle.submit import submit
 from engine.model.states import TaskState
 from tests.support.callers import TESTER, by
-from tests.support.rows import spec
-from tests.support.world import World
+from tests.support.task_rows import spec
+from tests.support.verb_world import World
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from engine.model import names
 from engine.model.records import RunKey, Token
 from engine.model.states import JobState, LinkState, NodeState, TaskState
 from tests.support.callers import TESTER, by
-from tests.support.world import World, wrong_tokens
+from tests.support.verb_world import World, wrong_tokens
 
 TOKENS = sorted(wrong_tokens(Token("", 1, 1)))
 

@@ -14,7 +14,7 @@ from engine.lifecycle.take_over import self_take_over, take_over
 from engine.model.records import Token
 from engine.model.states import LinkState, NodeState
 from tests.support.callers import TESTER, by
-from tests.support.world import World, wrong_tokens
+from tests.support.verb_world import World, wrong_tokens
 
 
 def test_a_container_becomes_the_links(world: World) -> None:

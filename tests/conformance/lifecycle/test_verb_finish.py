@@ -16,7 +16,7 @@ from engine.model.records import Event, Token
 from engine.model.states import JobState, LinkState, NodeState, TaskState
 from engine.runtime.base import Cause, Outcome
 from tests.support.callers import TESTER, by
-from tests.support.world import World, wrong_tokens
+from tests.support.verb_world import World, wrong_tokens
 
 
 def _states(world: World, task_id: str) -> list[str]:

@@ -13,7 +13,7 @@ from engine.lifecycle.take_over import self_take_over, take_over
 from engine.model.records import Token
 from engine.model.states import JobState, LinkState, NodeState, TaskState
 from tests.support.callers import TESTER, by
-from tests.support.world import World, wrong_tokens
+from tests.support.verb_world import World, wrong_tokens
 
 TOKENS = sorted(wrong_tokens(Token("", 1, 1)))
 GONE = [NodeState.LAPSED, NodeState.LEFT]

@@ -11,7 +11,7 @@ from engine.lifecycle.cancel import cancel
 from engine.model.records import Event
 from engine.model.states import NodeState, TaskState
 from tests.support.callers import TESTER, by
-from tests.support.world import World
+from tests.support.verb_world import World
 
 BEATING = [NodeState.JOINING, NodeState.LIVE, NodeState.LEAVING]
 GONE = [NodeState.LAPSED, NodeState.LEFT]

@@ -18,7 +18,7 @@ from engine.model.records import Task, Token
 from engine.model.states import JobState, NodeState, TaskState
 from engine.store import outbox, tasks
 from tests.support.callers import TESTER, by
-from tests.support.world import World, wrong_tokens
+from tests.support.verb_world import World, wrong_tokens
 
 TOKENS = sorted(wrong_tokens(Token("", 1, 1)))
 

@@ -18,7 +18,7 @@ from engine.model.records import Token
 from engine.model.states import LinkState, NodeState, TaskState
 from engine.store import attempts
 from tests.support.callers import TESTER, by
-from tests.support.world import World, wrong_tokens
+from tests.support.verb_world import World, wrong_tokens
 
 BOTH, IN_LINE = SandboxOffer("warm", "fresh"), SandboxOffer(None, "fresh")
 ONE = TaskSpec("t", LinkSpec(image="i"))

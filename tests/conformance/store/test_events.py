@@ -10,7 +10,7 @@ from engine.store.database import Database
 from engine.store.events import UnknownCursor
 from tests.support.callers import TESTER
 from tests.support.databases import Postgres
-from tests.support.rows import submitted
+from tests.support.task_rows import submitted
 
 
 def _noted(db: Database, *reasons: str, job_id: str | None = None) -> None:

@@ -9,7 +9,7 @@ from engine.model.records import Job
 from engine.model.states import JobState
 from engine.store import jobs, tables
 from engine.store.database import Database
-from tests.support.rows import submitted
+from tests.support.task_rows import submitted
 
 ENDED = [JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED]
 

@@ -6,7 +6,7 @@ from engine.model.records import LogPosition
 from engine.model.states import JobState, TaskState
 from engine.store import jobs, log_lines, logs, tasks
 from engine.store.database import Database
-from tests.support.rows import running, submitted
+from tests.support.task_rows import running, submitted
 
 
 def test_jobs_are_found_in_any_of_some_states_and_counted(db: Database) -> None:

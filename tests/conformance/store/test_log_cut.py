@@ -13,7 +13,7 @@ from engine.store.database import Database
 from engine.store.log_lines import Line
 from engine.store.logs import Chunk
 from engine.store.tables import log_chunks
-from tests.support.rows import running
+from tests.support.task_rows import running
 
 STAMP = "2026-01-02T03:04:05.123456789Z"
 #: Of lines of ten bytes: four at the head, four at the end.

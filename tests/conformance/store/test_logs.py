@@ -11,7 +11,7 @@ from engine.model.states import TaskState
 from engine.store import log_lines, logs, tasks
 from engine.store.database import Database
 from engine.store.logs import Frame
-from tests.support.rows import count, running, submitted
+from tests.support.task_rows import count, running, submitted
 
 LIMIT = 1 << 20
 STAMP = "2026-01-02T03:04:05.123456789Z"

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from api import create_app
 from engine.settings import Settings
 from engine.store.database import Database
-from tests.support.rows import count
+from tests.support.task_rows import count
 
 YAML = "text/yaml"
 TASK = "name: x\nimage: busybox:1.36\n"

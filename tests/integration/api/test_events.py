@@ -17,8 +17,8 @@ from engine.model.states import JobState, TaskState
 from engine.store import events, jobs, tasks
 from engine.store.database import Database
 from tests.support.callers import TESTER
-from tests.support.rows import running, submitted
 from tests.support.streams import Message, messages
+from tests.support.task_rows import running, submitted
 from tests.support.waiting import wait_until
 
 

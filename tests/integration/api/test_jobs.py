@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from api.context import ApiContext
 from engine.model.states import JobState
 from engine.store import jobs
-from tests.support.rows import submitted
+from tests.support.task_rows import submitted
 
 
 def _page(client: FlaskClient, query: str = "") -> dict[str, Any]:

@@ -14,8 +14,8 @@ from engine.model.log_gap import gap_note
 from engine.model.records import LogPosition, Task
 from engine.model.states import TaskState
 from engine.store import logs, tasks
-from tests.support.rows import running, submitted
 from tests.support.streams import Message, messages
+from tests.support.task_rows import running, submitted
 
 STAMP = "2026-01-02T03:04:05.123456789Z"
 

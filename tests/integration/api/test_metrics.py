@@ -10,7 +10,7 @@ from api.context import ApiContext
 from engine.lifecycle.finish import finish_link
 from engine.runtime.base import Cause, Outcome
 from tests.support.callers import TESTER
-from tests.support.world import World
+from tests.support.verb_world import World
 
 TIMINGS = {"waiting": 3, "creating": 40, "running": 2100}
 

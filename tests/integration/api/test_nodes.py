@@ -9,7 +9,7 @@ from api.context import ApiContext
 from engine.lifecycle import nodes
 from engine.lifecycle.cancel import cancel
 from tests.support.callers import TESTER, by
-from tests.support.rows import live_node, running
+from tests.support.task_rows import live_node, running
 
 
 def _node_name(client: FlaskClient) -> str:

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from api.context import ApiContext
 from engine.model.states import NodeState
 from engine.store import nodes
-from tests.support.rows import live_node, running, submitted
+from tests.support.task_rows import live_node, running, submitted
 
 
 @pytest.mark.parametrize("state", [NodeState.LEAVING, NodeState.LAPSED, NodeState.LEFT])

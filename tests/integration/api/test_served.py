@@ -28,8 +28,8 @@ from tests.support.api_server import ApiServer, running_api
 from tests.support.callers import TESTER
 from tests.support.databases import free_port, missing
 from tests.support.redis_server import RedisServer
-from tests.support.rows import count, submitted
 from tests.support.streams import messages
+from tests.support.task_rows import count, submitted
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]

@@ -16,8 +16,8 @@ from engine.errors import StoreUnavailable
 from engine.settings import Settings
 from tests.integration.api.conftest import HELLO
 from tests.support.databases import Postgres, running_postgres
-from tests.support.rows import count, running
 from tests.support.streams import messages
+from tests.support.task_rows import count, running
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from engine.model.states import LinkState, TaskState
 from engine.store import attempts, events, jobs, links, tasks
 from tests.integration.api.conftest import HELLO
 from tests.support.callers import TESTER
-from tests.support.rows import count, live_node, running
+from tests.support.task_rows import count, live_node, running
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 HELLO_FIELDS = {"name": "say hello", "image": "busybox:1.36", "cmd": ["echo", "-n", "hello world"]}

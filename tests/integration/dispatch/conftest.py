@@ -12,7 +12,7 @@ import pytest
 from engine.settings import Settings
 from engine.store.database import Database
 from tests.support.redis_server import RedisServer
-from tests.support.world import World
+from tests.support.verb_world import World
 
 
 @pytest.fixture(scope="module")

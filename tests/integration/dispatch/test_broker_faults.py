@@ -24,8 +24,8 @@ from engine.reconcile.messages import LostMessages
 from tests.support.callers import TESTER, by
 from tests.support.databases import free_port
 from tests.support.redis_server import RedisServer
+from tests.support.verb_world import World
 from tests.support.waiting import wait_until
-from tests.support.world import World
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -20,7 +20,7 @@ from engine.lifecycle.submit import submit
 from engine.model.records import Task
 from engine.model.states import TaskState
 from tests.support.callers import TESTER
-from tests.support.world import World
+from tests.support.verb_world import World
 
 SEP = "\x06\x16"
 

@@ -15,9 +15,9 @@ from engine.model.records import Link, Node, Task, Token
 from engine.model.states import NodeState, TaskState
 from engine.runtime.base import Order
 from engine.store import links, nodes, outbox, tables, tasks
-from tests.simulator.database import CountingDatabase
+from tests.simulator.counting_database import CountingDatabase
 from tests.support.callers import TESTER, by
-from tests.support.world import World
+from tests.support.verb_world import World
 
 T = TypeVar("T")
 R = TypeVar("R", Task, Node)

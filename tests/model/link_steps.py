@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model import mutants
+from tests.model import model_mutants
 from tests.model.adopter import PASS, AdopterMoves
+from tests.model.model_mutants import holds
+from tests.model.model_promises import removal_error
 from tests.model.moves import hand_over
-from tests.model.mutants import holds
-from tests.model.promises import removal_error
-from tests.model.rows import RowMoves, ended_badly
+from tests.model.row_steps import RowMoves, ended_badly
 from tests.model.state import AUTO, ENDED, MADE, RETRIES, Act, Box, Volume, born, put, swap
 
 #: The steps that ask Docker.
@@ -53,7 +53,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
     def _lets_go(self, act: Act) -> None:
         """It was told to, for its worker leaves; of what it claimed itself nobody could find anything."""
         made_nothing = act.link == 0 and act.origin == act.delivery
-        if made_nothing or mutants.planted == "leave-gives-all":
+        if made_nothing or model_mutants.planted == "leave-gives-all":
             self.to("leaves: lets go before a container is made", act.at("give back", ("leaves",)))
 
     def _look(self, act: Act) -> None:
@@ -63,21 +63,21 @@ class WorkerMoves(AdopterMoves, RowMoves):
             box
             for box in s.daemons[self.dm - 1].boxes
             if box.state in ("created", "running") and box[:2] != run
-            if box[:2] < run or mutants.planted == "purge-all"
+            if box[:2] < run or model_mutants.planted == "purge-all"
         ]
-        if former and mutants.planted != "no-purge":
+        if former and model_mutants.planted != "no-purge":
             old = min(former)
             return self.to(f"looks: {tuple(old)} of a former run", act.at("remove", (*old[:4], 1)))
         mine = s.box(self.dm, *run, act.link)
         if mine is None:
             return self.to(f"looks: {(*run, act.link)} absent", act.at("create" if act.link else "volume"))
-        if born(mine.by) > act.delivery and mutants.planted != "newer-followed":
+        if born(mine.by) > act.delivery and model_mutants.planted != "newer-followed":
             return self.to("looks: a newer delivery's container, I am fenced: drops", ())
         if mine.state == "running":
             return self.to("looks: running", act.at("wait", (mine.by,)))
         if mine.exited:
             then = act.at("finish", (mine.by, int(mine.state)))
-            again = mutants.planted == "exited-start"
+            again = model_mutants.planted == "exited-start"
             return self.to(f"looks: exited {mine.state}", act.at("start", (mine.by,)) if again else then)
         return self._look_at_created(act, mine)
 
@@ -85,7 +85,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
         start = act.at("check" if act.link else "confirm", (mine.by,))
         if born(mine.by) == act.delivery:  # another thread of this process holds my token
             return self.to(
-                "looks: created under my own token", start if mutants.planted == "created-own" else ()
+                "looks: created under my own token", start if model_mutants.planted == "created-own" else ()
             )
         remove = act.at("remove", (*mine[:4], 0))
         if mine.state == "unstartable":
@@ -95,7 +95,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
             "created-force": act.at("remove", (*mine[:4], 1)),
             "no-revoke": remove,
         }
-        then = instead.get(mutants.planted, act.at("revoke", mine[:4]))
+        then = instead.get(model_mutants.planted, act.at("revoke", mine[:4]))
         return self.to(f"looks: created, by delivery {born(mine.by)}", then)
 
     def _remove(self, act: Act) -> None:
@@ -122,28 +122,28 @@ class WorkerMoves(AdopterMoves, RowMoves):
         s, name = self.s, (act.attempt, act.origin, act.link)
         there = s.box(self.dm, *name)
         if there:
-            start = mutants.planted == "409-start"
+            start = model_mutants.planted == "409-start"
             return self.to("create: 409", act.at("start", (there.by,)) if start else act.at("look"))
         two_threads = len(self.bound.slots) != len(self.bound.nodes)
         by = 10 * act.delivery + self.slot + 1 if two_threads else act.delivery  # an id of its own
         daemons = swap(s.daemons, self.dm, None, Box(*name, by, "created"))
         if not s.volume(self.dm, *name[:2]):  # Docker makes it, without our label
             daemons = swap(daemons, self.dm, None, Volume(*name[:2], AUTO))
-        unconfirmed = "start" if mutants.planted == "no-confirm" else "confirm"
+        unconfirmed = "start" if model_mutants.planted == "no-confirm" else "confirm"
         then = act.at("check" if act.link else unconfirmed, (by,))
         return self.to(f"CREATES {name} by {by}", then, daemons=daemons)
 
     def _check(self, act: Act) -> None:
         """After create: nobody can remove the volume any more."""
         volume = self.s.volume(self.dm, act.attempt, act.origin)
-        if volume and volume.kind == AUTO and mutants.planted != "no-volume-check":
+        if volume and volume.kind == AUTO and model_mutants.planted != "no-volume-check":
             return self.to("finds the former links' volume gone", act.at("undo", (*act.known, 1)))
-        then = "start" if mutants.planted == "no-confirm" else "confirm"
+        then = "start" if model_mutants.planted == "no-confirm" else "confirm"
         return self.to("finds the volume there", act.at(then, act.known))
 
     def _confirm(self, act: Act) -> None:
         s, row, (state, by) = self.s, self.row, self.s.links[act.link]
-        before = act.link == 0 or s.links[act.link - 1][0] == "ENDED" or mutants.planted == "link-prev"
+        before = act.link == 0 or s.links[act.link - 1][0] == "ENDED" or model_mutants.planted == "link-prev"
         ok = state != "ENDED" and holds(
             "confirm",
             state=row.state == "RUNNING",
@@ -155,7 +155,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
         )
         if not ok:
             return self.to("confirm refused", act.at("undo", act.known))
-        mine = row.node in (self.node, -self.dm) or mutants.planted == "link-node"
+        mine = row.node in (self.node, -self.dm) or model_mutants.planted == "link-node"
         bad = row.state != "RUNNING" or not mine
         return self.to(
             f"CONFIRMS link {act.link} by {act.known[0]}",
@@ -183,10 +183,10 @@ class WorkerMoves(AdopterMoves, RowMoves):
 
     def _start(self, act: Act) -> None:
         """Docker's start takes an id and no precondition: an exited container runs again."""
-        by_id = () if mutants.planted == "start-by-name" else act.known[:1]
+        by_id = () if model_mutants.planted == "start-by-name" else act.known[:1]
         box = self.s.box(self.dm, act.attempt, act.origin, act.link, *by_id)
         if box is None or box.state == "unstartable":
-            failed = mutants.planted == "gone-is-failed"
+            failed = model_mutants.planted == "gone-is-failed"
             then = act.at("finish", (act.known[0], 1)) if failed else ()
             return self.to("start: 404 or unstartable, drops", then)
         if box.state == "running":
@@ -200,7 +200,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
         if box.exited:
             return "I3 an ended container was started again"
         current = (row.state, row.attempt, row.origin) == ("RUNNING", act.attempt, act.origin)
-        named = self.s.links[act.link] == ("CONFIRMED", box.by) or mutants.planted == "no-confirm"
+        named = self.s.links[act.link] == ("CONFIRMED", box.by) or model_mutants.planted == "no-confirm"
         if current and not named:
             return "I4 a container was started that the row does not name"
         boxes = self.s.daemons[self.dm - 1].boxes
@@ -214,11 +214,11 @@ class WorkerMoves(AdopterMoves, RowMoves):
         if self.row.node != self.node:
             self.to("detaches", ())
         if box is None:
-            failed = mutants.planted == "gone-is-failed"
+            failed = model_mutants.planted == "gone-is-failed"
             self.to("wait: 404, drops", act.at("finish", (act.known[0], 1)) if failed else ())
         elif box.exited:
             then, error, daemons = act.at("finish", (act.known[0], int(box.state))), "", s.daemons
-            if mutants.planted == "remove-first":
+            if model_mutants.planted == "remove-first":
                 error = removal_error(self.bound, s, self.dm, box, act)
                 daemons = swap(daemons, self.dm, box)
             self.to(f"wait: exit {box.state}", then, error, daemons=daemons)
@@ -227,8 +227,8 @@ class WorkerMoves(AdopterMoves, RowMoves):
         """The link's end; with the last link, or a failed one, the attempt's end in the same transaction."""
         s, row, (by, code) = self.s, self.row, act.known
         state, named = s.links[act.link]
-        bare = mutants.planted == "no-confirm" and state != "ENDED"
-        any_token = mutants.planted == "finish-token"
+        bare = model_mutants.planted == "no-confirm" and state != "ENDED"
+        any_token = model_mutants.planted == "finish-token"
         ok = holds(
             "finish",
             state=row.state == "RUNNING",
@@ -237,8 +237,8 @@ class WorkerMoves(AdopterMoves, RowMoves):
             cid=named == by or bare,
             link_state=state != "ENDED",
         )
-        if not ok or (state == "WAITING" and not bare and mutants.planted != "finish-cid"):
-            late = mutants.planted == "late-clean"
+        if not ok or (state == "WAITING" and not bare and model_mutants.planted != "finish-cid"):
+            late = model_mutants.planted == "late-clean"
             return self.to("finish refused", act.at("clean") if late else ())
         error = self._finish_error(act, bare)
         links, clean = put(s.links, act.link, ("ENDED", by)), act.at("clean") if self.bound.clean else ()

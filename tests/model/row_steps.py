@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.model import mutants
+from tests.model import model_mutants
+from tests.model.model_mutants import holds
 from tests.model.moves import Moves
-from tests.model.mutants import holds
 from tests.model.state import DATA, ENDED, LIVING, RETRIES, Row
 
 
@@ -31,7 +31,7 @@ class RowMoves(Moves):
 
     def _flush(self) -> None:
         """PENDING is the outbox: publish, then mark; the second step may come late or never."""
-        s, row, mark_first = self.s, self.row, mutants.planted == "mark-first"
+        s, row, mark_first = self.s, self.row, model_mutants.planted == "mark-first"
         what, after = s.flush or row.token, () if s.flush else row.token
         if bool(s.flush) == mark_first:
             self.add(f"flush: publish {what}", messages=s.messages | {(*what, 0, 0)}, flush=after)
@@ -44,8 +44,8 @@ class RowMoves(Moves):
 
     def _blocking_looked(self) -> bool:
         """Each node that may still find something on its daemon has looked since the owner's lapse."""
-        states = ("LIVE",) if mutants.planted == "restart-joining" else LIVING
-        deaf = mutants.planted == "restart-deaf"
+        states = ("LIVE",) if model_mutants.planted == "restart-joining" else LIVING
+        deaf = model_mutants.planted == "restart-deaf"
         return all(n.looked for n in self.s.nodes if n.state in states and (n.runtime_ok or deaf))
 
     def restart(self, j: int) -> None:
@@ -67,12 +67,12 @@ class RowMoves(Moves):
             return self.add(f"reconciler {j + 1}: restart refused", reconcilers=self._read(j, ()))
         for after, ghosts in self.handed(state="PENDING", node=0):
             error = self._restart_error()
-            if after.state == "PENDING" and mutants.planted == "restart-raises-attempt":
+            if after.state == "PENDING" and model_mutants.planted == "restart-raises-attempt":
                 after = after._replace(attempt=row.attempt + 1, delivery=1)
                 error = "I6 a crash used up the owner's retry"
             elif after.state == "PENDING":
                 delivery = {"restart-delivery": seen[1] + 1, "restart-same-token": row.delivery}
-                after = after._replace(delivery=delivery.get(mutants.planted, after.delivery))
+                after = after._replace(delivery=delivery.get(model_mutants.planted, after.delivery))
             label = f"reconciler {j + 1}: RESTART elsewhere -> {after.state} {after.token}"
             self.add(label, error, row=after, reconcilers=self._read(j, ()), **ghosts)
 

@@ -11,9 +11,9 @@ from engine.lifecycle.cancel import AlreadyEnded, cancel
 from engine.model.records import Token
 from engine.store import nodes
 from tests.simulator.daemon import Broker, Daemon
-from tests.simulator.rows import Rows
+from tests.simulator.sim_rows import Rows
+from tests.simulator.sim_worker import Worker
 from tests.simulator.story import Story
-from tests.simulator.worker import Worker
 from tests.support.callers import TESTER
 
 _FAULTS = (

@@ -17,7 +17,7 @@ from docker.errors import APIError, NotFound
 
 from engine.errors import RuntimeUnavailable, StoreUnavailable
 from tests.chaos.soaking.ground import Ground, Part
-from tests.support.promises import SHORT
+from tests.support.task_promises import SHORT
 
 Undo = Callable[[], None]
 _NOTHING_TO_BREAK_SECONDS = 0.2

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model import mutants
+from tests.model import model_mutants
 from tests.model.adopter import PASS
+from tests.model.model_promises import is_dead, removal_error
 from tests.model.moves import Moves
-from tests.model.promises import is_dead, removal_error
 from tests.model.state import BEATING, DATA, ENDED, Node, Resource, Volume, put, swap
 
 
 def lapsed_from(state: str) -> str:
     """A node that lapses while LEAVING has LEFT: it said so."""
-    return "LEFT" if state == "LEAVING" and mutants.planted != "crash-leaving" else "LAPSED"
+    return "LEFT" if state == "LEAVING" and model_mutants.planted != "crash-leaving" else "LAPSED"
 
 
 class WorldMoves(Moves):
@@ -42,12 +42,12 @@ class WorldMoves(Moves):
 
     def _begin_sweep(self, dm: int, things: list[Resource]) -> None:
         row = self.row
-        if mutants.planted == "sweep-order":
+        if model_mutants.planted == "sweep-order":
             if row.state != "NONE":
                 read = (row.state, row.attempt, row.origin)
                 self._swept(dm, f"reads the row: {read}", ("rows", *read))
             return
-        for thing in things if mutants.planted != "no-sweep" else ():
+        for thing in things if model_mutants.planted != "no-sweep" else ():
             if self.bound.fine:
                 self._swept(dm, f"lists {tuple(thing)}", ("listed", thing))
             elif is_dead(self.s, (row.state, row.attempt, row.origin), thing):
@@ -64,7 +64,7 @@ class WorldMoves(Moves):
             if any(box[:2] == thing[:2] for box in s.daemons[dm - 1].boxes):
                 return False  # in use: 409
         else:
-            now = s.box(dm, *thing[: 3 if mutants.planted == "sweep-by-name" else 4])
+            now = s.box(dm, *thing[: 3 if model_mutants.planted == "sweep-by-name" else 4])
         if now is None:
             return False
         error = removal_error(self.bound, s, dm, now)
@@ -156,7 +156,7 @@ class WorldMoves(Moves):
         if self.s.away and me.runtime_ok:
             self._node(n, "runtime_ok=false: worker", me._replace(runtime_ok=False))
         if not self.s.away and not me.runtime_ok:
-            state = "LIVE" if mutants.planted == "ok-at-once" else "JOINING"
+            state = "LIVE" if model_mutants.planted == "ok-at-once" else "JOINING"
             self._node(n, "Docker answers, JOINING again: worker", Node(state=state, looked=me.looked))
 
     def _node(
@@ -171,7 +171,7 @@ class WorldMoves(Moves):
     ) -> None:
         """drop: the acts that end with this step (None: all); given_up: the state in which the id stays behind."""
         s, row, slots = self.s, self.row, []
-        if given_up and mutants.planted != "same-node-id":
+        if given_up and model_mutants.planted != "same-node-id":
             changes["messages"] = frozenset(m for m in s.messages if m[3] != n)
             if row.node == n:
                 changes["row"] = row._replace(node=-self.bound.nodes[n - 1], gone=given_up)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model import mutants
+from tests.model import model_mutants
 from tests.model.state import DATA, ENDED, Bound, Resource, State, Volume, born
 
 
@@ -31,10 +31,12 @@ def removal_error(bound: Bound, s: State, dm: int, thing: Resource | None, by: A
 def is_dead(s: State, read: tuple[str, int, int], thing: Resource) -> bool:
     """Dead for ever: (attempt, origin) only grow and no name is used twice, so a late removal harms nobody."""
     state, attempt, origin = read
-    live = state == "RUNNING" or (state in ("PENDING", "SCHEDULED") and mutants.planted == "sweep-pending")
-    if mutants.planted == "sweep-lapsed" and s.lapsed():
+    live = state == "RUNNING" or (
+        state in ("PENDING", "SCHEDULED") and model_mutants.planted == "sweep-pending"
+    )
+    if model_mutants.planted == "sweep-lapsed" and s.lapsed():
         live = False
-    same_origin = thing.origin == origin or mutants.planted == "sweep-attempt"
+    same_origin = thing.origin == origin or model_mutants.planted == "sweep-attempt"
     return not (live and thing.attempt == attempt and same_origin)
 
 
