@@ -25,7 +25,7 @@ _FROM = {
     "mark_sent": (TaskState.PENDING,),
     "resend": (TaskState.SCHEDULED,),
 }
-_LAPSED = re.compile(r"(adopted from|starts again:) node \S+ \(?LAPSED")
+_LAPSED = re.compile(r"(adopted from|started again:) node \S+ (\(|is )LAPSED")
 
 
 class Broken(AssertionError):
