@@ -50,20 +50,20 @@ def message(app: Celery, task: Task, route: Route, first: int = 0) -> ChainMessa
         _args(task, first),
         reply_to=app.thread_oid,
         # Celery takes the next link from the end.
-        chain=[_later(app, task, route, index) for index in reversed(range(first + 1, last))] or None,
+        chain=[_later_link(app, task, route, index) for index in reversed(range(first + 1, last))] or None,
         ignore_result=None,
-        **_shown(task, route.titles[first]),
+        **_fields_for_people(task, route.titles[first]),
     )
     return ChainMessage(route.queue, route.priority, content)
 
 
-def _later(app: Celery, task: Task, route: Route, index: int) -> dict[str, Any]:
+def _later_link(app: Celery, task: Task, route: Route, index: int) -> dict[str, Any]:
     options = {"queue": route.queue, "priority": 0, "task_id": uuid(), "reply_to": app.thread_oid}
     return {
         "task": RUN_LINK,
         "args": _args(task, index),
         "kwargs": {},
-        "options": options | _shown(task, route.titles[index]),
+        "options": options | _fields_for_people(task, route.titles[index]),
         "subtask_type": None,
         "immutable": True,
     }
@@ -73,7 +73,7 @@ def _args(task: Task, index: int) -> list[Any]:
     return [task.id, task.attempt, task.delivery, index]
 
 
-def _shown(task: Task, link_name: str) -> dict[str, str]:
+def _fields_for_people(task: Task, link_name: str) -> dict[str, str]:
     # For Celery's logs, events and Flower; never `shadow`: a metric label per task.
     name, link = (shorten(harmless(text, instead="?")) for text in (task.name, link_name))
     return {"argsrepr": f"({name}, {link}, {task.id[:8]})", "kwargsrepr": "{}"}

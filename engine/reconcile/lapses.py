@@ -13,8 +13,8 @@ from engine.store import nodes, workload
 
 
 @dataclass
-class _Seen:
-    beat: int
+class _Beat:
+    number: int
     since: float
 
 
@@ -23,7 +23,7 @@ class Lapses:
 
     def __init__(self, installation: Installation, caller: Caller) -> None:
         self._installation, self._caller = installation, caller
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, _Beat] = {}
         self._last_read: float | None = None
 
     def run(self) -> int:
@@ -40,12 +40,12 @@ class Lapses:
         if self._last_read is not None and now - self._last_read > lease / 2:
             self._seen.clear()
         self._last_read = now
-        self._seen = {id: self._seen.get(id, _Seen(beat, now)) for id, beat in beats.items()}
+        self._seen = {id: self._seen.get(id, _Beat(beat, now)) for id, beat in beats.items()}
         ended = 0
         for id, beat in beats.items():
             seen = self._seen[id]
-            if seen.beat != beat:
-                seen.beat, seen.since = beat, now
+            if seen.number != beat:
+                seen.number, seen.since = beat, now
             elif now - seen.since >= lease:
                 ended += self._end(id, beat)
         return ended

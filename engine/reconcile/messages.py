@@ -39,22 +39,22 @@ class LostMessages:
         try:
             emptied = self._broker.claim_for(self._installation.id)
             if self._away:
-                log.info("the broker is back")
+                log.info("the broker answers again")
             self._away = False
             if emptied:
                 # The flusher sends meanwhile: without this bound a long backlog would be sent in circles. One more
                 # than now, so that it includes what was sent in this millisecond.
                 with self._installation.db.read() as c:
                     self._emptied_at = tasks.now(c) + 1
-            return self._overdue() if self._emptied_at is None else self._all(self._emptied_at)
+            return self._resend_overdue() if self._emptied_at is None else self._resend_all(self._emptied_at)
         except BrokerUnavailable as exc:
             if not self._away:
-                log.warning("the broker is away: %s", exc)
+                log.warning("the broker does not answer: %s", exc)
             self._away = True
             self._empty_since.clear()
             return 0
 
-    def _all(self, before: int) -> int:
+    def _resend_all(self, before: int) -> int:
         done = 0
         while True:
             with self._installation.db.read() as c:
@@ -68,7 +68,7 @@ class LostMessages:
                 )
                 wakeup.wait_for_room(_AHEAD, _AHEAD_SECONDS)
 
-    def _overdue(self) -> int:
+    def _resend_overdue(self) -> int:
         """Send a message again if its wait is over, and a later one was claimed or its served queue is empty."""
         wait_ms = round(self._installation.settings.cluster.resend_seconds * 1000)
         with self._installation.db.read() as c:
@@ -78,7 +78,7 @@ class LostMessages:
                 return 0
             claimed = outbox.last_claimed(c, 600_000)
             served = {queue for node in nodes.beating(c) for queue in node.queues}
-        empty = self._empty({queue for queue, _ in since} & served)
+        empty = self._empty_queues({queue for queue, _ in since} & served)
         lost: list[Task] = []
         with self._installation.db.read() as c:
             for kind, oldest in since.items():
@@ -89,7 +89,7 @@ class LostMessages:
                     lost += outbox.overdue(c, kind, wait_ms, _LONGEST_MS, _BATCH, last)
         return resend(self._installation, self._caller, lost, "its message seems lost") if lost else 0
 
-    def _empty(self, queues: set[str]) -> set[str]:
+    def _empty_queues(self, queues: set[str]) -> set[str]:
         """Return the queues that were empty in two looks at least two beats apart."""
         now = time.monotonic()
         empty = {queue for queue in queues if self._broker.depth(queue) == 0}

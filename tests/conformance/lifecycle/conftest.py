@@ -1,4 +1,4 @@
-"""One body, both stores: `world` is an empty installation on SQLite, then on PostgreSQL."""
+"""Fixtures: the same tests run on an empty installation on SQLite, then on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.verb_world import World
 
 @pytest.fixture(scope="package", params=KINDS)
 def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A database of each kind, migrated once: the tests empty it, which takes milliseconds."""
+    """Yield a database of each kind, migrated once: to empty it for a test takes milliseconds."""
     directory = tmp_path_factory.mktemp("installation")
     if request.param == "sqlite":
         url = f"sqlite:///{directory}/ferryman.db"
@@ -29,6 +29,6 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def world(installation: World) -> World:
-    """An empty installation."""
+    """Return an empty installation."""
     installation.wipe()
     return installation

@@ -1,4 +1,4 @@
-"""cancel and time-out against every verb that may come at the same moment: one end, no link open, nothing revives."""
+"""Races of cancel and time-out with every verb that may come at the same moment: one end, no open link, no revival."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _numbers = count()
 
 @dataclass(frozen=True)
 class Race:
-    """A task, and the verb that meets a cancel; the end that the task may reach by it, if it comes first."""
+    """Task and the verb that races with its cancel; the end that the verb gives the task if it comes first."""
 
     task_id: str
     rival: Callable[[], Any]
@@ -186,13 +186,13 @@ def postgresql(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def pg(postgresql: World) -> World:
-    """An empty installation on PostgreSQL, where a verb waits for the locks of another."""
+    """Return an empty installation on PostgreSQL, where a verb waits for the locks of another."""
     postgresql.wipe()
     return postgresql
 
 
 def _cancelled(world: World, task_id: str) -> tuple[str, ...] | None:
-    """What cancel answered; None: the task had ended otherwise."""
+    """Cancel the task; return None when it has ended otherwise."""
     try:
         return cancel(world.installation, TESTER, task_id)
     except AlreadyEnded:
@@ -200,7 +200,7 @@ def _cancelled(world: World, task_id: str) -> tuple[str, ...] | None:
 
 
 def _assert_closed(world: World, race: Race, state: TaskState) -> None:
-    """It ended so, once, with its job; no link is open, and no attempt goes on."""
+    """Assert that the task ended once, in `state`, with its job, that no link is open and no attempt continues."""
     task = world.task(race.task_id)
     assert task.state is state and task.ended_at
     assert world.job_of(task.id).state is JobState(state)
@@ -212,7 +212,7 @@ def _assert_closed(world: World, race: Race, state: TaskState) -> None:
 
 
 def _assert_nothing_revives(world: World, task_id: str) -> None:
-    """No verb changes it any more, under its own token or an older one."""
+    """Assert that no verb changes the task any more, under its own token or an older one."""
     task, fresh, number = world.task(task_id), _node(world), world.last_lapse
     with world.unchanged():
         for token in {task.token, Token(task.id, 1, 1)}:

@@ -1,4 +1,4 @@
-"""Who may not create a lost task's further links leaves it to others, for the least grace of a restart."""
+"""Deferral: a node that may not create a lost task's further links leaves the task to others for the shortest grace."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tests.support.verb_world import World
 
 
 class HostAccess:
-    """A runtime of which only the doors are asked."""
+    """Runtime that only answers whether host access is refused."""
 
     def __init__(self, why: str) -> None:
         self.why, self.asked = why, 0
 
     def why_refused(self, order: Order) -> str:
-        """As told."""
+        """Return the given reason and count the call."""
         self.asked += 1
         return self.why
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A monotonic clock that the test moves."""
+    """Return a monotonic clock that the test moves."""
     found = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(deferral, "time", SimpleNamespace(monotonic=lambda: found.now))
     return found

@@ -1,4 +1,4 @@
-"""A worker's node thread over real rows: what it does when it is fenced at the worst moment."""
+"""Node thread of a worker over real rows, fenced at the worst moment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.verb_world import World
 
 
 def _context(world: World) -> WorkerContext:
-    """A worker whose daemon answers and has nothing."""
+    """Return the context of a worker whose daemon answers and has nothing."""
     daemon = SimpleNamespace(describe=lambda: "daemon", list=list, remove=lambda things: 0)
     nobody, running = cast(Any, None), RunningLinks()
     sandboxes = SandboxPool(
@@ -49,7 +49,7 @@ def test_a_node_that_is_fenced_as_it_becomes_live_joins_again(
     become_live = verbs.become_live
 
     def and_lapse(installation: Installation, caller: Caller, looked: int) -> bool:
-        """It was stopped for longer than its lease right here; the beat's thread goes on first."""
+        """Lapse the node as if the process had stopped here; the thread of the beat continues first."""
         done = become_live(installation, caller, looked)
         if caller.node_id == "first":
             world.lapse(caller.node_id)

@@ -1,4 +1,4 @@
-"""The one look that says whether there is anything to do: it may call in vain, but must miss nothing."""
+"""Look that calls for passes: it may call in vain, but must miss nothing."""
 
 from __future__ import annotations
 

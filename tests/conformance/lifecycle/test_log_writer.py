@@ -1,4 +1,4 @@
-"""The log's way into the rows: chunks under the token, a store that fails, a token that is refused."""
+"""Log writer over real rows: chunks under the token, a store that fails, a refused token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is due, what seems lost, how much waits: the same answers from both stores."""
+"""Outbox: due tasks, lost messages and waiting tasks are the same on both stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reconciler's passes, by a clock that the test moves: beats, graces, time-outs."""
+"""Passes of the reconciler, with a clock that the test moves: beats, graces, time-outs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def _looks(watch: lapses.Lapses, clock: Clock, seconds: float) -> int:
-    """Looks each second; says how many nodes were ended."""
+    """Look once per second; return how many nodes were ended."""
     ended = 0
     for _ in range(round(seconds)):
         clock.now += 1

@@ -1,4 +1,4 @@
-"""Two at once: of two verbs that exclude each other one wins, and PostgreSQL's locks give their order."""
+"""Races of two verbs: of two that exclude each other one wins, and PostgreSQL's locks give their order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def pg(postgres_server: Postgres, tmp_path: Any) -> Iterator[World]:
-    """An empty installation on PostgreSQL, where verbs of two connections are really at once."""
+    """Return an empty installation on PostgreSQL, where verbs of two connections really run at once."""
     settings = Settings.from_env({}, data_dir=str(tmp_path), database_url=postgres_server.new())
     db = Database(settings.store)
     yield World(db, settings, db.open())

@@ -1,4 +1,4 @@
-"""Any verbs in any order: only the transitions of the table, job and task agree, an event for every change."""
+"""Random verbs in random order: only allowed transitions, job and task agree, an event for every change."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STEP = st.tuples(
 
 @dataclass
 class Play:
-    """Two tasks and three nodes, and every assignment and token that was ever handed out: old ones too."""
+    """Play with two tasks, three nodes, and all assignments and tokens so far, old ones too."""
 
     world: World
     ids: list[str]
@@ -59,7 +59,7 @@ class Play:
         getattr(self, f"do_{verb}")(task, self.names[where], where, n)
 
     def token(self, task: Task, n: int) -> Token:
-        """The present token mostly, else any that there was."""
+        """Return the present token mostly, else an earlier one."""
         return task.token if n < 7 else self.tokens[n % len(self.tokens)]
 
     def keep(self, found: Assignment | None) -> None:
@@ -67,7 +67,7 @@ class Play:
             self.assignments.append(found)
 
     def any(self, n: int) -> Assignment | None:
-        """The last assignment mostly, else an older one."""
+        """Return the last assignment mostly, else an older one."""
         if not self.assignments:
             return None
         return self.assignments[-1 if n < 6 else n % len(self.assignments)]
@@ -236,7 +236,7 @@ def _check_task(old: Task, new: Task) -> None:
 
 
 def _check_job(task: Task, job: Job) -> None:
-    """A job of one task: it ends with it, in the same way, and began when it was first claimed."""
+    """Check the job of one task: it began with the first claim and ended with the task, in the same state."""
     if task.state.ended or job.state.ended:
         assert str(task.state) == str(job.state)
         if task.state is not TaskState.CANCELLED:

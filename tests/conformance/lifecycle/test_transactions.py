@@ -1,4 +1,4 @@
-"""What a link costs the store: its claim and its end are one transaction each, and so is a submission."""
+"""Cost of a link in the store: claim, confirm and end are one transaction each, and so is a submission."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.verb_world import World
 
 @contextmanager
 def _transactions(world: World) -> Iterator[list[None]]:
-    """Fills with one None for each that begins."""
+    """Yield a list that gets one None for each transaction that begins."""
     begun: list[None] = []
 
     def begins(connection: sa.Connection) -> None:

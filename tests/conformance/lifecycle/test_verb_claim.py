@@ -36,6 +36,7 @@ def test_a_live_node_claims_what_waits(world: World, sent: bool) -> None:
     assert [a.state for a in world.attempts(task.id)] == [TaskState.RUNNING]
     last = world.events(task.id)[-1]
     assert (last.kind, last.from_state, last.to_state, last.node) == ("task", task.state, "RUNNING", "n1")
+    assert last.author == "node:n1"
 
 
 @pytest.mark.parametrize("wrong", TOKENS)
@@ -95,11 +96,17 @@ def test_the_names_hold_the_installation_task_attempt_origin_and_link(world: Wor
 
 
 def _second(world: World, **fields: object) -> Token:
-    """A task of three links whose first has ended well."""
+    """Return the token of a task with three links, of which the first has ended well."""
     found = world.confirmed(pre=1, post=1, **fields)
     finished = world.end(found)
     assert finished is not None and finished.next_index == 1 and finished.chain_goes_on
     return found.token
+
+
+def test_only_a_node_claims(world: World) -> None:
+    task = world.scheduled()
+    with world.unchanged(), pytest.raises(TypeError, match="user:tester is not a node"):
+        claim(world.installation, TESTER, task.token)
 
 
 def test_the_next_link_begins_where_the_first_ran(world: World) -> None:

@@ -30,6 +30,7 @@ def test_a_submitted_task_is_pending_and_due(world: World) -> None:
     assert task.not_before <= world.now
     assert world.job_of(task.id).state is JobState.PENDING
     assert [(e.kind, e.from_state, e.to_state) for e in world.events(task.id)] == [("task", None, "PENDING")]
+    assert [e.author for e in world.events(task.id)] == ["user:tester"]
 
 
 def test_a_lost_message_is_due_again_with_its_numbers_unchanged(world: World) -> None:

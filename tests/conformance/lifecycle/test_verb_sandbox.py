@@ -1,4 +1,4 @@
-"""The network of an attempt in the rows: a claim names its sandbox, leave_sandbox takes it away."""
+"""Sandbox of an attempt in the rows: a claim names it, leave_sandbox removes it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_sandbox_is_taken_where_it_pays_and_can_be_joined(
 
 
 def _joined(world: World, node: str = "n1") -> Assignment:
-    """A task's first link, claimed with the sandbox `warm`, and with its container."""
+    """Return a task's first link, claimed with the sandbox `warm`, with a confirmed container."""
     task = world.submitted(pre=1)
     world.live(node)
     found = claim(world.installation, by(node), task.token, BOTH)

@@ -1,4 +1,4 @@
-"""A real Redis per module, emptied for each test, and an installation on a SQLite file."""
+"""Fixtures: a real Redis per module, emptied for each test, and an installation on a SQLite file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.verb_world import World
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One server for the tests of a file."""
+    """Yield a server for the tests of one file."""
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     yield server
     server.signal(signal.SIGCONT)
@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def broker(server: RedisServer) -> Iterator[Any]:
-    """A client of the emptied server."""
+    """Empty the server and return a client of it."""
     client = server.client
     client.flushall()
     yield client
@@ -35,7 +35,7 @@ def broker(server: RedisServer) -> Iterator[Any]:
 
 @pytest.fixture
 def world(server: RedisServer, broker: Any, tmp_path: Path) -> Iterator[World]:
-    """An empty installation that sends to the server."""
+    """Yield an empty installation that sends to the server."""
     settings = Settings.from_env(
         {}, data_dir=str(tmp_path / "data"), broker_url=server.url, broker_prefix="t:"
     )

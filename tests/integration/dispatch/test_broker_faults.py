@@ -1,4 +1,4 @@
-"""The broker of another, an emptied one, one that hangs and one that is gone; a flusher that dies in between."""
+"""Faults of the broker: another installation's, emptied, hung or gone; and a flusher that dies between its steps."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Flusher(Database(settings.store), settings.broker).flush(sys.argv[1:])
 
 @pytest.fixture
 def hung(server: RedisServer) -> Iterator[RedisServer]:
-    """The server, stopped: it takes connections and answers nothing."""
+    """Stop the server: it accepts connections and answers nothing."""
     server.signal(signal.SIGSTOP)
     yield server
     server.signal(signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""What is sent: ids only, in the right order, and nothing of a neighbour on the same Redis is touched."""
+"""Messages as sent: ids only, in the right order, and no key of a neighbour on the same Redis is touched."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEP = "\x06\x16"
 
 
 def _sent(broker: Any, key: str) -> list[dict[str, Any]]:
-    """The messages of a list, the next to be taken first."""
+    """Return the messages of a list, the next one to be taken first."""
     return [json.loads(text) for text in reversed(broker.lrange(key, 0, -1))]
 
 
@@ -43,7 +43,7 @@ def _flush(world: World, *task_ids: str) -> int:
 
 
 def _secretive(world: World) -> Task:
-    """A task whose every text but its names is a secret."""
+    """Return a task in which every text except the names is a secret."""
     secret = "s3cr3t"
     spec = TaskSpec(
         name="say hello",
@@ -83,7 +83,7 @@ def test_a_message_carries_ids_and_names_for_people_and_nothing_else(world: Worl
 
 
 def _celerys_own(app: Celery, task: Task, names: list[str], queue: str, priority: int) -> Any:
-    """The chain as Celery itself builds it."""
+    """Return the chain as Celery builds it."""
     links = []
     for index, name in enumerate(names):
         link = app.signature(RUN_LINK, args=(task.id, task.attempt, task.delivery, index), immutable=True)
@@ -112,7 +112,7 @@ def test_a_message_is_word_for_word_what_celerys_own_chain_would_send(
 
 
 def _without_ids(message: dict[str, Any]) -> dict[str, Any]:
-    """With its body read, and without what is new in every message."""
+    """Return the message with its body decoded, without the fields that are new in every message."""
     args, kwargs, embed = _body(message)
     for link in embed["chain"] or ():
         assert link["options"].pop("task_id")

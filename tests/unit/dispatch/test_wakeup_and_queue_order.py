@@ -1,4 +1,4 @@
-"""How a commit wakes the flusher, and in which order queues are served."""
+"""Wake-up of the flusher by a commit, and the order in which queues are served."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.settings import BrokerSettings
 
 @pytest.fixture(autouse=True)
 def nothing_due() -> None:
-    """Other tests submit, and nobody takes their pokes here."""
+    """Drop the wake-ups of other tests, which submit without a flusher."""
     wakeup._due.clear()
 
 
