@@ -50,7 +50,7 @@ def build_app(settings: BrokerSettings) -> Celery:
         # Off until somebody listens: Flower and `celery control enable_events` turn them on, and they cost a
         # fifth of a busy worker's time. The rows have their own events.
         worker_send_task_events=False,
-        # Our Consumer and Request survive a broker that dies under work in hand (engine/worker/intake/consumer.py).
+        # Our Consumer and Request survive a broker that dies while links run (engine/worker/intake/consumer.py).
         worker_consumer="engine.worker.intake.consumer:ReconnectingConsumer",
         broker_channel_error_retry=True,
         broker_connection_retry_on_startup=True,
