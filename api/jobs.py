@@ -16,7 +16,7 @@ def list_jobs(query: dict[str, Any]) -> Json:
     """List the jobs that match, newest first, without their tasks."""
     number, size = query["page"], query["size"]
     with get_context().installation.db.read() as c:
-        rows, total = jobs.page(c, number, size, query["q"], query["state"])
+        rows, total = jobs.page(c, number, size, query["q"], (query["state"],) if query["state"] else ())
         counts = jobs.task_counts(c, [job.id for job in rows])
     return answers.page([answers.job(job, counts.get(job.id, 0)) for job in rows], number, size, total)
 

@@ -135,7 +135,7 @@ def log_tail(context: ApiContext, page: TaskPage) -> LogTail:
     with context.installation.db.read() as c:
         lines, head = log_lines.last(c, page.task.id, LOG_FRAMES), logs.head(c, page.task.id)
     last = lines[-1].number if lines else 0
-    return LogTail(tuple(log_rows(lines, page.headings)), head.lines, head.cut_bytes, last)
+    return LogTail(tuple(log_rows(lines, page.headings)), head.lines, head.missing_bytes, last)
 
 
 def job_page(context: ApiContext, id: str) -> JobPage:

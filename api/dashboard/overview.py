@@ -99,7 +99,7 @@ def summary(context: ApiContext) -> Summary:
     queue_counts = queues.counts(context)
     with context.installation.db.read() as c:
         now, recent_nodes, job_counts = tasks.now(c), nodes.recent(c), jobs.counts(c)
-        failed, _ = jobs.in_states(c, (JobState.FAILED,), 1, 3)
+        failed, _ = jobs.page(c, 1, 3, states=(JobState.FAILED,))
         task_ids = {task.job_id: task.id for task in tasks.summaries(c, [job.id for job in failed])}
     shown = [node for node in recent_nodes if not node.state.is_gone or now - node.seen_at < _NODE_MS]
     alerts = [
@@ -123,10 +123,10 @@ def job_list(context: ApiContext, query: JobQuery) -> JobList:
         now = tasks.now(c)
         groups = []
         if query.state is None and query.page == 1:
-            live, total = jobs.in_states(c, LIVE, 1, MOST_LIVE, query.q)
+            live, total = jobs.page(c, 1, MOST_LIVE, query.q, LIVE)
             groups.append(JobGroup("Live", _rows(c, live, unserved, now), total))
         states = ENDED if query.state is None else (query.state,)
-        matching, total = jobs.in_states(c, states, query.page, PAGE_SIZE, query.q)
+        matching, total = jobs.page(c, query.page, PAGE_SIZE, query.q, states)
         name = "Ended" if query.state is None else badges.STATES[query.state].word
         groups.append(JobGroup(name, _rows(c, matching, unserved, now), total))
     return JobList(tuple(groups), max(1, -(-total // PAGE_SIZE)), now)

@@ -70,7 +70,7 @@ def end_job(c: Connection, caller: Caller, job_id: str, before: JobState = JobSt
 
 def skip(c: Connection, caller: Caller, task: Task, waiting: Sequence[Link]) -> None:
     """Move these WAITING links of the task's present run to SKIPPED: they will not run."""
-    links.skip(c, task.token, task.origin, [link.index for link in waiting])
+    links.skip(c, task.run, [link.index for link in waiting])
     for link in waiting:
         add_link_change(c, caller, task, link, LinkState.SKIPPED, "not run")
 
@@ -81,7 +81,7 @@ def _close_links(c: Connection, caller: Caller, task: Task, reason: str) -> None
     skip(c, caller, task, [link for link in run if link.state is LinkState.WAITING])
     for link in run:
         if link.state is LinkState.CONFIRMED:
-            links.abandon(c, task.token, task.origin, link.index, reason)
+            links.abandon(c, task.run, link.index, reason)
             add_link_change(c, caller, task, link, LinkState.ENDED, reason)
 
 

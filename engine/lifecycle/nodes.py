@@ -64,7 +64,7 @@ def beat(installation: Installation, caller: Caller, task_ids: Sequence[str]) ->
             return BeatAnswer(True, {})
         states = tasks.states(c, task_ids)
         running = {id: (state, a, d) for id, (state, a, d, _) in states.items()}
-        calls = workload.calls_for_a_pass(c, caller.node_id)
+        calls = workload.needs_pass(c, caller.node_id)
         return BeatAnswer(False, running, leaving=state is NodeState.LEAVING, calls=calls)
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 GAP = "Log gap: "
 
 
-def gap_note(cut_bytes: int) -> str:
+def gap_note(missing_bytes: int) -> str:
     """Return the note as a line. It counts all missing bytes of the log, wherever a reader meets it."""
-    return f"{GAP}{cut_bytes} bytes of the log are missing in all (bound: FERRYMAN_LOG_BYTES)\n"
+    return f"{GAP}{missing_bytes} bytes of the log are missing in all (bound: FERRYMAN_LOG_BYTES)\n"
 
 
 def as_own_line(note: str, *, inside_line: bool) -> str:

@@ -105,7 +105,7 @@ class RowPasses:
     def _look(self) -> None:
         self._seen = None
         with self._installation.db.read() as c:
-            self._seen = seen = workload.look(c, round(OTHERS_SECONDS * 1000))
+            self._seen = seen = workload.read(c, round(OTHERS_SECONDS * 1000))
         self._beats += 1
         self._was_called, self._is_called = self._is_called, seen.lost
         if seen.due:

@@ -1,4 +1,4 @@
-"""Attempts: a record of each try of the whole chain, for people and for time-outs. No guard of a token reads it."""
+"""Attempts: a record of each try of the whole chain, for people and for time-outs. No token guard reads them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _THIS = sa.and_(
 )
 
 
-def _by(token: Token, **more: Any) -> dict[str, Any]:
-    """The parameters of _THIS, and more of the caller's."""
+def _params(token: Token, **more: Any) -> dict[str, Any]:
+    """Return the parameters of `_THIS`, and more from the caller."""
     return {"the_task": token.task_id, "the_attempt": token.attempt, **more}
 
 
@@ -33,8 +33,15 @@ def _begin(insert: Any) -> Any:
 
 _BEGIN = {kind.dialect.name: _begin(kind.insert) for kind in (sqlite, postgresql)}
 _SET = attempts.update().where(_THIS)
-_END = _SET.values(ended_at=now_ms())
-_STANDING = sa.select(attempts.c.started_at, attempts.c.sandbox, now_ms().label("now")).where(_THIS)
+_MOVE = _SET.values(node=sa.bindparam("the_node"))
+_SET_SANDBOX = _SET.values(sandbox=sa.bindparam("the_sandbox"))
+_END = _SET.values(
+    state=sa.bindparam("the_state"),
+    ended_at=now_ms(),
+    exit_code=sa.bindparam("the_exit_code"),
+    error=sa.bindparam("the_error"),
+)
+_STATUS = sa.select(attempts.c.started_at, attempts.c.sandbox, now_ms().label("now")).where(_THIS)
 _SANDBOXES = (
     sa.select(attempts.c.sandbox)
     .join(tasks, sa.and_(tasks.c.id == attempts.c.task_id, tasks.c.attempt == attempts.c.attempt))
@@ -48,9 +55,9 @@ _OF_TASKS = (
 
 
 def begin(c: sa.Connection, token: Token, node_id: str, sandbox: str | None) -> int:
-    """Write the attempt's record: a new row, or the same one for another run of the chain; its age in ms.
+    """Insert the attempt's row, or update it for another run of the chain; return the attempt's age in ms.
 
-    `sandbox` is the sandbox whose namespace this run's links join, None: the plain way.
+    `sandbox` is the sandbox whose network namespace the links of this run join; None: they run without a sandbox.
     """
     values = {"task_id": token.task_id, "attempt": token.attempt, "node": node_id, "sandbox": sandbox}
     return max(0, int(c.scalar(_BEGIN[c.dialect.name], values) or 0))
@@ -58,33 +65,33 @@ def begin(c: sa.Connection, token: Token, node_id: str, sandbox: str | None) -> 
 
 def move(c: sa.Connection, token: Token, node_id: str) -> None:
     """Note the attempt's new owner."""
-    c.execute(_SET, _by(token, node=node_id))
+    c.execute(_MOVE, _params(token, the_node=node_id))
 
 
 def end(c: sa.Connection, token: Token, state: TaskState, exit_code: int | None, error: str | None) -> None:
-    """Write the attempt's end into its record."""
-    c.execute(_END, _by(token, state=state, exit_code=exit_code, error=error))
+    """Write the attempt's end."""
+    c.execute(_END, _params(token, the_state=state, the_exit_code=exit_code, the_error=error))
 
 
 def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Attempt]:
-    """The attempts of these tasks, oldest first."""
+    """Return the attempts of these tasks, oldest first."""
     rows = c.execute(_OF_TASKS, {"the_tasks": list(task_ids)})
     return [Attempt(**{**row._mapping, "state": TaskState(row.state)}) for row in rows]
 
 
 def status(c: sa.Connection, token: Token) -> AttemptStatus:
-    """How the attempt stands, by the database's clock; all 0 when it is unknown."""
-    row = c.execute(_STANDING, _by(token)).one_or_none()
+    """Return the attempt's age and sandbox, by the database's clock; all 0 for an unknown attempt."""
+    row = c.execute(_STATUS, _params(token)).one_or_none()
     if row is None:
         return AttemptStatus()
     return AttemptStatus(max(0, int(row.now) - row.started_at), row.sandbox, int(row.now))
 
 
 def set_sandbox(c: sa.Connection, token: Token, sandbox: str | None) -> None:
-    """The links that are still to start join this sandbox; None: they go the plain way."""
-    c.execute(_SET, _by(token, sandbox=sandbox))
+    """Have the links that have not started join this sandbox; None: they run without a sandbox."""
+    c.execute(_SET_SANDBOX, _params(token, the_sandbox=sandbox))
 
 
 def sandboxes(c: sa.Connection) -> set[str]:
-    """The sandboxes that attempts which run now have joined, or will."""
+    """Return the sandboxes that links of RUNNING attempts have joined or will join."""
     return {str(name) for name in c.scalars(_SANDBOXES)}

@@ -1,4 +1,4 @@
-"""Connections: SQLite and PostgreSQL by URL, the database's clock, and who fills an empty one."""
+"""Connections to SQLite and PostgreSQL, the database's clock, and the schema of an empty database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.errors import StoreUnavailable
 from engine.settings import StoreSettings, without_password
 from engine.store import tables, upgrade
 
-#: What `begin` and `read` hand out: the type that a verb passes on to the store's functions.
+#: Type that `begin` and `read` yield and that verbs pass on to the store's functions.
 Connection = sa.Connection
 
 
@@ -64,7 +64,7 @@ class Database:
 
     def _engine(self, pool: int, *, immediate: bool) -> sa.Engine:
         seconds = self._timeout_seconds
-        # Parameters are what tasks carry: they belong in no error's text and no log.
+        # Parameters are users' data, and belong neither in errors nor in logs.
         hidden: dict[str, Any] = {"hide_parameters": True}
         bounds: dict[str, Any] = hidden | {"pool_size": pool, "max_overflow": pool, "pool_timeout": seconds}
         if not self.is_sqlite:
@@ -73,18 +73,18 @@ class Database:
                 "connect_timeout": max(2, min(10, int(seconds))),
                 "application_name": "ferryman",
                 "options": f"-c lock_timeout={bound} -c statement_timeout={bound}",
-                # A connection cut without a word (no RST) is noticed in 10 s, not in hours.
+                # A connection that breaks silently (no RST) is noticed in 10 s, not in hours.
                 "keepalives_idle": 5,
                 "keepalives_interval": 5,
                 "keepalives_count": 2,
-                # The same for what was sent and never acknowledged: the kernel's own bound is 15 min.
+                # The same for sent data that is never acknowledged: the kernel's own bound is 15 min.
                 "tcp_user_timeout": 10_000,
             }
             engine = sa.create_engine(self.url, pool_pre_ping=True, connect_args=arguments, **bounds)
             sa.event.listen(engine, "do_connect", self._connect_bounded)
             return engine
         if self.url.database in (None, "", ":memory:"):
-            # One connection for all: the database dies with it.
+            # One connection for all, because the database dies with it.
             engine = sa.create_engine(
                 self.url, poolclass=sa.StaticPool, connect_args={"check_same_thread": False}, **hidden
             )
@@ -97,29 +97,29 @@ class Database:
         return engine
 
     def _connect_bounded(self, dialect: Any, record: Any, words: list[Any], options: dict[str, Any]) -> Any:
-        # psycopg is there only where PostgreSQL is used.
+        # psycopg is installed only where PostgreSQL is used.
         from engine.store.pg_deadline import connect
 
         return connect(self._timeout_seconds, *words, **options)
 
     def _prepare_sqlite(self, connection: Any, record: Any) -> None:
-        # The driver's own BEGIN is deferred, and a read that turns into a write fails at once (FINDINGS 6).
+        # The driver's own BEGIN is deferred, and a read that turns into a write would fail at once.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {int(self._timeout_seconds * 1000)}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.execute("PRAGMA foreign_keys = ON")
-        # Debian's SQLite overwrites what is deleted (SECURE_DELETE): each cut of a log would be written twice.
+        # Debian's SQLite overwrites deleted rows (SECURE_DELETE): dropping a log's chunks would write them again.
         cursor.execute("PRAGMA secure_delete = FAST")
         cursor.close()
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """A transaction that may write; commits at the end, rolls back on an error.
+        """Open a transaction that may write; commit it at the end, roll it back on an error.
 
-        SQLite: BEGIN IMMEDIATE, so no other writer is inside. Raises StoreUnavailable when the database
-        does not answer in time: nothing is promised then (the commit itself may or may not have happened). A
+        SQLite: BEGIN IMMEDIATE, so there is one writer at a time. Raises StoreUnavailable when the database does
+        not answer in time; the outcome is unknown then (even the commit may or may not have happened). A
         statement waits store_timeout; on PostgreSQL 2 s more when the server itself hangs.
         """
         with self._one_writer(), _translated(), self._write.begin() as connection:
@@ -131,7 +131,9 @@ class Database:
             yield
             return
         if not self._writing.acquire(timeout=self._timeout_seconds):
-            raise StoreUnavailable(f"no turn to write for {self._timeout_seconds:g} s: the database is busy")
+            raise StoreUnavailable(
+                f"no turn to write within {self._timeout_seconds:g} s: the database is busy"
+            )
         try:
             yield
         finally:
@@ -139,22 +141,21 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads; on SQLite it waits for nobody. Raises StoreUnavailable."""
+        """Open a transaction that only reads; on SQLite it never waits. Raises StoreUnavailable."""
         with _translated(), self._read.begin() as connection:
             yield connection
 
     def open(self) -> str:
-        """Make or check the schema; return the installation's id.
+        """Create or upgrade the schema, under a lock; return the installation's id.
 
-        Whoever comes first to an empty database fills it, under a lock. Raises StoreUnavailable, and
-        SchemaMismatch when the database is newer than this Ferryman.
+        Raises StoreUnavailable, and SchemaMismatch when the database is newer than this Ferryman.
         """
         if self.is_sqlite and self.url.database:
             _make_private(Path(self.url.database))
         with _translated(), self._write.begin() as connection:
             if not self.is_sqlite:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7309453)")
-            upgrade.upgrade(connection)
+            upgrade.to_newest(connection)
             return _installation_id(connection)
 
     def after_fork(self) -> None:
@@ -191,7 +192,7 @@ def _begin_plain(connection: sa.Connection) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection, statement: str) -> None:
-    # The driver itself: SQLAlchemy's way takes longer than the whole of what most transactions ask.
+    # On the driver itself: SQLAlchemy's way takes longer than all statements of most transactions.
     driver: Any = connection.connection.driver_connection
     try:
         driver.execute(statement)
@@ -200,17 +201,16 @@ def _begin_sqlite(connection: sa.Connection, statement: str) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """The data directory is 0700 and the file 0600: they hold what tasks carry."""
+    """Create the data directory with mode 0700 and the file with 0600, because they hold users' data."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _installation_id(connection: sa.Connection) -> str:
-    found = connection.scalar(sa.select(tables.installation.c.id))
-    if found:
-        return str(found)
-    fresh = secrets.token_hex(4)
-    connection.execute(tables.installation.insert().values(one=1, id=fresh, created_at=now_ms()))
+    if known := connection.scalar(sa.select(tables.installation.c.id)):
+        return str(known)
+    new = secrets.token_hex(4)
+    connection.execute(tables.installation.insert().values(one=1, id=new, created_at=now_ms()))
     connection.execute(tables.lapses.insert().values(one=1, last=0))
-    return fresh
+    return new

@@ -1,8 +1,8 @@
-"""What happened, a row each, read in the order in which it was committed.
+"""Events, read in the order in which they were committed.
 
-On PostgreSQL an id is no commit order: a row is shown only when every transaction that began before its
-own has ended, in the order of (transaction, id); so a reader that goes on after its cursor skips nothing.
-A long transaction elsewhere on that server makes events late, never lost. SQLite has one writer at a time.
+On PostgreSQL, ids are not in commit order. An event is therefore shown only when every transaction that began
+before its own has ended, in the order of (transaction, id), so a reader who continues after a cursor skips nothing.
+A long transaction elsewhere on that server delays events and loses none. SQLite has one writer at a time.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _INSERT = {
 
 
 class UnknownCursor(FerrymanError):
-    """The text is no cursor of this database's events."""
+    """Text that is not a cursor of this database's events."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(f"{text[:40]!r} is no cursor of events here: give the id of an event, or none")
+        super().__init__(f"{text[:40]!r} is not a cursor of events: give the id of an event, or leave it out")
 
 
 def add(  # noqa: PLR0913 - the event's own fields, named at every call
@@ -50,14 +50,13 @@ def add(  # noqa: PLR0913 - the event's own fields, named at every call
     node: str | None = None,
     reason: str | None = None,
 ) -> None:
-    """Write that something happened, in the caller's transaction.
+    """Insert an event, in the transaction of the verb, with its caller as the author.
 
-    The caller is the author. `task` gives job, task, attempt and delivery; `job_id` is for events of a
-    job alone. `reason` is in words.
+    `task` gives job, task, attempt and delivery; `job_id` is for events of a job alone. `reason` is in words.
     """
-    whose = _of(task) if task else {**_NOBODY, "job_id": job_id}
+    subject = _of(task) if task else {**_NO_TASK, "job_id": job_id}
     what = {"kind": kind, "from_state": from_state, "to_state": to_state, "node": node, "reason": reason}
-    c.execute(_INSERT[c.dialect.name], whose | what | {"author": str(caller)})
+    c.execute(_INSERT[c.dialect.name], subject | what | {"author": str(caller)})
 
 
 def add_all(  # noqa: PLR0913 - as `add`
@@ -70,13 +69,13 @@ def add_all(  # noqa: PLR0913 - as `add`
     from_state: str | None = None,
     reason: str | None = None,
 ) -> None:
-    """Write that the same happened to each of these tasks, in one go."""
+    """Insert the same event for each of these tasks, with one statement."""
     if tasks:
         what = {"kind": kind, "from_state": from_state, "to_state": to_state, "node": None, "reason": reason}
         c.execute(_INSERT[c.dialect.name], [_of(task) | what | {"author": str(caller)} for task in tasks])
 
 
-_NOBODY: dict[str, Any] = {"job_id": None, "task_id": None, "attempt": None, "delivery": None}
+_NO_TASK: dict[str, Any] = {"job_id": None, "task_id": None, "attempt": None, "delivery": None}
 
 
 def _of(task: Task) -> dict[str, Any]:
@@ -97,25 +96,25 @@ def after(
     limit: int = 500,
     settled: bool = False,
 ) -> list[Event]:
-    """At most `limit` events after the cursor (None: from the first one), in commit order.
+    """Return at most `limit` events after the cursor (None: from the first one), in commit order.
 
-    `settled` is for a task or job that has ended: its last event does not wait for older transactions
-    of others. Raises UnknownCursor when the text is none of this database's.
+    `settled` is for a task or job that has ended: its last event does not wait for older transactions of others.
+    Raises UnknownCursor.
     """
-    given: dict[str, Any] = {"the_limit": limit}
+    params: dict[str, Any] = {"the_limit": limit}
     if cursor is not None:
-        given["the_txid"], given["the_id"] = _parse(c, cursor)
+        params["the_txid"], params["the_id"] = _parse(c, cursor)
     if task_id is not None:
-        given["the_task"] = task_id
+        params["the_task"] = task_id
     if job_id is not None:
-        given["the_job"] = job_id
-    query = _after(frozenset(given), settled or _is_sqlite(c))
-    return [_event(c, row) for row in c.execute(query, given)]
+        params["the_job"] = job_id
+    query = _after(frozenset(params), settled or _is_sqlite(c))
+    return [_event(c, row) for row in c.execute(query, params)]
 
 
 @cache
 def _after(given: frozenset[str], are_all_readable: bool) -> sa.Select[Any]:
-    """The statement of `after` for the parameters that are given; built once, since readers ask all the time."""
+    """Return the statement of `after` for these parameters; cached, because readers ask all the time."""
     query = sa.select(_rows).order_by(_rows.c.txid, _rows.c.id).limit(sa.bindparam("the_limit"))
     if not are_all_readable:
         query = query.where(_rows.c.txid < _OLDEST_OPEN)
@@ -130,14 +129,14 @@ def _after(given: frozenset[str], are_all_readable: bool) -> sa.Select[Any]:
 
 
 def latest(c: sa.Connection) -> str:
-    """The cursor of the newest event that can be read; `after` it comes what is still to happen."""
+    """Return the cursor of the newest event that can be read; `after` it come only new events."""
     newest = _readable(c, sa.select(_rows.c.txid, _rows.c.id))
     row = c.execute(newest.order_by(_rows.c.txid.desc(), _rows.c.id.desc()).limit(1)).first()
     return _text(c, *(row or (0, 0)))
 
 
 def is_later(c: sa.Connection, cursor: str, than: str) -> bool:
-    """True when `cursor` lies behind `than`. Raises UnknownCursor."""
+    """Return whether `cursor` comes after `than`. Raises UnknownCursor."""
     return _parse(c, cursor) > _parse(c, than)
 
 
@@ -150,10 +149,10 @@ def _readable(c: sa.Connection, query: sa.Select[Any]) -> sa.Select[Any]:
 
 
 def _parse(c: sa.Connection, cursor: str) -> tuple[int, int]:
-    found = _CURSOR.fullmatch(cursor)
-    if found is None or (found[1] is None) != _is_sqlite(c):
+    match = _CURSOR.fullmatch(cursor)
+    if match is None or (match[1] is None) != _is_sqlite(c):
         raise UnknownCursor(cursor)
-    txid, id = int(found[1] or 0), int(found[2])
+    txid, id = int(match[1] or 0), int(match[2])
     if max(txid, id) > _LARGEST:
         raise UnknownCursor(cursor)
     return txid, id

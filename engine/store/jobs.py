@@ -1,4 +1,4 @@
-"""Jobs: a function per query and per transition, and the search that the list of jobs offers."""
+"""Jobs: a function for each query and each transition, and the search in the list of jobs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from engine.store.database import now_ms
 from engine.store.guards import guard
 from engine.store.tables import jobs, tasks
 
-#: Shorter beginnings of an id fit too much to be meant.
+#: A shorter beginning of an id would match too many ids.
 SHORTEST_ID = 4
-#: Words that a search may hold; each is a comparison for every job.
+#: Words in a search; each is a comparison with every job.
 MOST_WORDS = 10
 
 _ID = re.compile(rf"[0-9a-f]{{{SHORTEST_ID},32}}")
 _OPEN = tuple(state for state in JobState if not state.ended)
 
-# Built once: every verb that moves a task begins with them (see engine.store.tasks).
+# Built once, as in engine.store.tasks.
 _THIS = jobs.c.id == sa.bindparam("the_job")
 _GET = sa.select(jobs).where(_THIS)
 _LOCK = _GET.with_for_update()
-# The job of a task never changes, so it needs no lock to be looked up.
+# The job of a task never changes, so it can be looked up without a lock.
 _LOCK_OF = (
     sa.select(jobs.c.id)
     .where(
@@ -56,16 +56,16 @@ _END = (
 
 @dataclass(frozen=True)
 class Ids:
-    """What a whole or shortened id stands for: a job, and the task in it that was named or is its only one."""
+    """Meaning of a whole or shortened id: a job, and the task that was named or is the job's only one."""
 
     job_id: str
-    #: None when the id is that of a job with several tasks.
+    #: None for the id of a job with several tasks.
     task_id: str | None
 
 
 def _record(row: sa.Row[Any]) -> Job:
-    found = dict(row._mapping)
-    return Job(**{**found, "state": JobState(found["state"]), "tags": tuple(found["tags"])})
+    values = dict(row._mapping)
+    return Job(**{**values, "state": JobState(values["state"]), "tags": tuple(values["tags"])})
 
 
 def insert(c: sa.Connection, job: Job) -> int:
@@ -75,50 +75,43 @@ def insert(c: sa.Connection, job: Job) -> int:
 
 
 def get(c: sa.Connection, job_id: str) -> Job | None:
-    """The job, or None."""
+    """Return the job, or None."""
     row = c.execute(_GET, {"the_job": job_id}).one_or_none()
     return _record(row) if row else None
 
 
 def lock(c: sa.Connection, job_id: str) -> Job | None:
-    """The job with its row locked until the end of the transaction: the first lock of every verb."""
+    """Lock the job's row until the end of the transaction, and return the job. It is the first lock of every verb."""
     row = c.execute(_LOCK, {"the_job": job_id}).one_or_none()
     return _record(row) if row else None
 
 
 def lock_of(c: sa.Connection, task_id: str) -> bool:
-    """Lock the row of this task's job until the end of the transaction; False when there is no such task."""
+    """Lock the row of this task's job until the end of the transaction; return False when the task is unknown."""
     return c.scalar(_LOCK_OF, {"the_task": task_id}) is not None
 
 
 def start(c: sa.Connection, job_id: str) -> bool:
-    """PENDING -> RUNNING: its first task was claimed. False when it is not PENDING."""
+    """Move the job from PENDING to RUNNING, because its first task was claimed. Refused from any other state."""
     return c.execute(_START, {"the_job": job_id}).rowcount == 1
 
 
 def end(
     c: sa.Connection, job_id: str, state: JobState, result: str | None = None, error: str | None = None
 ) -> bool:
-    """A job that has not ended -> an end. False when it had ended already: nothing leaves an ended state."""
+    """End a job that has not ended. Refused afterwards: nothing leaves an ended state."""
     params = {"the_job": job_id, "the_state": state, "the_result": result, "the_error": error}
     return c.execute(_END, params).rowcount == 1
 
 
 def page(
-    c: sa.Connection, number: int, size: int, q: str = "", state: JobState | None = None
+    c: sa.Connection, number: int, size: int, q: str = "", states: Sequence[JobState] = ()
 ) -> tuple[list[Job], int]:
-    """The number-th page (from 1) of the jobs that fit, newest first, and how many fit in all.
+    """Return the number-th page (from 1) of the matching jobs, newest first, and the number of all matches.
 
-    Each word of `q` must be in the name or the description, whatever its case; `tag:x` asks for a tag.
-    Words beyond MOST_WORDS are for the caller to refuse.
+    Each word of `q` must be in the name or the description, ignoring case; `tag:x` matches a tag. The caller
+    refuses more than MOST_WORDS words. Without `states`, jobs in any state match.
     """
-    return in_states(c, () if state is None else (state,), number, size, q)
-
-
-def in_states(
-    c: sa.Connection, states: Sequence[JobState], number: int, size: int, q: str = ""
-) -> tuple[list[Job], int]:
-    """As `page`, of the jobs in any of these states; () asks for no state."""
     guards = [_fits(c, word) for word in q.split()[:MOST_WORDS]]
     if states:
         guards.append(jobs.c.state.in_(list(states)))
@@ -134,7 +127,7 @@ def in_states(
 
 
 def of_ids(c: sa.Connection, job_ids: Sequence[str]) -> list[Job]:
-    """Those of these jobs that there are, newest first."""
+    """Return the jobs with these ids, newest first; unknown ids are skipped."""
     rows = c.execute(
         sa.select(jobs)
         .where(jobs.c.id.in_(list(job_ids)))
@@ -144,7 +137,7 @@ def of_ids(c: sa.Connection, job_ids: Sequence[str]) -> list[Job]:
 
 
 def counts(c: sa.Connection) -> dict[JobState, int]:
-    """How many jobs there are in each state."""
+    """Return the number of jobs in each state."""
     rows: Any = c.execute(sa.select(jobs.c.state, sa.func.count().label("n")).group_by(jobs.c.state))
     return {JobState(row.state): row.n for row in rows}
 
@@ -153,7 +146,7 @@ def _fits(c: sa.Connection, word: str) -> sa.ColumnElement[bool]:
     if word.startswith("tag:"):
         return _has_tag(c, word.removeprefix("tag:"))
     if c.dialect.name == "sqlite":
-        # LIKE ignores the case of ASCII there by itself; icontains would call lower() for each row besides.
+        # LIKE ignores the case of ASCII there; icontains would also call lower() for each row.
         return sa.or_(
             *(column.contains(word, autoescape=True) for column in (jobs.c.name, jobs.c.description))
         )
@@ -169,7 +162,7 @@ def _has_tag(c: sa.Connection, tag: str) -> sa.ColumnElement[bool]:
 
 
 def task_counts(c: sa.Connection, job_ids: Sequence[str]) -> dict[str, int]:
-    """How many tasks each of these jobs has."""
+    """Return the number of tasks of each of these jobs."""
     rows: Any = c.execute(
         sa.select(tasks.c.job_id, sa.func.count().label("n"))
         .where(tasks.c.job_id.in_(list(job_ids)))
@@ -179,9 +172,9 @@ def task_counts(c: sa.Connection, job_ids: Sequence[str]) -> dict[str, int]:
 
 
 def resolve(c: sa.Connection, id: str) -> Ids:
-    """What an id of a job or a task stands for; it may be shortened to SHORTEST_ID signs while unique.
+    """Return what an id of a job or a task means; a unique beginning of SHORTEST_ID characters is enough.
 
-    Raises NotFound (also for what is no id at all) and Ambiguous.
+    Raises NotFound, also for text that is not an id, and Ambiguous.
     """
     text = id.lower()
     if _ID.fullmatch(text) is None:
@@ -201,5 +194,5 @@ def resolve(c: sa.Connection, id: str) -> Ids:
 
 
 def _begins(column: sa.Column[str], text: str) -> sa.ColumnElement[bool]:
-    # A range, not LIKE: it uses the primary key's index in every collation. No hex sign comes after g.
+    # A range, not LIKE: it uses the primary key's index in every collation. Every hex digit sorts before g.
     return column == text if len(text) == 32 else sa.and_(column >= text, column < text + "g")

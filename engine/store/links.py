@@ -7,13 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.model.records import Link, RunKey, Token
+from engine.model.records import Link, LogPosition, RunKey, StreamPosition, Token
 from engine.model.states import LinkState
 from engine.store.database import now_ms
 from engine.store.guards import guard
 from engine.store.tables import links
 
-_POSITION = ("stdout_stamp", "stdout_frames", "stderr_stamp", "stderr_frames")
+_POSITION = (links.c.stdout_stamp, links.c.stdout_frames, links.c.stderr_stamp, links.c.stderr_frames)
 
 # Built once, as in engine.store.tasks.
 _INSERT = links.insert()
@@ -79,6 +79,10 @@ _SKIP = (
     )
     .values(state=LinkState.SKIPPED)
 )
+_LOG_POSITION = sa.select(*_POSITION).where(_THIS)
+_SET_LOG_POSITION = (
+    links.update().where(_THIS).values({column: sa.bindparam(f"the_{column.name}") for column in _POSITION})
+)
 _OF_TASKS = (
     sa.select(links)
     .where(links.c.task_id.in_(sa.bindparam("the_tasks", expanding=True)))
@@ -86,46 +90,31 @@ _OF_TASKS = (
 )
 
 
-def _run(task_id: str, attempt: int, origin: int) -> dict[str, Any]:
+def _run(run: RunKey) -> dict[str, Any]:
     """Return the parameters of `_OF_THIS_RUN`."""
-    return {"the_task": task_id, "the_attempt": attempt, "the_origin": origin}
+    return {"the_task": run.task_id, "the_attempt": run.attempt, "the_origin": run.origin}
 
 
-def _link(token: Token, origin: int, index: int) -> dict[str, Any]:
-    """Return the parameters of `_THIS`."""
-    return _run(token.task_id, token.attempt, origin) | {"the_link": index}
+def _link(run: RunKey, index: int, **more: Any) -> dict[str, Any]:
+    """Return the parameters of `_THIS`, and more from the caller."""
+    return {**_run(run), "the_link": index, **more}
 
 
 def _record(row: sa.Row[Any]) -> Link:
-    values = {key: value for key, value in row._mapping.items() if key not in _POSITION}
-    index = values.pop("link")
-    return Link(**{**values, "index": index, "state": LinkState(values["state"])})
+    values = {**row._mapping, "index": row.link, "state": LinkState(row.state)}
+    for name in ("link", *(column.name for column in _POSITION)):
+        del values[name]
+    return Link(**values)
 
 
 def insert(c: sa.Connection, rows: Sequence[Link]) -> None:
     """Insert the links of a new run. The guards of the task's row keep a second claim from the same origin."""
-    c.execute(
-        _INSERT,
-        [
-            {
-                "task_id": link.task_id,
-                "attempt": link.attempt,
-                "origin": link.origin,
-                "link": link.index,
-                "kind": link.kind,
-                "name": link.name,
-                "image": link.image,
-                "always": link.always,
-                "state": link.state,
-            }
-            for link in rows
-        ],
-    )
+    c.execute(_INSERT, [{"link" if k == "index" else k: v for k, v in vars(link).items()} for link in rows])
 
 
 def of_run(c: sa.Connection, run: RunKey) -> list[Link]:
     """Return the links of one run, in the chain's order."""
-    return [_record(row) for row in c.execute(_OF_RUN, _run(run.task_id, run.attempt, run.origin))]
+    return [_record(row) for row in c.execute(_OF_RUN, _run(run))]
 
 
 def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Link]:
@@ -135,8 +124,9 @@ def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Link]:
 
 def confirm(c: sa.Connection, token: Token, origin: int, index: int, container_id: str) -> bool:
     """Make the container the link's. Refused when the link ended or this or a newer delivery confirmed it."""
-    params = {"the_delivery": token.delivery, "the_container": container_id}
-    return c.execute(_CONFIRM, _link(token, origin, index) | params).rowcount == 1
+    run = RunKey(token.task_id, token.attempt, origin)
+    params = _link(run, index, the_delivery=token.delivery, the_container=container_id)
+    return c.execute(_CONFIRM, params).rowcount == 1
 
 
 def end(
@@ -153,22 +143,34 @@ def end(
     from CONFIRMED by an older delivery whose container is gone; what this delivery confirmed is for another
     thread to end.
     """
-    params = _link(*at) | {
-        "the_exit_code": exit_code,
-        "the_error": error,
-        "the_timings": dict(timings) if timings else None,
-    }
+    token, origin, index = at
+    params = _link(RunKey(token.task_id, token.attempt, origin), index, the_error=error)
+    params |= {"the_exit_code": exit_code, "the_timings": dict(timings) if timings else None}
     if container_id:
         return c.execute(_END, params | {"the_container": container_id}).rowcount == 1
-    return c.execute(_END_WITHOUT_CONTAINER, params | {"the_delivery": at[0].delivery}).rowcount == 1
+    return c.execute(_END_WITHOUT_CONTAINER, params | {"the_delivery": token.delivery}).rowcount == 1
 
 
-def abandon(c: sa.Connection, token: Token, origin: int, index: int, why: str) -> None:
+def abandon(c: sa.Connection, run: RunKey, index: int, why: str) -> None:
     """Move the link from CONFIRMED to ENDED without an exit code, because its run is over."""
-    c.execute(_ABANDON, _link(token, origin, index) | {"the_error": why})
+    c.execute(_ABANDON, _link(run, index, the_error=why))
 
 
-def skip(c: sa.Connection, token: Token, origin: int, indexes: Sequence[int]) -> None:
+def skip(c: sa.Connection, run: RunKey, indexes: Sequence[int]) -> None:
     """Move these links from WAITING to SKIPPED, because a link before them failed."""
     if indexes:
-        c.execute(_SKIP, _run(token.task_id, token.attempt, origin) | {"the_links": list(indexes)})
+        c.execute(_SKIP, _run(run) | {"the_links": list(indexes)})
+
+
+def log_position(c: sa.Connection, run: RunKey, index: int) -> LogPosition:
+    """Return how far this link's log is stored; the beginning when the link is unknown."""
+    row = c.execute(_LOG_POSITION, _link(run, index)).one_or_none()
+    return LogPosition(StreamPosition(*row[:2]), StreamPosition(*row[2:])) if row else LogPosition()
+
+
+def set_log_position(c: sa.Connection, run: RunKey, index: int, position: LogPosition) -> None:
+    """Note how far this link's log is stored."""
+    out, err = position.stdout, position.stderr
+    params = _link(run, index, the_stdout_stamp=out.stamp, the_stdout_frames=out.frames)
+    params |= {"the_stderr_stamp": err.stamp, "the_stderr_frames": err.frames}
+    c.execute(_SET_LOG_POSITION, params)

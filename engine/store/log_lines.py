@@ -1,7 +1,7 @@
-"""A task's log by lines: pages, a search, the end. The note of a cut is a line of its own.
+"""Log of a task by lines: pages, search, tail. The gap note is a line of its own.
 
-Lines keep the numbers under which they were written: over a cut numbers are missing, and the note has the last
-of them. Pages and their counts go by the lines that can be read.
+Lines keep the numbers under which they were written: a log gap leaves numbers out, and the gap note has the last of
+these. Pages and totals count the lines that can be read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.model.log_gap import is_gap
 from engine.store.logs import BATCH, Chunk, Frame, as_chunk, chunks, head, note_before, seq_of
 from engine.store.tables import log_chunks, log_heads
 
-#: Text that a tail holds at most: a line may be as long as the whole log.
+#: Bound of the text in a tail, because one line may be as long as the whole log.
 MOST_TAIL_CHARACTERS = 4 << 20
 
 
@@ -24,7 +24,7 @@ MOST_TAIL_CHARACTERS = 4 << 20
 class Line:
     """A frame with its place in the task's log."""
 
-    #: Counted from 1, over all that was written.
+    #: Counted from 1, over all lines that were written.
     number: int
     created_at: int
     attempt: int
@@ -34,33 +34,33 @@ class Line:
 
 
 def page(c: sa.Connection, task_id: str, number: int, size: int, q: str = "") -> tuple[list[Line], int]:
-    """The number-th page (from 1) of the lines, oldest first, and how many there are in all.
+    """Return the number-th page (from 1) of the lines, oldest first, and the number of all lines.
 
-    With `q`, of the lines that hold it, whatever its case; that reads the whole log, chunk by chunk.
+    With `q`, only lines that contain it count, ignoring case; this reads the whole log, chunk by chunk.
     """
     first = (number - 1) * size
     if not q:
         length, gap = _extent(c, task_id)
         return list(_range(c, task_id, gap, first, size)), length
-    wanted, found, total = q.casefold(), [], 0
+    needle, lines, total = q.casefold(), [], 0
     for line in _all(c, task_id):
-        if wanted in line.frame[2].casefold():
+        if needle in line.frame[2].casefold():
             if first <= total < first + size:
-                found.append(line)
+                lines.append(line)
             total += 1
-    return found, total
+    return lines, total
 
 
 def last(c: sa.Connection, task_id: str, n: int) -> list[Line]:
-    """The last `n` frames, oldest first, notes of ours among them."""
+    """Return the last `n` frames, oldest first, Ferryman's own notes included."""
     length, gap = _extent(c, task_id)
     return list(_range(c, task_id, gap, max(0, length - n), n))
 
 
 def tail(c: sa.Connection, task_id: str, n: int) -> list[Line]:
-    """The last `n` lines of the containers' output, oldest first, long ones with all their pieces.
+    """Return the last `n` lines of the containers' output, oldest first, long lines with all their pieces.
 
-    The note of a cut among them counts for none. Fewer when they hold more than MOST_TAIL_CHARACTERS.
+    A gap note among them is not counted. Fewer lines when they hold more than MOST_TAIL_CHARACTERS.
     """
     kept: list[Line] = []
     seen: set[tuple[int, int, int, int]] = set()
@@ -69,7 +69,7 @@ def tail(c: sa.Connection, task_id: str, n: int) -> list[Line]:
         stream, _, text = line.frame
         if is_gap(stream, text):
             kept.append(line)
-            # What comes before it ends there, whole or not.
+            # A line before the gap ends there, complete or not.
             seen.clear()
         if stream == 0:
             continue
@@ -85,7 +85,7 @@ def tail(c: sa.Connection, task_id: str, n: int) -> list[Line]:
             break
         kept.append(line)
     if ends >= n and kept and is_gap(kept[-1].frame[0], kept[-1].frame[2]):
-        # Nothing that was asked for is missing before the first line.
+        # No requested line is missing before the first one.
         kept.pop()
     return kept[::-1]
 
@@ -103,24 +103,26 @@ def _all(c: sa.Connection, task_id: str, after_seq: int = -1) -> Iterator[Line]:
 
 
 def _extent(c: sa.Connection, task_id: str) -> tuple[int, tuple[int, int]]:
-    """How many lines can be read, the note among them; and the gap."""
+    """Return how many lines can be read, the gap note included, and the gap."""
     written, gap = head(c, task_id).lines, _gap(c, task_id)
     return written - gap[1], gap
 
 
 def _gap(c: sa.Connection, task_id: str) -> tuple[int, int]:
-    """Lines before the cut, and how many line numbers nobody has there."""
-    its = log_chunks.c.task_id == task_id
+    """Return the number of lines before the gap, and of the line numbers that are missing there."""
+    of_task = log_chunks.c.task_id == task_id
     tail_seq = c.scalar(
-        sa.select(log_heads.c.tail_seq).where(log_heads.c.task_id == task_id, log_heads.c.cut_bytes > 0)
+        sa.select(log_heads.c.tail_seq).where(log_heads.c.task_id == task_id, log_heads.c.missing_bytes > 0)
     )
     if tail_seq is None:
         return 0, 0
-    # Asked for, not taken from the head's row: a writer may have cut on in between.
-    begin = c.scalar(sa.select(sa.func.min(log_chunks.c.first_line)).where(its, log_chunks.c.seq >= tail_seq))
+    # Read from the chunks, not from the head: a writer may have widened the gap in between.
+    begin = c.scalar(
+        sa.select(sa.func.min(log_chunks.c.first_line)).where(of_task, log_chunks.c.seq >= tail_seq)
+    )
     row = c.execute(
         sa.select(log_chunks)
-        .where(its, log_chunks.c.seq < tail_seq)
+        .where(of_task, log_chunks.c.seq < tail_seq)
         .order_by(log_chunks.c.seq.desc())
         .limit(1)
     ).one_or_none()
@@ -129,10 +131,10 @@ def _gap(c: sa.Connection, task_id: str) -> tuple[int, int]:
 
 
 def _range(c: sa.Connection, task_id: str, gap: tuple[int, int], first: int, size: int) -> Iterator[Line]:
-    """`size` of the lines that can be read, behind the first `first`."""
+    """Return `size` of the lines that can be read, after the first `first`."""
     before, missing = gap
     number = first if first < before else first + missing
-    # -1: the log begins with the note.
+    # -1: the log begins with the gap note.
     lines = _all(c, task_id, max(-1, seq_of(c, task_id, number) - 1))
     return itertools.islice(itertools.dropwhile(lambda line: line.number <= number, lines), size)
 

@@ -74,18 +74,8 @@ def record(row: sa.Row[Any]) -> Node:
 
 def insert(c: sa.Connection, node: Node) -> None:
     """Insert a new node, JOINING. Ids are never used again."""
-    c.execute(
-        _INSERT,
-        {
-            "id": node.id,
-            "name": node.name,
-            "host": node.host,
-            "runtime_ok": node.runtime_ok,
-            "queues": list(node.queues),
-            "slots": node.slots,
-            "daemon": node.daemon,
-        },
-    )
+    names = ("id", "name", "host", "runtime_ok", "slots", "daemon")
+    c.execute(_INSERT, {name: getattr(node, name) for name in names} | {"queues": list(node.queues)})
 
 
 def get(c: sa.Connection, node_id: str) -> Node | None:

@@ -1,4 +1,4 @@
-"""What is due to be sent, and what seems lost on its way. PENDING is the outbox."""
+"""Outbox: the PENDING tasks that are due to be sent, and the SCHEDULED ones whose message seems lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OF_IDS = (
     .order_by(tasks.c.priority.desc(), tasks.c.not_before, tasks.c.created_at)
 )
 _THESE = tasks.c.id.in_(sa.bindparam("the_tasks", expanding=True))
-# Locked in one order everywhere, so that two processes do not wait for each other.
+# Locked in the order of ids everywhere, so that two processes cannot wait for each other.
 _STILL = (
     sa.select(tasks.c.id, tasks.c.attempt, tasks.c.delivery)
     .where(_THESE, guard("lock_unchanged.state", tasks.c.state == sa.bindparam("the_state")))
@@ -85,31 +85,31 @@ _IN_ORDER = _OF_IDS.with_only_columns(tasks.c.id)
 
 
 def due(c: sa.Connection, limit: int, older_than_ms: int = 0) -> list[Task]:
-    """PENDING rows whose time has come, oldest first within a priority (9 first)."""
+    """Return the PENDING rows that are due, the highest priority first, then the longest due."""
     return [record(row) for row in c.execute(_DUE, {"the_limit": limit, "the_age": older_than_ms})]
 
 
 def of_ids(c: sa.Connection, task_ids: Sequence[str]) -> list[Task]:
-    """Those of these tasks that are PENDING and due."""
+    """Return the tasks with these ids that are PENDING and due."""
     return [record(row) for row in c.execute(_OF_IDS, {"the_tasks": list(task_ids)})]
 
 
 def in_order(c: sa.Connection, task_ids: Sequence[str]) -> list[str]:
-    """The ids of those of these tasks that are PENDING and due, in the order in which they are sent."""
+    """Return these ids as far as the tasks are PENDING and due, in the order of sending."""
     return list(c.scalars(_IN_ORDER, {"the_tasks": list(task_ids)}))
 
 
 def mark_sent(c: sa.Connection, sent: Sequence[Task]) -> list[Task]:
-    """flush: SCHEDULED where still PENDING under its token; the messages are out already. Says which those are."""
+    """Mark as SCHEDULED the tasks that are still PENDING under their token, after they were sent; return them."""
     return _change(c, sent, TaskState.PENDING, _MARK_SENT)
 
 
-def resend(c: sa.Connection, found: Sequence[Task], now: int) -> list[Task]:
-    """SCHEDULED -> PENDING, due `now`, under its token: its message seems lost. Says which those are.
+def resend(c: sa.Connection, lost: Sequence[Task], now: int) -> list[Task]:
+    """Move tasks whose message seems lost from SCHEDULED to PENDING, due `now`, under their token; return them.
 
-    The numbers stay, since nobody claimed it.
+    Attempt and delivery stay the same, because nobody claimed them.
     """
-    return _change(c, found, TaskState.SCHEDULED, _RESEND, the_now=now)
+    return _change(c, lost, TaskState.SCHEDULED, _RESEND, the_now=now)
 
 
 def _change(
@@ -122,7 +122,7 @@ def _change(
 
 
 def lock_unchanged(c: sa.Connection, given: Sequence[Task], state: TaskState) -> list[Task]:
-    """Those of these tasks that are in this state under the token they had, by id; their rows are locked."""
+    """Lock the rows and return, by id, the tasks still in `state` with an unchanged token."""
     rows = c.execute(_STILL, {"the_tasks": [task.id for task in given], "the_state": state})
     tokens = {(row.id, row.attempt, row.delivery) for row in rows}
     still = [task for task in given if (task.id, task.attempt, task.delivery) in tokens]
@@ -130,7 +130,7 @@ def lock_unchanged(c: sa.Connection, given: Sequence[Task], state: TaskState) ->
 
 
 def scheduled(c: sa.Connection, limit: int, sent_before: int | None = None) -> list[Task]:
-    """SCHEDULED rows, the longest sent first; with `sent_before` (ms) only those that were sent earlier."""
+    """Return SCHEDULED rows, the earliest sent first; with `sent_before` (ms) only those sent before then."""
     wanted = sa.select(tasks).where(tasks.c.state == TaskState.SCHEDULED)
     if sent_before is not None:
         wanted = wanted.where(tasks.c.sent_at < sent_before)
@@ -139,7 +139,7 @@ def scheduled(c: sa.Connection, limit: int, sent_before: int | None = None) -> l
 
 
 def last_claimed(c: sa.Connection, since_ms: int) -> dict[tuple[str, int], int]:
-    """(queue, priority) -> when the latest message that was claimed had been sent; claims of `since_ms` only."""
+    """Return when the last claimed message was sent, by (queue, priority); claims of the last `since_ms` only."""
     rows = c.execute(
         sa.select(tasks.c.queue, tasks.c.priority, sa.func.max(tasks.c.sent_at).label("at"))
         .where(tasks.c.held_since > now_ms() - since_ms, tasks.c.sent_at.is_not(None))
@@ -149,9 +149,9 @@ def last_claimed(c: sa.Connection, since_ms: int) -> dict[tuple[str, int], int]:
 
 
 def overdue_since(c: sa.Connection, wait_ms: int, longest_ms: int) -> dict[tuple[str, int], int]:
-    """(queue, priority) -> when the longest overdue of its SCHEDULED rows was sent.
+    """Return when the longest overdue SCHEDULED row was sent, by (queue, priority).
 
-    Overdue: older than its own wait, which is wait_ms doubled with each send, longest_ms at most.
+    A row is overdue when it is older than its wait: `wait_ms`, doubled with each sending, at most `longest_ms`.
     """
     rows = c.execute(_OVERDUE_SINCE[c.dialect.name], {"the_wait": wait_ms, "the_longest": longest_ms})
     return {(row.queue, row.priority): int(row.at) for row in rows}
@@ -165,20 +165,20 @@ def overdue(
     limit: int,
     sent_by: int | None = None,
 ) -> list[Task]:
-    """The overdue rows of a queue and priority, the longest sent first; with `sent_by` those sent till then only."""
+    """Return the overdue rows of a queue and priority, the earliest sent first; with `sent_by`, only up to then."""
     given = {"the_wait": wait_ms, "the_longest": longest_ms, "the_queue": kind[0], "the_priority": kind[1]}
     given |= {"the_limit": limit, "the_last": sent_by if sent_by is not None else _FOR_EVER}
     return [record(row) for row in c.execute(_OVERDUE[c.dialect.name], given)]
 
 
 def depth(c: sa.Connection) -> dict[str, dict[str, int]]:
-    """queue -> {state: count} of what waits or runs."""
+    """Return the number of waiting and running tasks, by queue and state."""
     rows: Any = c.execute(
         sa.select(tasks.c.queue, tasks.c.state, sa.func.count().label("n"))
         .where(tasks.c.state.in_((TaskState.PENDING, TaskState.SCHEDULED, TaskState.RUNNING)))
         .group_by(tasks.c.queue, tasks.c.state)
     )
-    found: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, int]] = {}
     for row in rows:
-        found.setdefault(row.queue, {})[row.state] = row.n
-    return found
+        counts.setdefault(row.queue, {})[row.state] = row.n
+    return counts

@@ -1,8 +1,8 @@
-"""A connection to PostgreSQL whose every wait ends: for a server that takes what is sent and answers nothing.
+"""PostgreSQL connection with a deadline for every answer, for a server that hangs.
 
-The server's own statement_timeout needs a server that runs. One that is frozen (stopped, swapping, its disk hung)
-still has a kernel that acknowledges each packet, so keepalives and TCP's time-outs see nothing either; and libpq
-has no time-out for an answer. psycopg waits in steps, and after each of them this asks the clock.
+The server's own statement_timeout needs a server that runs. The kernel of a frozen server (stopped, swapping, hung
+disk) still acknowledges each packet, so neither keepalives nor TCP's time-outs notice, and libpq has no time-out for
+an answer. psycopg waits in steps; this connection checks the clock after each step.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import psycopg
 
 Result = TypeVar("Result")
 
-#: The server's own word, which says more, comes first.
-_LATER_SECONDS = 2.0
-#: A pool's question whether a connection still lives: no work, no lock to wait for.
+#: Added to the bound, so that the server's own time-out, which says more, comes first.
+_EXTRA_SECONDS = 2.0
+#: Bound of the pool's ping, which does no work and waits for no lock.
 _PING_SECONDS = 5.0
 
 
 class DeadlineConnection(psycopg.Connection[Any]):
-    """psycopg's connection with a bound for each answer; it is closed when that is reached.
+    """psycopg's connection with a bound for each answer, after which it is closed.
 
-    Raises psycopg.OperationalError then: what was asked may have happened or not.
+    Raises psycopg.OperationalError then; the statement may have been executed or not.
     """
 
-    #: Seconds that a statement may take by the server's own time-out.
+    #: The server's own statement time-out.
     answer_seconds = 30.0
 
     def wait(self, gen: Any, *args: Any, **kw: Any) -> Any:
-        """As psycopg's, for the bound at most."""
+        """Wait as psycopg does, at most until the bound."""
         # Only the pool's ping runs in autocommit.
-        seconds = _PING_SECONDS if self.autocommit else self.answer_seconds + _LATER_SECONDS
+        seconds = _PING_SECONDS if self.autocommit else self.answer_seconds + _EXTRA_SECONDS
         return super().wait(self._within(gen, seconds), *args, **kw)
 
     def _within(self, gen: Generator[Any, Any, Result], seconds: float) -> Generator[Any, Any, Result]:
@@ -51,7 +51,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
 
 def connect(seconds: float, *args: Any, **kw: Any) -> DeadlineConnection:
-    """Connect; each answer is waited for this long and a little."""
-    made = DeadlineConnection.connect(*args, **kw)
-    made.answer_seconds = seconds
-    return made
+    """Connect, with this bound and a little more for each answer."""
+    connection = DeadlineConnection.connect(*args, **kw)
+    connection.answer_seconds = seconds
+    return connection

@@ -1,7 +1,4 @@
-"""Every table and index, a sentence each. Times are milliseconds since 1970 by the database's clock.
-
-The transitions' columns are those of the protocol, section 1.
-"""
+"""Tables and indexes. Times are milliseconds since 1970 by the database's clock. See docs/protocol.rst."""
 
 from __future__ import annotations
 
@@ -30,10 +27,10 @@ metadata = MetaData(
 
 #: SQLite gives rowids to INTEGER PRIMARY KEY only.
 Serial = BigInteger().with_variant(Integer, "sqlite")
-#: Ids, states and the like are ASCII; JSON keeps its order nowhere that matters.
+#: Ids are ASCII.
 Id = String(64)
 
-#: One row: who this database belongs to. Every container, message and process carries its id.
+#: One row: the installation that owns this database. Every container, message and process carries its id.
 installation = Table(
     "installation",
     metadata,
@@ -42,7 +39,7 @@ installation = Table(
     Column("created_at", BigInteger, nullable=False),
 )
 
-#: What users submitted.
+#: Jobs, as users submitted them.
 jobs = Table(
     "jobs",
     metadata,
@@ -58,11 +55,11 @@ jobs = Table(
     Column("error", Text),
     Index("ix_jobs_created_at_id", "created_at", "id"),
     Index("ix_jobs_state_created_at", "state", "created_at"),
-    # Retention looks for the oldest that ended.
+    # For retention, which looks for the jobs that ended first.
     Index("ix_jobs_ended_at", "ended_at"),
 )
 
-#: Units of work: the row that every guard reads. PENDING rows are the outbox.
+#: Units of work: the rows that every guard reads. PENDING rows are the outbox.
 tasks = Table(
     "tasks",
     metadata,
@@ -91,7 +88,7 @@ tasks = Table(
     Column("result", Text),
     Column("error", Text),
     Index("ix_tasks_job_id_position", "job_id", "position"),
-    # Partial: only what waits or runs is ever looked for by state, and that is little beside what ended.
+    # Partial: only tasks that wait or run are looked up by state, and those are few compared with ended ones.
     Index(
         "ix_tasks_due",
         "state",
@@ -107,7 +104,7 @@ tasks = Table(
     ),
 )
 
-#: A record of each try of the whole chain; no guard reads it.
+#: Tries of the whole chain; only the time-out reads them in a guard.
 attempts = Table(
     "attempts",
     metadata,
@@ -115,7 +112,7 @@ attempts = Table(
     Column("attempt", Integer, primary_key=True, autoincrement=False),
     Column("state", String(16), nullable=False),
     Column("node", Id),
-    # The sandbox whose network namespace its links share; NULL: the plain way.
+    # The sandbox whose network namespace the links share; NULL: they run without a sandbox.
     Column("sandbox", Text),
     Column("started_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
@@ -123,7 +120,7 @@ attempts = Table(
     Column("error", Text),
 )
 
-#: Containers of a run of the chain; inserted by the claim, never reset. They lie under their task's lock.
+#: Containers of a run of the chain: inserted by the claim, never reset. The task's lock covers them.
 links = Table(
     "links",
     metadata,
@@ -142,9 +139,9 @@ links = Table(
     Column("error", Text),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
-    # Milliseconds of each step (engine.runtime.timings), for people; NULL until it ended.
+    # Milliseconds of each span (engine.runtime.timings), for people; NULL until the link ended.
     Column("timings", JSON(none_as_null=True)),
-    # How far the container's log is stored, per stream: stamp of the last frame, frames with that stamp.
+    # How far the container's log is stored: for each stream, the last frame's stamp and the frames with it.
     Column("stdout_stamp", String(40), nullable=False, server_default=""),
     Column("stdout_frames", Integer, nullable=False, server_default="0"),
     Column("stderr_stamp", String(40), nullable=False, server_default=""),
@@ -171,7 +168,7 @@ nodes = Table(
     Index("ix_nodes_state", "state"),
 )
 
-#: One row: the last lapse number. A locked counter, not a sequence: numbers are in commit order.
+#: One row: the last lapse number. A counter that is locked, not a sequence, so numbers are in commit order.
 lapses = Table(
     "lapses",
     metadata,
@@ -179,12 +176,12 @@ lapses = Table(
     Column("last", BigInteger, nullable=False),
 )
 
-#: What happened. On PostgreSQL read below the oldest open transaction, in the order of (txid, id).
+#: Events. On PostgreSQL they are read up to the oldest open transaction, in the order of (txid, id).
 events = Table(
     "events",
     metadata,
     Column("id", Serial, primary_key=True, autoincrement=True),
-    # PostgreSQL: pg_current_xact_id(); SQLite writes one at a time, so 0.
+    # PostgreSQL: pg_current_xact_id(). SQLite: 0, because transactions write one after the other.
     Column("txid", BigInteger, nullable=False),
     Column("time", BigInteger, nullable=False),
     Column("job_id", Id),
@@ -204,8 +201,8 @@ events = Table(
     Index("ix_events_time", "time"),
 )
 
-#: Output of a task's links in order: `seq` counts chunks, and a gap in it is what was cut; `first_line` counts
-#: lines before the chunk, cut ones too.
+#: Output of a task's links in order: `seq` counts chunks, and a gap in it is the log gap; `first_line` counts the
+#: lines before the chunk, missing ones too.
 log_chunks = Table(
     "log_chunks",
     metadata,
@@ -216,14 +213,14 @@ log_chunks = Table(
     Column("link", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("first_line", BigInteger, nullable=False),
-    # JSON: [[stream, stamp, text], …]; stream 0 is a line of ours (pull progress).
+    # JSON: [[stream, stamp, text], …]; stream 0 is a line from Ferryman (pull progress).
     Column("frames", Text, nullable=False),
-    # Of the texts in them; NULL: stored before there was this column.
-    Column("bytes", Integer),
+    # Of the texts in the frames.
+    Column("bytes", Integer, nullable=False),
 )
 
-#: One row a task: where its next chunk goes, how many bytes are kept and cut, and the chunk that a cut takes
-#: next (NULL until the half that always stays is full).
+#: One row for each task: the next chunk's place, the bytes kept and missing, and the chunk that is dropped next
+#: (`tail_seq`; NULL until the half that always stays is full).
 log_heads = Table(
     "log_heads",
     metadata,
@@ -231,6 +228,6 @@ log_heads = Table(
     Column("next_seq", Integer, nullable=False),
     Column("next_line", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
-    Column("cut_bytes", BigInteger, nullable=False),
+    Column("missing_bytes", BigInteger, nullable=False),
     Column("tail_seq", Integer),
 )

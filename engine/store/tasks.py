@@ -150,6 +150,9 @@ _MAY_CONFIRM = (
 )
 
 
+_MAY_APPEND_LOG = _YES.where(_running("append_log")).with_for_update(read=True)
+
+
 def may_begin_link(c: sa.Connection, token: Token, node_id: str) -> bool:
     """Return whether the task is RUNNING under this token on this node."""
     return c.scalar(_MAY_BEGIN_LINK, _params(token, the_node=node_id)) is not None
@@ -162,6 +165,11 @@ def may_confirm(c: sa.Connection, token: Token) -> bool:
     the lapse, so "looked and found nothing" is a proof (see docs/protocol.rst, `confirm`).
     """
     return c.scalar(_MAY_CONFIRM, _params(token)) is not None
+
+
+def may_append_log(c: sa.Connection, token: Token) -> bool:
+    """Return whether the task is RUNNING under this token, and lock its row FOR SHARE."""
+    return c.scalar(_MAY_APPEND_LOG, _params(token)) is not None
 
 
 #: Values of a task that must be sent again.

@@ -1,4 +1,4 @@
-"""Bring a database to the newest schema by Alembic's migrations, or refuse it in a sentence."""
+"""Upgrade of a database to the newest schema, by Alembic's migrations."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from engine.errors import SchemaMismatch
 if TYPE_CHECKING:
     from alembic.config import Config
 
-#: The last migration's number in `engine/store/migrations/versions`.
-NEWEST = "0004"
+#: Number of the last migration in `engine/store/migrations/versions`.
+NEWEST = "0001"
 
 
-def upgrade(connection: sa.Connection) -> None:
-    """Apply what is missing, in the caller's transaction.
+def to_newest(connection: sa.Connection) -> None:
+    """Apply the migrations that are missing, in the caller's transaction.
 
     Raises SchemaMismatch when the database was made by a newer Ferryman.
     """
     current = _current(connection)
     if current == NEWEST:
         return
-    # Loading Alembic is a sixth of a worker's start, and nearly every database is up to date.
+    # Imported late: Alembic is a sixth of a worker's start, and nearly every database is up to date.
     from alembic import command
     from alembic.script import ScriptDirectory
 
@@ -40,11 +40,11 @@ def upgrade(connection: sa.Connection) -> None:
 
 
 def _current(connection: sa.Connection) -> str | None:
-    """The number of the last migration that was applied to it; None: none was."""
+    """Return the number of the last migration that was applied; None: no migration was."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
-    found = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    return None if found is None else str(found)
+    revision = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return None if revision is None else str(revision)
 
 
 def _config() -> Config:

@@ -1,6 +1,6 @@
-"""One look at whether there is anything to do at all: an idle process asks nothing else.
+"""Summary of the work to do, in one query: an idle process asks nothing else.
 
-A glance decides nothing. Whoever is called by it reads the rows it acts on, and every guard is the verb's.
+It decides nothing: the passes that it wakes read the rows that they act on, and the guards are the verbs'.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from engine.store.tables import lapses, nodes, tasks
 
 @dataclass(frozen=True)
 class Workload:
-    """What one look saw."""
+    """Work to do, as one query saw it."""
 
-    #: id -> beat of the nodes that are watched.
+    #: Beats of the nodes that have one, by id.
     beats: Mapping[str, int]
     #: The last lapse number that was given.
     lapse_no: int
     #: A RUNNING task names a node that is LAPSED or LEFT.
     lost: bool
-    #: A task is SCHEDULED: its message is to be in the broker.
+    #: A task is SCHEDULED: the broker must have its message.
     scheduled: bool
     #: A PENDING task has been due for `due_ms`.
     due: bool
 
 
 def _literal(word: str) -> sa.ColumnElement[str]:
-    # Written out, not bound: only so does PostgreSQL see that the partial index holds what is asked for.
+    # Written out, not bound: PostgreSQL must see that the partial index covers the condition.
     return sa.literal_column(f"'{word}'", sa.String)
 
 
@@ -57,27 +57,27 @@ _MORE = (
     _task_in(TaskState.PENDING, tasks.c.not_before <= now_ms() - sa.bindparam("due_ms", type_=sa.BigInteger)),
 )
 _NONE = [sa.null() for _ in range(4)]
-# One question for all: what a question costs beside its answer is most of it.
-_LOOK = sa.union_all(
+# One statement, because most of the cost is the round trip.
+_READ = sa.union_all(
     sa.select(sa.null().label("id"), sa.null().label("beat"), *_MORE),
     _BEATS.add_columns(*_NONE),
 )
 _BEHIND = sa.exists().where(
     nodes.c.id == sa.bindparam("the_node"), nodes.c.looked < sa.func.coalesce(_LAST_LAPSE, 0)
 )
-_CALLS = sa.select(sa.or_(_task_in(TaskState.RUNNING), _BEHIND))
+_NEEDS_PASS = sa.select(sa.or_(_task_in(TaskState.RUNNING), _BEHIND))
 
 
 def beats(c: sa.Connection) -> dict[str, int]:
-    """id -> beat of the nodes whose beat is watched."""
+    """Return the beats of the nodes that have one, by id."""
     return {row.id: int(row.beat) for row in c.execute(_BEATS)}
 
 
-def look(c: sa.Connection, due_ms: int) -> Workload:
-    """What a reconciler may have to do; PENDING rows count once they have been due for `due_ms`."""
+def read(c: sa.Connection, due_ms: int) -> Workload:
+    """Return what a reconciler may have to do; PENDING rows count once they have been due for `due_ms`."""
     seen: dict[str, int] = {}
     more: tuple[Any, ...] = (0, False, False, False)
-    for id, beat, *rest in c.execute(_LOOK, {"due_ms": due_ms}):
+    for id, beat, *rest in c.execute(_READ, {"due_ms": due_ms}):
         if id is None:
             more = tuple(rest)
         else:
@@ -86,6 +86,6 @@ def look(c: sa.Connection, due_ms: int) -> Workload:
     return Workload(seen, int(lapse_no), bool(lost), bool(scheduled), bool(due))
 
 
-def calls_for_a_pass(c: sa.Connection, node_id: str) -> bool:
-    """Whether a pass of this node may find something: a task runs somewhere, or it has not looked since a lapse."""
-    return bool(c.scalar(_CALLS, {"the_node": node_id}))
+def needs_pass(c: sa.Connection, node_id: str) -> bool:
+    """Return whether this node's pass may find something: a task runs somewhere, or a lapse is newer than its looks."""
+    return bool(c.scalar(_NEEDS_PASS, {"the_node": node_id}))

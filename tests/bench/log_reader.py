@@ -37,7 +37,7 @@ def _ours(container: str, url: str, directory: str) -> Callable[[], int]:
         follower.finish(60, threading.Event())
         assert sink.close(300), "the log is not stored"
         with db.read() as c:
-            return int(c.exec_driver_sql("SELECT sum(bytes + cut_bytes) FROM log_heads").scalar_one())
+            return int(c.exec_driver_sql("SELECT sum(bytes + missing_bytes) FROM log_heads").scalar_one())
 
     return read
 

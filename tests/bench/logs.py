@@ -94,7 +94,7 @@ def chatty(ground: Ground) -> Row:
             wait_until(partial(_all_write, fleet, ids), 120)
             row.add(OURS, 1000 * worst_lateness(fleet, _CHATTY_SECONDS))
             with fleet.db.read() as c:
-                sizes = [log_rows.head(c, id).bytes + log_rows.head(c, id).cut_bytes for id in ids]
+                sizes = [log_rows.head(c, id).bytes + log_rows.head(c, id).missing_bytes for id in ids]
             row.notes.append(
                 f"written meanwhile: {sum(sizes) / MB:.0f} MB, {min(sizes) / MB:.0f} of the least"
             )

@@ -52,7 +52,7 @@ def _talk_and_adopt(fleet: Fleet) -> None:
     doomed = fleet.worker("-c", "1", FERRYMAN_LOG_BYTES=str(BOUND))
     fleet.worker("-Q", "other", "-c", "1", FERRYMAN_LOG_BYTES=str(BOUND))
     (task_id,) = fleet.submit(TALKS)
-    wait_until(lambda: _head(fleet, task_id).cut_bytes, 60)
+    wait_until(lambda: _head(fleet, task_id).missing_bytes, 60)
     container = fleet.links(task_id)[0].container_id
     before = _head(fleet, task_id)
     doomed.kill()
@@ -61,7 +61,7 @@ def _talk_and_adopt(fleet: Fleet) -> None:
     assert repairs(fleet, task_id) and fleet.links(task_id)[0].container_id == container
     head = _head(fleet, task_id)
     assert before.lines < head.lines == BATCHES * (LINES + ERRORS), "each line was counted in once"
-    assert head.bytes + head.cut_bytes == SIZE * head.lines
+    assert head.bytes + head.missing_bytes == SIZE * head.lines
     assert BOUND * 3 // 4 < head.bytes <= BOUND
     _check_lines(fleet, task_id)
 

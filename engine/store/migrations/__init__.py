@@ -1,1 +1,1 @@
-"""Alembic's migrations, applied by `engine.store.upgrade` in the transaction of whoever comes first."""
+"""Alembic's migrations. The first process to open the database applies them, see `engine.store.upgrade`."""

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `engine.store.upgrade` hands over."""
+"""Entry point of Alembic: runs the migrations on the connection that `engine.store.upgrade` passes."""
 
 from alembic import context
 
@@ -8,7 +8,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     render_as_batch=True,
-    # One transaction with the caller's, so that two first comers cannot both fill the database.
+    # Part of the caller's transaction, so that two processes cannot both fill the database.
     transactional_ddl=False,
 )
 context.run_migrations()

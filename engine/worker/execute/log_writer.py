@@ -13,7 +13,7 @@ from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.installation import Installation
 from engine.model.records import LogFrame, LogPosition
 from engine.runtime.base import Control
-from engine.store import logs
+from engine.store import links, logs
 
 log = logging.getLogger("ferryman.logs")
 
@@ -52,7 +52,7 @@ class LogWriter:
     def _stored_position(self) -> LogPosition:
         order = self._assignment.order
         with self._installation.db.read() as c:
-            return logs.position(c, order.run, order.index)
+            return links.log_position(c, order.run, order.index)
 
     def position(self) -> LogPosition:
         """Return the position up to which this container's log was taken."""

@@ -10,7 +10,7 @@ from tests.support.verb_world import World
 
 def _look(world: World, due_ms: int = 1000) -> workload.Workload:
     with world.db.read() as c:
-        return workload.look(c, due_ms)
+        return workload.read(c, due_ms)
 
 
 def _calls(world: World, node_id: str) -> bool:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from engine.errors import SchemaMismatch, StoreUnavailable
 from engine.settings import Settings, StoreSettings
-from engine.store import log_lines, logs, tables, upgrade
+from engine.store import tables, upgrade
 from engine.store.database import Database
 from tests.support.databases import KINDS
 
@@ -67,48 +66,6 @@ def test_the_migrations_make_what_the_tables_say(empty: Settings) -> None:
         differences = compare_metadata(MigrationContext.configure(c), tables.metadata)
     db.close()
     assert differences == []
-
-
-def _insert(c: sa.Connection, table: str, **given: object) -> None:
-    """A row of a table as it is now, whatever this Ferryman knows of it: zeros where a value must be."""
-    found = sa.Table(table, sa.MetaData(), autoload_with=c, resolve_fks=False)
-    zeros = {int: 0, str: "0", bool: False, object: {}, dict: {}}
-    needed = {
-        col.name: zeros[col.type.python_type]
-        for col in found.columns
-        if not col.nullable and col.name not in given
-    }
-    c.execute(found.insert().values(**needed, **given))
-
-
-def test_a_log_that_was_cut_before_the_tail_was_kept_can_be_read_and_goes_on(empty: Settings) -> None:
-    """The schema of the first migration, with a log whose end was cut, is brought to the newest."""
-    db, id = Database(empty.store), "a" * 32
-    db.open()  # makes the file; the schema is made again below
-    db.close()
-    with db.begin() as c:
-        tables.metadata.drop_all(c)
-        c.exec_driver_sql("DELETE FROM alembic_version")
-        config = upgrade._config()
-        config.attributes["connection"] = c
-        command.upgrade(config, "0001")
-        _insert(c, "installation", one=1, id="12345678")
-        _insert(c, "jobs", id=id)
-        _insert(c, "tasks", id=id, job_id=id)
-        note = "Log gap: 4 bytes are kept of a task's (FERRYMAN_LOG_BYTES)\n"
-        _insert(c, "log_chunks", task_id=id, seq=0, frames=f'[[1,"s","abc\\n"],[0,"s","{note[:-1]}\\n"]]')
-        _insert(c, "log_heads", task_id=id, next_seq=1, next_line=2, bytes=4, cut_bytes=9)
-    assert db.open() == "12345678"
-    with db.begin() as c:
-        assert [line.frame[2] for line in log_lines.page(c, id, 1, 9)[0]] == ["abc\n", note]
-        # A writer of the newest release goes on with it.
-        for number in range(5):
-            logs._write(c, (id, 1, 1, 0), logs.piece([(1, "s", f"d{number}\n")]), 8)
-        texts = [line.frame[2] for line in log_lines.page(c, id, 1, 9)[0]]
-        assert texts[:2] == ["abc\n", note] and texts[3:] == ["d4\n"]
-        assert "21 bytes of the log" in texts[2]
-        assert logs.head(c, id) == logs.Head(7, 7, 21)
-    db.close()
 
 
 def test_a_lock_that_is_held_too_long_is_said_in_time(empty: Settings) -> None:

@@ -32,7 +32,7 @@ def _get(db: Database, id: str) -> Job:
 
 def _found(db: Database, q: str = "", state: JobState | None = None) -> list[str]:
     with db.read() as c:
-        found, total = jobs.page(c, 1, 50, q, state)
+        found, total = jobs.page(c, 1, 50, q, (state,) if state else ())
     assert total == len(found)
     return [job.id for job in found]
 

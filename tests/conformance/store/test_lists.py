@@ -14,10 +14,10 @@ def test_jobs_are_found_in_any_of_some_states_and_counted(db: Database) -> None:
     with db.begin() as c:
         assert jobs.end(c, tasks_of[0].job_id, JobState.FAILED, error="why")
     with db.read() as c:
-        ended, total = jobs.in_states(c, (JobState.FAILED, JobState.COMPLETED), 1, 10)
+        ended, total = jobs.page(c, 1, 10, states=(JobState.FAILED, JobState.COMPLETED))
         assert ([job.id for job in ended], total) == ([tasks_of[0].job_id], 1)
-        assert jobs.in_states(c, (JobState.PENDING,), 1, 1)[1] == 2
-        assert jobs.in_states(c, (), 1, 10)[1] == 3
+        assert jobs.page(c, 1, 1, states=(JobState.PENDING,))[1] == 2
+        assert jobs.page(c, 1, 10)[1] == 3
         assert jobs.counts(c) == {JobState.PENDING: 2, JobState.FAILED: 1}
         asked = [task.job_id for task in tasks_of[:2]]
         assert {job.id for job in jobs.of_ids(c, [*asked, "0" * 32])} == set(asked)

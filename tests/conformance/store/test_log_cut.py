@@ -8,11 +8,10 @@ import pytest
 
 from engine.model.log_gap import is_gap
 from engine.model.records import LogPosition, StreamPosition, Task, Token
-from engine.store import log_lines, logs
+from engine.store import links, log_lines, logs
 from engine.store.database import Database
 from engine.store.log_lines import Line
 from engine.store.logs import Chunk
-from engine.store.tables import log_chunks
 from tests.support.task_rows import running
 
 STAMP = "2026-01-02T03:04:05.123456789Z"
@@ -55,8 +54,8 @@ def _texts(db: Database, task: Task, after: int = -1) -> list[str]:
     return [text for chunk in _chunks(db, task, after) for _, _, text in chunk.frames]
 
 
-def _note(cut_bytes: int) -> str:
-    return f"Log gap: {cut_bytes} bytes of the log are missing in all (bound: FERRYMAN_LOG_BYTES)\n"
+def _note(missing_bytes: int) -> str:
+    return f"Log gap: {missing_bytes} bytes of the log are missing in all (bound: FERRYMAN_LOG_BYTES)\n"
 
 
 def _readable(count: int) -> list[tuple[int, str]]:
@@ -112,7 +111,7 @@ def _check_both_ends(db: Database, task: Task, written: list[str], limit: int) -
         head = logs.head(c, task.id)
     kept = [text for text in texts if not is_gap(0, text)]
     size, total = sum(map(len, kept)), sum(map(len, written))
-    assert (head.lines, head.bytes, head.cut_bytes) == (len(written), size, total - size)
+    assert (head.lines, head.bytes, head.missing_bytes) == (len(written), size, total - size)
     assert size <= limit
     if total <= limit:
         assert texts == written
@@ -154,18 +153,7 @@ def test_the_position_moves_whatever_is_cut(db: Database) -> None:
     position = LogPosition(StreamPosition(STAMP, 9), StreamPosition(STAMP, 2))
     assert _append(db, task, "x" * 500, position=position)
     with db.read() as c:
-        assert logs.position(c, task.run, 0) == position
-
-
-def test_chunks_that_do_not_tell_their_bytes_are_counted_by_their_text(db: Database) -> None:
-    task = _long(db, 30)
-    with db.begin() as c:
-        # As an older release stored them.
-        c.execute(log_chunks.update().values(bytes=None))
-    _append(db, task, _line(31))
-    assert _texts(db, task) == [text for _, text in _readable(31)]
-    with db.read() as c:
-        assert logs.head(c, task.id) == logs.Head(31, 80, 230)
+        assert links.log_position(c, task.run, 0) == position
 
 
 def test_a_writer_with_another_token_cuts_nothing(db: Database) -> None:

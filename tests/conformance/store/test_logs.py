@@ -8,7 +8,7 @@ import pytest
 
 from engine.model.records import LogPosition, StreamPosition, Task, Token
 from engine.model.states import TaskState
-from engine.store import log_lines, logs, tasks
+from engine.store import links, log_lines, logs, tasks
 from engine.store.database import Database
 from engine.store.logs import Frame
 from tests.support.task_rows import count, running, submitted
@@ -71,7 +71,7 @@ def test_a_writer_with_another_token_writes_nothing(db: Database, attempt: int, 
     position = LogPosition(StreamPosition(STAMP, 3))
     assert not _append(db, task, "x", token=Token(task.id, attempt, delivery), position=position)
     with db.read() as c:
-        assert logs.position(c, task.run, 0) == LogPosition()
+        assert links.log_position(c, task.run, 0) == LogPosition()
     assert count(db, "log_chunks") == count(db, "log_heads") == 0
 
 
@@ -89,8 +89,8 @@ def test_the_position_moves_with_the_frames_and_for_each_stream_alone(db: Databa
     position = LogPosition(StreamPosition(STAMP, 2), StreamPosition("2026-01-01T00:00:00.000000001Z", 1))
     assert _append(db, task, "x", position=position)
     with db.read() as c:
-        assert logs.position(c, task.run, 0) == position
-        assert logs.position(c, task.run, 1) == LogPosition()
+        assert links.log_position(c, task.run, 0) == position
+        assert links.log_position(c, task.run, 1) == LogPosition()
 
 
 def test_the_position_may_move_without_frames(db: Database) -> None:
@@ -98,7 +98,7 @@ def test_the_position_may_move_without_frames(db: Database) -> None:
     position = LogPosition(StreamPosition(STAMP, 2))
     assert _append(db, task, position=position)
     with db.read() as c:
-        assert logs.position(c, task.run, 0) == position
+        assert links.log_position(c, task.run, 0) == position
     assert count(db, "log_chunks") == 0
 
 
