@@ -22,6 +22,7 @@ from tests.chaos.soaking.plans import draw
 from tests.support.databases import missing
 from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.fleet import ROOT
+from tests.support.records import a_link, a_task
 from tests.support.task_promises import Expected, Story, broken, doubled
 
 PRE, MAIN = "a" * 64, "b" * 64
@@ -96,16 +97,14 @@ def test_a_plan_is_drawn_from_the_seed_alone(tmp_path: Path) -> None:
 
 
 def _task(**values: Any) -> Task:
-    empty = dict.fromkeys(Task.__dataclass_fields__)
-    known = {"id": "t", "name": "soak-0", "state": COMPLETED, "attempt": 1, "origin": 1, "crashes": 0}
-    return Task(**{**empty, **known, "result": f"{MAIN[:12]} {PRE[:12]}\n", **values})  # type: ignore[arg-type]
+    plain = {"name": "soak-0", "state": COMPLETED, "origin": 1, "result": f"{MAIN[:12]} {PRE[:12]}\n"}
+    return a_task(**plain | values)
 
 
 def _link(index: int, kind: str, name: str, container: str, **values: Any) -> Link:
-    known = {"task_id": "t", "attempt": 1, "origin": 1, "index": index, "kind": kind, "name": name}
-    known |= {"state": LinkState.ENDED, "container_id": container, "exit_code": 0, "always": False}
-    known |= {"started_at": 10 * index, "ended_at": 10 * index + 9}
-    return Link(**{**dict.fromkeys(Link.__dataclass_fields__), **known, **values})  # type: ignore[arg-type]
+    plain = {"index": index, "kind": kind, "name": name, "container_id": container, "exit_code": 0}
+    plain |= {"state": LinkState.ENDED, "started_at": 10 * index, "ended_at": 10 * index + 9}
+    return a_link(**plain | values)
 
 
 def _end(attempt: int, to: TaskState, kind: str = "task", before: TaskState = TaskState.RUNNING) -> Event:

@@ -24,8 +24,7 @@ from engine.lifecycle.finish import FollowUp, finish_link
 from engine.lifecycle.installation import Installation
 from engine.lifecycle.submit import submit
 from engine.lifecycle.take_over import take_over
-from engine.model.records import LogPosition, Node, Task, Token
-from engine.model.states import NodeState
+from engine.model.records import LogPosition, Task, Token
 from engine.runtime.base import Cause, Outcome
 from engine.settings import Settings
 from engine.store import logs, nodes, outbox, tasks
@@ -34,6 +33,7 @@ from tests.support.api_server import SERVE
 from tests.support.callers import TESTER, by
 from tests.support.databases import free_port
 from tests.support.fork_server import ForkedProcess, fork_server
+from tests.support.records import a_node
 from tests.support.waiting import wait_until
 
 HELLO = "name: say hello\nimage: ubuntu:mantic\ncmd: [echo, -n, hello world]\n"
@@ -105,25 +105,10 @@ class Stage:
         with self.db.read() as c:
             if nodes.get(c, id) is not None:
                 return id
-        node_verbs.join(
-            self.installation,
-            TESTER,
-            Node(
-                id=id,
-                name=name,
-                host="host-a",
-                state=NodeState.JOINING,
-                beat=0,
-                runtime_ok=True,
-                looked=0,
-                lapse_no=None,
-                queues=tuple(queues),
-                slots=slots,
-                daemon="Docker 20.10.24",
-                started_at=0,
-                seen_at=0,
-            ),
+        node = a_node(
+            id, name=name, host="host-a", queues=tuple(queues), slots=slots, daemon="Docker 20.10.24"
         )
+        node_verbs.join(self.installation, TESTER, node)
         with self.db.read() as c:
             last = nodes.last_lapse(c)
         assert node_verbs.become_live(self.installation, by(id), last)

@@ -9,12 +9,13 @@ import sqlalchemy as sa
 from engine.jobspec.task import LinkSpec, TaskSpec
 from engine.lifecycle.installation import Installation
 from engine.lifecycle.submit import submit
-from engine.model.records import Link, Node, Task
-from engine.model.states import LinkState, NodeState
+from engine.model.records import Task
+from engine.model.states import NodeState
 from engine.settings import Settings
 from engine.store import attempts, links, nodes, tables, tasks
 from engine.store.database import Database
 from tests.support.callers import TESTER
+from tests.support.records import a_link, a_node
 
 
 def spec(name: str = "say hello", **fields: Any) -> TaskSpec:
@@ -33,23 +34,8 @@ def submitted(db: Database, name: str = "say hello", **fields: Any) -> Task:
 
 def live_node(db: Database, id: str = "n1", queues: tuple[str, ...] = ("default",)) -> str:
     """A node that is LIVE; returns its id."""
-    node = Node(
-        id=id,
-        name=f"w@{id}",
-        host="here",
-        state=NodeState.JOINING,
-        beat=0,
-        runtime_ok=True,
-        looked=0,
-        lapse_no=None,
-        queues=queues,
-        slots=1,
-        daemon=None,
-        started_at=0,
-        seen_at=0,
-    )
     with db.begin() as c:
-        nodes.insert(c, node)
+        nodes.insert(c, a_node(id, queues=queues))
         assert nodes.move(c, id, NodeState.LIVE, [NodeState.JOINING])
     return id
 
@@ -64,30 +50,11 @@ def running(db: Database, name: str = "say hello", node: str | None = None, **fi
     with db.begin() as c:
         assert tasks.claim(c, task.token, node)
         attempts.begin(c, task.token, node, None)
-        links.insert(c, [_link(task)])
+        link = a_link(task_id=task.id, attempt=task.attempt, origin=task.delivery, name=task.name)
+        links.insert(c, [link])
         found = tasks.get(c, task.id)
     assert found is not None
     return found
-
-
-def _link(task: Task) -> Link:
-    return Link(
-        task_id=task.id,
-        attempt=task.attempt,
-        origin=task.delivery,
-        index=0,
-        kind="main",
-        name=task.name,
-        image="busybox:1.36",
-        always=False,
-        state=LinkState.WAITING,
-        container_id=None,
-        confirmed_by=None,
-        exit_code=None,
-        error=None,
-        started_at=None,
-        ended_at=None,
-    )
 
 
 def count(db: Database, table: str) -> int:

@@ -24,6 +24,7 @@ from engine.settings import Settings
 from engine.store import attempts, events, jobs, links, nodes, outbox, tables, tasks
 from engine.store.database import Database
 from tests.support.callers import TESTER, by
+from tests.support.records import a_node
 
 _ROWS = ("jobs", "tasks", "attempts", "links", "nodes")
 
@@ -43,22 +44,7 @@ class World:
 
     def joining(self, id: str, *, runtime_ok: bool = True) -> str:
         """A node that has joined and not looked yet."""
-        node = Node(
-            id=id,
-            name=f"w@{id}",
-            host="here",
-            state=NodeState.JOINING,
-            beat=0,
-            runtime_ok=runtime_ok,
-            looked=0,
-            lapse_no=None,
-            queues=("default",),
-            slots=1,
-            daemon=None,
-            started_at=0,
-            seen_at=0,
-        )
-        node_verbs.join(self.installation, TESTER, node)
+        node_verbs.join(self.installation, TESTER, a_node(id, runtime_ok=runtime_ok))
         return id
 
     def live(self, id: str = "n1") -> str:

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from engine.model.chain import AfterTask, after_link, after_task, first_open, may_begin
 from engine.model.records import Link, Task
 from engine.model.states import JobState, LinkState, TaskState
+from tests.support.records import a_link, a_task
 
 W, C, E, S = LinkState.WAITING, LinkState.CONFIRMED, LinkState.ENDED, LinkState.SKIPPED
 
 
 def link(index: int, kind: str, state: LinkState, code: int | None = None, always: bool = False) -> Link:
-    return Link("t", 1, 1, index, kind, kind, "image", always, state, "c", 1, code, None, None, None)
+    return a_link(index=index, kind=kind, state=state, exit_code=code, always=always)
 
 
 def chain(*links: tuple[str, LinkState, int | None]) -> list[Link]:
@@ -28,7 +29,7 @@ def chain(*links: tuple[str, LinkState, int | None]) -> list[Link]:
 
 
 def task(state: TaskState, **fields: Any) -> Task:
-    return Task("t", "j", 1, "name", "default", 0, {}, None, state, **fields)
+    return a_task(state=state, **fields)
 
 
 def test_the_next_link_runs_while_all_end_well() -> None:
