@@ -212,7 +212,7 @@ def text_of(value: Any, example: str, loose: bool) -> str:
     if isinstance(value, str):
         text = value
     elif value is None:
-        raise ValidationError([Fault("the text has no value", 'write "" for an empty text')])
+        raise ValidationError([Fault("expected a text, found nothing", 'write "" for an empty text')])
     elif not isinstance(value, (Scalar, bool, int, float)):
         raise _unexpected("a text", value, example)
     else:

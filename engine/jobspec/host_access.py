@@ -132,7 +132,7 @@ def target_fault(target: str) -> Fault | None:
         return Fault(f"nothing can be mounted over {quoted(target)}", hint)
     for reserved in _RESERVED_TARGETS:
         if is_within(normal, reserved):
-            return Fault(f"{quoted(target)} is reserved, as all of {reserved}", hint)
+            return Fault(f"{quoted(target)} is reserved, like everything in {reserved}", hint)
     return None
 
 
@@ -148,7 +148,7 @@ def _path_fault(path: str, hint: str) -> Fault | None:
         return Fault(f"{quoted(path)} is longer than {MOST_PATH_CHARACTERS} characters", hint)
     if _PATH_CHARSET.fullmatch(path) is None:
         hint = "write letters, digits, - / . _ = and spaces only"
-        return Fault(f"{quoted(path)} has a character that paths of mounts may not have", hint)
+        return Fault(f"{quoted(path)} contains a character that mount paths cannot have", hint)
     return None
 
 
@@ -192,7 +192,11 @@ def _network_faults(task: Mapping[str, Any], host_access: HostAccess) -> Iterabl
     for index, name in _items(task, "networks"):
         if isinstance(name, str) and name not in host_access.networks:
             message = f"the network {quoted(name)} may not be joined: it is not in FERRYMAN_NETWORKS"
-            hint = f"remove it; allowed are {allowed}" if allowed else "remove it; no network is allowed here"
+            hint = (
+                f"remove it, or join one of: {allowed}"
+                if allowed
+                else "remove it; no network is allowed here"
+            )
             yield ("networks", index), Fault(message, hint)
 
 

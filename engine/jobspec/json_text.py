@@ -90,7 +90,9 @@ class _Reader:
             value, self.at = scanstring(self.text, self.at + 1, True)
         except json.JSONDecodeError as exc:
             self.at = exc.pos
-            raise self._wrong(f"invalid string: {exc.msg.lower()}") from exc
+            raise self._wrong(
+                f"invalid string, {exc.msg.lower().removesuffix(' at').removesuffix(' starting')}"
+            ) from exc
         self.tree.put(value, place)
 
     def _literal(self) -> None:

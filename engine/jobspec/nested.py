@@ -107,7 +107,10 @@ def _volume_faults(mount: Mapping[str, Any]) -> dict[str, Any]:
     faults: dict[str, Any] = {}
     if "source" in mount:
         faults["source"] = [
-            Fault("a volume takes no source: each attempt gets a new one", "remove it, or write type: bind")
+            Fault(
+                "a volume takes no source, because each attempt gets a new volume",
+                "remove it, or write type: bind",
+            )
         ]
     if mount.get("opts"):
         faults["opts"] = [Fault("a volume takes no opts: they could mount a host path", "remove them")]

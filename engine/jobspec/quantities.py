@@ -65,7 +65,11 @@ def memory_bytes(text: str, least: int = 1) -> int:
         raise BadQuantity(f"{quoted(text)} is not a size", "write 512m or 2g")
     size = int(float(match[1]) * (1 << _SIZE_POWER[(match[2] or "").lower()]))
     if size < least:
-        hint = f"write {match[1]}m for megabytes" if text.isdigit() else "write 512m or 2g"
+        hint = (
+            f"write {match[1]}m for megabytes"
+            if text.isdigit() and int(text) << 20 >= least
+            else "write 512m or 2g"
+        )
         raise BadQuantity(f"{quoted(text)} is {size} bytes, at least {least} are needed", hint)
     if size > MEMORY_MOST_BYTES:
         raise BadQuantity(f"{quoted(text)} is more than 64 TiB", "write 512m or 2g")

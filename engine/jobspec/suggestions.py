@@ -60,9 +60,9 @@ _OF_THE_TASK = (
 def unknown_field_fault(name: str, known: Iterable[str], what: str) -> Fault:
     """Return the fault for a field that a `what` (task, pre, post, mount …) with the `known` fields does not have."""
     if what in ("pre", "post") and name in _OF_THE_TASK:
-        return Fault(f"a {what} shares the task's {name}", "move it to the task, or remove it")
+        return Fault(f"{name} is a field of the task, not of a {what}", "move it to the task, or remove it")
     if name == "always":
-        return Fault("only a post can have always", "move the link to post, or remove it")
+        return Fault("only a post can have the field always", "move the link to post, or remove it")
     if name in _LATER and what in ("task", "pre", "post"):
         return Fault(f"not supported yet: {_LATER[name]}", _LATER_HINTS.get(name, "remove it"))
     if name in _SET_BY_SERVER and what in ("task", "pre", "post"):

@@ -48,9 +48,9 @@ def image_fault(image: str) -> Fault | None:
             "write it without the scheme, as ubuntu:24.04",
         )
     if any(char.isspace() for char in image):
-        return Fault(f"{quoted(image)} has a space, which no image reference has", hint)
+        return Fault(f"{quoted(image)} is not a valid image reference, it contains a space", hint)
     if image.startswith("-"):
-        return Fault(f"{quoted(image)} begins with -, as no image reference does", hint)
+        return Fault(f"{quoted(image)} is not a valid image reference, it begins with -", hint)
     name, at, digest = image.partition("@")
     if at and _DIGEST.fullmatch(digest) is None:
         hint = "write sha256: and 64 hexadecimal digits after the @"
@@ -75,7 +75,10 @@ def _repository_fault(repository: str, image: str, hint: str) -> Fault | None:
         parts = parts[1:]
     path = "/".join(parts)
     if path != path.lower():
-        return Fault(f"{quoted(path)} has capitals, which no repository has", f"write {path.lower()[:80]}")
+        return Fault(
+            f"{quoted(path)} has capital letters, but repository names are lower case",
+            f"write {path.lower()[:80]}",
+        )
     if not all(_PATH_PART.fullmatch(part) for part in parts):
         return Fault(f"{quoted(image)} is not a valid image reference", hint)
     if len(repository) > _MOST_REPOSITORY_CHARACTERS:

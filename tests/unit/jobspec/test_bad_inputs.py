@@ -97,7 +97,7 @@ JSON = [
     unreadable("json: 200,000 brackets", b"[" * 200_000, "deeper than 64", (1, 65), "json"),
     unreadable("json: 200,000 maps", b'{"a":' * 200_000, "deeper than 64", (1, 321), "json"),
     unreadable("json: cut off", b'{"name": "x",\n "image"', "the text ends here", (2, 9), "json"),
-    unreadable("json: open text", b'{"name": "x', "unterminated", (1, 10), "json"),
+    unreadable("json: open text", b'{"name": "x', "invalid string, unterminated string;", (1, 10), "json"),
     unreadable("json: trailing comma", b'{"name": "x",}', "key in double quotes", (1, 14), "json"),
     unreadable("json: no comma", b'{"a": [1 2]}', "expected , or ]", (1, 10), "json"),
     unreadable("json: no colon", b'{"a" 1}', "expected :", (1, 6), "json"),
@@ -182,9 +182,13 @@ UNKNOWN = [
         (4, 18),
     ),
     Row("in pre", task("pre:\n- image: x\n  imag: y\n"), "pre[0].imag", "did you mean image?", (5, 3)),
-    Row("pre in pre", task("pre:\n- image: x\n  pre: []\n"), "pre[0].pre", "shares the task's", (5, 3)),
+    Row("pre in pre", task("pre:\n- image: x\n  pre: []\n"), "pre[0].pre", "is a field of the task", (5, 3)),
     Row(
-        "queue in post", task("post: [{image: x, queue: y}]\n"), "post[0].queue", "shares the task's", (3, 19)
+        "queue in post",
+        task("post: [{image: x, queue: y}]\n"),
+        "post[0].queue",
+        "is a field of the task",
+        (3, 19),
     ),
     Row("always in pre", task("pre: [{image: x, always: true}]\n"), "pre[0].always", "only a post", (3, 18)),
     Row("a task below task", b"task:\n  name: x\n", "task", "fields at the top", (1, 1)),
@@ -201,12 +205,12 @@ IMAGES = [
     for id, image, says in [
         ("empty", '""', "is empty"),
         ("a number", "3.10", 'number 3.10: write "3.10"'),
-        ("with spaces", "a b", "has a space"),
+        ("with spaces", "a b", "contains a space"),
         ("upper case", "Ubuntu:24.04", "write ubuntu"),
         ("bad digest", "latest@sha256:bad", "not a valid digest"),
         ("too long", "a" * 5000, "at most 512"),
         ("long repository", "a" * 300, "at most 255"),
-        ("an option", "-v", "begins with -"),
+        ("an option", "-v", "it begins with -"),
         ("a URL", "file:///etc/passwd", "without the scheme"),
         ("bad tag", "x:-y", "not a valid tag"),
         ("empty tag", '"x:"', "not a valid tag"),
@@ -246,7 +250,7 @@ NUMBERS = [
         Row(f"memory {text}", task(f"limits: {{memory: {text}}}\n"), "limits.memory", says, (3, 10))
         for text, says in [
             ("-1g", "not a size"),
-            ("0", "at least 6291456"),
+            ("0", "at least 6291456 are needed: write 512m or 2g"),
             ("512", "write 512m"),
             ("5m", "at least 6291456"),
             ("1e400", "not a size"),
@@ -364,7 +368,9 @@ COMMANDS = [
     Row("pre as map", task("pre: {image: x}\n"), "pre", "write pre: [{", (3, 1)),
     Row("pre of text", task("pre: [x]\n"), "pre[0]", "expected a map", (3, 7)),
     Row("pre without image", task("pre:\n- name: a\n"), "pre[0].image", "missing", (4, 3)),
-    Row("bad image in pre", task("pre:\n- image: x\n- image: A\n"), "pre[1].image", "capitals", (5, 3)),
+    Row(
+        "bad image in pre", task("pre:\n- image: x\n- image: A\n"), "pre[1].image", "capital letters", (5, 3)
+    ),
     Row("51 pre", task("pre:\n" + "- image: x\n" * 51), "pre", "at most 50", (3, 1)),
 ]
 
@@ -423,7 +429,7 @@ HOST = [
         "volume with source",
         mount("type: volume, source: x, target: /x"),
         "mounts[0].source",
-        "each attempt gets a new one",
+        "each attempt gets a new volume",
     ),
     Row(
         "volume with opts",
