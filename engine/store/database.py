@@ -15,9 +15,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from engine.errors import StoreUnavailable
+from engine.errors import SettingsError, StoreUnavailable
 from engine.settings import StoreSettings, without_password
 from engine.store import tables, upgrade
+
+#: SQLSTATEs of a server or a pooler that cannot serve now: read-only (25006), a failed or timed-out transaction
+#: (25P0x), prepared statements of another connection (26000, 42P05), no resources, shutdown, the disk (53, 57, 58).
+_AWAY_STATES = ("25006", "25P0", "26000", "42P05", "53", "57", "58")
 
 #: Type that `begin` and `read` yield and that verbs pass on to the store's functions.
 Connection = sa.Connection
@@ -82,6 +86,7 @@ class Database:
             }
             engine = sa.create_engine(self.url, pool_pre_ping=True, connect_args=arguments, **bounds)
             sa.event.listen(engine, "do_connect", self._connect_bounded)
+            sa.event.listen(engine, "handle_error", _replace_connection)
             return engine
         if self.url.database in (None, "", ":memory:"):
             # One connection for all, because the database dies with it.
@@ -148,15 +153,28 @@ class Database:
     def open(self) -> str:
         """Create or upgrade the schema, under a lock; return the installation's id.
 
-        Raises StoreUnavailable, and SchemaMismatch when the database is newer than this Ferryman.
+        Raises StoreUnavailable, SchemaMismatch when the database is newer than this Ferryman, and SettingsError
+        when a pooler shares its sessions.
         """
         if self.is_sqlite and self.url.database:
             _make_private(Path(self.url.database))
         with _translated(), self._write.begin() as connection:
             if not self.is_sqlite:
+                self._refuse_pooler(connection)
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7309453)")
             upgrade.to_newest(connection)
             return _installation_id(connection)
+
+    def _refuse_pooler(self, connection: sa.Connection) -> None:
+        # Each session begins with our time-outs; a pooler that shares sessions must drop them to let us in.
+        setting = connection.exec_driver_sql(
+            "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'"
+        ).scalar_one()
+        if setting != str(int(self._timeout_seconds * 1000)):
+            raise SettingsError(
+                f"FERRYMAN_DATABASE_URL leads to a pooler that drops the settings of a session (statement_timeout is "
+                f"{setting} ms): Ferryman needs its own sessions; connect to PostgreSQL itself"
+            )
 
     def after_fork(self) -> None:
         """Forget the parent's connections without closing them (SQLAlchemy: pooling, multiprocessing)."""
@@ -178,9 +196,21 @@ def _translated() -> Iterator[None]:
         reason = str(getattr(exc, "orig", None) or exc).strip().splitlines()
         raise StoreUnavailable(reason[0] if reason else type(exc).__name__) from exc
     except sa.exc.DBAPIError as exc:
-        if exc.connection_invalidated:
+        if exc.connection_invalidated or _is_away(exc.orig):
             raise StoreUnavailable(str(exc.orig)) from exc
         raise
+
+
+def _is_away(error: BaseException | None) -> bool:
+    state = getattr(error, "sqlstate", None) or ""
+    return state.startswith(_AWAY_STATES) or (state == "0A000" and "cached plan" in str(error))
+
+
+def _replace_connection(context: sa.ExceptionContext) -> None:
+    """Take the connection out of the pool: a later one may reach a writable server, without old statements."""
+    if _is_away(context.original_exception):
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False
 
 
 def _begin_immediate(connection: sa.Connection) -> None:

@@ -210,6 +210,49 @@ def _post(url: str) -> Answer:
             return Answer(refused.code, refused.headers["Retry-After"], None, time.monotonic() - began)
 
 
+# A server that is read-only
+
+#: 200 lines in about 4 s.
+CHATTY = """
+name: chatty
+image: busybox:1.36
+run: |
+  for i in $(seq 200); do echo line $i; usleep 20000; done
+  echo -n done > $FERRYMAN_OUTPUT
+"""
+
+
+@contextmanager
+def _read_only(server: Postgres) -> Iterator[None]:
+    server.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+    server.sql("SELECT pg_reload_conf()")
+    try:
+        yield
+    finally:
+        server.sql("ALTER SYSTEM RESET default_transaction_read_only")
+        server.sql("SELECT pg_reload_conf()")
+
+
+def test_a_postgresql_that_is_read_only_costs_no_line_and_no_end(
+    postgres_server: Postgres, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    require_docker(BUSYBOX)
+    with (
+        running_fleet(tmp_path, postgres_server.new(), redis_server) as fleet,
+        running_api(fleet.settings) as api,
+    ):
+        fleet.worker("-c", "3")
+        ids = fleet.submit(CHATTY, 3)
+        wait_until(lambda: all("line 20\n" in fleet.log(id) for id in ids), 60)
+        with _read_only(postgres_server):
+            answer = _post(api.url)
+            assert (answer.status, answer.retry_after) == (503, "1"), answer
+            lasting(6)
+        completed_once(fleet, ids, 90, "done")
+        for id in ids:
+            assert fleet.log(id) == "".join(f"line {n}\n" for n in range(1, 201))
+
+
 # A file that is locked by another
 
 

@@ -22,6 +22,8 @@ _EVERY_SECONDS = 0.1
 _CHUNK_BYTES = 64 << 10
 #: `write` blocks while this much waits, besides the chunk being stored: a slow database must not fill the memory.
 _MOST_BYTES = 1 << 20
+#: A chunk that meets a defect is tried this often, with growing pauses: about 15 s.
+_MOST_DEFECTS = 5
 #: The stream of our own lines, beside 1 (stdout) and 2 (stderr).
 _NOTE = 0
 
@@ -30,7 +32,8 @@ class LogWriter:
     """Buffer between the runtime's log reader and the store; a thread of its own writes the chunks.
 
     While the database is away the reader waits and no output is lost. A refused token (the link is fenced) ends the
-    writing: another delivery reads the container's log from the stored position.
+    writing: another delivery reads the container's log from the stored position. A writer that ends for any other
+    reason is behind: it detaches the link, whose row is then retaken, and the log is read on in the same way.
     """
 
     def __init__(self, installation: Installation, assignment: Assignment, control: Control) -> None:
@@ -42,9 +45,13 @@ class LogWriter:
         self._bytes = 0
         # No container of a waiting link has run, so no output of the link is stored.
         self._position = LogPosition() if assignment.waits else self._stored_position()
-        self._refused = False
+        #: True when the token was refused.
+        self._is_refused = False
+        #: True when nothing more is taken.
+        self._is_over = False
         self._closing = False
-        #: Set by `close`: the database was away too long, and the last output is in the container's log only.
+        self._is_complete = False
+        #: Set by `close`: output is missing, and not because the token was refused.
         self.is_behind = False
         #: Started with the first output.
         self._thread: threading.Thread | None = None
@@ -66,8 +73,8 @@ class LogWriter:
             [(stream, stamp, data.decode("utf-8", "replace")) for stream, stamp, data in frames]
         )
         with self._changed:
-            self._changed.wait_for(lambda: self._bytes < _MOST_BYTES or self._refused)
-            if self._refused:
+            self._changed.wait_for(lambda: self._bytes < _MOST_BYTES or self._is_over)
+            if self._is_over:
                 return
             self._position = self._position.after(frames)
             self._add(piece)
@@ -76,7 +83,7 @@ class LogWriter:
         """Take a line that Ferryman adds to the log."""
         line = text if text.endswith("\n") else text + "\n"
         with self._changed:
-            if not self._refused:
+            if not self._is_over:
                 self._add(logs.piece([(_NOTE, "", line)]))
 
     def _add(self, piece: logs.Piece) -> None:
@@ -97,26 +104,33 @@ class LogWriter:
         if thread is not None:
             thread.join(seconds)
         with self._changed:
-            self.is_behind = thread is not None and thread.is_alive()
-            stored = not (self._refused or self._pieces or self.is_behind)
-            self._refused = True
+            is_stored = thread is None or (self._is_complete and not thread.is_alive())
+            self.is_behind = not (is_stored or self._is_refused)
+            self._is_over = True
             self._changed.notify_all()
-        return stored
+        return is_stored
 
     def _run(self) -> None:
         try:
-            self._store_chunks()
-        except Exception:
+            self._is_complete = self._store_chunks()
+        except BaseException:
+            log.exception("the writer of a link's log ended: the link is let go and retaken")
+        finally:
             # A reader must not wait for a thread that has ended.
-            log.exception("the log of this link is no longer stored; the link goes on")
-            self._refuse()
+            with self._changed:
+                self._is_over = True
+                self._pieces = []
+                self._changed.notify_all()
+            if not (self._is_complete or self._is_refused):
+                self._control.detach()
 
-    def _store_chunks(self) -> None:
+    def _store_chunks(self) -> bool:
+        """Store chunks until the writer is closed; return True when all are stored."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._bytes >= _CHUNK_BYTES, _EVERY_SECONDS)
-                if self._refused or (self._closing and not self._pieces):
-                    return
+                if self._is_over or (self._closing and not self._pieces):
+                    return not (self._is_over or self._pieces)
                 if not self._pieces:
                     continue
                 pieces, position = self._pieces, self._position
@@ -124,26 +138,33 @@ class LogWriter:
                 self._pieces, self._bytes = [], 0
                 self._changed.notify_all()
             if not self._store(pieces, position):
-                return
+                return False
 
     def _store(self, pieces: list[logs.Piece], position: LogPosition) -> bool:
-        """Store one chunk, however long the database is away; return False when refused, closed or detached."""
-        while not self._refused:
+        """Store one chunk, however long the database is away.
+
+        Return False when refused, closed or detached, and when a defect stays.
+        """
+        defects = 0
+        while not self._is_over:
+            pause = 1.0
             try:
                 if append_log(self._installation, self._assignment, pieces, position):
                     return True
-                break
+                self._is_refused = True
+                return False
             except StoreUnavailable as exc:
                 log.warning("the database does not answer, the log waits: %s", exc)
-                # Not a wait for `control.changed`: a kill sets it for good, and this loop would spin.
-                time.sleep(1.0)
-                if self._control.detached:
-                    break
-        self._refuse()
+            except Exception as exc:
+                defects += 1
+                pause = 0.5 * 2**defects
+                if defects == 1:
+                    log.exception("a part of the log cannot be stored, trying again")
+                elif defects == _MOST_DEFECTS:
+                    log.error("a part of the log still cannot be stored, the link is let go: %r", exc)
+                    return False
+            # Not a wait for `control.changed`: a kill sets it for good, and this loop would spin.
+            time.sleep(pause)
+            if self._control.detached:
+                return False
         return False
-
-    def _refuse(self) -> None:
-        with self._changed:
-            self._refused = True
-            self._pieces = []
-            self._changed.notify_all()

@@ -13,6 +13,7 @@ from engine.lifecycle.take_over import self_take_over
 from engine.model.records import LogFrame, LogPosition, StreamPosition
 from engine.runtime.base import Control
 from engine.store import logs
+from engine.worker.execute import log_writer
 from engine.worker.execute.log_writer import LogWriter
 from tests.support.callers import by
 from tests.support.verb_world import World
@@ -62,6 +63,7 @@ def test_a_refused_token_ends_the_shipping_and_keeps_nobody_waiting(world: World
     for _ in range(40):
         sink.write([LogFrame(1, "s", b"x" * (64 << 10))])
     assert not sink.close(20)
+    assert not sink.is_behind, "a successor stores the log"
     assert _text(world, old.token.task_id) == ""
 
 
@@ -84,15 +86,64 @@ def test_a_store_that_is_away_costs_no_line(world: World, monkeypatch: pytest.Mo
     assert _text(world, found.token.task_id) == "kept\n"
 
 
-def test_a_defect_in_storing_lets_the_link_go_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_that_stays_detaches_the_link_and_keeps_nobody_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(*_: Any) -> bool:
         raise ValueError("a defect")
 
     monkeypatch.setattr(logs, "append", broken)
-    sink = LogWriter(world.installation, world.confirmed(), Control())
+    monkeypatch.setattr(log_writer, "_MOST_DEFECTS", 2)
+    control = Control()
+    sink = LogWriter(world.installation, world.confirmed(), control)
     written = threading.Thread(
         target=lambda: [sink.write([LogFrame(1, "s", b"x" * (64 << 10))]) for _ in range(40)], daemon=True
     )
     written.start()
     wait_until(lambda: not written.is_alive(), 20)
     assert not sink.close(5)
+    assert sink.is_behind
+    assert control.detached
+    assert caplog.text.count("Traceback") == 1
+
+
+def test_a_defect_that_passes_costs_no_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assignment, append, defects = world.confirmed(), logs.append, [ValueError("a defect")]
+
+    def broken_once(*args: Any) -> bool:
+        if defects:
+            raise defects.pop()
+        return append(*args)
+
+    monkeypatch.setattr(logs, "append", broken_once)
+    sink = LogWriter(world.installation, assignment, Control())
+    sink.write(_frames("kept\n"))
+    assert sink.close(20)
+    assert not sink.is_behind
+    assert _text(world, assignment.token.task_id) == "kept\n"
+
+
+def test_a_writer_thread_that_died_is_behind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dying(*_: Any) -> bool:
+        raise SystemExit
+
+    monkeypatch.setattr(logs, "append", dying)
+    sink = LogWriter(world.installation, world.confirmed(), Control())
+    sink.write(_frames("lost\n"))
+    assert not sink.close(20)
+    assert sink.is_behind
+
+
+def test_a_detached_writer_without_its_database_is_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> bool:
+        raise StoreUnavailable("test")
+
+    monkeypatch.setattr(logs, "append", away)
+    control = Control()
+    control.detach()
+    sink = LogWriter(world.installation, world.confirmed(), control)
+    sink.write(_frames("missing\n"))
+    assert not sink.close(20)
+    assert sink.is_behind

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,11 +14,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from engine.errors import SchemaMismatch, StoreUnavailable
+from engine.errors import SchemaMismatch, SettingsError, StoreUnavailable
 from engine.settings import Settings, StoreSettings
 from engine.store import tables, upgrade
 from engine.store.database import Database
-from tests.support.databases import KINDS
+from tests.support.databases import KINDS, Postgres
 
 
 @pytest.fixture(params=KINDS)
@@ -79,6 +81,78 @@ def test_a_lock_that_is_held_too_long_is_said_in_time(empty: Settings) -> None:
         assert c.scalar(sa.select(tables.lapses.c.last)) == 7
     holder.close()
     waiter.close()
+
+
+@pytest.fixture
+def on_postgres(postgres_server: Postgres) -> Iterator[Database]:
+    """Open a database on PostgreSQL."""
+    db = Database(StoreSettings(database_url=postgres_server.cleared()))
+    db.open()
+    yield db
+    db.close()
+
+
+def _raising(state: str, message: str = "test") -> str:
+    return f"DO $$ BEGIN RAISE EXCEPTION '{message}' USING ERRCODE = '{state}'; END $$"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "25006",
+        "25P02",
+        "25P03",
+        "26000",
+        "42P05",
+        "53100",
+        "53200",
+        "53300",
+        "57014",
+        "57P01",
+        "57P03",
+        "58030",
+    ],
+)
+def test_a_server_that_cannot_serve_now_is_unavailable(on_postgres: Database, state: str) -> None:
+    for transaction in (on_postgres.begin, on_postgres.read):
+        with pytest.raises(StoreUnavailable, match="test"), transaction() as c:
+            c.exec_driver_sql(_raising(state))
+    with on_postgres.read() as c:
+        assert c.scalar(sa.select(sa.literal(1))) == 1
+
+
+def test_a_plan_that_a_migration_made_stale_is_unavailable_and_its_connection_replaced(
+    on_postgres: Database,
+) -> None:
+    with on_postgres.read() as c:
+        former = c.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    with pytest.raises(StoreUnavailable), on_postgres.read() as c:
+        c.exec_driver_sql(_raising("0A000", "cached plan must not change result type"))
+    with on_postgres.read() as c:
+        assert c.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() != former
+
+
+@pytest.mark.parametrize("state", ["0A000", "XX001", "XX002", "22012", "23505"])
+def test_a_defect_is_not_called_unavailable(on_postgres: Database, state: str) -> None:
+    with pytest.raises(sa.exc.DBAPIError), on_postgres.begin() as c:
+        c.exec_driver_sql(_raising(state))
+
+
+def test_a_read_only_server_is_unavailable_to_writers(on_postgres: Database) -> None:
+    with pytest.raises(StoreUnavailable, match="read-only transaction"), on_postgres.begin() as c:
+        c.exec_driver_sql("SET TRANSACTION READ ONLY")
+        c.execute(tables.lapses.update().values(last=7))
+
+
+def test_a_pooler_that_drops_the_settings_of_a_session_is_refused_in_a_sentence(
+    on_postgres: Database,
+) -> None:
+    @sa.event.listens_for(on_postgres._write, "checkout")
+    def drop_settings(connection: Any, *_: Any) -> None:
+        connection.execute("SET statement_timeout = 0")
+
+    with pytest.raises(SettingsError, match=r"pooler .* \(statement_timeout is 0 ms\)"):
+        on_postgres.open()
 
 
 def test_a_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
