@@ -16,7 +16,7 @@ _MOST_OF_A_MUTANT = 250_000
 
 
 def check(job: tuple[str, str, int]) -> Result:
-    """One bound under one mutant ("": none), up to a limit of states."""
+    """Explore one bound under one mutant ("": none), up to a limit of states."""
     name, bound, limit = job
     model_mutants.plant(name)
     try:
@@ -26,7 +26,7 @@ def check(job: tuple[str, str, int]) -> Result:
 
 
 def hunt(job: tuple[str, tuple[str, ...], int]) -> tuple[str, Result | None, list[str]]:
-    """A mutant against one bound after the other, until one catches it; and the bounds that were cut off."""
+    """Try a mutant in one bound after the other until one catches it; also return the bounds that met the limit."""
     name, bounds, limit = job
     cut = []
     for bound in bounds:

@@ -1,4 +1,4 @@
-"""What a free thread of a node does: claim, begin a link, look over the daemon, take over, join."""
+"""Steps of a node's free thread: claim, begin a link, look over the daemon, take over, join."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AdopterMoves(Moves):
     """A pass of a LIVE node: lapse number and rows, list, take_over, looked; and the join of a new one."""
 
     def idle(self) -> None:
-        """A thread that has nothing in its hands."""
+        """Add the steps of a thread that has no work."""
         for message in self.s.messages:
             self._receive(message)
         if self.me.state == "JOINING":
@@ -96,7 +96,7 @@ class AdopterMoves(Moves):
             self.to(f"reads: row {row.token} has owner {s.owner()}", act)
 
     def _is_mine_and_loose(self) -> bool:
-        """A row that names me, and neither a thread of mine nor a message that may still come."""
+        """Return whether the row names me, without a thread of mine and without a message that may still come."""
         s, row = self.s, self.row
         if row.state != "RUNNING" or row.node != self.node or self.me.state != "LIVE":
             return False
@@ -151,7 +151,7 @@ class AdopterMoves(Moves):
             self.to(f"TAKE_OVER -> {after.state} {after.token}", then, error, row=after, **ghosts)
 
     def adopt(self, act: Act) -> None:
-        """The next step of a pass or a join."""
+        """Add the next step of a pass or a join."""
         steps: dict[str, Any] = {
             "list": self._list,
             "looked": self._looked,
@@ -188,7 +188,7 @@ class AdopterMoves(Moves):
         self.to(label, act.at(then) if then else (), nodes=put(self.s.nodes, self.node - 1, me))
 
     def _covers(self, act: Act) -> bool:
-        """The number that was read is not below this task's owner's lapse."""
+        """Return whether the number that was read is at least the lapse of this task's owner."""
         row, live = self.row, act.step == "live"
         if row.state != "RUNNING" or row.token != act[1:3] or self.me.state not in LIVING:
             return False
@@ -226,7 +226,7 @@ class AdopterMoves(Moves):
 
 
 def _found(things: tuple[Resource, ...], run: tuple[int, int]) -> bool:
-    """Something of this run is among them."""
+    """Return whether anything of this run is among the resources."""
     skipped = {"find-no-created": ("created", "unstartable"), "find-no-exited": ("0", "1")}
     skip = skipped.get(model_mutants.planted, ())
     # In these two, the task has no volume.
@@ -238,7 +238,7 @@ def _found(things: tuple[Resource, ...], run: tuple[int, int]) -> bool:
 
 
 def _after_removals(act: Act) -> Act:
-    """What a join does when all that is stale is gone."""
+    """Return the step of a join after all stale resources are gone."""
     if act.known:
         return act
     return act._replace(step="join take" if act.link else "live")

@@ -17,7 +17,7 @@ GAVE_UP = "gave up"
 
 
 class _Steps(WorkerMoves, WorldMoves):
-    """All steps from one state."""
+    """Steps from one state, all of them."""
 
     def gather(self) -> list[Step]:
         s, bound = self.s, self.bound
@@ -44,7 +44,7 @@ class _Steps(WorkerMoves, WorldMoves):
 
 
 class Result(NamedTuple):
-    """What an exploration found; `violation` is "" when every promise holds in every state."""
+    """Result of an exploration; `violation` is "" when every promise holds in every state."""
 
     bound: str
     states: int
@@ -56,17 +56,17 @@ class Result(NamedTuple):
 
     @property
     def gave_up(self) -> bool:
-        """It met its limit of states before it had seen all."""
+        """Return whether the exploration met its limit before it had seen all states."""
         return self.violation.startswith(GAVE_UP)
 
 
 def steps_from(bound: Bound, s: State) -> list[Step]:
-    """Every step that may come next."""
+    """Return every step that may come next."""
     return _Steps(bound, s).gather()
 
 
 def explore(bound: Bound, limit: int) -> Result:
-    """Every state of the bound, up to `limit` of them."""
+    """Visit every state of the bound, up to `limit` of them."""
     return _Search(bound).run(limit)
 
 
@@ -83,7 +83,7 @@ class _Search:
         self.began, self.steps = time.monotonic(), 0
 
     def run(self, limit: int) -> Result:
-        """Until there is nothing new, a promise is broken, or the limit is met."""
+        """Explore until there is nothing new, a promise is broken, or the limit is met."""
         here = 0
         while here < len(self.states):
             for _, fault, following, error in steps_from(self.bound, self.states[here]):
@@ -126,7 +126,7 @@ class _Search:
 
 
 def canonical(bound: Bound, s: State) -> State:
-    """One of all states that are alike: without messages that no guard can accept, reconcilers and twins sorted."""
+    """Return the representative of all equivalent states: without dead messages, reconcilers and twins sorted."""
     s = _without_late_looks(_without_stale_messages(bound, s))
     readers = s.reconcilers
     if len(readers) > 1 and readers[0] > readers[1]:
@@ -157,7 +157,7 @@ def _without_stale_messages(bound: Bound, s: State) -> State:
 
 
 def _without_late_looks(s: State) -> State:
-    """The next lapse has a higher number than any look so far."""
+    """Return the state without looks, since the next lapse has a higher number than any of them."""
     if not any(n.looked for n in s.nodes) or model_mutants.planted == "lapse-sequence":
         return s
     if s.row.state == "RUNNING" and s.lapsed():
@@ -177,7 +177,7 @@ def _with_twins_swapped(s: State) -> State:
 
 
 def told(bound: Bound, path: list[State]) -> tuple[str, ...]:
-    """A path in words, walked again without the symmetry, so that worker 1 stays worker 1."""
+    """Return a path in words, walked again without the symmetry, so that worker 1 stays worker 1."""
     s, lines = initial(bound), list[str]()
     for want in path:
         step = next(step for step in steps_from(bound, s) if canonical(bound, step[2]) == want)
@@ -187,7 +187,7 @@ def told(bound: Bound, path: list[State]) -> tuple[str, ...]:
 
 
 def first_stuck(good: list[bool], source: array[int], target: array[int]) -> int:
-    """The first state from which no good one can be reached without further faults, or -1."""
+    """Return the first state that cannot reach a good one without further faults, or -1."""
     back: dict[int, list[int]] = {}
     for u, v in zip(source, target, strict=True):
         back.setdefault(v, []).append(u)

@@ -25,7 +25,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
     """The way of a link, and its ways out."""
 
     def act(self, act: Act) -> None:
-        """The next step of this thread."""
+        """Add the next step of this thread."""
         if act.step in MAKES and self.me.state in ("LEAVING", "LEFT"):
             self._lets_go(act)
         if act.step in DOCKER and self.s.away and self.dm == 1:
@@ -51,13 +51,13 @@ class WorkerMoves(AdopterMoves, RowMoves):
         return steps[act.step](act)
 
     def _lets_go(self, act: Act) -> None:
-        """It was told to, for its worker leaves; of what it claimed itself nobody could find anything."""
+        """Let go because the worker leaves; nobody could find anything of a run that this thread claimed itself."""
         made_nothing = act.link == 0 and act.origin == act.delivery
         if made_nothing or model_mutants.planted == "leave-gives-all":
             self.to("leaves: lets go before a container is made", act.at("give back", ("leaves",)))
 
     def _look(self, act: Act) -> None:
-        """Everything of this task on this daemon, by label."""
+        """List everything of this task on this daemon, by label."""
         s, run = self.s, (act.attempt, act.origin)
         former = [
             box
@@ -99,13 +99,13 @@ class WorkerMoves(AdopterMoves, RowMoves):
         return self.to(f"looks: created, by delivery {born(mine.by)}", then)
 
     def _remove(self, act: Act) -> None:
-        """By id; by force only what is dead for ever."""
+        """Remove by id; by force only what is dead for ever."""
         box = self.s.box(self.dm, *act.known[:4])
         plain = box and box.state == "running" and not act.known[4]
         self.remove(None if plain else box, act.at("look"), act)
 
     def _revoke(self, act: Act) -> None:
-        """Takes away what its start needs: a bind source."""
+        """Take away what the start needs: a bind source."""
         box = self.s.box(self.dm, *act.known)
         if not box or box.state != "created":
             return self.to("revokes too late", act.at("look"))
@@ -134,7 +134,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
         return self.to(f"CREATES {name} by {by}", then, daemons=daemons)
 
     def _check(self, act: Act) -> None:
-        """After create: nobody can remove the volume any more."""
+        """Check the volume after create, when nobody can remove it any more."""
         volume = self.s.volume(self.dm, act.attempt, act.origin)
         if volume and volume.kind == AUTO and model_mutants.planted != "no-volume-check":
             return self.to("finds the former links' volume gone", act.at("undo", (*act.known, 1)))
@@ -171,7 +171,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
         self.remove(None if box and box.state == "running" else box, then, act)
 
     def _give_back(self, act: Act) -> None:
-        """A new delivery, no retry."""
+        """Give the task back: a new delivery, no retry."""
         state, token = self.row.state == "RUNNING", act[1:3] == self.row.token
         if not holds("give-back", state=state, token=token) or self.row.node == 0:
             return self.to("give back refused", ())
@@ -182,7 +182,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
         return self.to(f"GIVES THE CHAIN BACK -> {row.state} {row.token}", (), error, row=row)
 
     def _start(self, act: Act) -> None:
-        """Docker's start takes an id and no precondition: an exited container runs again."""
+        """Start by id, without a precondition, as Docker does: an exited container runs again."""
         by_id = () if model_mutants.planted == "start-by-name" else act.known[:1]
         box = self.s.box(self.dm, act.attempt, act.origin, act.link, *by_id)
         if box is None or box.state == "unstartable":
@@ -224,7 +224,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
             self.to(f"wait: exit {box.state}", then, error, daemons=daemons)
 
     def _finish(self, act: Act) -> None:
-        """The link's end; with the last link, or a failed one, the attempt's end in the same transaction."""
+        """End the link; the last link, or a failed one, ends the attempt in the same transaction."""
         s, row, (by, code) = self.s, self.row, act.known
         state, named = s.links[act.link]
         bare = model_mutants.planted == "no-confirm" and state != "ENDED"
@@ -269,14 +269,14 @@ class WorkerMoves(AdopterMoves, RowMoves):
         return next((words for words, so in wrong.items() if so), "")
 
     def _send(self, act: Act) -> None:
-        """Publishes the next link to its own queue, or to a dead one."""
+        """Publish the next link to its own queue, or to a dead one."""
         messages = self.s.messages
         if self.row.node > 0:
             messages = messages | {(act.attempt, act.delivery, act.link + 1, self.node)}
         self.to(f"publishes link {act.link + 1}", (), messages=messages)
 
     def _clean(self, act: Act) -> None:
-        """After the commit, off the critical path: the run's containers, then its volume."""
+        """Remove the run's containers, then its volume, after the commit and off the critical path."""
         run = (act.attempt, act.origin)
         box = min((b for b in self.s.daemons[self.dm - 1].boxes if b[:2] == run), default=None)
         if box:

@@ -91,5 +91,5 @@ def plant(name: str) -> None:
 
 
 def holds(verb: str, **where: bool) -> bool:
-    """A compare-and-set's WHERE: every column must match, except the one that the mutant in force leaves out."""
+    """Return whether every column of a compare-and-set matches, except the one that the planted mutant leaves out."""
     return all(ok or planted == f"{verb}-{column}" for column, ok in where.items())

@@ -1,4 +1,4 @@
-"""What must hold: of each state, of each removal, and of every way on from every state."""
+"""Promises: of each state, of each removal, and of every way on from every state."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def is_dead(s: State, read: tuple[str, int, int], thing: Resource) -> bool:
 
 
 def broken(bound: Bound, s: State) -> str:
-    """The promise that this state breaks, or ""."""
+    """Return the promise that this state breaks, or ""."""
     return _crashes_error(bound, s) or _runs_error(bound, s)
 
 
@@ -76,7 +76,7 @@ def _runs_error(bound: Bound, s: State) -> str:
 
 
 def is_goal(s: State) -> bool:
-    """The task has ended and nothing is left on any daemon that is there (I1, I5)."""
+    """Return whether the task has ended and nothing is left on any reachable daemon (I1, I5)."""
     held = s.row.node > 0 and s.row.state == "RUNNING" and not s.lapsed()
     if s.away and (len(s.daemons) == 1 or held):
         return True  # it waits for its Docker, as it should

@@ -27,23 +27,23 @@ class Moves:
         self.out: list[Step] = []
 
     def add(self, label: str, error: str = "", fault: bool = False, **changes: Any) -> None:
-        """A step of nobody's thread."""
+        """Add a step that belongs to no thread."""
         self.out.append((label, fault, self.s._replace(**changes), error))
 
     def to(self, label: str, then: Act | tuple[()], error: str = "", **changes: Any) -> None:
-        """A step of the current thread, and what it does then; (): it lets go."""
+        """Add a step of the current thread, and its next act; () means that it lets go."""
         slots = put(self.s.slots, self.slot, then)
         self.out.append((f"{self.who} {label}", False, self.s._replace(slots=slots, **changes), error))
 
     def remove(self, thing: Resource | None, then: Act | tuple[()], by: Act | tuple[()] = ()) -> None:
-        """A removal by the current thread; None: refused (409, it runs) or not there (404)."""
+        """Add a removal by the current thread; None: refused (409, it runs) or not there (404)."""
         if thing is None:
             return self.to("has nothing to remove: 404 or 409", then)
         error = removal_error(self.bound, self.s, self.dm, thing, by)
         return self.to(f"removes {tuple(thing)}", then, error, daemons=swap(self.s.daemons, self.dm, thing))
 
     def handed(self, **changes: Any) -> list[tuple[Row, dict[str, int]]]:
-        """The row after take_over or restart; when a crash counts, also with a former holder that held it long."""
+        """Return the rows after take_over or restart: if a crash counts, also one after a long hold."""
         s = self.s
         crash = s.owner() == "LAPSED" or model_mutants.planted == "crash-left"
         holds = (False, True) if crash and s.long_holds > 0 < s.row.crashes else (False,)
@@ -55,7 +55,7 @@ class Moves:
 
 
 def hand_over(bound: Bound, s: State, crash: bool, long: bool = False, **changes: Any) -> tuple[Row, int]:
-    """A new delivery of the same attempt, or the end of a poison pill; and the ghost of its crashes."""
+    """Return the row under a new delivery, or FAILED as a poison pill; and a ghost of its crashes."""
     row, quick, count = s.row, s.quick, s.row.crashes
     if crash:
         quick = 1 if long else quick + 1

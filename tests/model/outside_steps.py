@@ -1,4 +1,4 @@
-"""What happens around the workers: the sweep, containers that end, hands, the broker, nodes that die and return."""
+"""Steps outside the workers: the sweep, containers that end, people, the broker, nodes that die and return."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.model.state import BEATING, DATA, ENDED, Node, Resource, Volume, put,
 
 
 def lapsed_from(state: str) -> str:
-    """A node that lapses while LEAVING has LEFT: it said so."""
+    """Return the state after a lapse: a LEAVING node has LEFT."""
     return "LEFT" if state == "LEAVING" and model_mutants.planted != "crash-leaving" else "LAPSED"
 
 
@@ -23,7 +23,7 @@ class WorldMoves(Moves):
         return self.s.faults > 0 and self.row.state not in ENDED and kind in self.bound.kinds
 
     def sweep(self, dm: int) -> None:
-        """What no live run owns is removed: list first, then read the rows."""
+        """Remove what no live run owns: list first, then read the rows."""
         s, row, now, daemon = self.s, self.row, self.s.sweeps[dm - 1], self.s.daemons[dm - 1]
         things: list[Resource] = [*sorted(daemon.boxes), *sorted(daemon.volumes)]
         if not now:
@@ -72,7 +72,7 @@ class WorldMoves(Moves):
         return True
 
     def world(self) -> None:
-        """Containers end by themselves; what hands, the broker, Docker and its host do."""
+        """Add the ends of containers, and what people, the broker, Docker and its host do."""
         s, row = self.s, self.row
         spent = {"faults": s.faults - 1, "soft": s.soft + 1}
         for dm in range(1, len(s.daemons) + 1):
@@ -117,7 +117,7 @@ class WorldMoves(Moves):
             self.add(f"BY HAND: docker rm -f {tuple(thing)}", fault=True, daemons=daemons, **spent)
 
     def machines(self) -> None:
-        """Nodes: start, join, lapse, are fenced, leave, die."""
+        """Add the steps of nodes: start, join, lapse, be fenced, leave, die."""
         for n, me in enumerate(self.s.nodes, 1):
             if self.bound.nodes[n - 1] == 1 and not self.s.up:
                 if me.alive and me.state in BEATING:
@@ -169,7 +169,10 @@ class WorldMoves(Moves):
         drop: tuple[str, ...] | None = PASS,
         **changes: Any,
     ) -> None:
-        """drop: the acts that end with this step (None: all); given_up: the state in which the id stays behind."""
+        """Add a node's step.
+
+        drop: the acts that end with it (None: all); given_up: the state in which the id stays behind.
+        """
         s, row, slots = self.s, self.row, []
         if given_up and model_mutants.planted != "same-node-id":
             changes["messages"] = frozenset(m for m in s.messages if m[3] != n)

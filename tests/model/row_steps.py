@@ -1,4 +1,4 @@
-"""What changes the task's row without a node: the API, the flusher, the reconcilers."""
+"""Steps that change the task's row without a node: the API, the flusher, the reconcilers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class RowMoves(Moves):
     """submit, flush, resend, cancel, restart, timeout."""
 
     def rows(self) -> None:
-        """Everything but the reconcilers' restart."""
+        """Add all of them except the reconcilers' restart."""
         s, row = self.s, self.row
         if row.state == "NONE":
             return self.add("api: submit (201)", row=row._replace(state="PENDING"))
@@ -43,13 +43,13 @@ class RowMoves(Moves):
         self.add("CRASH of the flusher", fault=True, flush=())
 
     def _blocking_looked(self) -> bool:
-        """Each node that may still find something on its daemon has looked since the owner's lapse."""
+        """Return whether each node that may still find something has looked since the owner's lapse."""
         states = ("LIVE",) if model_mutants.planted == "restart-joining" else LIVING
         deaf = model_mutants.planted == "restart-deaf"
         return all(n.looked for n in self.s.nodes if n.state in states and (n.runtime_ok or deaf))
 
     def restart(self, j: int) -> None:
-        """The chain starts again elsewhere: look, then compare-and-set; two may both be in the middle."""
+        """Start the chain again elsewhere: look, then compare-and-set; two reconcilers may be between both."""
         s, row, seen = self.s, self.row, self.s.reconcilers[j]
         if not seen:
             if row.state == "RUNNING" and s.lapsed():
@@ -92,14 +92,14 @@ class RowMoves(Moves):
         return ""
 
     def _has_work(self, dm: int) -> bool:
-        """A container that was started, or a link's data."""
+        """Return whether there is a started container, or a link's data."""
         row, daemon = self.row, self.s.daemons[dm - 1]
         run = (row.attempt, row.origin)
         started = any(b[:2] == run and b.state in ("running", "0", "1") for b in daemon.boxes)
         return started or (*run, DATA) in daemon.volumes
 
     def _timeout(self) -> None:
-        """The reconciler ends an attempt whose time is over and whose node is gone."""
+        """End an attempt whose time is over and whose node is gone."""
         s, row = self.s, self.row
         ok = holds("timeout", lapsed=s.lapsed(), looked=self._blocking_looked())
         if row.state == "RUNNING" and row.node and ok:
@@ -111,7 +111,7 @@ class RowMoves(Moves):
 
 
 def ended_badly(row: Row) -> Row:
-    """The attempt failed: the next one waits, or the task has FAILED."""
+    """Return the row after a failed attempt: the next one waits, or the task has FAILED."""
     if row.attempt > RETRIES:
         return row._replace(state="FAILED")
     return Row("RETRYING", row.attempt + 1)

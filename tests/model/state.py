@@ -1,4 +1,4 @@
-"""What a state of the model is made of: the task's row, nodes, threads, messages, daemons; and the bounds' words."""
+"""State of the model: the task's row, nodes, threads, messages, daemons; and the words of the bounds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
     @property
     def token(self) -> tuple[int, int]:
-        """What speaks for the task."""
+        """Token that a writer must show."""
         return self.attempt, self.delivery
 
 
@@ -47,7 +47,7 @@ class Node(NamedTuple):
 
 
 class Act(NamedTuple):
-    """What a thread does next, with what it knows; it may know it since long ago."""
+    """Next step of a thread, with what the thread knows, perhaps since long ago."""
 
     step: str
     attempt: int
@@ -57,7 +57,7 @@ class Act(NamedTuple):
     known: tuple[Any, ...] = ()
 
     def at(self, step: str, known: tuple[Any, ...] = ()) -> Act:
-        """The same work at another step."""
+        """Return the same work at another step."""
         return self._replace(step=step, known=known)
 
 
@@ -73,7 +73,7 @@ class Box(NamedTuple):
 
     @property
     def exited(self) -> bool:
-        """It ran to its end."""
+        """Return whether the container ran to its end."""
         return self.state in ("0", "1")
 
 
@@ -131,30 +131,30 @@ class State(NamedTuple):
     quick: int = 0
 
     def box(self, dm: int, *key: int) -> Box | None:
-        """A container by its name (attempt, origin, link), or its id (and by)."""
+        """Return a container by its name (attempt, origin, link), or its id (and by)."""
         size = len(key)
         return next((box for box in self.daemons[dm - 1].boxes if box[:size] == key), None)
 
     def volume(self, dm: int, attempt: int, origin: int) -> Volume | None:
-        """The volume of a run."""
+        """Return the volume of a run."""
         return next((v for v in self.daemons[dm - 1].volumes if v[:2] == (attempt, origin)), None)
 
     def owner(self) -> str:
-        """The state of the node that the row names."""
+        """Return the state of the node that the row names."""
         return self.row.gone if self.row.node <= 0 else self.nodes[self.row.node - 1].state
 
     def lapsed(self) -> bool:
-        """The row's node is LAPSED or LEFT."""
+        """Return whether the row's node is LAPSED or LEFT."""
         return self.owner() in GONE
 
     def first_open(self) -> int:
-        """The first link that has not ended."""
+        """Return the first link that has not ended."""
         open_links = (k for k, link in enumerate(self.links) if link[0] != "ENDED")
         return next(open_links, len(self.links) - 1)
 
 
 class Bound(NamedTuple):
-    """How much of the world is explored: who is there, and what may happen to them."""
+    """Size of the explored world: its processes, and what may happen to them."""
 
     name: str
     links: int = 1
@@ -197,12 +197,12 @@ class Bound(NamedTuple):
 
 
 def put(values: tuple[Any, ...], i: int, value: object) -> tuple[Any, ...]:
-    """The tuple with its i-th value replaced."""
+    """Return the tuple with its i-th value replaced."""
     return (*values[:i], value, *values[i + 1 :])
 
 
 def born(by: int) -> int:
-    """The delivery in which a container was created: its label."""
+    """Return the delivery in which a container was created, from its label."""
     return by // 10 if by > 9 else by
 
 
@@ -220,7 +220,7 @@ def swap(
 
 
 def initial(bound: Bound) -> State:
-    """Before the task is submitted."""
+    """Return the state before the task is submitted."""
     nodes = tuple(
         Node(False, "LAPSED") if n in bound.absent else Node() for n in range(1, len(bound.nodes) + 1)
     )

@@ -21,7 +21,7 @@ def _seeds(text: str) -> range:
 
 
 def _tell(url: str, seed: int, mutant: str) -> int:
-    """One seed, step by step."""
+    """Run one seed and print it step by step."""
     world, db = installation(url)
     with planted(mutant) as kind:
         run = Run(world, db, seed, kind)
@@ -39,7 +39,7 @@ def _share(job: tuple[str, range]) -> Lived:
 
 
 def _many(url: str, seeds: range, processes: int) -> int:
-    """A range of seeds; the first that breaks a promise is told."""
+    """Run a range of seeds, and print the story of the first that breaks a promise."""
     began = time.monotonic()
     shares = [range(n, min(seeds.stop, n + _SHARE)) for n in range(seeds.start, seeds.stop, _SHARE)]
     done = steps = 0
@@ -59,7 +59,7 @@ def _hunted(job: tuple[str, range, str]) -> tuple[str, Lived, float]:
 
 
 def _hunt(url: str, seeds: range, names: Sequence[str], processes: int) -> int:
-    """Each mutant through the seeds, until one finds it."""
+    """Run each mutant through the seeds until one catches it."""
     missed = 0
     with Pool(processes) as pool:
         for name, lived, seconds in pool.imap_unordered(_hunted, [(url, seeds, name) for name in names]):

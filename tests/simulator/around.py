@@ -1,4 +1,4 @@
-"""What a simulated process is put into: its host's daemon, and what all processes share."""
+"""Surroundings of a simulated process: the host's daemon, and what all processes share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAULTY_STEPS = 500
 
 @dataclass(frozen=True)
 class Around:
-    """What a process is put into."""
+    """Surroundings of a simulated process."""
 
     rows: Rows
     daemon: Daemon

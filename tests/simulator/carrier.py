@@ -38,7 +38,7 @@ class Clock:
 
 
 class Carrier:
-    """What a process does for the links in its hands."""
+    """Part of a process that runs its links."""
 
     def __init__(self, name: str, around: Around) -> None:
         self.name, self.rows, self.installation = name, around.rows, around.rows.world.installation
@@ -53,7 +53,7 @@ class Carrier:
         self.leaving = False
 
     def tell(self, what: str, token: Token | None = None) -> None:
-        """One line of the story."""
+        """Add a line to the story."""
         self.story.tell(self.name, what, token)
 
     def removes(self, things: Iterable[Resource]) -> None:
@@ -150,7 +150,7 @@ class Carrier:
         return self.finishes(work, me, container, outcome)
 
     def gives_up(self, work: Assignment, control: Control) -> bool:
-        """It leaves, and nobody could find anything of this run."""
+        """Return whether the process leaves and nobody could find anything of this run."""
         return self.leaving and control.detached and created_nothing(work)
 
     def clocks_tick(self) -> None:
@@ -178,7 +178,7 @@ class Carrier:
         return True
 
     def goes(self, container: Container, mine: bool, control: Control) -> Outcome | None:
-        """Only its creator starts it, if nobody has told him otherwise."""
+        """Start the container, if this thread created it and was not told otherwise."""
         if mine and control.detached:
             raise Detached
         if mine and control.kill_for is not None:
@@ -204,7 +204,7 @@ class Carrier:
         return finished
 
     def waits(self, container: Container, control: Control) -> Generator[None, None, Outcome]:
-        """Until it ended; raises Detached when this thread is told to let go."""
+        """Wait until the container ended; raise Detached when this thread is told to let go."""
         while True:
             yield
             self.daemon.answer()
@@ -219,7 +219,7 @@ class Carrier:
                 self.daemon.kill(container)
 
     def prepares(self, work: Assignment, control: Control) -> Generator[None, None, tuple[Container, bool]]:
-        """The promise of `Runtime.prepare`: what is there is looked at first, and only what is absent is made."""
+        """Keep the promise of `Runtime.prepare`: look first, and create only what is missing."""
         order = work.order
         while True:
             if control.detached:
@@ -246,14 +246,14 @@ class Carrier:
             yield
 
     def pulls(self, control: Control) -> Steps:
-        """The image may be missing; a pull ends when this thread is told anything."""
+        """Pull a missing image; the pull ends when this thread is told anything."""
         for _ in range(self.daemon.pull()):
             yield
             if control.changed.is_set():
                 raise Detached
 
     def meets(self, order: Order, found: Container) -> Generator[None, None, bool]:
-        """True: it is to be followed, or collected."""
+        """Return True when the existing container must be followed or collected."""
         if found.order.delivery > order.delivery:
             raise NotOurs("a newer delivery made it")
         if found.state != "created":
@@ -267,16 +267,16 @@ class Carrier:
         return False
 
     def discards(self, one: Container) -> None:
-        """A plain remove: not of what runs."""
+        """Remove without force, which refuses a running container."""
         self.checker.discarded(self.rows, one)
         self.daemon.remove_plainly(one.id)
 
     def unmakes(self, found: Container) -> None:
-        """Its output directory is renamed away: a start is refused from now on."""
+        """Rename the output directory away, so that a start is refused from now on."""
         found.unstartable = True
 
     def completes(self, order: Order, made: Container) -> None:
-        """A later link's volume is looked at when nobody can remove it any more."""
+        """Check a later link's volume after create, when nobody can remove it any more."""
         if order.needs_volumes and any(volume.order is None for volume in made.volumes):
             self.daemon.remove_plainly(made.id)
             for name, volume in list(self.daemon.volumes.items()):
@@ -285,7 +285,7 @@ class Carrier:
             raise Gone("its volume was made anew")
 
     def clears(self, order: Order) -> Steps:
-        """Runs of an older attempt or origin go, by force; a newer one says that this thread is fenced."""
+        """Remove by force the runs of an older attempt or origin; a newer one means that this thread is fenced."""
         here = [(one.run, one) for one in self.daemon.list() if one.run is not None]
         here = [(run, one) for run, one in here if run.task_id == order.run.task_id]
         if any(run > order.run for run, _ in here):
@@ -297,10 +297,10 @@ class Carrier:
 
 
 def _fails(work: Assignment) -> bool:
-    """The first attempt of a task named so fails at its main link."""
+    """Return whether the link must fail: the main link, in the first attempt of a task named so."""
     return work.task_name == "fails once" and work.order.kind == "main" and work.order.run.attempt == 1
 
 
 def _hangs(work: Assignment) -> bool:
-    """The first attempt of a task named so never ends by itself."""
+    """Return whether the link never ends: in the first attempt of a task named so."""
     return work.task_name == "hangs once" and work.order.kind == "main" and work.order.run.attempt == 1

@@ -37,7 +37,7 @@ class Broken(AssertionError):
 
 
 def is_current(one: Resource | Order, task: Task) -> bool:
-    """It belongs to the run that the row is in the middle of."""
+    """Return whether the resource belongs to the run that the row is in."""
     return task.state is TaskState.RUNNING and one.run == task.run
 
 
@@ -161,7 +161,7 @@ class Checker:
     # When the faults have stopped.
 
     def not_over(self, tasks: Sequence[Task], daemons: Sequence[Daemon]) -> None:
-        """The steps are used up."""
+        """Check what holds when the steps are used up."""
         open_ones = [f"{task.name} is {task.state}" for task in tasks if not task.state.ended]
         self._hold("I1", f"did not end: {open_ones}", not open_ones)
         self.nothing_left(daemons)
@@ -181,7 +181,7 @@ class Checker:
                     over.add(event.node)
 
     def ended(self, rows: Rows, task_id: str, daemons: Sequence[Daemon], cancels: int) -> None:
-        """All that one ended task's rows promise."""
+        """Check all promises of one ended task's rows."""
         task = rows.task(task_id)
         told = [e for e in rows.world.events(task_id) if e.from_state and e.kind in ("task", "repair")]
         for event in told:

@@ -38,7 +38,7 @@ class CountingDatabase(Database):
         self._driver: Any = None
 
     def open(self) -> str:
-        """As the real one; from then on SQLite's one connection is ours."""
+        """Open the real database; SQLite's one connection is the simulator's from then on."""
         found = super().open()
         if self.is_sqlite:
             borrowed = self._write.raw_connection()
@@ -53,7 +53,7 @@ class CountingDatabase(Database):
         return found
 
     def close(self) -> None:
-        """As the real one."""
+        """Close the simulator's connection too."""
         if self._swift is not None:
             self._swift.close()
             self._bare.dispose()
@@ -71,7 +71,7 @@ class CountingDatabase(Database):
 
     @contextmanager
     def unseen(self, table: str) -> Iterator[None]:
-        """What is changed in this table inside is not counted."""
+        """Leave changes of this table inside uncounted."""
         before = self.changes(table)
         yield
         if self._swift is None:
@@ -81,7 +81,7 @@ class CountingDatabase(Database):
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """As the real one."""
+        """Open a transaction that may write."""
         if self._swift is None:
             self._writes += 1
             with super().begin() as c:
@@ -96,14 +96,14 @@ class CountingDatabase(Database):
         self._driver.execute("COMMIT")
 
     def wipe(self) -> None:
-        """No rows, no lapses."""
+        """Delete all rows and reset the lapse counter."""
         with self.begin() as c:
             for statement in _WIPE:
                 c.execute(statement)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """As the real one: one thread needs no transaction to read what stands still."""
+        """Open a transaction that reads; a single thread needs none, because nothing changes meanwhile."""
         if self._swift is None:
             with super().read() as c:
                 yield c

@@ -1,7 +1,7 @@
-"""What Docker and Redis do, as measured: one daemon's containers and volumes, and a broker's queues.
+"""Docker and Redis, simulated as measured: a daemon's containers and volumes, and a broker's queues.
 
-An exited container runs again when it is started; a name is taken once; a plain remove refuses what runs; a
-volume in use is not removed; a container that is created over a missing volume makes it anew, without labels.
+An exited container runs again when it is started. A name is used once. A removal without force refuses a running
+container. A volume in use is not removed. A container created over a missing volume makes it again, without labels.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Volume:
 
 @dataclass
 class Container:
-    """As Docker has it. `left` is how many more ticks it runs."""
+    """Container as Docker has it. `left` is the number of ticks that it still runs."""
 
     id: str
     order: Order
@@ -62,12 +62,12 @@ class Daemon:
         self._moments = itertools.count()
 
     def answer(self) -> None:
-        """Every call asks first."""
+        """Fail when the daemon does not answer; every call begins with this."""
         if self.silent:
             raise RuntimeUnavailable(self.name)
 
     def list(self) -> list[Resource]:
-        """All of ours, volumes too."""
+        """Return all resources of the installation, volumes too."""
         self.answer()
         return [_thing(one) for one in self.containers.values()] + [
             Resource("volume", name, name, one.order.run)
@@ -76,18 +76,18 @@ class Daemon:
         ]
 
     def named(self, name: str) -> Container | None:
-        """The container of this name."""
+        """Return the container of this name."""
         self.answer()
         return next((one for one in self.containers.values() if one.order.name == name), None)
 
     def make_volumes(self, order: Order) -> None:
-        """With labels; what is there stays as it is."""
+        """Create volumes with labels; existing ones stay unchanged."""
         self.answer()
         for name, _ in order.volumes:
             self.volumes.setdefault(name, Volume(next(self._ids), order)).users.append(order)
 
     def create(self, order: Order, *, fails: bool, hangs: bool) -> Container | None:
-        """None: the name is taken (409)."""
+        """Create a container; return None when the name is taken (409)."""
         if self.named(order.name) is not None:
             return None
         used = tuple(
@@ -101,11 +101,11 @@ class Daemon:
         return made
 
     def pull(self) -> int:
-        """How many turns the next image takes; mostly it is there."""
+        """Return the number of turns that the next image takes; mostly it is there."""
         return self._chance.choice((0, 0, 0, 2, 6))
 
     def start(self, id: str) -> None:
-        """Without a precondition: an exited container runs again."""
+        """Start a container without a precondition: an exited one runs again."""
         self.answer()
         if id not in self.containers:
             raise Gone(id)
@@ -117,7 +117,7 @@ class Daemon:
         self._started(self, one)
 
     def kill(self, one: Container) -> None:
-        """It ends at once, by SIGKILL."""
+        """End a container at once, by SIGKILL."""
         if one.state == "running":
             one.code = 137
             self._end(one)
@@ -126,7 +126,7 @@ class Daemon:
         one.state, one.ended = "exited", next(self._moments)
 
     def remove(self, things: Iterable[Resource]) -> None:
-        """By force, containers by id or name, and volumes that nothing uses any more."""
+        """Remove by force: containers by id or name, and volumes that nothing uses any more."""
         self.answer()
         wanted = list(things)
         ids = {thing.id for thing in wanted if thing.kind == "container"}
@@ -137,26 +137,26 @@ class Daemon:
                 self.remove_volume(thing.id)
 
     def users(self, name: str) -> list[Order]:
-        """Who asked for this volume, as long as no container keeps it from being removed."""
+        """Return the orders that asked for this volume, unless a container keeps it from being removed."""
         return [] if self._is_used(name) or name not in self.volumes else self.volumes[name].users
 
     def _is_used(self, name: str) -> bool:
         return any(name in dict(one.order.volumes) for one in self.containers.values())
 
     def remove_volume(self, name: str) -> bool:
-        """Refuses what a container uses; True when it is gone now."""
+        """Remove a volume that no container uses; return True when it is gone now."""
         if self._is_used(name):
             return False
         return self.volumes.pop(name, None) is not None
 
     def remove_plainly(self, id: str) -> None:
-        """Refuses what runs."""
+        """Remove a container without force, which refuses a running one."""
         self.answer()
         if id in self.containers and self.containers[id].state != "running":
             del self.containers[id]
 
     def tick(self) -> None:
-        """Containers go on by themselves, whether anybody looks or not."""
+        """Let containers run on, whether anybody looks or not."""
         for one in self.containers.values():
             if one.state == "running":
                 one.left -= 1
@@ -177,10 +177,10 @@ class Broker:
     emptied: bool = False
 
     def send(self, queue: str, token: Token, index: int) -> None:
-        """One more message."""
+        """Add a message."""
         self.queues.setdefault(queue, []).append((token, index))
 
     def take(self, queue: str) -> tuple[Token, int] | None:
-        """The oldest message."""
+        """Take the oldest message."""
         waiting = self.queues.get(queue)
         return waiting.pop(0) if waiting else None

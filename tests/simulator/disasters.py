@@ -31,7 +31,7 @@ MOST_STEPS = 6_000
 
 
 def installation(url: str) -> tuple[World, CountingDatabase]:
-    """The rows of all seeds, one after another, in one database."""
+    """Make the database that holds the rows of all seeds, one after another."""
     settings = Settings.from_env({}, database_url=url, max_crashes=1000)
     db = CountingDatabase(settings.store)
     db.open()
@@ -69,12 +69,12 @@ class Run(Faults):
         self._pace = 0.3
 
     def worker(self, daemon: Daemon) -> Worker:
-        """A new process on the daemon's host."""
+        """Start a process on the daemon's host."""
         around = Around(self.rows, daemon, self.daemons, self.broker, self.checker, self.story, self.chance)
         return self._kind(f"w{next(self._numbers)}@{daemon.name}", around)
 
     def go(self) -> None:
-        """All steps of this seed; raises Broken."""
+        """Do all steps of this seed; raise Broken."""
         for step in range(MOST_STEPS):
             self.story.step = step
             if FIRST_FAULTS <= step < FAULTY_STEPS and self.chance.random() < 0.06:
@@ -93,7 +93,7 @@ class Run(Faults):
             self.checker.ended(self.rows, id, self.daemons, self.faults["cancel"])
 
     def step(self) -> None:
-        """One step of one thread of one process; the containers go on by themselves."""
+        """Do one step of one thread of one process, and let the containers run on."""
         n = self._turn()
         worker = self.workers[n]
         if worker.sleeps > 0:
@@ -123,7 +123,7 @@ class Run(Faults):
         self.checker.former_runs(self.rows, self.daemons)
 
     def _turn(self) -> int:
-        """Whose turn it is: while there are faults, one process may be much faster for some steps."""
+        """Draw whose turn it is: while there are faults, one process may be much faster for some steps."""
         faulty = self.story.step < FAULTY_STEPS
         if faulty and self.chance.random() < 0.04:
             self._fast = self.chance.choice((None, None, *range(len(self.workers))))
@@ -132,14 +132,14 @@ class Run(Faults):
         return int(self.chance.random() * len(self.workers))
 
     def heal(self) -> None:
-        """The faults stop."""
+        """Stop the faults."""
         self.story.tell("fault", "no more faults")
         self._pace = 1.0  # nothing is won by waiting for containers
         for daemon in self.daemons:
             daemon.silent = False
 
     def over(self) -> bool:
-        """All tasks ended, and the sweep, which a worker makes each few seconds, has left nothing."""
+        """Return whether all tasks ended and the sweep, which a worker repeats, has left nothing."""
         if not all(self.rows.task(id).state.ended for id in self.ids):
             return False
         if any(daemon.list() for daemon in self.daemons):

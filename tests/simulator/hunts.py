@@ -17,7 +17,7 @@ from tests.simulator.sim_worker import Worker
 
 @dataclass
 class Lived:
-    """What came of some seeds, up to the first that broke a promise."""
+    """Result of some seeds, up to the first that broke a promise."""
 
     seeds: int = 0
     steps: int = 0
@@ -30,7 +30,7 @@ class Lived:
 
 @contextmanager
 def planted(mutant: str) -> Iterator[type[Worker]]:
-    """The worker to run while this mutant ("": none; "a+b": both) is in the protocol."""
+    """Yield the worker to run while this mutant ("": none; "a+b": both) is in the protocol."""
     with pytest.MonkeyPatch.context() as patch:
         kinds = [MUTANTS[name](patch) for name in mutant.split("+") if name]
         several = tuple(kind for kind in kinds if kind is not Worker)
@@ -38,7 +38,7 @@ def planted(mutant: str) -> Iterator[type[Worker]]:
 
 
 def live(url: str, seeds: Iterable[int], mutant: str = "") -> Lived:
-    """One seed after the other on this database, until one breaks a promise."""
+    """Run one seed after the other on this database, until one breaks a promise."""
     world, db = installation(url)
     lived = Lived()
     try:

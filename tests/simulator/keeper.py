@@ -1,4 +1,4 @@
-"""What keeps rows and broker in step in every process: flusher, watcher of beats, restarts, resends."""
+"""Reconciler and flusher of a simulated process: sends, lapses, restarts, time-outs, resends."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Keeper:
                 self.story.tell(self.name, f"sees {id} lapse")
 
     def times_out(self) -> Generator[None, None, Any]:
-        """Attempts past their time whose node is gone."""
+        """End attempts past their time whose node is gone."""
         for task in self.rows.overdue():
             yield from self.stalls()
             before = self.rows.task(task.id)

@@ -1,4 +1,4 @@
-"""What befalls a simulated installation: each kind of disaster is a method, drawn by the seed."""
+"""Faults of a simulated installation: each kind is a method, drawn by the seed."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Faults:
     answers: dict[str, int]
 
     def worker(self, daemon: Daemon) -> Worker:
-        """A new process on the daemon's host."""
+        """Start a process on the daemon's host."""
         raise NotImplementedError
 
     def fault(self) -> None:
-        """One disaster; which one it was is counted, and told."""
+        """Inject one fault; count it, and add it to the story."""
         kind = self.chance.choice(_FAULTS)
         busy = [n for n, worker in enumerate(self.workers) if worker.threads]
         n = self.chance.choice(busy if busy and self.chance.random() < 0.7 else range(len(self.workers)))
@@ -107,7 +107,7 @@ class Faults:
         self.story.tell("fault", f"SIGTERM to {worker.name}")
 
     def freeze(self, worker: Worker) -> None:
-        """One of its threads stands still, while the others, and the node's lapse, go on."""
+        """Stop one thread, while the others, and the node's lapse, go on."""
         turns = self.chance.randint(5, 40)
         if worker.threads and self.chance.random() < 0.7:
             n = self.chance.randrange(len(worker.threads))
@@ -121,7 +121,7 @@ class Faults:
             self.lapse(worker)
 
     def lapse(self, worker: Worker, sleeps: int = 0) -> None:
-        """Somebody's lease ran out early: a node lapses now, its process lives or is paused in the middle."""
+        """Let a lease run out early: a node lapses now, and its process lives or is paused in the middle."""
         with self.rows.world.db.read() as c:
             node = nodes.get(c, worker.node_id)
         if node is not None and node_verbs.lapse(worker.installation, TESTER, node):
@@ -129,12 +129,12 @@ class Faults:
             self.story.tell("fault", f"{node.id} lapses, {worker.name} is paused for {sleeps} turns")
 
     def silence(self, daemon: Daemon) -> None:
-        """The daemon falls silent or answers again."""
+        """Let the daemon fall silent or answer again."""
         daemon.silent = not daemon.silent
         self.story.tell("fault", f"{daemon.name} {'falls silent' if daemon.silent else 'answers again'}")
 
     def cut_off(self, daemon: Daemon) -> None:
-        """Its whole host is away with it."""
+        """Cut off the daemon and its whole host."""
         self.silence(daemon)
         if daemon.silent:
             for worker in self.workers:
@@ -143,7 +143,7 @@ class Faults:
             self.story.tell("fault", f"the processes on {daemon.name}'s host are away too")
 
     def bereave(self, worker: Worker) -> None:
-        """The daemon falls silent for some time, and in it one of its processes dies."""
+        """Let the daemon fall silent for some time, and one of its processes die meanwhile."""
         daemon = worker.daemon
         daemon.silent = True
         self.answers[daemon.name] = self.story.step + self.chance.randint(80, 250)
@@ -151,7 +151,7 @@ class Faults:
         self.workers[self.workers.index(worker)] = self.worker(daemon)
 
     def prune(self, daemon: Daemon) -> None:
-        """What somebody removes by hand: all that is exited, and then volumes without users."""
+        """Remove by hand, as a person would, all exited containers and then the volumes without users."""
         for one in [one for one in daemon.containers.values() if one.state == "exited"]:
             del daemon.containers[one.id]
             self.story.tell("fault", f"somebody removes {one.id} from {daemon.name}")
@@ -172,7 +172,7 @@ class Faults:
         return "cancel"
 
     def lose(self, kind: str) -> None:
-        """What a broker does to its messages."""
+        """Let the broker lose, double, delay or reorder messages."""
         waiting = [queue for queue in self.broker.queues.values() if queue]
         self.story.tell("fault", f"the broker's messages: {kind}")
         if kind == "empty":

@@ -37,7 +37,7 @@ _AGE = (
 
 
 class Rows:
-    """What every process of one run reads again and again, asked again when one of its tables was changed."""
+    """Cache of the rows that every process of a run reads, renewed when one of their tables changed."""
 
     def __init__(self, world: World, db: CountingDatabase) -> None:
         self.world, self._db = world, db
@@ -47,7 +47,7 @@ class Rows:
         self.late: set[tuple[str, int]] = set()
 
     def lost(self) -> tuple[int, list[tuple[Task, int]]]:
-        """The last lapse number, and then the lost work with its node's number."""
+        """Return the last lapse number, and then the lost tasks with their nodes' numbers."""
 
         def ask(c: sa.Connection) -> tuple[int, list[tuple[Task, int]]]:
             number = nodes.last_lapse(c)
@@ -60,26 +60,26 @@ class Rows:
         return self._ask(f"of {node_id}", lambda c: _by_name(tasks.of_node(c, node_id)), "tasks")
 
     def due(self) -> list[Task]:
-        """What is to be sent."""
+        """Return the tasks that must be sent."""
         return self._ask("due", lambda c: _by_name(outbox.due(c, 50)), "tasks")
 
     def scheduled(self) -> list[Task]:
-        """What was sent and not claimed."""
+        """Return the tasks that were sent and not claimed."""
         return self._ask("scheduled", lambda c: _by_name(outbox.scheduled(c, 50)), "tasks")
 
     def task(self, task_id: str) -> Task:
-        """A task's row."""
+        """Return a task's row."""
         return self._ask(f"task {task_id}", lambda c: tasks.get(c, task_id), "tasks")  # type: ignore[return-value]
 
     def node(self, node_id: str) -> Node:
-        """A node's row; its beat may be an older one."""
+        """Return a node's row; its beat may be an older one."""
         return self._ask(f"node {node_id}", lambda c: nodes.get(c, node_id), "nodes")  # type: ignore[return-value]
 
     def _beating(self) -> list[Node]:
         return self._ask("beating", nodes.beating, "nodes")
 
     def serves(self, daemon: str, also: NodeState = NodeState.LIVE) -> bool:
-        """A LIVE node whose Docker answers is on this daemon, as the rows have it."""
+        """Return whether the rows have a LIVE node on this daemon whose Docker answers."""
         return any(
             node.state in (NodeState.LIVE, also) and node.runtime_ok and f"@{daemon}." in node.id
             for node in self._beating()
@@ -88,7 +88,7 @@ class Rows:
     # Beats: all of them count, and one with nothing to tell is written only when its node lapses.
 
     def beat(self, node_id: str, running: list[Token]) -> BeatAnswer | None:
-        """One beat; None: the node counts, and all in its hands is as it should be."""
+        """Beat once; return None when the node counts and all its running links are as expected."""
         self._beats[node_id] += 1
         held = [self.task(token.task_id) for token in running]
         well = (
@@ -101,7 +101,7 @@ class Rows:
             return node_verbs.beat(self.world.installation, by(node_id), [token.task_id for token in running])
 
     def beats(self) -> list[tuple[str, int]]:
-        """Whose beat is watched, and where it stands."""
+        """Return the nodes whose beat is watched, each with its beat."""
         return [(id, self._beats[id]) for id in sorted(node.id for node in self._beating())]
 
     def lapse(self, node_id: str, beat: int) -> bool:
@@ -116,7 +116,7 @@ class Rows:
     # Clocks: that of the database stands still, so an attempt grows old by its own record.
 
     def hour_passes(self, task_id: str) -> None:
-        """The attempt's time is over; no sooner than it has begun."""
+        """Let the attempt's time pass, if the attempt has begun."""
         task = self.task(task_id)
         of = {"the_task": task_id, "the_attempt": task.attempt}
         with self.world.db.begin() as c:
@@ -124,7 +124,7 @@ class Rows:
                 self.late.add((task_id, task.attempt))
 
     def overdue(self) -> list[Task]:
-        """What a reconciler may time out."""
+        """Return the tasks that a reconciler may time out."""
         return self._ask("overdue", lambda c: _by_name(tasks.overdue(c)), "tasks", "nodes", "attempts")
 
     def _ask(self, what: str, ask: Callable[[Any], T], *of: str) -> T:
@@ -137,16 +137,16 @@ class Rows:
         return answer  # type: ignore[return-value]
 
     def run_of(self, one: Task | Order) -> list[Link]:
-        """The links of its run."""
+        """Return the links of the run."""
         with self.world.db.read() as c:
             return links.of_run(c, one.run)
 
     def as_they_are(self) -> tuple[int, int]:
-        """The same for as long as no task and no node changes."""
+        """Return a value that stays the same until a task or a node changes."""
         return self._db.changes("tasks"), self._db.changes("nodes")
 
     def nodes_as_they_are(self) -> int:
-        """The same number for as long as no node changes."""
+        """Return a number that stays the same until a node changes."""
         return self._db.changes("nodes")
 
 
@@ -158,7 +158,7 @@ class Snapshot(Rows):
     _LAST = sa.select(tables.lapses.c.last)
 
     def lost(self) -> tuple[int, list[tuple[Task, int]]]:
-        """As the queries say."""
+        """Return what the query would."""
         number = self._ask("last", lambda c: c.scalar(self._LAST), "lapses")
         found = []
         for task in self._running():
@@ -168,15 +168,15 @@ class Snapshot(Rows):
         return int(number or 0), found
 
     def of_node(self, node_id: str) -> list[Task]:
-        """As the queries say."""
+        """Return what the query would."""
         return [task for task in self._running() if task.node == node_id]
 
     def due(self) -> list[Task]:
-        """As the queries say."""
+        """Return what the query would."""
         return [task for task in self._tasks().values() if task.state is TaskState.PENDING]
 
     def scheduled(self) -> list[Task]:
-        """As the queries say."""
+        """Return what the query would."""
         return [task for task in self._tasks().values() if task.state is TaskState.SCHEDULED]
 
     def overdue(self) -> list[Task]:
@@ -185,11 +185,11 @@ class Snapshot(Rows):
         return super().overdue() if maybe else []
 
     def task(self, task_id: str) -> Task:
-        """As the queries say."""
+        """Return what the query would."""
         return self._tasks()[task_id]
 
     def node(self, node_id: str) -> Node:
-        """As the queries say."""
+        """Return what the query would."""
         return self._nodes()[node_id]
 
     def _beating(self) -> list[Node]:

@@ -157,7 +157,7 @@ class Worker(Carrier):
             self.tell(f"{me} has looked {number}")
 
     def found(self, things: Iterable[Resource]) -> set[RunKey | None]:
-        """The runs of which something is here: a container in any state, or the volume alone."""
+        """Return the runs that have a container in any state, or only a volume, on this daemon."""
         return {thing.run for thing in things}
 
     def takes(self, me: str, things: list[Resource], lost: list[Task]) -> Steps:

@@ -1,4 +1,4 @@
-"""What happened in one seed, step by step, in words that a person can follow."""
+"""Story of a seed, step by step, in words that a person can follow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Story:
     lines: list[tuple[int, str, str]] = field(default_factory=list)
 
     def tell(self, who: str, what: str, token: Token | None = None) -> None:
-        """One line; the token says whose work it is about."""
+        """Add a line; the token says whose work it is about."""
         about = f" [{self._named(token)}]" if token else ""
         self.lines.append((self.step, who, what + about))
 
@@ -32,7 +32,7 @@ class Story:
         return self.told(_MOST_LINES)
 
     def told(self, most: int = 100_000) -> str:
-        """Its last lines."""
+        """Return the last lines."""
         shown = self.lines[-most:]
         cut = len(self.lines) - len(shown)
         head = [f"seed {self.seed}, as it happened:"] + ([f"({cut} lines before)"] if cut else [])

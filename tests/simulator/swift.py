@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Answer:
-    """What an execution brought."""
+    """Result of an execution."""
 
     def __init__(self, rows: list[Any], rowcount: int) -> None:
         self._rows, self.rowcount = rows, rowcount
@@ -67,7 +67,7 @@ class _Plan:
         self._row = result_tuple([column.keyname for column in columns]) if columns else None
 
     def bound(self, given: Values) -> tuple[Any, ...]:
-        """The parameters in their places."""
+        """Return the parameters in their places."""
         if self._lists:
             given = given | {
                 one: value
@@ -80,7 +80,7 @@ class _Plan:
         )
 
     def rows(self, found: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """As SQLAlchemy's rows."""
+        """Return rows like SQLAlchemy's."""
         if self._row is None:
             return []
         if not self._processors:
@@ -95,7 +95,7 @@ class _Plan:
 
 
 class Swift:
-    """In place of a `sqlalchemy.Connection`."""
+    """Replacement of a `sqlalchemy.Connection`."""
 
     def __init__(self, connection: sa.Connection, driver: Any) -> None:
         self.dialect = connection.dialect
@@ -108,7 +108,7 @@ class Swift:
         self._records: dict[tuple[int, Any], Any] = {}
 
     def execute(self, statement: Any, given: Values | list[Values] | None = None) -> Any:
-        """As a Connection's."""
+        """Execute a statement."""
         answer = self._execute(statement, given)
         # With RETURNING, SQLite counts only while the rows are fetched.
         if statement.is_dml and (answer.rowcount or statement._returning):
@@ -133,16 +133,16 @@ class Swift:
         return Answer(plan.rows(found), len(found) if cursor.description else cursor.rowcount)
 
     def scalar(self, statement: Any, given: Values | None = None) -> Any:
-        """As a Connection's."""
+        """Return the first column of the first row."""
         row = self.execute(statement, given).first()
         return None if row is None else row[0]
 
     def scalars(self, statement: Any, given: Values | None = None) -> list[Any]:
-        """As a Connection's."""
+        """Return the first column of all rows."""
         return [row[0] for row in self.execute(statement, given)]
 
     def records(self, statement: Any, record: Callable[[Any], T]) -> list[T]:
-        """Its rows as values; a row that was seen before is the same value."""
+        """Return the rows as values; a row that was seen before is the same value."""
         known = self._plans.get(id(statement))
         if known is None:
             return [record(row) for row in self.execute(statement)]
@@ -159,12 +159,12 @@ class Swift:
         return found
 
     def close(self) -> None:
-        """As a Connection's; the driver's connection stays open."""
+        """Close; the driver's connection stays open."""
         self._cursor.close()
         self._slow.close()
 
     def _promote(self, statement: Any) -> Any:
-        """A plan for what comes the second time."""
+        """Make a plan for a statement that comes the second time."""
         if id(statement) not in self._late:
             self._late[id(statement)] = statement
             if len(self._late) > _REMEMBERED:

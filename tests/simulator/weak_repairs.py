@@ -26,7 +26,7 @@ _TASK = tables.tasks.c
 
 
 def seems_live(c: sa.Connection, node_id: str) -> Node | None:
-    """As `nodes.share`, whatever has become of the node."""
+    """Return the node as `nodes.share` does, but LIVE, whatever its state is."""
     found = nodes.share(c, node_id)
     return found and replace(found, state=NodeState.LIVE)
 
@@ -69,7 +69,7 @@ def restart_uses_retry(patch: Patch) -> type[Worker]:
 
 
 def timeout_lapse(patch: Patch) -> type[Worker]:
-    """A reconciler times out what a living node has."""
+    """Let a reconciler time out the task of a living node."""
 
     def share(c: sa.Connection, node_id: str) -> Node | None:
         found = nodes.share(c, node_id)
@@ -85,13 +85,13 @@ def timeout_lapse(patch: Patch) -> type[Worker]:
 
 
 def timeout_early(patch: Patch) -> type[Worker]:
-    """What is lost is timed out, whatever its time."""
+    """Time out lost tasks before their time."""
     patch.setattr(Snapshot, "overdue", lambda self: [task for task, _ in self.lost()[1]])
     return drop(patch, "timeout.overdue")
 
 
 def resume_anew(patch: Patch) -> type[Worker]:
-    """Who takes over gives the attempt its whole time again."""
+    """Let whoever takes over give the attempt its whole time again."""
     anew = SimpleNamespace(**{**vars(attempts), "status": lambda c, token: AttemptStatus()})
     patch.setattr(claim_module, "attempts", anew)
     return Worker
@@ -118,19 +118,19 @@ def _also_sets(patch: Patch, verb: str, **values: Any) -> type[Worker]:
 
 
 def crash_left(patch: Patch) -> type[Worker]:
-    """Leaving in order counts as a crash."""
+    """Count leaving in order as a crash."""
     patch.setattr(retry, "crashes_after", lambda crashes, former, held, calm: crashes + 1)
     return Worker
 
 
 def lapse_sequence(patch: Patch) -> type[Worker]:
-    """Lapses have no order: each is number 1."""
+    """Give all lapses the number 1, so that they have no order."""
     patch.setattr(nodes, "next_lapse", lambda c: 1)
     return Worker
 
 
 def skip_order(patch: Patch) -> type[Worker]:
-    """The first open link of a taken-over chain is the last one."""
+    """Resume a taken-over chain at its last link."""
     last = SimpleNamespace(may_begin=chain.may_begin, first_open=lambda run: len(run) - 1)
     patch.setattr(claim_module, "chain", last)
     return Worker

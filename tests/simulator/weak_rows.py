@@ -28,7 +28,7 @@ Patch = pytest.MonkeyPatch
 
 
 def blind(patch: Patch, verb: str) -> type[Worker]:
-    """The verb goes by the row's present token, whatever token its caller has."""
+    """Let the verb act under the row's present token, whatever token its caller has."""
     where: ModuleType = next(room for room in (carrier, sim_worker, keeper) if hasattr(room, verb))
     real = getattr(where, verb)
 
@@ -63,7 +63,7 @@ def mark_state(patch: Patch) -> type[Worker]:
 
 
 def mark_token(patch: Patch) -> type[Worker]:
-    """A message that was sent for an older delivery marks the newer one."""
+    """Let a message that was sent for an older delivery mark the newer one."""
     _stands(patch, TaskState.PENDING, lambda now, task: now.state is TaskState.PENDING)
     return Worker
 
@@ -75,7 +75,7 @@ def resend_state(patch: Patch) -> type[Worker]:
 
 
 def _stands(patch: Patch, state: TaskState, does: Callable[[Task, Task], bool]) -> None:
-    """Of rows that are to be in `state`, those go on which `does` lets: the row as it is, the task as it was."""
+    """Let `does` decide, by the row now and the task before, which rows expected in `state` go on."""
     real = outbox.lock_unchanged
 
     def lock_unchanged(c: Any, given: Sequence[Task], wanted: TaskState) -> list[Task]:
@@ -87,7 +87,7 @@ def _stands(patch: Patch, state: TaskState, does: Callable[[Task, Task], bool]) 
 
 
 def cancel_state(patch: Patch) -> type[Worker]:
-    """What has ended is cancelled all the same."""
+    """Cancel a task that has ended."""
     real = sim_faults.cancel
 
     def cancel(installation: Any, caller: Any, task_id: str) -> Any:
@@ -118,7 +118,7 @@ def finish_state(patch: Patch) -> type[Worker]:
 
 
 def begin_link_state(patch: Patch) -> type[Worker]:
-    """A doubled message begins a link that is confirmed, or has ended, or whose turn it is not."""
+    """Let a doubled message begin a link that is confirmed, has ended, or must wait."""
 
     def begin_link(installation: Any, caller: Any, token: Token, index: int) -> Any:
         with installation.db.read() as c:
@@ -150,7 +150,7 @@ def claim_own_live(patch: Patch) -> type[Worker]:
 
 
 def name_origin(patch: Patch) -> type[Worker]:
-    """The names of containers and volumes do not tell their run."""
+    """Leave the run out of the names of containers and volumes."""
     named = SimpleNamespace(
         container=lambda i, run, index: names.container(i, run._replace(origin=0), index),
         volume=lambda i, run, n: names.volume(i, run._replace(origin=0), n),

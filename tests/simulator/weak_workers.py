@@ -127,7 +127,7 @@ class StartsExited(Worker):
 
 
 class StartsCreated(Worker):
-    """What an older delivery created is confirmed and started."""
+    """Worker that confirms and starts a container created by an older delivery."""
 
     def meets(self, order: Order, found: Container) -> Any:
         if found.state == "created" and found.order.delivery < order.delivery:
@@ -186,21 +186,21 @@ class RemovesWhenRefused(Worker):
 
 
 class GivesBackAll(Worker):
-    """Who leaves gives back whatever it has not come to, though an older delivery may have."""
+    """Worker that leaves and gives back runs which an older delivery may have begun."""
 
     def gives_up(self, work: Any, control: Control) -> bool:
         return self.leaving and control.detached
 
 
 class GivesBackNothing(Worker):
-    """Who leaves lets go of what it has not begun."""
+    """Worker that leaves and only lets go of what it has not begun."""
 
     def gives_up(self, work: Any, control: Control) -> bool:
         return False
 
 
 class HasNoClock(Worker):
-    """No thread knows its time."""
+    """Worker without time-outs."""
 
     def clocks_tick(self) -> None:
         return

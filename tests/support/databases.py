@@ -36,11 +36,11 @@ class Postgres:
     _shared: str | None = None
 
     def url(self, database: str) -> str:
-        """Where SQLAlchemy finds a database."""
+        """Return the URL by which SQLAlchemy finds a database."""
         return f"postgresql+psycopg://postgres@{self.host}:{self.port}/{database}"
 
     def cleared(self) -> str:
-        """The URL of the one database that tests of a single process share, with all its rows removed."""
+        """Empty the one database that tests of a single process share, and return its URL."""
         if self._shared is None:
             self._shared = self.new()
         # TRUNCATE makes new files for each table and index: ten times as long as this, where rows are few.
@@ -51,7 +51,7 @@ class Postgres:
         return self._shared
 
     def new(self, *, empty: bool = False) -> str:
-        """The URL of a database of one's own: for several processes. Its files cost seconds to remove."""
+        """Create a database for several processes, and return its URL. Its files take seconds to remove."""
         name = f"t{os.getpid()}_{next(self._numbers)}"
         self.sql(f"CREATE DATABASE {name} TEMPLATE {'template1' if empty else 'migrated'}")
         return self.url(name)
@@ -79,7 +79,7 @@ class Postgres:
 
 @contextmanager
 def running_postgres(host: str = "127.0.0.1") -> Iterator[Postgres]:
-    """A server of our own on a free port; skips at home and fails in CI when PostgreSQL is not installed."""
+    """Run a PostgreSQL server on a free port; without PostgreSQL, skip at home and fail in CI."""
     if _program("initdb") is None:
         missing("PostgreSQL is not installed: apt-get install postgresql-15")
     directory = Path(tempfile.mkdtemp(prefix="ferryman-pg-"))
@@ -117,7 +117,7 @@ def missing(what: str) -> None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody had a moment ago."""
+    """Return a port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])

@@ -18,7 +18,7 @@ SECONDS = 20
 
 
 def at_once(pool: ThreadPoolExecutor, *verbs: Callable[[], Any]) -> list[Any]:
-    """Each in a thread of its own, begun at the same moment; their answers in order."""
+    """Call each in a thread of its own, all started at the same moment; return the results in order."""
     start = threading.Barrier(len(verbs))
 
     def run(verb: Callable[[], Any]) -> Any:
@@ -62,7 +62,7 @@ class Held:
 
 
 def waits_for_a_lock(world: World) -> None:
-    """Until one connection of this database waits for a lock of another."""
+    """Wait until one connection of this database waits for a lock of another."""
     name = world.db.url.database
 
     def waiting() -> int:

@@ -43,7 +43,7 @@ def completed_once(fleet: Fleet, ids: Sequence[str], seconds: float, result: str
 
 
 def busy(fleet: Fleet, count: int = 5, text: str = WORK) -> list[str]:
-    """A worker with two running tasks, and others that wait in the broker."""
+    """Start a worker with two running tasks, and others that wait in the broker."""
     fleet.worker("-c", "2")
     ids = fleet.submit(text, count)
     wait_until(lambda: sum(fleet.task(id).state is TaskState.RUNNING for id in ids) == 2, 30)
@@ -83,7 +83,7 @@ def empty(redis: RedisServer) -> None:
 
 
 def messages(fleet: Fleet, queue: str) -> int:
-    """Messages that wait in a queue, at all priorities."""
+    """Return the messages that wait in a queue, at all priorities."""
     client = fleet.redis.client
     return sum(client.llen(key) for key in client.keys(f"{fleet.settings.broker.broker_prefix}{queue}*"))
 
@@ -98,7 +98,7 @@ def frozen(server: Postgres) -> Iterator[None]:
 
 @contextmanager
 def frozen_later(server: Postgres) -> Iterator[Callable[[], None]]:
-    """The same from the moment on when what is given is called."""
+    """Freeze as `frozen` does, but only when the yielded function is called."""
     postmaster = int((server.directory / "data/postmaster.pid").read_text().split()[0])
     stopped: list[int] = []
 
@@ -125,7 +125,7 @@ def _children(pid: int) -> list[int]:
 
 @contextmanager
 def small_disk(directory: Path, megabytes: int) -> Iterator[None]:
-    """A file system of this size at the directory; needs root."""
+    """Mount a file system of this size at the directory; needs root."""
     if os.geteuid() != 0:
         missing("only root can mount a small file system")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ _CHUNKS = 100_000
 
 @dataclass(frozen=True)
 class Expected:
-    """What must come of a task, whatever happened meanwhile."""
+    """Expected end of a task, whatever happened meanwhile."""
 
     state: TaskState
     #: Numbers of the attempt that may end it: one, but where somebody removed what an attempt had done.
@@ -45,7 +45,7 @@ class Expected:
 
 @dataclass
 class Story:
-    """All rows of one task."""
+    """Rows of one task, all of them."""
 
     task: Task
     job_state: JobState
@@ -64,7 +64,7 @@ class Story:
         return [link for link in self.links if (link.attempt, link.origin) == run]
 
     def told(self) -> str:
-        """The events as lines, for whoever has to find out what happened."""
+        """Return the events as lines, for whoever must find out what happened."""
         rows = [
             f"    {e.time / 1000:.2f} {e.kind} {e.attempt},{e.delivery} {e.from_state}->{e.to_state}"
             f" {(e.node or '')[:8]} {e.reason or ''}"
@@ -98,7 +98,7 @@ def _frames(c: Connection, task_id: str) -> list[tuple[tuple[int, int, int], str
 
 
 def broken(story: Story, expected: Expected) -> list[str]:
-    """What this task breaks of the promises, in words; empty: nothing."""
+    """Return the promises that this task breaks, in words; empty: none."""
     if not story.task.state.ended:
         return [f"it has not ended: {story.task.state}, attempt {story.task.attempt}"]
     return [
@@ -129,7 +129,7 @@ def _not_as_expected(story: Story, expected: Expected) -> list[str]:
 
 
 def _ends(story: Story) -> list[str]:
-    """One recorded end for each attempt, and no transition but those of the table."""
+    """Check for one recorded end of each attempt, and only transitions of the table."""
     ends: Counter[int | None] = Counter()
     found = []
     for e in story.events:
@@ -149,7 +149,7 @@ def _ends(story: Story) -> list[str]:
 
 
 def _attempts(story: Story, expected: Expected) -> list[str]:
-    """Each retry was paid by a container that failed by itself: no crash used one."""
+    """Check that each retry was caused by a container that failed by itself, never by a crash."""
     found = []
     for number in range(1, story.task.attempt):
         codes = [
@@ -163,7 +163,7 @@ def _attempts(story: Story, expected: Expected) -> list[str]:
 
 
 def _result(story: Story) -> list[str]:
-    """The result is what the containers that the rows name have written: main's id, then those of the pres."""
+    """Check that the result is from the containers that the rows name: main's id, then those of the pres."""
     if story.task.state is not TaskState.COMPLETED:
         return []
     named = [
@@ -177,7 +177,7 @@ def _result(story: Story) -> list[str]:
 
 
 def _order(story: Story, expected: Expected) -> list[str]:
-    """Each link of a run begins after the one before it ended; what ran well did so to the end of the chain."""
+    """Check that each link began after the one before it ended, and that a chain that went well ran to its end."""
     found, last_end = [], 0
     for link in story.last_run:
         if link.state is not LinkState.ENDED or link.started_at is None or link.ended_at is None:
@@ -197,7 +197,7 @@ def _order(story: Story, expected: Expected) -> list[str]:
 
 
 def _log(story: Story, expected: Expected) -> list[str]:
-    """Each line of each container once and in order; all of them where it ended by itself."""
+    """Check for each line of each container once and in order, and for all lines where it ended by itself."""
     said: dict[str, list[int]] = defaultdict(list)
     places: dict[str, set[tuple[int, int, int]]] = defaultdict(set)
     found = []
@@ -235,7 +235,7 @@ def _short(numbers: Sequence[int]) -> str:
 
 
 def doubled(things: Sequence[Resource]) -> list[str]:
-    """Links of which two containers run at once, by one look at the daemon."""
+    """Return the links of which two containers run at once, by one list of the daemon."""
     running = Counter(
         (one.run and one.run.task_id, one.index)
         for one in things
@@ -247,7 +247,7 @@ def doubled(things: Sequence[Resource]) -> list[str]:
 
 
 def left_over(fleet: Fleet) -> list[str]:
-    """What still exists of this installation: containers, volumes, images of probes, work directories."""
+    """Return what still exists of this installation: containers, volumes, probe images, work directories."""
     client = fleet.runtime().client.api  # the label is asked, not what the product makes of it
     wanted = {"label": f"{names.INSTALLATION}={fleet.installation.id}"}
     things = client.containers(all=True, filters=wanted)

@@ -19,12 +19,12 @@ from tests.support.records import a_link, a_node
 
 
 def spec(name: str = "say hello", **fields: Any) -> TaskSpec:
-    """A task of one link, or with what is given."""
+    """Return a task of one link, with these fields."""
     return TaskSpec(name=name, main=LinkSpec(image="busybox:1.36", cmd=("true",)), **fields)
 
 
 def submitted(db: Database, name: str = "say hello", **fields: Any) -> Task:
-    """A task as `submit` stores it."""
+    """Submit a task and return it."""
     task = submit(Installation(db, Settings(), "i1"), TESTER, spec(name, **fields))
     with db.read() as c:
         found = tasks.get(c, task.id)
@@ -33,7 +33,7 @@ def submitted(db: Database, name: str = "say hello", **fields: Any) -> Task:
 
 
 def live_node(db: Database, id: str = "n1", queues: tuple[str, ...] = ("default",)) -> str:
-    """A node that is LIVE; returns its id."""
+    """Insert a node that is LIVE; return its id."""
     with db.begin() as c:
         nodes.insert(c, a_node(id, queues=queues))
         assert nodes.move(c, id, NodeState.LIVE, [NodeState.JOINING])
@@ -41,7 +41,7 @@ def live_node(db: Database, id: str = "n1", queues: tuple[str, ...] = ("default"
 
 
 def running(db: Database, name: str = "say hello", node: str | None = None, **fields: Any) -> Task:
-    """A task that a node has claimed, with its one link."""
+    """Submit a task and claim it for a node, with its one link."""
     task = submitted(db, name, **fields)
     if node is None:
         with db.read() as c:
@@ -58,6 +58,6 @@ def running(db: Database, name: str = "say hello", node: str | None = None, **fi
 
 
 def count(db: Database, table: str) -> int:
-    """Rows in a table: what a refused request must leave as it was."""
+    """Return the number of rows in a table, which a refused request must not change."""
     with db.read() as c:
         return int(c.scalar(sa.select(sa.func.count()).select_from(tables.metadata.tables[table])) or 0)

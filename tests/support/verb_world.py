@@ -37,18 +37,18 @@ class World:
         self.installation = Installation(db, settings, installation)
 
     def with_settings(self, **values: Any) -> World:
-        """The same rows under other settings."""
+        """Return the same rows under other settings."""
         return World(self.db, self.installation.settings.replace(**values), self.installation.id)
 
     # Nodes.
 
     def joining(self, id: str, *, runtime_ok: bool = True) -> str:
-        """A node that has joined and not looked yet."""
+        """Join a node that has not looked yet; return its id."""
         node_verbs.join(self.installation, TESTER, a_node(id, runtime_ok=runtime_ok))
         return id
 
     def live(self, id: str = "n1") -> str:
-        """A node that is LIVE."""
+        """Make a node that is LIVE; return its id."""
         self.joining(id)
         assert node_verbs.become_live(self.installation, by(id), self.last_lapse)
         return id
@@ -59,13 +59,13 @@ class World:
         return self.node(id).lapse_no or 0
 
     def leave(self, id: str) -> int:
-        """A node that leaves in order; returns its lapse number."""
+        """Let a node leave in order; return its lapse number."""
         assert node_verbs.drain(self.installation, TESTER, id)
         assert node_verbs.leave(self.installation, by(id))
         return self.node(id).lapse_no or 0
 
     def in_state(self, id: str, state: NodeState) -> str:
-        """A node that came to this state by the verbs."""
+        """Bring a node to this state by the verbs."""
         if state is NodeState.JOINING:
             return self.joining(id)
         self.live(id)
@@ -80,19 +80,19 @@ class World:
     # Tasks.
 
     def submitted(self, **fields: Any) -> Task:
-        """A task as submit leaves it."""
+        """Submit a task."""
         task = submit(self.installation, TESTER, chain_spec(**fields))
         return self.task(task.id)
 
     def scheduled(self, **fields: Any) -> Task:
-        """A task whose message is out."""
+        """Submit a task and mark its message as sent."""
         task = self.submitted(**fields)
         with self.db.begin() as c:
             assert outbox.mark_sent(c, [task])
         return self.task(task.id)
 
     def claimed(self, node: str = "n1", **fields: Any) -> Assignment:
-        """A task's first link, claimed by a node that lives."""
+        """Claim a task for a LIVE node; return the assignment of its first link."""
         task = self.submitted(**fields)
         with self.db.read() as c:
             known = nodes.get(c, node)
@@ -103,7 +103,7 @@ class World:
         return found
 
     def confirmed(self, node: str = "n1", container: str = "c0", **fields: Any) -> Assignment:
-        """The same, with its container."""
+        """Claim a task and confirm the container of its first link."""
         found = self.claimed(node, **fields)
         assert confirm(self.installation, TESTER, found, container)
         return found
@@ -120,21 +120,21 @@ class World:
     # Rows.
 
     def task(self, task_id: str) -> Task:
-        """The task's row."""
+        """Return the task's row."""
         with self.db.read() as c:
             found = tasks.get(c, task_id)
         assert found is not None
         return found
 
     def job_of(self, task_id: str) -> Job:
-        """The row of the task's job."""
+        """Return the row of the task's job."""
         with self.db.read() as c:
             found = jobs.get(c, self.task(task_id).job_id)
         assert found is not None
         return found
 
     def node(self, id: str) -> Node:
-        """The node's row."""
+        """Return the node's row."""
         with self.db.read() as c:
             found = nodes.get(c, id)
         assert found is not None
@@ -147,22 +147,22 @@ class World:
             return nodes.last_lapse(c)
 
     def links(self, task_id: str) -> list[Link]:
-        """The links of all runs."""
+        """Return the links of all runs."""
         with self.db.read() as c:
             return links.of_tasks(c, [task_id])
 
     def attempts(self, task_id: str) -> list[Any]:
-        """The records of all attempts."""
+        """Return the records of all attempts."""
         with self.db.read() as c:
             return attempts.of_tasks(c, [task_id])
 
     def events(self, task_id: str | None = None) -> list[Event]:
-        """What happened to a task, or everything."""
+        """Return the events of a task, or all."""
         with self.db.read() as c:
             return events.after(c, None, task_id=task_id, settled=True, limit=100_000)
 
     def events_after(self, cursor: str) -> list[Event]:
-        """What happened since."""
+        """Return the events since then."""
         with self.db.read() as c:
             return events.after(c, cursor, settled=True)
 
@@ -172,7 +172,7 @@ class World:
             c.execute(tables.tasks.update().where(tables.tasks.c.id == task_id).values(**values))
 
     def set_attempt(self, task_id: str, **values: Any) -> None:
-        """The same for a task's attempts."""
+        """Set columns of the task's attempts."""
         with self.db.begin() as c:
             c.execute(tables.attempts.update().where(tables.attempts.c.task_id == task_id).values(**values))
 
@@ -183,7 +183,7 @@ class World:
             return tasks.now(c)
 
     def rows(self) -> dict[str, list[Any]]:
-        """Every row that a guard may read, but no event."""
+        """Return every row that a guard may read, but no event."""
         with self.db.read() as c:
             return {
                 name: sorted(map(str, c.execute(sa.select(tables.metadata.tables[name])))) for name in _ROWS
@@ -191,13 +191,13 @@ class World:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """What is done inside changes no row."""
+        """Check that nothing inside changes a row."""
         before = self.rows()
         yield
         assert self.rows() == before
 
     def wipe(self) -> None:
-        """No rows, no lapses: for many small runs on one database."""
+        """Delete all rows and reset the lapse counter, for many small runs on one database."""
         with self.db.begin() as c:
             for name in ("events", "links", "attempts", "tasks", "jobs", "nodes"):
                 c.execute(tables.metadata.tables[name].delete())
@@ -205,7 +205,7 @@ class World:
 
 
 def chain_spec(name: str = "say hello", pre: int = 0, post: int = 0, **fields: Any) -> TaskSpec:
-    """A task with so many pre and post links, the last post `always` when asked for."""
+    """Return a task with these numbers of pre and post links, the last post `always` if asked for."""
     always = fields.pop("always", False)
     image = "busybox:1.36"
     return TaskSpec(
@@ -220,7 +220,7 @@ def chain_spec(name: str = "say hello", pre: int = 0, post: int = 0, **fields: A
 
 
 def wrong_tokens(token: Token) -> dict[str, Token]:
-    """The same token with each of its parts wrong."""
+    """Return the token with each of its parts wrong."""
     return {
         "another attempt": replace(token, attempt=token.attempt + 1),
         "an earlier attempt": replace(token, attempt=token.attempt - 1),

@@ -23,7 +23,7 @@ from tests.support.databases import KINDS, Postgres
 
 @pytest.fixture(params=KINDS)
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """Settings of a database that nobody has filled."""
+    """Return the settings of an empty database."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/new/ferryman.db"
     else:

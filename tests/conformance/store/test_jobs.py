@@ -17,7 +17,7 @@ ENDED = [JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED]
 def _insert(
     db: Database, id: str, name: str = "a job", *, at: int = 1, tags: tuple[str, ...] = (), about: str = ""
 ) -> None:
-    """A job that was created at that moment: the store itself takes the database's clock."""
+    """Insert a job created at that moment; the store itself takes the database's clock."""
     with db.begin() as c:
         assert jobs.insert(c, Job(id, name, about or None, tags)) > 1_700_000_000_000
         c.execute(tables.jobs.update().where(tables.jobs.c.id == id).values(created_at=at))

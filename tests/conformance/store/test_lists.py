@@ -1,4 +1,4 @@
-"""What lists for people ask of the rows, alike on both stores."""
+"""Queries behind the lists for people, the same on both stores."""
 
 from __future__ import annotations
 

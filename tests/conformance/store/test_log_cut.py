@@ -38,7 +38,7 @@ def _line(number: int) -> str:
 
 
 def _long(db: Database, count: int, at_once: int = 3) -> Task:
-    """A task that wrote `count` lines of ten bytes."""
+    """Store a task that wrote `count` lines of ten bytes."""
     task = running(db)
     for first in range(1, count + 1, at_once):
         _append(db, task, *map(_line, range(first, min(first + at_once, count + 1))))
