@@ -30,7 +30,7 @@ class RowMoves(Moves):
         return None
 
     def _flush(self) -> None:
-        """PENDING is the outbox: publish, then mark; the second step may come late or never."""
+        """Publish PENDING rows (the outbox), then mark them; the second step may come late or never."""
         s, row, mark_first = self.s, self.row, model_mutants.planted == "mark-first"
         what, after = s.flush or row.token, () if s.flush else row.token
         if bool(s.flush) == mark_first:

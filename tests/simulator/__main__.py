@@ -70,7 +70,7 @@ def _hunt(url: str, seeds: range, names: Sequence[str], processes: int) -> int:
 
 
 def main() -> int:
-    """0: every promise held; with mutants: each was found."""
+    """Return 0 when every promise held or, with mutants, each was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
     parser.add_argument("seeds", type=_seeds, metavar="SEED", help="one, told step by step, or FIRST-LAST")
     parser.add_argument(

@@ -105,7 +105,7 @@ class Checker:
         self._hold("I2", f"{verb} by {by}, but the row names {before.node}", by in (None, before.node))
 
     def restarted(self, rows: Rows, before: Task, daemons: Sequence[Daemon]) -> None:
-        """Promise 5: what a node that serves could have adopted was not thrown away."""
+        """Check that nothing was removed that a LIVE node could have adopted."""
         links = rows.run_of(before)
         confirmed = {link.container_id for link in links if link.state is LinkState.CONFIRMED}
         ended = {link.container_id for link in links if link.state is LinkState.ENDED}

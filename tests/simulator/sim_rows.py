@@ -56,7 +56,7 @@ class Rows:
         return self._ask("lost", ask, "tasks", "lapses")
 
     def of_node(self, node_id: str) -> list[Task]:
-        """RUNNING tasks that name this node."""
+        """Return the RUNNING tasks that name this node."""
         return self._ask(f"of {node_id}", lambda c: _by_name(tasks.of_node(c, node_id)), "tasks")
 
     def due(self) -> list[Task]:

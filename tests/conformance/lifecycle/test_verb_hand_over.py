@@ -98,7 +98,7 @@ def test_nothing_is_taken_over_that_ended(world: World) -> None:
         assert take_over(world.installation, by("n2"), cancelled.token, "found") is None
 
 
-# Crashes (protocol 2a)
+# Crashes: see docs/protocol.rst
 
 
 def test_a_lapse_after_a_long_hold_begins_the_count_anew(world: World) -> None:
