@@ -86,7 +86,7 @@ class Faults:
         self.faults[kind] += 1
 
     def kill(self, worker: Worker) -> None:
-        """-9: all that it knew is gone; its service starts another."""
+        """Kill the process with SIGKILL: its memory is lost, and its service starts another."""
         self.story.tell("fault", f"kill -9 of {worker.name}")
         self.workers[self.workers.index(worker)] = self.worker(worker.daemon)
 
