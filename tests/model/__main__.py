@@ -1,4 +1,4 @@
-"""`python -m tests.model [BOUND…] [--more] [--mutants [NAME…]] [--limit STATES] [--processes 2]`."""
+"""Command `python -m tests.model [BOUND…] [--more] [--mutants [NAME…]] [--limit STATES] [--processes 2]`."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _tell(found: Result) -> None:
 
 
 def main() -> int:
-    """Explore, or hunt; 1 when a promise is broken, or a mutant that was named is not caught."""
+    """Explore, or hunt mutants; return 1 when a promise is broken or a named mutant is not caught."""
     asked = _asked()
     return _explore_all(asked) if asked.mutants is None else _hunt_all(asked)
 

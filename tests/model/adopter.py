@@ -16,7 +16,7 @@ Message = tuple[int, int, int, int]
 
 
 class AdopterMoves(Moves):
-    """A pass of a LIVE node: lapse number and rows, list, take_over, looked; and the join of a new one."""
+    """Pass of a LIVE node (lapse number and rows, list, take_over, looked), and the join of a new node."""
 
     def idle(self) -> None:
         """Add the steps of a thread that has no work."""
@@ -122,7 +122,7 @@ class AdopterMoves(Moves):
         self.to(f"TAKES OVER ITS OWN row -> {after.state} {after.token}", then, row=after, quick=quick)
 
     def take_over(self, act: Act) -> None:
-        """Another node's work becomes mine, under a new delivery."""
+        """Take over another node's task, under a new delivery."""
         s, row, join = self.s, self.row, act.step == "join take"
         ok = holds(
             "takeover",
@@ -175,7 +175,7 @@ class AdopterMoves(Moves):
         self.to(f"lists: {'found' if here else 'nothing of it here'}", act.at(then, known))
 
     def _looked(self, act: Act) -> None:
-        """GREATEST(looked, what was read before the list); in a join, LIVE with it."""
+        """Raise looked to the number that was read before the list; in a join, become LIVE with it."""
         live = act.step == "live"
         state = "LIVE" if live and self.me.state == "JOINING" else self.me.state
         me = self.me._replace(looked=self.me.looked or self._covers(act), state=state)

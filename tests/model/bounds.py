@@ -1,4 +1,4 @@
-"""The bounds: small worlds, each with one kind of trouble in it."""
+"""Bounds: small worlds, each with one kind of trouble."""
 
 from __future__ import annotations
 

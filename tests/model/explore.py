@@ -1,4 +1,4 @@
-"""Breadth first through every state of a bound, so that the first broken promise has a shortest story."""
+"""Breadth-first search through every state of a bound, so that the first broken promise has a shortest story."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def explore(bound: Bound, limit: int) -> Result:
 
 
 class _Search:
-    """The states found so far, how each was reached, and the steps between them that are no faults."""
+    """States found so far, how each was reached, and the steps between them that are not faults."""
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound

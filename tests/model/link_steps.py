@@ -1,4 +1,4 @@
-"""A link in a thread's hands: look, create, confirm, start, wait, finish."""
+"""Steps of a thread that runs a link: look, create, confirm, start, wait, finish."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAKES = ("look", "volume", "create")
 
 
 class WorkerMoves(AdopterMoves, RowMoves):
-    """The way of a link, and its ways out."""
+    """Steps of a link, and the ways in which a thread lets go of it."""
 
     def act(self, act: Act) -> None:
         """Add the next step of this thread."""
@@ -165,7 +165,7 @@ class WorkerMoves(AdopterMoves, RowMoves):
         )
 
     def _undo(self, act: Act) -> None:
-        """Plain remove of what this very thread created."""
+        """Remove without force what this thread created."""
         box = self.s.box(self.dm, act.attempt, act.origin, act.link, act.known[0])
         then = act.at("give back") if len(act.known) == 2 else ()
         self.remove(None if box and box.state == "running" else box, then, act)

@@ -84,7 +84,7 @@ planted = ""
 
 
 def plant(name: str) -> None:
-    """Put a mutant in force, or none with ""."""
+    """Plant a mutant, or none with ""."""
     global planted
     assert not name or name in MUTANTS, name
     planted = name

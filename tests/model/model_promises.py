@@ -9,7 +9,7 @@ from tests.model.state import DATA, ENDED, Bound, Resource, State, Volume, born
 
 
 def removal_error(bound: Bound, s: State, dm: int, thing: Resource | None, by: Any = ()) -> str:
-    """I5: nobody takes away what the live attempt uses, except its owner by the current token; "" is fine."""
+    """Return how a removal breaks I5, or "": only the owner, under its token, removes what a live attempt uses."""
     row = s.row
     if thing is None or row.state != "RUNNING" or bound.daemon_of(row.node) != dm:
         return ""
@@ -29,7 +29,7 @@ def removal_error(bound: Bound, s: State, dm: int, thing: Resource | None, by: A
 
 
 def is_dead(s: State, read: tuple[str, int, int], thing: Resource) -> bool:
-    """Dead for ever: (attempt, origin) only grow and no name is used twice, so a late removal harms nobody."""
+    """Return whether the run is dead for ever: (attempt, origin) only grow, so a late removal harms nobody."""
     state, attempt, origin = read
     live = state == "RUNNING" or (
         state in ("PENDING", "SCHEDULED") and model_mutants.planted == "sweep-pending"

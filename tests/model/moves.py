@@ -1,4 +1,4 @@
-"""The base of all steps: the state they start from, the thread that takes one, and the list they go to."""
+"""Base of all steps: the state from which they start, the thread that takes one, and the list of results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Step = tuple[str, bool, State, str]
 
 
 class Moves:
-    """The steps from one state, gathered in `out`."""
+    """Steps from one state, collected in `out`."""
 
     #: The thread whose turn it is: its place among the slots, its node, that node's daemon and row.
     slot: int

@@ -17,7 +17,7 @@ def lapsed_from(state: str) -> str:
 
 
 class WorldMoves(Moves):
-    """Steps of no thread of a worker."""
+    """Steps that belong to no thread of a worker."""
 
     def _may_fault(self, kind: str) -> bool:
         return self.s.faults > 0 and self.row.state not in ENDED and kind in self.bound.kinds

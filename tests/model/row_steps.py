@@ -9,7 +9,7 @@ from tests.model.state import DATA, ENDED, LIVING, RETRIES, Row
 
 
 class RowMoves(Moves):
-    """submit, flush, resend, cancel, restart, timeout."""
+    """Steps of submit, flush, resend, cancel, restart and timeout."""
 
     def rows(self) -> None:
         """Add all of them except the reconcilers' restart."""

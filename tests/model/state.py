@@ -15,7 +15,7 @@ RETRIES = 1
 
 
 class Row(NamedTuple):
-    """The task's row. RETRYING stands for PENDING with a notBefore that is not over."""
+    """Row of the task. RETRYING stands for PENDING with a notBefore in the future."""
 
     state: str = "NONE"
     attempt: int = 1
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A process and its present row."""
+    """Process and its present row."""
 
     alive: bool = True
     state: str = "LIVE"
@@ -62,7 +62,7 @@ class Act(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A container: created, unstartable, running, 0 or 1 (exited so)."""
+    """Container: created, unstartable, running, or exited with 0 or 1."""
 
     attempt: int
     origin: int
@@ -83,7 +83,7 @@ AUTO, MADE, DATA = range(3)
 
 
 class Volume(NamedTuple):
-    """A volume: AUTO, MADE or DATA."""
+    """Volume: AUTO, MADE or DATA."""
 
     attempt: int
     origin: int
@@ -94,14 +94,14 @@ Resource = Box | Volume
 
 
 class Daemon(NamedTuple):
-    """A Docker daemon's things."""
+    """Containers and volumes of a Docker daemon."""
 
     boxes: frozenset[Box]
     volumes: frozenset[Volume]
 
 
 class State(NamedTuple):
-    """One state of the whole installation, with one task."""
+    """State of the whole installation, with one task."""
 
     row: Row
     #: WAITING, CONFIRMED or ENDED, with the container's `by`.
@@ -185,11 +185,11 @@ class Bound(NamedTuple):
     hasty: bool = False
 
     def daemon_of(self, node: int) -> int:
-        """Ghost: the daemon of a node, or of a former one."""
+        """Return the daemon of a node, or of a former one, for the promises only."""
         return -node if node <= 0 else self.nodes[node - 1]
 
     def living(self, s: State, dm: int, states: tuple[str, ...] = ("LIVE",)) -> bool:
-        """Ghost: a node in one of these states, whose Docker answers, sits on this daemon."""
+        """Return whether a node in one of these states serves this daemon. For the promises only."""
         return any(
             d == dm and n.alive and n.state in states and n.runtime_ok
             for d, n in zip(self.nodes, s.nodes, strict=True)

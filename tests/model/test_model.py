@@ -1,4 +1,4 @@
-"""The protocol's model in a bound that takes seconds; `make model` explores the others."""
+"""Protocol model in a bound that takes seconds; `make model` explores the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m tests.simulator SEED`: the story of one seed. FIRST-LAST: a range of them, in two processes."""
+"""Command `python -m tests.simulator SEED`: the story of a seed; with FIRST-LAST, a range of seeds in two processes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _hunt(url: str, seeds: range, names: Sequence[str], processes: int) -> int:
 
 
 def main() -> int:
-    """Return 0 when every promise held or, with mutants, each was found."""
+    """Return 0 when every promise held or, with mutants, each was caught."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
     parser.add_argument("seeds", type=_seeds, metavar="SEED", help="one, told step by step, or FIRST-LAST")
     parser.add_argument(

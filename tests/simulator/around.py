@@ -28,7 +28,7 @@ class Around:
     chance: random.Random
 
     def stalls(self, often: float = 0.1) -> Iterator[None]:
-        """Between what was read and what is written by it: mostly a turn, while there are faults so often many."""
+        """Pause between reading and acting: mostly one turn, and sometimes many while there are faults."""
         yield
         if self.story.step < FAULTY_STEPS and self.chance.random() < often:
             for _ in range(self.chance.randint(5, 25)):

@@ -1,6 +1,6 @@
-"""A link's thread in a worker process: the order of the real one, stopping between any two effects.
+"""Link threads of a worker process, in the order of the real ones, which stop between any two effects.
 
-Each step that a rule of the protocol is about is a method of its own, so that a mutant can leave it out.
+Each step that a rule of the protocol covers is a method of its own, so that a mutant can leave it out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Steps = Generator[None, None, Any]
 
 @dataclass(frozen=True)
 class Clock:
-    """The bound of a link in hand: what was left when it was taken, and whether its time was over then."""
+    """Time-out of a running link: the time left when the link was taken, and whether the time was over then."""
 
     control: Control
     seconds_left: float
@@ -154,7 +154,7 @@ class Carrier:
         return self.leaving and control.detached and created_nothing(work)
 
     def clocks_tick(self) -> None:
-        """Kill what has come to its time."""
+        """Kill the containers whose time is over."""
         for token, clock in self._clocks.items():
             is_late = (token.task_id, token.attempt) in self.rows.late
             if clock.seconds_left <= 0 or (is_late and not clock.was_late):

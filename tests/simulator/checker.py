@@ -1,9 +1,9 @@
-"""The one checker: six promises, asked of the rows and the daemons of a simulated installation.
+"""Checker of six promises, on the rows and the daemons of a simulated installation.
 
-I1 every accepted task ends once the faults stop. I2 one recorded end an attempt, and a fenced writer changes
-nothing. I3 never two containers of one task at once on one daemon, and none runs twice. I4 the recorded result
-is that of the container which the row names; links in order; never a fresh volume under a later link.
-I5 nothing of ours is left. I6 no crash uses a retry, and only a lapse counts as a crash.
+I1: every accepted task ends once the faults stop. I2: an attempt has one recorded end, and a fenced writer changes
+nothing. I3: two containers of a task never run at once on one daemon, and no container runs twice. I4: the recorded
+result is from the container that the row names; links run in order; a later link never gets a new volume.
+I5: nothing of the installation is left. I6: no crash uses a retry, and only a lapse counts as a crash.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LAPSED = re.compile(r"(adopted from|started again:) node \S+ (\(|is )LAPSED")
 
 
 class Broken(AssertionError):
-    """A promise is broken; the text ends with the story."""
+    """Report of a broken promise; the text ends with the story."""
 
     def __init__(self, promise: str, words: str, story: Story) -> None:
         super().__init__(f"{promise}: {words}\n{story}")
@@ -42,7 +42,7 @@ def is_current(one: Resource | Order, task: Task) -> bool:
 
 
 class Checker:
-    """Sees each start of a container and each write under a token, and all rows at the end."""
+    """Observer of each start of a container, each write under a token, and all rows at the end."""
 
     #: What the rows say; set once they are there.
     rows: Rows
@@ -59,7 +59,7 @@ class Checker:
     # While it runs.
 
     def started(self, daemon: Daemon, one: Container) -> None:
-        """I3 and I4, whenever a container begins to run."""
+        """Check I3 and I4 whenever a container begins to run."""
         self._starts += 1
         self._hold("I3", f"{one.id} ran before and runs again", one.starts == 1)
         if is_current(one.order, self.rows.task(one.order.run.task_id)):
@@ -84,7 +84,7 @@ class Checker:
         self._hold("I4", f"link {one.order.index} in {one.id} runs over a fresh volume", kept)
 
     def former_runs(self, rows: Rows, daemons: Sequence[Daemon]) -> None:
-        """I3 between daemons: no former run of a task that goes on runs where a LIVE node could remove it (R1)."""
+        """Check I3 between daemons: no former run of an open task runs where a LIVE node could remove it (R1)."""
         now = (rows.as_they_are(), self._starts)
         if now == self._seen:
             return
@@ -98,14 +98,14 @@ class Checker:
                     self._hold("I3", words, current or not rows.serves(daemon.name))
 
     def wrote(self, verb: str, token: Token, before: Task, by: str | None = None) -> None:
-        """I2: a write under a token was accepted; `before` is the row as it was, `by` the thread's node."""
+        """Check I2 for an accepted write: `before` is the row before it, `by` the thread's node."""
         allowed = _FROM.get(verb, (TaskState.RUNNING,))
         words = f"{verb} under {token} changed a row that was {before.state} under {before.token}"
         self._hold("I2", words, before.token == token and before.state in allowed)
         self._hold("I2", f"{verb} by {by}, but the row names {before.node}", by in (None, before.node))
 
     def restarted(self, rows: Rows, before: Task, daemons: Sequence[Daemon]) -> None:
-        """Check that nothing was removed that a LIVE node could have adopted."""
+        """Check P5: nothing was removed that a serving node could have adopted."""
         links = rows.run_of(before)
         confirmed = {link.container_id for link in links if link.state is LinkState.CONFIRMED}
         ended = {link.container_id for link in links if link.state is LinkState.ENDED}
@@ -119,12 +119,12 @@ class Checker:
             self._hold("P5", words, not kept)
 
     def timed_out(self, rows: Rows, token: Token) -> None:
-        """I6: a time-out ends an attempt, and uses its retry, only when its time is over."""
+        """Check I6: a time-out ends an attempt, and uses the attempt's retry, only when the time is over."""
         words = f"attempt {token.attempt} is timed out before its time"
         self._hold("I6", words, (token.task_id, token.attempt) in rows.late)
 
     def given_up(self, rows: Rows, before: Task, daemons: Sequence[Daemon]) -> None:
-        """I3: whoever ends an attempt from afar leaves none of its containers running where a node serves."""
+        """Check I3: an attempt that is ended from afar has no container running where a node serves."""
         living = before.node is not None and rows.node(before.node).state.has_beat
         self._hold("I3", f"{before.name} is timed out under {before.node}, which lives", not living)
         run = before.run
@@ -139,7 +139,7 @@ class Checker:
             )
 
     def removed(self, rows: Rows, things: Iterable[Resource], daemon: Daemon) -> None:
-        """I5: what is about to be removed by force belongs to no run that goes on."""
+        """Check I5: resources that are about to be removed by force belong to no run that goes on."""
         for thing in things:
             assert thing.run is not None, "the simulator has no sandboxes"
             task = rows.task(thing.run.task_id)
@@ -148,13 +148,13 @@ class Checker:
             self._hold("I5", f"{thing.name} is removed under {task.token}, which runs", not lives)
 
     def discarded(self, rows: Rows, one: Container) -> None:
-        """I5: what is removed as never started has not run meanwhile."""
+        """Check I5: a container that is removed as never started has not run meanwhile."""
         lives = is_current(one.order, rows.task(one.order.run.task_id))
         words = f"{one.id} has run, and its result is removed before it is recorded"
         self._hold("I5", words, not (lives and one.state == "exited"))
 
     def took(self, verb: str, node: Node) -> None:
-        """I2: a node got work; a fenced one gets none, and a JOINING one only takes over."""
+        """Check I2: a fenced node gets no work, and a JOINING one only takes over."""
         allowed = (NodeState.LIVE, NodeState.JOINING) if verb == "take_over" else (NodeState.LIVE,)
         self._hold("I2", f"{verb} by {node.id}, which is {node.state}", node.state in allowed)
 
@@ -167,12 +167,12 @@ class Checker:
         self.nothing_left(daemons)
 
     def nothing_left(self, daemons: Sequence[Daemon]) -> None:
-        """I5, for all that carries our labels."""
+        """Check I5: nothing with the installation's labels is left."""
         left = [thing.name for daemon in daemons for thing in daemon.list()]
         self._hold("I5", f"left behind: {left}", not left)
 
     def ended_nodes(self, told: Sequence[Event]) -> None:
-        """I2 for nodes: nothing leaves LAPSED or LEFT."""
+        """Check I2 for nodes: nothing leaves LAPSED or LEFT."""
         over: set[str | None] = set()
         for event in told:
             if event.kind == "node" and event.to_state:

@@ -1,4 +1,4 @@
-"""The database of the simulated installations: it knows which tables were changed, and SQLite is made swift."""
+"""Database of the simulated installations, which counts changes and runs SQLite fast."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _WIPE = [
 
 
 class CountingDatabase(Database):
-    """Knows how often each table was changed.
+    """Database that counts the changes of each table.
 
-    A database in memory has one connection: its transactions are begun and ended on the driver itself, and the
-    clock stands still, so that a seed tells the same story each time.
+    A database in memory has one connection: its transactions begin and end on the driver itself, and the clock stands
+    still, so that a seed has the same story each time.
     """
 
     def __init__(self, settings: StoreSettings) -> None:
@@ -61,11 +61,11 @@ class CountingDatabase(Database):
 
     @property
     def is_swift(self) -> bool:
-        """One connection in memory."""
+        """Return whether this is one connection to a database in memory."""
         return self._swift is not None
 
     def changes(self, table: str) -> int:
-        """Higher after each transaction that changed this table."""
+        """Return a number that rises with each transaction that changed this table."""
         # PostgreSQL's driver does not say: there each transaction counts.
         return self._writes if self._swift is None else self._swift.changes[table]
 

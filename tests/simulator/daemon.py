@@ -20,7 +20,7 @@ _FOR_EVER = 1_000_000
 
 @dataclass
 class Volume:
-    """A fresh volume. `order` is what its labels say, None: Docker made it in place of a missing one."""
+    """Volume. `order` is in the labels; None: Docker made the volume in place of a missing one."""
 
     serial: int
     order: Order | None
@@ -46,7 +46,7 @@ class Container:
 
 
 class Daemon:
-    """One Docker daemon. `past` keeps every container that it ever had."""
+    """Docker daemon. `past` keeps every container that it ever had."""
 
     def __init__(
         self, name: str, chance: random.Random, started: Callable[[Daemon, Container], None]
@@ -171,7 +171,7 @@ def _thing(one: Container) -> Resource:
 
 @dataclass
 class Broker:
-    """Queues of ids. `emptied` is what the marker tells."""
+    """Queues of messages. `emptied` is True when the marker key is gone."""
 
     queues: dict[str, list[tuple[Token, int]]] = field(default_factory=dict)
     emptied: bool = False

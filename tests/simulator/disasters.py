@@ -1,4 +1,4 @@
-"""One seed's life of an installation: two daemons, three workers, three tasks, and what befalls them."""
+"""Run of one seed: two daemons, three workers, three tasks, and faults."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def installation(url: str) -> tuple[World, CountingDatabase]:
 
 
 class Run(Faults):
-    """Steps drawn from the seed; everything that a step may do follows from it alone."""
+    """Steps drawn from the seed, which alone decides what happens."""
 
     def __init__(self, world: World, db: CountingDatabase, seed: int, kind: type[Worker] = Worker) -> None:
         db.wipe()

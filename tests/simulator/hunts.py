@@ -1,4 +1,4 @@
-"""Many seeds at once: what held, what broke, and which seed finds a mutant."""
+"""Runs of many seeds: whether the promises held, and which seed catches a mutant."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ RESEND_LOOKS = 4
 
 
 class Keeper:
-    """One process's share; what it saw before dies with it."""
+    """Reconciler and flusher of one process, whose observations die with the process."""
 
     def __init__(self, name: str, around: Around) -> None:
         self.name, self.rows, self.installation = name, around.rows, around.rows.world.installation

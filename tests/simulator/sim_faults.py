@@ -41,7 +41,7 @@ _FAULTS = (
 
 
 class Faults:
-    """The disasters; `Run` is what they befall."""
+    """Faults that a `Run` injects."""
 
     chance: random.Random
     story: Story
@@ -91,18 +91,18 @@ class Faults:
         self.workers[self.workers.index(worker)] = self.worker(worker.daemon)
 
     def pause(self, worker: Worker) -> None:
-        """SIGSTOP, and SIGCONT some turns later."""
+        """Stop a process with SIGSTOP, and continue it some turns later."""
         worker.sleeps = self.chance.randint(5, 60)
         self.story.tell("fault", f"{worker.name} is paused for {worker.sleeps} turns")
 
     def make_zombie(self, worker: Worker) -> None:
-        """Best in the middle of what it makes: it goes on with that, long after it was replaced."""
+        """Pause a process for long, best while it creates a container, so that it goes on after it was replaced."""
         making = [worker for worker in self.workers if worker.makes]
         worker = self.chance.choice(making) if making else worker
         self.lapse(worker, self.chance.randint(10, 120))
 
     def leave(self, worker: Worker) -> None:
-        """SIGTERM."""
+        """Send SIGTERM to a process."""
         worker.leaving = True
         self.story.tell("fault", f"SIGTERM to {worker.name}")
 
@@ -160,7 +160,7 @@ class Faults:
                 self.story.tell("fault", f"somebody removes volume {name[-6:]} from {daemon.name}")
 
     def cancel(self) -> str:
-        """Seldom: what is cancelled is lost to the other faults."""
+        """Cancel a task, but seldom, because a cancelled task meets no other faults."""
         if self.chance.random() < 0.7:
             return "no cancel"
         id = self.chance.choice(self.ids)
@@ -192,7 +192,7 @@ class Faults:
 
 
 class _Frozen:
-    """A thread that stands still for some of its turns."""
+    """Thread that stands still for some of its turns."""
 
     def __init__(self, turns: int, thread: Iterator[None]) -> None:
         self._turns, self._thread = turns, thread

@@ -1,4 +1,4 @@
-"""The rows of a simulated installation, read no oftener than they change, in an order that a seed repeats."""
+"""Rows of a simulated installation, read only after changes, in an order that a seed repeats."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Rows:
 
 
 class Snapshot(Rows):
-    """The same answers out of all rows of three tables: they are few, and their clock stands still."""
+    """Answers from all rows of three tables, which are few, and whose clock stands still."""
 
     _TASKS = sa.select(tables.tasks).order_by(tables.tasks.c.name)
     _NODES = sa.select(tables.nodes)
@@ -180,7 +180,7 @@ class Snapshot(Rows):
         return [task for task in self._tasks().values() if task.state is TaskState.SCHEDULED]
 
     def overdue(self) -> list[Task]:
-        """Asked in earnest only when something may be found."""
+        """Return what the query would; run it only when there may be a result."""
         maybe = any((task.id, task.attempt) in self.late for task, _ in self.lost()[1])
         return super().overdue() if maybe else []
 

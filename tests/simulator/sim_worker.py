@@ -1,8 +1,7 @@
-"""A worker process in one thread: the real verbs and rows, with daemons, broker and processes of our own.
+"""Worker process in one thread: the real verbs and rows, with simulated daemons, broker and processes.
 
-A process is a handful of generators that stop between any two effects; a kill drops them all. The rows and
-every guard are the real ones. Each step that a rule of the protocol is about is a method of its own, so that
-a mutant can leave it out.
+A process is some generators that stop between any two effects; a kill drops them all. The rows and every guard are
+the real ones. Each step that a rule of the protocol covers is a method of its own, so that a mutant can leave it out.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SHARES = (0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4)
 
 
 class Worker(Carrier):
-    """A worker process: its threads are generators."""
+    """Worker process, whose threads are generators."""
 
     def __init__(self, name: str, around: Around) -> None:
         super().__init__(name, around)
@@ -106,7 +105,7 @@ class Worker(Carrier):
             self.tell("joins again: its Docker answers")
 
     def leaves(self, me: str) -> Steps:
-        """SIGTERM: claim nothing more, let go of the links, LEFT."""
+        """Leave after SIGTERM: claim nothing more, let go of the links, become LEFT."""
         self.live = False
         if me and node_verbs.drain(self.installation, TESTER, me):
             self.tell(f"{me} is LEAVING")
@@ -207,7 +206,7 @@ class Worker(Carrier):
                 yield from self.sweeps()
 
     def sweeps(self) -> Steps:
-        """List first, then read the rows."""
+        """Sweep: list first, then read the rows."""
         things = self.daemon.list()
         yield
         owners = read_owners(self.installation, things) if things else Owners()

@@ -11,7 +11,7 @@ _MOST_LINES = 250
 
 @dataclass
 class Story:
-    """Lines as they come; they are put into words only when somebody reads them."""
+    """Lines in the order of the steps, formatted only when somebody reads them."""
 
     seed: int
     #: task id -> its name.

@@ -1,7 +1,7 @@
-"""SQLAlchemy's statements, compiled once, on SQLite's driver itself: a tenth of the time for the same SQL.
+"""SQLAlchemy's statements, compiled once, on SQLite's driver: a tenth of the time for the same SQL.
 
-Only what the store asks of a connection is here. A statement that is seen for the first time, or built anew
-for each call, goes through SQLAlchemy as always.
+Only the parts of a connection that the store uses are here. A statement that is executed for the first time, or
+built for each call, goes through SQLAlchemy.
 """
 
 from __future__ import annotations

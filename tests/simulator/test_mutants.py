@@ -1,7 +1,7 @@
-"""The checker can fail: with one guard or rule left out, some seed breaks a promise.
+"""Mutants are caught: with one guard or rule left out, some seed breaks a promise.
 
-CAUGHT names the seed that did when it was last hunted, and then others are tried: a change of the code or of the
-simulator tells other stories. `python -m tests.simulator 0-999 --mutants NAME` hunts.
+CAUGHT names the seed that last caught each mutant; further seeds are tried if it does not, because a change of the
+code or of the simulator changes the stories. `python -m tests.simulator 0-999 --mutants NAME` searches.
 """
 
 from __future__ import annotations

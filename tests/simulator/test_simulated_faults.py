@@ -1,6 +1,6 @@
-"""Thousands of small disasters, each from a seed: every task ends, once, and nothing is left behind.
+"""Thousands of small disasters, each from a seed: every task ends once, and nothing is left behind.
 
-A seed that fails tells its story; `python -m tests.simulator SEED` tells it again.
+A failure prints the seed's story; `python -m tests.simulator SEED` prints it again.
 """
 
 from __future__ import annotations

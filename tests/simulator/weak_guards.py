@@ -1,4 +1,4 @@
-"""Guards of the store, dropped by their key: the store's statements are built once more without them."""
+"""Guards of the store, dropped by key: the store's statements are built again without them."""
 
 from __future__ import annotations
 

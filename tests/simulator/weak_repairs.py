@@ -1,4 +1,4 @@
-"""Guards of what repairs, left out one at a time: take-overs, restarts, time-outs, lapses and their counts."""
+"""Weakened repairs, one guard at a time: take-overs, restarts, time-outs, lapses and their counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards of the rows, left out one at a time: each function patches the store or a verb, and says who works."""
+"""Weakened rows, one guard at a time: each function patches the store or a verb, and returns the worker to run."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def cancel_state(patch: Patch) -> type[Worker]:
 
 
 def finish_state(patch: Patch) -> type[Worker]:
-    """End a task once more that was cancelled."""
+    """End a cancelled task again."""
     real = finish_module.locks.lock_job_and_task
 
     def running(c: sa.Connection, task_id: str) -> Any:

@@ -1,4 +1,4 @@
-"""Rules of a worker, left out one at a time: a subclass each, or a patch of the keeping."""
+"""Weakened workers, one rule at a time: a subclass for each, or a patch of the keeper."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Patch = pytest.MonkeyPatch
 
 
 class FindsNo(Worker):
-    """The pass does not count some of what is here."""
+    """Worker whose pass overlooks some of the resources on the daemon."""
 
     blind_to: Callable[[Resource], bool]
 
@@ -44,7 +44,7 @@ class FindsNoVolume(FindsNo):
 
 
 class TakesWithoutFinding(Worker):
-    """takeover-found: what is lost is taken over wherever it ran."""
+    """Worker that takes over lost tasks wherever they ran (takeover-found)."""
 
     def takes(self, me: str, things: list[Resource], lost: list[Task]) -> Steps:
         anywhere = [Resource("volume", "", "", task.run) for task in lost]
@@ -62,7 +62,7 @@ class JoinsWithoutAdopting(Worker):
 
 
 class JoinsBlind(Worker):
-    """LIVE without a look at the daemon."""
+    """Worker that becomes LIVE without a look at the daemon."""
 
     def joins(self, me: str) -> Steps:
         number, _ = self.rows.lost()
@@ -71,7 +71,7 @@ class JoinsBlind(Worker):
 
 
 class LooksFirst(Worker):
-    """`looked` is written before what was found is taken over."""
+    """Worker that writes `looked` before it takes over."""
 
     def looks(self, me: str) -> Steps:
         number, lost = self.rows.lost()
@@ -83,7 +83,7 @@ class LooksFirst(Worker):
 
 
 class LooksLate(Worker):
-    """The lapse number is read after the rows and the list."""
+    """Worker that reads the lapse number after the rows and the list."""
 
     def looks(self, me: str) -> Steps:
         _, lost = self.rows.lost()
@@ -96,7 +96,7 @@ class LooksLate(Worker):
 
 
 class OkAtOnce(Worker):
-    """Docker answers again, and the node is LIVE as it was."""
+    """Worker that is LIVE again as soon as Docker answers again."""
 
     def docker_answers(self) -> None:
         with self.installation.db.begin() as c:
@@ -106,7 +106,7 @@ class OkAtOnce(Worker):
 
 
 class SameNodeId(Worker):
-    """A fenced node joins again under its old id."""
+    """Worker that joins under its old id after it was fenced."""
 
     def fenced(self) -> None:
         me = self.node_id
@@ -120,7 +120,7 @@ class SameNodeId(Worker):
 
 
 class StartsExited(Worker):
-    """An exited container that was found is started, not collected."""
+    """Worker that starts an exited container instead of collecting it."""
 
     def goes(self, container: Container, mine: bool, control: Control) -> Outcome | None:
         return super().goes(container, mine or container.state == "exited", control)
@@ -140,7 +140,7 @@ class StartsCreated(Worker):
 
 
 class UnmakesNothing(Worker):
-    """A created container is removed plainly, without making it unstartable first."""
+    """Worker that removes a created container without making it unstartable first."""
 
     def unmakes(self, found: Container) -> None:
         return
@@ -152,7 +152,7 @@ class ChecksNoVolume(Worker):
 
 
 class ClearsNothing(Worker):
-    """Older runs of the task stay beside the new one."""
+    """Worker that leaves older runs of the task beside the new one."""
 
     def clears(self, order: Order) -> Steps:
         return
@@ -160,7 +160,7 @@ class ClearsNothing(Worker):
 
 
 class SweepsRowsFirst(Worker):
-    """The rows are read before the things are listed."""
+    """Worker whose sweep reads the rows before it lists."""
 
     def sweeps(self) -> Steps:
         with self.rows.world.db.read() as c:
@@ -176,7 +176,7 @@ class SweepsRowsFirst(Worker):
 
 
 class RemovesWhenRefused(Worker):
-    """A refused finish removes the run's containers."""
+    """Worker that removes the run's containers after a refused finish."""
 
     def finishes(self, work: Any, me: str, container: Container | None, outcome: Outcome) -> Any:
         finished = super().finishes(work, me, container, outcome)
@@ -193,7 +193,7 @@ class GivesBackAll(Worker):
 
 
 class GivesBackNothing(Worker):
-    """Worker that leaves and only lets go of what it has not begun."""
+    """Worker that leaves and gives nothing back: it only lets go of what it has not begun."""
 
     def gives_up(self, work: Any, control: Control) -> bool:
         return False
@@ -213,7 +213,7 @@ class TiesNothingUp(Worker):
 
 
 class IgnoresConfirm(Worker):
-    """A refused confirm does not stop the start."""
+    """Worker that starts the container after a refused confirm."""
 
     def confirms(self, work: Any, me: str, container: Container) -> bool:
         super().confirms(work, me, container)
@@ -246,7 +246,7 @@ def no_timeout(patch: Patch) -> type[Worker]:
 
 
 def mark_first(patch: Patch) -> type[Worker]:
-    """SCHEDULED before it is published."""
+    """Mark a task as SCHEDULED before publishing the message."""
 
     def flushes(self: Keeper, task: Task) -> Any:
         self.marks(task)

@@ -1,4 +1,4 @@
-"""Databases for tests: a SQLite file, or a fresh database on a throwaway PostgreSQL that is started once a run."""
+"""Databases for tests: a SQLite file, or a new database on a temporary PostgreSQL, started once in each test run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = ("sqlite", "postgresql")
 
 @dataclass
 class Postgres:
-    """A running server; `new` makes a database that is already migrated."""
+    """Running server; `new` makes a database that is already migrated."""
 
     port: int
     directory: Path
@@ -65,11 +65,11 @@ class Postgres:
             c.execute(statement)  # type: ignore[arg-type]
 
     def stop(self) -> None:
-        """Stop at once, cutting every connection."""
+        """Stop at once, and cut every connection."""
         _control(self.directory, "-m", "immediate", "-w", "stop")
 
     def start(self) -> None:
-        """Start, on the same port with the same data."""
+        """Start on the same port with the same data."""
         addresses = ",".join({"127.0.0.1", self.host})
         words = f"-p {self.port} -k {self.directory} -c listen_addresses={addresses} -c max_connections=200"
         _control(
@@ -110,7 +110,7 @@ def migrate(url: str) -> None:
 
 
 def missing(what: str) -> None:
-    """Skip at home, fail in CI: a missing server never turns into a green run."""
+    """Skip at home and fail in CI, because a missing server must never look like a passed run."""
     if os.environ.get("CI") == "true":
         pytest.fail(what)
     pytest.skip(what)

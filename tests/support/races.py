@@ -1,4 +1,4 @@
-"""Verbs that are at once: begun at the same moment, or one held inside its transaction while the other comes."""
+"""Verbs at the same time: started at the same moment, or one held inside its transaction while the other begins."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def at_once(pool: ThreadPoolExecutor, *verbs: Callable[[], Any]) -> list[Any]:
 
 
 class Held:
-    """A verb in a thread, held before it commits: at its event, when all its locks are taken."""
+    """Verb in a thread, held before it commits: at its event, when it has taken all locks."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor, verb: Callable[[], Any]

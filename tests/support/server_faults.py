@@ -1,4 +1,4 @@
-"""Faults that several tests make, and what every fault must leave: each task ended once, and nothing behind."""
+"""Faults of servers, and the checks after every fault: each task ended once, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORK = "name: work\nimage: busybox:1.36\nrun: 'sleep 3; echo -n done > $FERRYMAN
 
 
 def completed_once(fleet: Fleet, ids: Sequence[str], seconds: float, result: str | None = None) -> float:
-    """Wait until all are COMPLETED at their first attempt, with one end each; the seconds that took."""
+    """Wait until all are COMPLETED at their first attempt, with one end each; return the seconds that passed."""
     began = time.monotonic()
     ended = fleet.ended(ids, seconds)
     took = time.monotonic() - began
@@ -52,7 +52,7 @@ def busy(fleet: Fleet, count: int = 5, text: str = WORK) -> list[str]:
 
 
 def lasting(seconds: float) -> None:
-    """Let the fault last: the time itself is what is tried, nothing is waited for."""
+    """Let the fault last. The duration is under test, so there is no condition to wait for."""
     threading.Event().wait(seconds)
 
 
@@ -75,7 +75,7 @@ def repeating(call: Callable[[], object], pause: float) -> Iterator[None]:
 
 
 def empty(redis: RedisServer) -> None:
-    """Kill a Redis, lose what it had, start it again."""
+    """Kill a Redis, lose its data, and start it again."""
     redis.kill()
     for path in redis.directory.glob("appendonlydir/*"):
         path.unlink()
@@ -137,7 +137,7 @@ def small_disk(directory: Path, megabytes: int) -> Iterator[None]:
 
 
 def grow(directory: Path, megabytes: int) -> None:
-    """Give a small disk more room."""
+    """Enlarge a small disk."""
     _run("mount", "-o", f"remount,size={megabytes}m", str(directory))
 
 
@@ -147,10 +147,10 @@ def _run(*words: str) -> None:
 
 
 class Cut:
-    """A TCP proxy before PostgreSQL that cuts a connection at the COMMIT of a chosen transaction.
+    """TCP proxy before PostgreSQL that cuts a connection at the COMMIT of a chosen transaction.
 
     `before`: the COMMIT never reaches the server. `after`: it does, and the server's answer is lost. For the
-    client both are one and the same.
+    client both are the same.
     """
 
     def __init__(self, port: int) -> None:
@@ -169,7 +169,7 @@ class Cut:
             self._marker, self._when = marker, when
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more connections."""
         self._relay.close()
 
     def _carry(self, client: socket.socket) -> None:

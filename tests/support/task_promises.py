@@ -1,7 +1,8 @@
-"""The promises, asked of the rows of one task after all faults: what is broken, in words.
+"""Promises, checked on the rows of one task after all faults; broken ones are reported in words.
 
-Each container says lines of the form `<its short id> <its link's name> <n>`, n from 1, so that a line tells who
-said it; a result begins with the short id of the container that wrote it. `tests/chaos/soak.py` submits such tasks.
+Each container writes lines of the form `<short id of the container> <name of the link> <n>`, n from 1, so a line
+names its writer. A result begins with the short id of the container that wrote it. `tests/chaos/soak.py` submits
+such tasks.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Story:
 
     @property
     def last_run(self) -> list[Link]:
-        """The links of the run that ended the task, in order."""
+        """Return the links of the run that ended the task, in order."""
         run = (self.task.attempt, self.task.origin)
         return [link for link in self.links if (link.attempt, link.origin) == run]
 

@@ -1,4 +1,4 @@
-"""Rows for tests of the store: a submitted task, and one that runs."""
+"""Rows for tests of the store: a submitted task, and a running one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small installation for tests of the verbs: nodes, tasks, and what happened to the rows."""
+"""Small installation for tests of the verbs: nodes, tasks, and events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ROWS = ("jobs", "tasks", "attempts", "links", "nodes")
 
 
 class World:
-    """One database with its verbs. Everything asked of it is a row as it is now."""
+    """Database with its verbs. Every answer is read from the rows at that moment."""
 
     def __init__(self, db: Database, settings: Settings, installation: str = "i1") -> None:
         self.db = db
@@ -54,7 +54,7 @@ class World:
         return id
 
     def lapse(self, id: str) -> int:
-        """End a node as a watcher does; returns its lapse number."""
+        """End a node as a watcher does; return its lapse number."""
         assert node_verbs.lapse(self.installation, TESTER, self.node(id))
         return self.node(id).lapse_no or 0
 
@@ -111,7 +111,7 @@ class World:
     def end(
         self, assignment: Assignment, code: int = 0, container: str | None = "c0", **more: Any
     ) -> FollowUp | None:
-        """Record how its container ended."""
+        """Record how the link's container ended."""
         message = None if code == 0 else f"exit code {code}"
         return finish_link(
             self.installation, TESTER, assignment, container, Outcome(code, Cause.EXITED, message, **more)
@@ -142,7 +142,7 @@ class World:
 
     @property
     def last_lapse(self) -> int:
-        """The last lapse number that can be read."""
+        """Last lapse number that can be read."""
         with self.db.read() as c:
             return nodes.last_lapse(c)
 
@@ -167,7 +167,7 @@ class World:
             return events.after(c, cursor, settled=True)
 
     def set(self, task_id: str, **values: Any) -> None:
-        """Write columns of a task behind the verbs' back: time that has passed."""
+        """Set columns of a task without a verb, as if time had passed."""
         with self.db.begin() as c:
             c.execute(tables.tasks.update().where(tables.tasks.c.id == task_id).values(**values))
 
@@ -178,7 +178,7 @@ class World:
 
     @property
     def now(self) -> int:
-        """The database's clock, in milliseconds."""
+        """Return the database's clock, in milliseconds."""
         with self.db.read() as c:
             return tasks.now(c)
 
