@@ -98,7 +98,8 @@ class Database:
                 self.url, connect_args={"check_same_thread": False, "timeout": seconds}, **bounds
             )
         sa.event.listen(engine, "connect", self._prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin_immediate if immediate else _begin_plain)
+        statement = "BEGIN IMMEDIATE" if immediate else "BEGIN"
+        sa.event.listen(engine, "begin", lambda connection: _begin_sqlite(connection, statement))
         return engine
 
     def _connect_bounded(self, dialect: Any, record: Any, words: list[Any], options: dict[str, Any]) -> Any:
@@ -211,14 +212,6 @@ def _replace_connection(context: sa.ExceptionContext) -> None:
     if _is_away(context.original_exception):
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
-
-
-def _begin_immediate(connection: sa.Connection) -> None:
-    _begin_sqlite(connection, "BEGIN IMMEDIATE")
-
-
-def _begin_plain(connection: sa.Connection) -> None:
-    _begin_sqlite(connection, "BEGIN")
 
 
 def _begin_sqlite(connection: sa.Connection, statement: str) -> None:
