@@ -54,13 +54,14 @@ class Client:
         path: str,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        *,
+        whole: bool = False,
     ) -> Exchange:
-        """Send a request on a socket of its own. Raises RuntimeUnavailable."""
+        """Send a request on a socket of its own; a `whole` answer is not cut short. Raises RuntimeUnavailable."""
         version = self.api.api_version
         query = f"?{urlencode(params)}" if params else ""
-        return open_exchange(
-            self._address, self._tls, (method, f"/v{version}{path}{query}"), headers or {}, self.timeout
-        )
+        line = (method, f"/v{version}{path}{query}", "HTTP/1.1" if whole else "HTTP/1.0")
+        return open_exchange(self._address, self._tls, line, headers or {}, self.timeout)
 
     def restart_detector(self) -> RestartDetector:
         """Open a connection that shows whether the daemon has ended since. Raises RuntimeUnavailable."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -18,7 +19,7 @@ from docker.errors import APIError, NotFound
 from docker.utils import convert_filters
 
 from engine.errors import RuntimeUnavailable
-from engine.runtime.docker.http import open_exchange
+from engine.runtime.docker.http import RETRY_SECONDS, Broken, open_exchange
 
 #: Bound of an answer; the longest is a list of containers, about 1 KB each.
 _MOST_BYTES = 1 << 28
@@ -80,23 +81,37 @@ class FastClient(docker.APIClient):
         self, method: str, path: str, params: Mapping[str, Any] | None = None, body: object = None
     ) -> Any:
         """Return the answer, read as JSON. Raises docker.errors.APIError and requests' exceptions, as the library."""
-        address, context, timeout = self._connection
         query = {
             key: "1" if value is True else value for key, value in (params or {}).items() if value is not None
         }
-        line = method, f"/v{self.api_version}{path}{'?' if query else ''}{urlencode(query)}"
+        line = method, f"/v{self.api_version}{path}{'?' if query else ''}{urlencode(query)}", "HTTP/1.1"
         data = b"" if body is None else json.dumps(body).encode()
+        # Only a question without effects is asked again.
+        for pause in (*RETRY_SECONDS, None) if method == "GET" else (None,):
+            try:
+                return self._send_once(line, data)
+            except RuntimeUnavailable as exc:
+                if pause is None or not isinstance(exc, Broken):
+                    raise requests.exceptions.ConnectionError(f"{exc} {exc.__cause__!r}") from exc
+            except APIError as exc:
+                if pause is None or not exc.is_server_error():
+                    raise
+            time.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _send_once(self, line: tuple[str, str, str], data: bytes) -> Any:
+        address, context, timeout = self._connection
         headers = {"Content-Type": "application/json"} if data else {}
+        with open_exchange(address, context, line, headers, timeout, data) as answer:
+            if not answer.read_head(timeout):
+                raise requests.exceptions.ReadTimeout(f"no answer within {timeout:.0f} s")
+            if answer.status >= 400:
+                raise _api_error(answer.status, answer.error_message(), line[1])
+            text = answer.read_all(_MOST_BYTES)
         try:
-            with open_exchange(address, context, line, headers, timeout, data) as answer:
-                if not answer.read_head(timeout):
-                    raise requests.exceptions.ReadTimeout(f"no answer within {timeout:.0f} s")
-                if answer.status >= 400:
-                    raise _api_error(answer.status, answer.error_message(), path)
-                text = answer.read_all(_MOST_BYTES)
-        except RuntimeUnavailable as exc:
-            raise requests.exceptions.ConnectionError(f"{exc} {exc.__cause__!r}") from exc
-        return json.loads(text) if text else None
+            return json.loads(text) if text else None
+        except ValueError as exc:
+            raise Broken(f"Docker's answer is not JSON: {exc}") from exc
 
 
 def _api_error(status: int, message: str, path: str) -> APIError:

@@ -165,7 +165,7 @@ def tar_of(entries: Mapping[str, tuple[bytes | None, int]]) -> bytes:
 def from_archive(about: Mapping[str, Any], pieces: Iterable[bytes], limit: int) -> Result:
     """Return the output file from Docker's archive; its type is checked before anything is read.
 
-    Raises OutputRefused.
+    Raises OutputRefused, and tarfile.TarError if the archive is not whole.
     """
     if int(about.get("mode", 0)) & _GO_TYPE_BITS:
         raise OutputRefused("it is not a regular file")
@@ -174,7 +174,10 @@ def from_archive(about: Mapping[str, Any], pieces: Iterable[bytes], limit: int) 
         file = tar.extractfile(member) if member is not None and member.isreg() else None
         if member is None or file is None:
             raise OutputRefused("it is not a regular file")
-        return Result(file.read(limit), member.size)
+        data = file.read(limit)
+        if len(data) < min(limit, member.size):
+            raise tarfile.ReadError("unexpected end of data")
+        return Result(data, member.size)
 
 
 class _Pieces(io.RawIOBase):

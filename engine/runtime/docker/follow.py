@@ -51,7 +51,7 @@ def _follow(host: Host, prepared: Prepared, sink: LogSink, control: Control) -> 
     client, container_id, order = host.client, prepared.container_id, prepared.order
     result_bytes = host.settings.result_bytes
     tail_bytes = min(results.TAIL_BYTES, result_bytes) if order.kind == "main" else 0
-    follower = Follower(client, container_id, sink, tail_bytes)
+    follower = Follower(client, container_id, sink, tail_bytes, control.detach)
     follower.start()
     failpoints.hit("go.followed")
     try:
@@ -64,6 +64,8 @@ def _follow(host: Host, prepared: Prepared, sink: LogSink, control: Control) -> 
         # The request that ended the container does not also end the reading of its log; a later one does.
         interruption = threading.Event() if end.killed_for is not None else control.changed
         follower.finish(DRAIN_SECONDS, interruption)
+        if control.detached and not follower.is_complete:
+            raise Detached
         verdict = judge(client, order, container_id, end, follower.last_error)
     finally:
         follower.stop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import ssl
 import time
@@ -20,10 +21,67 @@ CHUNK_BYTES = 1 << 18
 #: A head has a few hundred bytes; a server that sends more than this is not a Docker daemon.
 MOST_HEAD_BYTES = 1 << 16
 _HEAD_END = b"\r\n\r\n"
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
+#: Docker's chunks have up to 32 KiB; a mark that claims more than this is not one.
+_MOST_CHUNK_BYTES = 1 << 25
+#: Answers that will not change: the container is gone, is being removed, or has a log that Docker cannot read.
+_FINAL = (404, 409, 501)
+#: Waits before a question without effects is asked again, after an error answer or one that was cut short.
+RETRY_SECONDS = (0.1, 0.4, 1.5)
 
 
 class Broken(RuntimeUnavailable):
     """The connection ended or failed before the answer was complete: the daemon may have restarted."""
+
+
+class ErrorAnswer(RuntimeUnavailable):
+    """The daemon answered with an error of its own: the same question may be answered later."""
+
+
+class _Body:
+    """Body of an answer: the bytes without chunk marks, and whether they are all there."""
+
+    def __init__(self, head: bytes) -> None:
+        length = _LENGTH.search(head)
+        self._left = int(length[1]) if length else None
+        self._is_chunked = _CHUNKED.search(head) is not None
+        self._rest = b""
+        #: True when all of a body whose end is marked was taken.
+        self.has_ended = self._left == 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Return True if the connection may not end here."""
+        return not self.has_ended and (self._is_chunked or self._left is not None)
+
+    def take(self, piece: bytes) -> bytes:
+        """Return the bytes of the body in a piece of the answer. Raises Broken."""
+        if self._is_chunked:
+            return self._take_chunks(self._rest + piece)
+        if self._left is not None:
+            self._left -= len(piece)
+            self.has_ended = self._left <= 0
+        return piece
+
+    def _take_chunks(self, data: bytes) -> bytes:
+        chunks, start = [], 0
+        while (end := data.find(b"\r\n", start)) >= 0:
+            try:
+                size = int(data[start:end].partition(b";")[0], 16)
+            except ValueError:
+                size = _MOST_CHUNK_BYTES + 1
+            if size > _MOST_CHUNK_BYTES:
+                raise Broken("the server at Docker's address does not speak HTTP")
+            if size == 0:
+                self.has_ended = True
+                break
+            if len(data) < end + size + 4:
+                break
+            chunks.append(data[end + 2 : end + 2 + size])
+            start = end + size + 4
+        self._rest = data[start:]
+        return b"".join(chunks)
 
 
 class Exchange:
@@ -33,6 +91,7 @@ class Exchange:
         self._socket = connection
         self._timeout = timeout
         self._pending = b""
+        self._body = _Body(b"")
         #: The status code; 0 until `read_head` returns True.
         self.status = 0
         connection.settimeout(timeout)
@@ -74,14 +133,29 @@ class Exchange:
             self.status = int(head.split(b" ", 2)[1])
         except (IndexError, ValueError):
             raise Broken("the server at Docker's address does not speak HTTP") from None
+        self._body = _Body(head)
         return True
 
+    def raise_if_failed(self) -> None:
+        """Raise ErrorAnswer if the daemon could not answer now, which says nothing about the container."""
+        if self.status >= 400 and self.status not in _FINAL:
+            raise ErrorAnswer(f"Docker answered with status {self.status}: {self.error_message()}")
+
     def read(self, seconds: float | None) -> bytes | None:
-        """Return the next bytes of the body, b"" at its end, None when none came within `seconds` (None: wait)."""
-        if self._pending:
-            piece, self._pending = self._pending, b""
-            return piece
-        return self._receive(seconds)
+        """Return the next bytes of the body, b"" at its end, None when none came within `seconds` (None: wait).
+
+        Raises Broken, also when the answer ends before the end that its head or its chunks mark.
+        """
+        while not self._body.has_ended:
+            piece: bytes | None = self._pending
+            self._pending = b""
+            if not piece and not (piece := self._receive(seconds)):
+                if piece == b"" and self._body.is_cut:
+                    raise Broken("Docker's answer was cut short")
+                return piece
+            if data := self._body.take(piece):
+                return data
+        return b""
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body to its end, each piece within the daemon's time-out. Raises Broken."""
@@ -120,18 +194,19 @@ class Exchange:
 def open_exchange(
     address: str,
     tls: ssl.SSLContext | None,
-    line: tuple[str, str],
+    line: tuple[str, str, str],
     headers: Mapping[str, str],
     timeout: float,
     body: bytes = b"",
 ) -> Exchange:
-    """Connect to `address` (`http+unix:///path`, `http://host:port`) and send `line` (method, path).
+    """Connect to `address` (`http+unix:///path`, `http://host:port`) and send `line` (method, path, version).
 
-    The request is HTTP/1.0: the body comes without chunk marks and ends with the connection. Raises
-    RuntimeUnavailable.
+    In HTTP/1.0 a long body comes without chunk marks and ends with the connection, so an answer that was cut short
+    looks complete. In HTTP/1.1 the cut is noticed (Broken), but each chunk costs time. Raises RuntimeUnavailable.
     """
     extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    request = f"{line[0]} {line[1]} HTTP/1.0\r\nHost: docker\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
+    first = f"{' '.join(line)}\r\nHost: docker\r\nConnection: close"
+    request = f"{first}\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
     connection = _connect(address, tls, timeout)
     return Exchange(connection, request.encode("ascii") + body, timeout)
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from engine.errors import RuntimeUnavailable
 from engine.model.records import LogFrame, LogPosition
 from engine.runtime.base import LogSink
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.frames import STDERR, STDOUT, FrameParser, Tail, since
-from engine.runtime.docker.http import Exchange
+from engine.runtime.docker.http import RETRY_SECONDS, Broken, Exchange
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,18 @@ class Follower:
     #: Wait before a stream that ended is requested again while the container still runs.
     RETRY_SECONDS = 0.5
 
-    def __init__(self, client: Client, container_id: str, sink: LogSink, tail_bytes: int) -> None:
+    def __init__(
+        self,
+        client: Client,
+        container_id: str,
+        sink: LogSink,
+        tail_bytes: int,
+        on_defect: Callable[[], object] = bool,
+    ) -> None:
+        """Begin after the sink's position; `on_defect` is called when a defect ended the reading."""
+        self._on_defect = on_defect
+        #: True when the log was read to its end.
+        self.is_complete = False
         self._client = client
         self._id = container_id
         self._sink = sink
@@ -62,7 +73,8 @@ class Follower:
         """Read the rest of the log after the container's end, until it is read or `interruption` is set.
 
         A followed stream that sends nothing for `idle_seconds` is interrupted, because Docker may hold it open; reads
-        without following end without help. Raises RuntimeUnavailable if the daemon is silent before the end.
+        without following end without help. Raises RuntimeUnavailable if the daemon is silent before the end, or if a
+        defect ended the reading.
         """
         ended_at = time.monotonic()
         self._ended.set()
@@ -79,6 +91,10 @@ class Follower:
                 )
             if silent > idle_seconds and self._is_open_ended:
                 self._interrupt()
+        if not self.is_complete:
+            raise RuntimeUnavailable(
+                f"the log of {self._id[:12]} was not read to its end, because of a defect"
+            )
 
     def _silent_seconds(self, ended_at: float) -> float:
         heard_at = self._heard_at
@@ -115,12 +131,14 @@ class Follower:
                     self._stopped.wait(self.RETRY_SECONDS)
                 else:
                     step += 1
-        except Exception:
+            self.is_complete = not self._stopped.is_set()
+        except BaseException:
             # The sink is the caller's: an error in it ends the following, not the container.
             if not self._stopped.is_set():
                 log.exception(
                     "the log of container %s is not followed any more, because of an error", self._id[:12]
                 )
+                self._on_defect()
 
     def _has_caught_up(self, lines: int) -> bool:
         """Read the last `lines` frames (0: all since the position); return True if none can be missing after that."""
@@ -151,8 +169,7 @@ class Follower:
         frames: list[LogFrame] = []
         with open_log(self._client, self._id, trial.position, tail=lines) as exchange:
             self._exchange = exchange
-            if not exchange.read_head(self._client.timeout) or exchange.status != 200:
-                log.warning("no log of container %s: %s", self._id[:12], exchange.error_message())
+            if not _has_log(exchange, self._client, self._id):
                 return frames
             for piece in exchange.pieces():
                 self._heard_at = time.monotonic()
@@ -167,8 +184,7 @@ class Follower:
                 self._exchange, self._is_open_ended = exchange, follow
                 if self._stopped.is_set():
                     return True
-                if not exchange.read_head(self._client.timeout) or exchange.status != 200:
-                    log.warning("no log of container %s: %s", self._id[:12], exchange.error_message())
+                if not _has_log(exchange, self._client, self._id):
                     return True
                 self._pass_on(iter(lambda: exchange.read(None), b"") if follow else exchange.pieces())
         except RuntimeUnavailable as exc:
@@ -208,17 +224,41 @@ def open_log(
         params["tail"] = str(tail)
     elif after := since(position):
         params["since"] = after
-    return client.exchange("GET", f"/containers/{container_id}/logs", params)
+    # A followed log ends with the container, or is requested again; the end of any other must be certain.
+    return client.exchange("GET", f"/containers/{container_id}/logs", params, whole=not follow)
+
+
+def _has_log(exchange: Exchange, client: Client, container_id: str) -> bool:
+    """Read the head; return False if there is no log to read. Raises RuntimeUnavailable."""
+    if not exchange.read_head(client.timeout):
+        raise Broken("Docker does not answer")
+    exchange.raise_if_failed()
+    if exchange.status != 200:
+        log.warning("no log of container %s: %s", container_id[:12], exchange.error_message())
+    return exchange.status == 200
 
 
 def last_of_stdout(client: Client, container_id: str, limit: int) -> bytes:
-    """Return the last `limit` bytes of standard output of a container that has ended, from Docker's log."""
+    """Return the last `limit` bytes of standard output of a container that has ended, from Docker's log.
+
+    Raises RuntimeUnavailable.
+    """
+    for pause in RETRY_SECONDS:
+        try:
+            return _last_of_stdout(client, container_id, limit)
+        except RuntimeUnavailable as exc:
+            log.warning("the end of the log of %s cannot be read, trying again: %s", container_id[:12], exc)
+            time.sleep(pause)
+    return _last_of_stdout(client, container_id, limit)
+
+
+def _last_of_stdout(client: Client, container_id: str, limit: int) -> bytes:
     for lines in (256, 4096, limit + 1):
         tail, count = Tail(limit), 0
         size = 0
         params = {"stdout": "1", "timestamps": "1", "follow": "0", "tail": str(lines)}
-        with client.exchange("GET", f"/containers/{container_id}/logs", params) as exchange:
-            if not exchange.read_head(client.timeout) or exchange.status != 200:
+        with client.exchange("GET", f"/containers/{container_id}/logs", params, whole=True) as exchange:
+            if not _has_log(exchange, client, container_id):
                 return b""
             parser = FrameParser(LogPosition())
             for piece in exchange.pieces():

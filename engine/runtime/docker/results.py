@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import tarfile
+import time
 from pathlib import Path
 
 from docker.errors import APIError
@@ -12,6 +14,7 @@ from engine.runtime.base import LogSink, Prepared, PreparedState
 from engine.runtime.docker import container, files
 from engine.runtime.docker.client import message_of, translated
 from engine.runtime.docker.host import Host
+from engine.runtime.docker.http import RETRY_SECONDS
 from engine.runtime.docker.logs import last_of_stdout
 
 log = logging.getLogger(__name__)
@@ -59,14 +62,27 @@ def _read(host: Host, prepared: Prepared, limit: int) -> files.Result | None:
             return files.read_result(out, limit)
         except files.OutputUnreadable as exc:
             log.debug("reading the output from Docker's archive: %s", exc)
+    for pause in RETRY_SECONDS:
+        try:
+            return _read_archive(host, prepared, limit)
+        except RuntimeUnavailable as exc:
+            log.warning("the output file cannot be read, trying again: %s", exc)
+            time.sleep(pause)
+    return _read_archive(host, prepared, limit)
+
+
+def _read_archive(host: Host, prepared: Prepared, limit: int) -> files.Result | None:
     try:
+        # The archive arrives while it is unpacked.
         with translated("reading the output file"):
             pieces, about = host.client.api.get_archive(prepared.container_id, files.RESULT)
+            return files.from_archive(about, pieces, limit)
     except APIError as exc:
-        if exc.status_code == 404:
+        if exc.status_code in (404, 409):
             return None
         raise RuntimeUnavailable(f"Docker does not return the output file: {message_of(exc)}") from exc
-    return files.from_archive(about, pieces, limit)
+    except tarfile.TarError as exc:
+        raise RuntimeUnavailable(f"Docker's archive of the output file was cut short: {exc}") from exc
 
 
 def _output_directory(host: Host, prepared: Prepared) -> Path | None:

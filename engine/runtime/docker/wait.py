@@ -15,6 +15,7 @@ from engine.runtime.base import Cause, Control, Detached
 from engine.runtime.docker import container
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.container import State
+from engine.runtime.docker.http import ErrorAnswer
 from engine.wording import exit_codes
 from engine.wording.times import seconds_since_1970
 
@@ -77,8 +78,9 @@ def await_end(client: Client, container_id: str, control: Control, grace_seconds
     while True:
         try:
             return End(_wait(client, container_id, killer), killer.cause, has_broken)
-        except RuntimeUnavailable:
-            has_broken = True
+        except RuntimeUnavailable as exc:
+            # A daemon that answers with an error runs.
+            has_broken = has_broken or not isinstance(exc, ErrorAnswer)
             state = inspect_when_reachable(client, container_id, killer)
             if state.has_ended:
                 return End(state.exit_code, killer.cause, has_broken)
@@ -105,6 +107,7 @@ def _wait(client: Client, container_id: str, killer: _Killer) -> int:
             killer.act()
         if exchange.status == 404:
             raise Gone(f"container {container_id[:12]} is gone")
+        exchange.raise_if_failed()
         body = b""
         while (piece := exchange.read(TICK_SECONDS)) != b"":
             body += piece or b""

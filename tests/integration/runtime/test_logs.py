@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from engine.errors import RuntimeUnavailable
 from engine.model.records import LogFrame
-from engine.runtime.base import Control, Order
+from engine.runtime.base import Control, Detached, Order, PreparedState
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.logs import Follower
 from engine.runtime.docker.runtime import DockerRuntime
@@ -103,13 +104,32 @@ def test_a_reader_killed_ten_times_in_the_middle_stores_every_byte_once(
     assert kept.text(1) == docked
 
 
-def test_a_sink_that_fails_ends_the_following_not_the_container(
+def test_a_sink_that_fails_lets_go_of_the_container_and_its_log_is_read_on(
     runtime: DockerRuntime, order: Orders, caplog: pytest.LogCaptureFixture
 ) -> None:
+    kept, wanted = KeepingSink(), order(run="echo a; sleep 0.5; echo b; exit 5")
+    running = begin(runtime, wanted, MortalSink(kept, 0))  # type: ignore[arg-type]
+    with pytest.raises(Detached):
+        running.end()
+    assert caplog.text.count("Traceback") == 1
+    assert running.control.detached
+    successor = begin(runtime, replace(wanted, delivery=2), kept)
+    assert successor.end().exit_code == 5
+    assert kept.text(1) == b"a\nb\n"
+
+
+def test_a_defect_after_the_container_ended_leaves_no_end(runtime: DockerRuntime, order: Orders) -> None:
+    wanted = order(run="echo a; exit 5")
     kept = KeepingSink()
-    running = begin(runtime, order(run="echo a; sleep 0.5; echo b; exit 5"), MortalSink(kept, 0))  # type: ignore[arg-type]
-    assert running.end().exit_code == 5
-    assert "is not followed any more" in caplog.text
+    with pytest.raises((Detached, RuntimeUnavailable)):
+        begin(runtime, wanted, MortalSink(kept, 0)).end()  # type: ignore[arg-type]
+    adopted = runtime.prepare(replace(wanted, delivery=2), kept, Control())
+    wait_until(
+        lambda: runtime.prepare(replace(wanted, delivery=2), kept, Control()).state is PreparedState.EXITED,
+        10,
+    )
+    with pytest.raises(RuntimeUnavailable, match="was not read to its end"):
+        begin(runtime, wanted, MortalSink(kept, 0), replace(adopted, state=PreparedState.EXITED)).end()  # type: ignore[arg-type]
 
 
 def test_a_background_child_with_open_standard_output_does_not_delay_the_end(

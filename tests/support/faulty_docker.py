@@ -1,0 +1,76 @@
+"""Proxy before Docker that answers a request with an error, or cuts its answer short, a given number of times."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import threading
+from pathlib import Path
+
+from tests.support.relay import PIECE_BYTES, Relay, at_socket, pass_on, to_socket
+
+_MESSAGE = b'{"message":"a fault of the daemon"}'
+_ANSWER = (
+    b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%s" % (len(_MESSAGE), _MESSAGE)
+)
+#: An answer that pauses for this long after the beginning of its body is cut there.
+_PAUSE_SECONDS = 0.5
+
+
+class FaultyDocker:
+    """Proxy on a socket of its own until `close`; `url` is the Docker host for a worker."""
+
+    def __init__(self, directory: Path, daemon: str = "/var/run/docker.sock") -> None:
+        self._daemon = daemon
+        self._pattern, self._fault, self._left = re.compile(b"(?!)"), "", 0
+        self._lock = threading.Lock()
+        #: How many faults were made.
+        self.made = 0
+        path = directory / "faulty.sock"
+        self.url = f"unix://{path}"
+        self._relay = Relay(at_socket(path), self._serve)
+
+    def arm(self, pattern: bytes, fault: str, times: int = 1) -> None:
+        """Make `fault` ("500" or "cut") for the next requests whose first line matches `pattern`."""
+        self._pattern, self._fault, self._left = re.compile(pattern), fault, times
+
+    def close(self) -> None:
+        """Accept no more connections."""
+        self._relay.close()
+
+    def _serve(self, client: socket.socket) -> None:
+        # Either side may close first.
+        with client, to_socket(self._daemon) as server, contextlib.suppress(OSError):
+            is_passing = False
+            while piece := client.recv(PIECE_BYTES):
+                if self._takes(piece):
+                    if self._fault == "500":
+                        client.sendall(_ANSWER)
+                    else:
+                        self._cut(client, server, piece)
+                    client.shutdown(socket.SHUT_RDWR)
+                    return
+                if not is_passing:
+                    is_passing = True
+                    threading.Thread(target=pass_on, args=(server, client), daemon=True).start()
+                server.sendall(piece)
+
+    def _takes(self, piece: bytes) -> bool:
+        with self._lock:
+            if not self._left or not self._pattern.match(piece):
+                return False
+            self._left -= 1
+            self.made += 1
+            return True
+
+    def _cut(self, client: socket.socket, server: socket.socket, request: bytes) -> None:
+        server.sendall(request)
+        answer, body = b"", b""
+        with contextlib.suppress(TimeoutError):
+            while piece := server.recv(PIECE_BYTES):
+                answer += piece
+                head, _, body = answer.partition(b"\r\n\r\n")
+                server.settimeout(_PAUSE_SECONDS if body else None)
+        client.sendall(head + b"\r\n\r\n" + body[: len(body) // 2])
