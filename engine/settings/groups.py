@@ -8,6 +8,8 @@ from engine.errors import SettingsError
 from engine.settings.option import option
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+#: Capabilities of Docker's default set that containers lack unless the operator keeps them (docs/security.rst).
+DROPPED_CAPABILITIES = ("MKNOD", "NET_RAW", "AUDIT_WRITE", "SETFCAP")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,12 @@ class RuntimeSettings:
     warm_sandboxes: int = option(2, "sandboxes that a worker keeps ready, at most its slots", low=0, high=256)
     default_memory: str = option("2g", "memory of a container whose task sets no limit")
     default_cpus: str = option("", "CPUs of a container whose task sets no limit; empty: all")
+    keep_capabilities: tuple[str, ...] = option(
+        (),
+        "capabilities that containers keep although Ferryman drops them: any of MKNOD, NET_RAW, AUDIT_WRITE,"
+        " SETFCAP, separated by commas",
+        choices=DROPPED_CAPABILITIES,
+    )
     pids_limit: int = option(4096, "processes that a container may have", low=16, high=1 << 20)
     docker_timeout_seconds: float = option(30.0, "longest call, except pulls and waits", low=1, high=600)
     pull_timeout_seconds: float = option(1800.0, "longest pull of an image", low=1, high=86400)

@@ -71,8 +71,9 @@ class Option:
             raise SettingsError(f"{self.variable}={value}: must be at least {self.low}")
         if self.high is not None and value > self.high:
             raise SettingsError(f"{self.variable}={value}: must be at most {self.high}")
-        if self.choices and value not in self.choices:
-            raise SettingsError(f"{self.variable}={value!r}: must be one of: {', '.join(self.choices)}")
+        values = value if self.kind == LIST else (value,)
+        if self.choices and (wrong := [one for one in values if one not in self.choices]):
+            raise SettingsError(f"{self.variable}={wrong[0]!r}: must be one of: {', '.join(self.choices)}")
 
 
 def without_password(url: str) -> str:

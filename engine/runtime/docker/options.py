@@ -15,6 +15,7 @@ from engine.jobspec.task import HostAccess, Mount
 from engine.runtime.base import Order
 from engine.runtime.docker import files, labels
 from engine.settings import RuntimeSettings
+from engine.settings.groups import DROPPED_CAPABILITIES
 
 #: Docker keeps two log files of this size beside the stored log, so that a follower is not overtaken.
 LOG_SIZE = "64m"
@@ -101,6 +102,7 @@ def _host_config(order: Order, settings: RuntimeSettings, mounts: list[dict[str,
         "PidsLimit": settings.pids_limit,
         "Init": True,
         "SecurityOpt": ["no-new-privileges"],
+        "CapDrop": [name for name in DROPPED_CAPABILITIES if name not in settings.keep_capabilities],
         "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_SIZE, "max-file": LOG_FILES}},
     }
     if order.cpus:

@@ -223,6 +223,7 @@ def test_limits_and_restrictions_are_in_place(
     assert (host["Memory"], host["MemorySwap"], host["NanoCpus"]) == (32 << 20, 32 << 20, 500_000_000)
     assert (host["ShmSize"], host["PidsLimit"]) == (1 << 20, docker_settings.runtime.pids_limit)
     assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["CapDrop"] == ["MKNOD", "NET_RAW", "AUDIT_WRITE", "SETFCAP"]
     assert (host["Privileged"], host["AutoRemove"], host["Init"]) == (False, False, True)
     assert host["NetworkMode"] == "none"
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "2", "max-size": "64m"}}

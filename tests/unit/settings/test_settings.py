@@ -62,6 +62,7 @@ def test_a_switch_can_be_off(tmp_path: Path, text: str) -> None:
         ("LEASE_SECONDS", "soon", "a number"),
         ("ONE_HOST", "maybe", "0 or 1"),
         ("SANDBOX", "bridge", "must be one of: pod, slot, none"),
+        ("KEEP_CAPABILITIES", "MKNOD,SYS_ADMIN", "one of: MKNOD, NET_RAW, AUDIT_WRITE, SETFCAP"),
         ("BROKER_URL", "amqp://x", "redis://"),
         ("LEASE_SECONDS", "nan", "a number"),
         ("LEASE_SECONDS", "inf", "at most"),
