@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from engine.errors import SettingsError
@@ -115,7 +116,15 @@ class BrokerSettings:
 
 
 def refuse_outside(host: str) -> None:
-    """Raise SettingsError for an address that other hosts can reach: there is no authentication yet."""
+    """Raise SettingsError for an address that other hosts can reach: there is no authentication yet.
+
+    gunicorn's own variable is refused too, because it could bind another address than the one that is checked here.
+    """
+    if "GUNICORN_CMD_ARGS" in os.environ:
+        raise SettingsError(
+            "GUNICORN_CMD_ARGS is set and could bind the API to another address: unset it, and choose the address "
+            "with --host and --port, or FERRYMAN_HOST and FERRYMAN_PORT"
+        )
     if host not in LOOPBACK and not host.startswith("127."):
         raise SettingsError(
             f"{host} is reachable from outside and no authentication is set up (tokens come with a later "

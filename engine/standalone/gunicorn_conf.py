@@ -24,6 +24,10 @@ graceful_timeout = 2
 timeout = 60
 keepalive = 15
 backlog = 1024
+#: No header of a request is trusted: on loopback every client is 127.0.0.1, and a SCRIPT_NAME would shift the paths.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
 loglevel = "info"
 accesslog = None
 proc_name = "ferryman-api"

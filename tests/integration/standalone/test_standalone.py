@@ -120,6 +120,13 @@ def test_an_address_that_is_not_loopback_is_refused(tmp_path: Path) -> None:
         assert refused.returncode == 2 and "0.0.0.0 is reachable from outside" in refused.stderr
 
 
+def test_gunicorns_own_variable_cannot_bind_another_address(tmp_path: Path) -> None:
+    for command in ("standalone", "api"):
+        widened = environment(tmp_path) | {"GUNICORN_CMD_ARGS": "--bind=0.0.0.0:0"}
+        refused = ferryman(command, env=widened)
+        assert refused.returncode == 2 and "GUNICORN_CMD_ARGS is set" in refused.stderr, refused.stderr
+
+
 @pytest.mark.parametrize("word", ["gunicorn", "celery", "-server 127.0.0.1"])
 def test_a_killed_child_is_restarted_and_work_goes_on(shared: Standalone, word: str) -> None:
     server = shared
