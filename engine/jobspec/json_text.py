@@ -6,7 +6,6 @@ scanner is used here.
 
 from __future__ import annotations
 
-import bisect
 import json
 import re
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public, but not in the stubs
@@ -34,7 +33,8 @@ class _Reader:
         self.tree = Builder()
         self.at = 0
         self.ends: list[str] = []
-        self.starts = [0, *(line_end.end() for line_end in re.finditer("\n", text))]
+        #: The line of the position up to which lines were counted, and where it starts.
+        self.line, self.line_start, self.counted = 1, 0, 0
 
     def read(self) -> Builder:
         """Read one value after another; `ends` has the closing bracket of each container that is open."""
@@ -115,8 +115,12 @@ class _Reader:
         return char
 
     def _place(self) -> Place:
-        line = bisect.bisect_right(self.starts, self.at)
-        return (line, self.at - self.starts[line - 1] + 1)
+        # Positions only grow, so each character is counted once, however many lines the text has.
+        if lines := self.text.count("\n", self.counted, self.at):
+            self.line += lines
+            self.line_start = self.text.rfind("\n", self.counted, self.at) + 1
+        self.counted = self.at
+        return (self.line, self.at - self.line_start + 1)
 
     def _wrong(self, what: str) -> Invalid:
         end = "" if self.text[self.at : self.at + 1] else ", but the text ends here"

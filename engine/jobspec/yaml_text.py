@@ -6,6 +6,7 @@ must be refused before anything is built.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -14,6 +15,8 @@ from engine.jobspec.builder import MOST_DEPTH, Builder, plain_scalar, unreadable
 from engine.jobspec.problems import Place
 from engine.wording.text import quoted
 
+#: libyaml compares each tag directive with all before it: 1 MiB of them would hold the interpreter for 10 s.
+_TAG_DIRECTIVE = re.compile("(?:^|[\n\r\x85\u2028\u2029])%TAG\\b")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NODES = (yaml.ScalarEvent, yaml.MappingStartEvent, yaml.SequenceStartEvent, yaml.AliasEvent)
 _CONTAINER_ENDS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
@@ -21,6 +24,11 @@ _CONTAINER_ENDS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
 def read(text: str) -> Builder:
     """Read the document. Raises Invalid (malformed) when it is not YAML, or YAML that is not supported."""
+    if (directive := _TAG_DIRECTIVE.search(text)) is not None:
+        at = (text.count("\n", 0, directive.end()) + 1, 1)
+        raise unreadable(
+            "a line that begins with %TAG is not supported", "remove it: tags are not supported either", at
+        )
     tree = Builder()
     documents = 0
     try:

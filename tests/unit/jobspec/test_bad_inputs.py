@@ -52,6 +52,11 @@ TEXT = [
     Row("a scalar", b"hello", "", "map of fields", (1, 1)),
     Row("a list", b"- name: x\n- image: y\n", "", "map of fields", (1, 1)),
     unreadable("two documents", b"name: x\nimage: y\n---\nname: z\n", "one document at a time", (3, 1)),
+    unreadable("a tag directive", b"# a task\n%TAG ! a\n---\nname: x\n", "remove it: tags are not", (2, 1)),
+    unreadable("1 MB of tag directives", b"%TAG !a! b\n" * 90_000, "remove it: tags are not", (1, 1)),
+    unreadable(
+        "tag directives with CR", b"%YAML 1.1\r%TAG !a! b\r---\rname: x", "remove it: tags are not", (1, 1)
+    ),
     unreadable("tabs", b"name: x\nenv:\n\tA: b\n", "spaces, not with tabs", (3, 1)),
     unreadable("an open quote", b'name: "x\nimage: y\n', "check the quotes", (3, 1)),
     unreadable("an open bracket", b"name: x\ncmd: [a, b\nimage: y\n", "check the quotes", (3, 6)),
