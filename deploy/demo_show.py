@@ -125,7 +125,7 @@ class _Shown:
                 screen.print_text(f"  {label:<9}", task[label])
         assert task["state"] in ENDED
         say()
-        say(json.dumps(task, indent=2, ensure_ascii=False))
+        say(json.dumps(task, indent=2))
 
     def _line(self, words: str, took_ms: float | None) -> None:
         if self._open:

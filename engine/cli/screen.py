@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from engine.wording.text import harmless, last_drawn
+from engine.wording.text import for_json, harmless, last_drawn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,8 +82,8 @@ def exit_with_error(text: str, status: int = 1) -> NoReturn:
 
 
 def print_json(value: Any) -> None:
-    """Print the value as JSON, for other programs."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print the value as JSON, for other programs; a terminal obeys no character of it."""
+    click.echo(for_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def log_line(text: str) -> str:

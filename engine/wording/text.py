@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 
@@ -34,6 +35,16 @@ def harmless(text: object, *, keep: str = "", instead: str | None = None) -> str
         if instead is None
         else instead
         for char in shown
+    )
+
+
+def for_json(document: str) -> str:
+    """Return a JSON document with its control, bidirectional and invisible characters escaped; it means the same."""
+    return "".join(
+        char
+        if char.isprintable() or char == "\n" or unicodedata.category(char) not in _UNSAFE
+        else json.dumps(char)[1:-1]
+        for char in document
     )
 
 

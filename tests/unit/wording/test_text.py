@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.wording.text import for_terminal, harmless, last_drawn, quoted, shorten, unsafe_character
+from engine.wording.text import (
+    for_json,
+    for_terminal,
+    harmless,
+    last_drawn,
+    quoted,
+    shorten,
+    unsafe_character,
+)
 
 UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -46,3 +55,16 @@ def test_a_long_text_is_shortened_and_a_quoted_one_too() -> None:
     assert shorten("x" * 60) == "x" * 60 and shorten("x" * 61) == "x" * 59 + "…"
     assert shorten("abc def", 5) == "abc…"
     assert quoted("a\n" + "b" * 90) == '"a\\n' + "b" * 57 + '…"'
+
+
+@given(st.dictionaries(st.text(), st.text(st.characters(exclude_categories=["Cs"]))))
+def test_escaped_json_means_the_same_and_commands_no_terminal(value: dict[str, str]) -> None:
+    document = for_json(json.dumps(value, indent=2, ensure_ascii=False))
+    assert json.loads(document) == value
+    assert not {unicodedata.category(char) for char in document if char != "\n"} & (UNSAFE - {"Cs"})
+
+
+def test_controls_of_a_result_are_escaped_in_json() -> None:
+    assert for_json('{"result": "\x9d52;c\u202e \U000e0041 \u20ac"}') == (
+        '{"result": "\\u009d52;c\\u202e \\udb40\\udc41 \u20ac"}'
+    )
