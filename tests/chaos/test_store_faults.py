@@ -24,7 +24,7 @@ from engine.store.tables import tasks
 from tests.support.api_server import running_api
 from tests.support.databases import Postgres
 from tests.support.docker_daemon import BUSYBOX, require_docker
-from tests.support.fleet import Fleet, running_fleet
+from tests.support.fleet import DEFAULTS, Fleet, running_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.server_faults import (
     Cut,
@@ -212,12 +212,12 @@ def _post(url: str) -> Answer:
 
 # A server that is read-only
 
-#: 200 lines in about 4 s.
+#: 200 lines in about 8 s: the container goes on after the fault.
 CHATTY = """
 name: chatty
 image: busybox:1.36
 run: |
-  for i in $(seq 200); do echo line $i; usleep 20000; done
+  for i in $(seq 200); do echo line $i; usleep 40000; done
   echo -n done > $FERRYMAN_OUTPUT
 """
 
@@ -238,7 +238,7 @@ def test_a_postgresql_that_is_read_only_costs_no_line_and_no_end(
 ) -> None:
     require_docker(BUSYBOX)
     with (
-        running_fleet(tmp_path, postgres_server.new(), redis_server) as fleet,
+        running_fleet(tmp_path, postgres_server.new(), redis_server, **DEFAULTS) as fleet,
         running_api(fleet.settings) as api,
     ):
         fleet.worker("-c", "3")
@@ -247,7 +247,7 @@ def test_a_postgresql_that_is_read_only_costs_no_line_and_no_end(
         with _read_only(postgres_server):
             answer = _post(api.url)
             assert (answer.status, answer.retry_after) == (503, "1"), answer
-            lasting(6)
+            lasting(2)
         completed_once(fleet, ids, 90, "done")
         for id in ids:
             assert fleet.log(id) == "".join(f"line {n}\n" for n in range(1, 201))

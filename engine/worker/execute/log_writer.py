@@ -45,6 +45,7 @@ class LogWriter:
         self._bytes = 0
         # No container of a waiting link has run, so no output of the link is stored.
         self._position = LogPosition() if assignment.waits else self._stored_position()
+        self._last_stored = self._position
         #: True when the token was refused.
         self._is_refused = False
         #: True when nothing more is taken.
@@ -145,15 +146,21 @@ class LogWriter:
 
         Return False when refused, closed or detached, and when a defect stays.
         """
-        defects = 0
+        defects, is_doubtful = 0, False
         while not self._is_over:
             pause = 1.0
             try:
+                if is_doubtful and self._last_stored != position == self._stored_position():
+                    self._last_stored = position
+                    return True
                 if append_log(self._installation, self._assignment, pieces, position):
+                    self._last_stored = position
                     return True
                 self._is_refused = True
                 return False
             except StoreUnavailable as exc:
+                # The chunk may be stored, and only the answer is lost.
+                is_doubtful = True
                 log.warning("the database does not answer, the log waits: %s", exc)
             except Exception as exc:
                 defects += 1

@@ -86,6 +86,30 @@ def test_a_store_that_is_away_costs_no_line(world: World, monkeypatch: pytest.Mo
     assert _text(world, found.token.task_id) == "kept\n"
 
 
+def test_a_chunk_whose_commit_was_not_answered_is_stored_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assignment, append, lost = (
+        world.confirmed(),
+        log_writer.append_log,
+        [StoreUnavailable("the answer is lost")],
+    )
+
+    def unanswered_once(*args: Any) -> bool:
+        is_stored = append(*args)
+        if lost:
+            raise lost.pop()
+        return is_stored
+
+    monkeypatch.setattr(log_writer, "append_log", unanswered_once)
+    sink = LogWriter(world.installation, assignment, Control())
+    sink.write(_frames("one\n", "two\n"))
+    wait_until(lambda: not lost, 10)
+    sink.write(_frames("three\n", stream=2))
+    assert sink.close(20)
+    assert _text(world, assignment.token.task_id) == "one\ntwo\nthree\n"
+
+
 def test_a_defect_that_stays_detaches_the_link_and_keeps_nobody_waiting(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -63,6 +63,20 @@ def test_a_fault_costs_neither_output_nor_result(
 
 
 @FAULTS
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_the_log_of_a_container_that_ended_at_once_is_read_again(
+    proxy: FaultyDocker, through: DockerRuntime, order: Orders, fault: str, times: int
+) -> None:
+    sink, control = KeepingSink(), Control()
+    prepared = through.prepare(order(run="seq 60"), sink, control)
+    proxy.arm(LOG, fault, times)
+    outcome = through.go(prepared, sink, control)
+    assert proxy.made == times
+    whole = "".join(f"{n}\n" for n in range(1, 61))
+    assert (sink.text(1).decode(), outcome.result) == (whole, whole)
+
+
+@FAULTS
 @pytest.mark.parametrize("shares_files", [False])
 def test_the_output_file_is_read_again(
     proxy: FaultyDocker, through: DockerRuntime, order: Orders, fault: str
