@@ -48,6 +48,7 @@ MUTANTS: dict[str, Mutant] = {
     "finish-link-state": without("finish_link.state"),
     "finish-container": without("finish_link.container"),
     "give-back-token": without("give_back.token"),
+    "give-back-state": without("give_back.state"),
     "cancel-state": rows.cancel_state,
     "leave-state": without("leave.state"),
     "beat-state": rows.beat_state,
@@ -148,7 +149,6 @@ SILENT_GUARDS = {
     "forget.age": "the simulator forgets no node: tests/conformance/lifecycle/test_outbox.py",
     "forget.state": "the simulator forgets no node: tests/conformance/lifecycle/test_outbox.py",
     "forget.tasks": "the simulator forgets no node: tests/conformance/lifecycle/test_outbox.py",
-    "give_back.state": "the thread that gives back is the one that would have ended the task",
     "keep_result.state": _ROWS_TOKEN,
     "keep_result.token": _ROWS_TOKEN,
     "lapse.beat": _READS_LOCKED_ROW,
@@ -161,7 +161,7 @@ SILENT_GUARDS = {
     "start_job.state": "a claim asks under the job's lock; a job that is RUNNING already stays RUNNING",
     "take_over.token": _READS_LOCKED_ROW,
     "timeout.runtime_ok": "a silent Docker answers when the faults have stopped: the time-out is only late",
-    "timeout.state": "the lapse, the looks and the age rarely hold for a task that has just ended",
+    "timeout.state": "end_task and retry, which follow, have the state as a guard of their own",
     "timeout.token": _READS_LOCKED_ROW,
 }
 MUTANTS |= {key: without(key) for key in SILENT_GUARDS}

@@ -32,6 +32,7 @@ CAUGHT = {
     "confirm-ignored": 6,
     "finish-token": 35,
     "give-back-token": 100,
+    "give-back-state": 609,
     "cancel-state": 55,
     "leave-state": 34,
     "beat-state": 0,

@@ -1,4 +1,4 @@
-"""A log over its bound: its first half and its newest lines stay, and what lies between is said to be cut."""
+"""Log over its bound: the first half and the newest lines stay, and a gap note stands between them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _seen(lines: list[Line]) -> list[tuple[int, str]]:
     return [(line.number, line.frame[2]) for line in lines]
 
 
-def test_the_first_half_and_the_newest_stay_and_the_cut_is_said_between(db: Database) -> None:
+def test_the_first_half_and_the_newest_stay_and_the_gap_note_is_between(db: Database) -> None:
     task = _long(db, 30)
     assert _texts(db, task) == [text for _, text in _readable(30)]
     with db.read() as c:
@@ -121,7 +121,7 @@ def _check_both_ends(db: Database, task: Task, written: list[str], limit: int) -
     assert sum(map(len, written[:at])) <= limit // 2 < sum(map(len, written[: at + 1])), (
         "half of it is the head"
     )
-    # A cut takes pieces of an eighth, or one line that is longer.
+    # A gap grows by pieces of an eighth of the bound, or by one line that is longer.
     assert size > limit - max(limit // 8, limit // 6 + 4)
 
 
@@ -143,12 +143,12 @@ def test_the_newest_chunk_stays_even_if_it_is_larger_than_the_rest_of_the_bound(
         assert _seen(log_lines.tail(c, task.id, 1)) == [(2, "b" * 200)]
 
 
-def test_one_large_write_is_cut_as_many_small_ones_are(db: Database) -> None:
+def test_one_large_write_leaves_the_same_gap_as_many_small_ones(db: Database) -> None:
     task = _long(db, 300, at_once=300)
     assert _texts(db, task) == [text for _, text in _readable(300)]
 
 
-def test_the_position_moves_whatever_is_cut(db: Database) -> None:
+def test_the_position_moves_even_when_lines_are_dropped(db: Database) -> None:
     task = _long(db, 30)
     position = LogPosition(StreamPosition(STAMP, 9), StreamPosition(STAMP, 2))
     assert _append(db, task, "x" * 500, position=position)
@@ -156,7 +156,7 @@ def test_the_position_moves_whatever_is_cut(db: Database) -> None:
         assert links.log_position(c, task.run, 0) == position
 
 
-def test_a_writer_with_another_token_cuts_nothing(db: Database) -> None:
+def test_a_writer_with_another_token_drops_nothing(db: Database) -> None:
     task = _long(db, 30)
     with db.begin() as c:
         late = Token(task.id, task.attempt, task.delivery + 1)
@@ -166,7 +166,7 @@ def test_a_writer_with_another_token_cuts_nothing(db: Database) -> None:
     assert _texts(db, task) == [text for _, text in _readable(30)]
 
 
-def test_a_cut_that_is_rolled_back_leaves_the_log_as_it_was(db: Database) -> None:
+def test_a_gap_that_is_rolled_back_leaves_the_log_as_it_was(db: Database) -> None:
     task = _long(db, 30)
     with pytest.raises(ZeroDivisionError), db.begin() as c:
         logs.append(c, task.token, task.origin, 0, [logs.piece([(1, STAMP, "x" * 30)])], LogPosition(), LIMIT)
@@ -177,7 +177,7 @@ def test_a_cut_that_is_rolled_back_leaves_the_log_as_it_was(db: Database) -> Non
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 100])
-def test_pages_go_over_the_cut_and_hold_each_line_once(db: Database, size: int) -> None:
+def test_pages_go_over_the_gap_and_hold_each_line_once(db: Database, size: int) -> None:
     task = _long(db, 30)
     seen: list[tuple[int, str]] = []
     for number in range(1, -(-9 // size) + 2):
@@ -189,7 +189,7 @@ def test_pages_go_over_the_cut_and_hold_each_line_once(db: Database, size: int) 
     assert seen == _readable(30), "lines keep the numbers under which they were written"
 
 
-def test_a_search_goes_over_the_cut(db: Database) -> None:
+def test_a_search_goes_over_the_gap(db: Database) -> None:
     task = _long(db, 30)
     with db.read() as c:
         lines, total = log_lines.page(c, task.id, 2, 2, "LINE 00")
@@ -198,7 +198,7 @@ def test_a_search_goes_over_the_cut(db: Database) -> None:
 
 
 @pytest.mark.parametrize("n", range(11))
-def test_the_last_frames_and_the_tail_go_over_the_cut(db: Database, n: int) -> None:
+def test_the_last_frames_and_the_tail_go_over_the_gap(db: Database, n: int) -> None:
     task, readable = _long(db, 30), _readable(30)
     with db.read() as c:
         last, tail = log_lines.last(c, task.id, n), log_lines.tail(c, task.id, n)
@@ -207,7 +207,7 @@ def test_the_last_frames_and_the_tail_go_over_the_cut(db: Database, n: int) -> N
     assert _seen(tail) == (readable[9 - n :] if n < 5 else readable[max(0, 8 - n) :])
 
 
-def test_a_line_that_was_cut_in_the_middle_ends_at_the_note(db: Database) -> None:
+def test_a_line_that_loses_its_middle_ends_at_the_note(db: Database) -> None:
     task = running(db)
     _append(db, task, "a" * 40, limit=LIMIT)
     for _ in range(9):
@@ -218,7 +218,7 @@ def test_a_line_that_was_cut_in_the_middle_ends_at_the_note(db: Database) -> Non
         assert [text for _, text in _seen(log_lines.tail(c, task.id, 2))][:2] == ["a" * 40, _note(60)]
 
 
-def test_a_reader_who_keeps_pace_meets_no_cut_and_one_who_does_not_meets_it_once(db: Database) -> None:
+def test_a_reader_who_keeps_pace_meets_no_gap_and_one_who_does_not_meets_it_once(db: Database) -> None:
     task, after, slow = running(db), -1, 0
     seen: list[str] = []
     for number in range(1, 61):
@@ -234,9 +234,7 @@ def test_a_reader_who_keeps_pace_meets_no_cut_and_one_who_does_not_meets_it_once
     assert _texts(db, task, found[0].seq) == [_line(n) for n in range(57, 61)], "goes on behind the note"
     for number in range(61, 71):
         _append(db, task, _line(number))
-    assert _texts(db, task, found[0].seq)[0] == _note(620), (
-        "what was cut since is said to who comes back late"
-    )
+    assert _texts(db, task, found[0].seq)[0] == _note(620), "a reader who comes back late gets the gap note"
 
 
 def test_links_share_the_bound_and_the_note_belongs_to_the_one_behind_it(db: Database) -> None:
@@ -249,7 +247,7 @@ def test_links_share_the_bound_and_the_note_belongs_to_the_one_behind_it(db: Dat
     assert note.link == 1
 
 
-def test_a_bound_that_was_lowered_meanwhile_cuts_what_came_before_too(db: Database) -> None:
+def test_a_lowered_bound_drops_older_lines_too(db: Database) -> None:
     task = running(db)
     for number in range(1, 41):
         _append(db, task, _line(number), limit=200)
