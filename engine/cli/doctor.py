@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +58,7 @@ def doctor_command(as_json: bool) -> None:
 
 
 def check_docker(settings: RuntimeSettings) -> Iterator[Finding]:
-    """Check that the daemon answers and enforces limits."""
+    """Check that the daemon answers, enforces limits and uses user namespaces."""
     from engine.runtime.docker.client import Client, translated
 
     client = Client(settings.docker_host, min(settings.docker_timeout_seconds, 10.0))
@@ -77,11 +77,21 @@ def check_docker(settings: RuntimeSettings) -> Iterator[Finding]:
             yield Finding("warn", "cgroups", message, remedy)
         else:
             yield Finding("ok", "cgroups", f"{version}: memory, swap, CPU and process limits are enforced")
+        yield user_namespaces(info.get("SecurityOptions") or ())
     except RuntimeUnavailable as exc:
         remedy = "start Docker (systemctl start docker), join the group docker, or set FERRYMAN_DOCKER_HOST"
         yield Finding("FAIL", "docker", str(exc), remedy)
     finally:
         client.close()
+
+
+def user_namespaces(security_options: Sequence[str]) -> Finding:
+    """Return whether root in a container is another user on the host, by the daemon's security options."""
+    names = {entry.partition("=")[2].partition(",")[0] for entry in security_options}
+    if names & {"userns", "rootless"}:
+        return Finding("ok", "userns", "root in a container is an unprivileged user on the host")
+    remedy = "let only administrators log in on this host, or use rootless Docker"
+    return Finding("warn", "userns", "root in a container is root on the host for the kernel", remedy)
 
 
 def _free_space(directory: str) -> str:

@@ -166,6 +166,7 @@ def _read_through(client: Client, installation: str, file: Path) -> bytes:
         "Labels": _labels(installation) | {_NONCE: _nonce(file)},
         "HostConfig": {
             "NetworkMode": "none",
+            "CapDrop": ["ALL"],
             "Mounts": [{"Type": "bind", "Source": str(file), "Target": _TARGET, "ReadOnly": True}],
         },
     }

@@ -23,6 +23,11 @@ def test_a_container_cannot_make_device_nodes(runtime: DockerRuntime, order: Ord
     assert run(runtime, order(run=MAKE_A_NODE)).result == "refused\n"
 
 
+def test_a_container_cannot_open_raw_sockets(runtime: DockerRuntime, order: Orders) -> None:
+    ping = "ping -c 1 127.0.0.1 2>&1 >/dev/null; true"
+    assert "permission denied" in (run(runtime, order(run=ping)).result or "")
+
+
 def test_the_dropped_capabilities_cannot_be_gained(runtime: DockerRuntime, order: Orders) -> None:
     assert int(run(runtime, order(run=BOUNDING_SET)).result or "", 16) & DROPPED_BITS == 0
 
