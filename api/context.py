@@ -61,6 +61,7 @@ def create(settings: Settings) -> ApiContext:
         settings.runtime.networks,
         settings.data_dir,
         settings.runtime.docker_host,
+        settings.runtime.images,
     )
     return ApiContext(installation, allowed, Feed(db, settings.api.sse_clients), Metrics(db))
 

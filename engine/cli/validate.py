@@ -49,6 +49,7 @@ def check_file(name: str, text: bytes, settings: Settings) -> TaskSpec:
         settings.runtime.networks,
         settings.data_dir,
         settings.runtime.docker_host,
+        settings.runtime.images,
     )
     media: Media = "json" if files.media_type(name).endswith("json") else "yaml"
     return schema.check(text, media, allowed, settings.api.body_bytes)

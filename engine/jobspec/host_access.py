@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import SettingsError
+from engine.jobspec.image_access import image_faults, image_patterns
 from engine.jobspec.problems import Fault, Path
 from engine.jobspec.task import HostAccess
 from engine.wording.text import quoted
@@ -49,9 +50,13 @@ class BindPermission:
 
 
 def host_access_from(
-    bind_sources: Iterable[str], networks: Iterable[str], data_dir: str, docker_host: str = ""
+    bind_sources: Iterable[str],
+    networks: Iterable[str],
+    data_dir: str,
+    docker_host: str = "",
+    images: Iterable[str] = (),
 ) -> HostAccess:
-    """Return the host access of the settings' entries: `/srv/media` or `/srv/out:rw`, and names of networks.
+    """Return the host access of the settings' entries: `/srv/media` or `/srv/out:rw`, networks, patterns of images.
 
     `data_dir`, the socket in `docker_host` (`unix:///…`) and Docker's usual places are never bound.
     Raises SettingsError with the name of the variable.
@@ -63,6 +68,7 @@ def host_access_from(
         bind_sources=tuple(_bind_source(entry) for entry in bind_sources),
         networks=tuple(_network(entry) for entry in networks),
         forbidden=tuple(dict.fromkeys(forbidden)),
+        images=image_patterns(images),
     )
 
 
@@ -153,11 +159,16 @@ def _path_fault(path: str, hint: str) -> Fault | None:
 
 
 def check_host_access(task: Mapping[str, Any], host_access: HostAccess) -> list[tuple[Path, Fault]]:
-    """Return the faults of a task's binds and networks, and of targets used twice, whatever else is wrong.
+    """Return the faults of a task's images, binds and networks, and of targets used twice, whatever else is wrong.
 
     Takes the values as they were read; values of a wrong type are skipped, because the schema reports them.
     """
-    return [*_mount_faults(task, host_access), *_network_faults(task, host_access), *_doubled_targets(task)]
+    return [
+        *image_faults(task, host_access.images),
+        *_mount_faults(task, host_access),
+        *_network_faults(task, host_access),
+        *_doubled_targets(task),
+    ]
 
 
 def _items(task: Mapping[str, Any], key: str) -> Iterable[tuple[int, Any]]:

@@ -132,3 +132,5 @@ class HostAccess:
     networks: tuple[str, ...] = ()
     #: Host paths that are never bound, even if `bind_sources` allows them (the data directory, Docker's socket).
     forbidden: tuple[str, ...] = ()
+    #: Patterns of images; empty: all but those of a registry at an IP address or on the host itself.
+    images: tuple[str, ...] = ()

@@ -64,6 +64,11 @@ class RuntimeSettings:
         (), "host paths that tasks may mount, separated by commas; read-only unless the path ends in :rw"
     )
     networks: tuple[str, ...] = option((), "Docker networks that tasks may join, separated by commas")
+    images: tuple[str, ...] = option(
+        (),
+        "images that tasks may use, such as registry.example.org/* or *, separated by commas; empty: every image"
+        " except those of a registry at an IP address or at localhost",
+    )
     sandbox: str = option(
         "pod",
         "pod: the containers of one attempt share a network namespace, made ahead where possible; slot: attempts"

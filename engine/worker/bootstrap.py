@@ -76,7 +76,7 @@ def _make_context(sender: Any, **_: Any) -> None:
         _check_broker(settings.broker, installation.id)
         docker = settings.runtime
         host_access = host_access_from(
-            docker.bind_sources, docker.networks, settings.data_dir, docker.docker_host
+            docker.bind_sources, docker.networks, settings.data_dir, docker.docker_host, docker.images
         )
         runtime = DockerRuntime(docker, settings.path, installation.id, host_access)
     except FerrymanError as exc:

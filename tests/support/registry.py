@@ -39,6 +39,8 @@ class Registry:
         #: Layers are not sent until this is set.
         self.gate = threading.Event()
         self.gate.set()
+        #: Body of refusals; empty: a registry's own words.
+        self.page = b""
         self.manifests = 0
         #: Number of requests for layers.
         self.layers = 0
@@ -91,7 +93,11 @@ class Registry:
         code = {404: "MANIFEST_UNKNOWN", 401: "UNAUTHORIZED"}.get(self.status, "UNKNOWN")
         message = {404: "manifest unknown", 401: "authentication required"}.get(self.status, "out of order")
         headers = {"WWW-Authenticate": 'Basic realm="test"'} if self.status == 401 else {}
-        return self.status, headers, json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+        return (
+            self.status,
+            headers,
+            self.page or json.dumps({"errors": [{"code": code, "message": message}]}).encode(),
+        )
 
 
 def _about(kind: str, data: bytes) -> dict[str, Any]:

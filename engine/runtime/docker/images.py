@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,8 @@ from engine.runtime.base import Control, Detached, LogSink
 from engine.runtime.docker import messages
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.http import Exchange
+
+log = logging.getLogger(__name__)
 
 #: Waits before a pull is tried again because no registry answered. A refusal by a registry is final.
 RETRY_SECONDS = (1.0, 3.0)
@@ -51,9 +54,12 @@ def ensure(client: Client, image: str, sink: LogSink, control: Control, pull_tim
                 "FERRYMAN_PULL_TIMEOUT_SECONDS"
             ) from None
         except PullFailed as exc:
-            if not messages.REGISTRY_UNREACHABLE.search(str(exc)) or wait_seconds is None:
-                raise Unstartable(_advice(image, str(exc)), 125) from exc
-            sink.note(f"pulling {image}: {exc}; trying again in {wait_seconds:g} s")
+            # For the operator only: the message may quote what a server in the host's network answered.
+            log.warning("pulling %s failed: %.500r", image, str(exc))
+            reason = messages.unreachable_reason(str(exc))
+            if not reason or wait_seconds is None:
+                raise Unstartable(messages.pull_failure(image, str(exc)), 125) from None
+            sink.note(f"pulling {image}: no registry answers: {reason}; trying again in {wait_seconds:g} s")
         if control.changed.wait(wait_seconds):
             raise Detached
 
@@ -140,14 +146,3 @@ def _credentials(client: Client, repository: str) -> dict[str, str]:
     if not header:
         return {}
     return {"X-Registry-Auth": header.decode() if isinstance(header, bytes) else header}
-
-
-def _advice(image: str, message: str) -> str:
-    if messages.REGISTRY_UNREACHABLE.search(message):
-        return f"the image {image} is not on this host and no registry answers: {message}"
-    if messages.REGISTRY_DENIES.search(message):
-        return (
-            f"the registry does not give out {image}: {message}. Check its name; "
-            "for a private image run docker login as the user who runs the worker"
-        )
-    return f"there is no image {image}: {message}. Check its name and tag"

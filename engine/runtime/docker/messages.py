@@ -32,7 +32,7 @@ BEING_REMOVED = re.compile("already in progress")
 REGISTRY_UNREACHABLE = re.compile(
     "dial tcp|no such host|connection refused|connection reset|no route to host|network is unreachable"
     r"|i/o timeout|client\.timeout|deadline exceeded|tls handshake timeout|proxyconnect|request canceled"
-    "|unexpected eof|: eof|received unexpected http status: 5|service unavailable|bad gateway"
+    "|unexpected eof|: eof|received unexpected http status: 5[0-9]*|service unavailable|bad gateway"
     "|toomanyrequests|too many requests",
     re.IGNORECASE,
 )
@@ -40,6 +40,12 @@ REGISTRY_UNREACHABLE = re.compile(
 REGISTRY_DENIES = re.compile(
     "unauthorized|denied|no basic auth credentials|authentication required", re.IGNORECASE
 )
+#: Pull: an answer that is no registry's; the message quotes its body.
+_REGISTRY_BAD_ANSWER = re.compile(
+    "error parsing http|invalid character|server gave http response", re.IGNORECASE
+)
+_IMAGE_UNKNOWN = re.compile("manifest unknown|not found|name unknown|no matching manifest", re.IGNORECASE)
+_DISK_FULL = re.compile("no space left on device", re.IGNORECASE)
 #: The end of runc's long sentence, where the reason is.
 _START_REASON = re.compile(r'(exec: ".*|unable to find user .*|invalid mount config .*)$', re.DOTALL)
 #: Written by docker-init (tini) when it cannot run the command.
@@ -50,6 +56,30 @@ _CONNECTION_FAILURES = {
     "FileNotFoundError": "no socket there",
     "ConnectionRefusedError": "connection refused",
 }
+
+
+def unreachable_reason(message: str) -> str:
+    """Return in a fixed phrase why no registry answered a pull, "" for another failure."""
+    phrases = [] if _REGISTRY_BAD_ANSWER.search(message) else REGISTRY_UNREACHABLE.findall(message)
+    return phrases[-1].strip(": ").lower() if phrases else ""
+
+
+def pull_failure(image: str, message: str) -> str:
+    """Return why a pull failed, and the remedy, without the daemon's message: it may quote any server's answer."""
+    if _REGISTRY_BAD_ANSWER.search(message):
+        return f"the registry of {image} gave an answer that is not a registry's. Check the image's name"
+    if reason := unreachable_reason(message):
+        return f"the image {image} is not on this host and no registry answers: {reason}"
+    if REGISTRY_DENIES.search(message):
+        return (
+            f"the registry does not give out {image}. Check its name; "
+            "for a private image run docker login as the user who runs the worker"
+        )
+    if _IMAGE_UNKNOWN.search(message):
+        return f"there is no image {image} for this host. Check its name and tag"
+    if _DISK_FULL.search(message):
+        return f"Docker's disk has no space left for {image}: free some on the worker's host"
+    return f"Docker cannot pull {image}: the worker's log has the reason"
 
 
 def start_reason(message: str) -> str:

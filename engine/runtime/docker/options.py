@@ -11,6 +11,7 @@ from typing import Any
 from engine.errors import HostAccessDenied, Unstartable
 from engine.jobspec import quantities
 from engine.jobspec.host_access import bind_permission
+from engine.jobspec.image_access import image_denial
 from engine.jobspec.task import HostAccess, Mount
 from engine.runtime.base import Order
 from engine.runtime.docker import files, labels
@@ -31,13 +32,15 @@ class BoundFiles:
 
 
 def allowed_mounts(order: Order, host_access: HostAccess, *, are_files_shared: bool) -> list[dict[str, Any]]:
-    """Return the binds and tmpfs mounts of the order; the real path of each bind on this host is checked again.
+    """Return the binds and tmpfs mounts of the order; its image and each bind's real path are checked again.
 
     Raises HostAccessDenied with what this worker does not allow, Unstartable.
     """
     if not order.spec.image:
         # Docker accepts an empty name and fails later, with a message that does not help.
         raise Unstartable("the link has no image: add image: …", 125)
+    if reason := image_denial(order.spec.image, host_access.images):
+        raise HostAccessDenied(reason, 125)
     for name in order.networks:
         if name != "none" and name not in host_access.networks:
             raise HostAccessDenied(

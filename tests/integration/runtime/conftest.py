@@ -56,7 +56,7 @@ def make_runtime(
     """Return a function that builds a runtime: another worker of the same installation."""
     usual = {"shares_files": shares_files}
 
-    def make(host_access: HostAccess = HostAccess(), **values: Any) -> DockerRuntime:
+    def make(host_access: HostAccess = HostAccess(images=("*",)), **values: Any) -> DockerRuntime:
         shared = values.pop("shares_files", usual["shares_files"])
         settings = docker_settings.replace(**values)
         return DockerRuntime(settings.runtime, settings.path, installation, host_access, shares_files=shared)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from engine.errors import Unstartable
+from engine.errors import HostAccessDenied, Unstartable
+from engine.jobspec.task import HostAccess
 from engine.runtime.base import Cause, Control, Detached, Order, PreparedState
 from engine.runtime.docker import images
 from engine.runtime.docker.client import Client
@@ -64,7 +65,7 @@ def test_an_image_that_the_registry_does_not_have_is_reported_at_once(
     runtime: DockerRuntime, order: Orders, registry: Registry
 ) -> None:
     registry.status = 404
-    with pytest.raises(Unstartable, match=r"there is no image .*manifest unknown.* Check its name and tag"):
+    with pytest.raises(Unstartable, match=r"there is no image .* Check its name and tag"):
         runtime.prepare(order(image=registry.image), KeepingSink(), Control())
     assert registry.manifests <= 2
 
@@ -107,6 +108,25 @@ def test_a_registry_that_comes_back_serves_the_next_try(
 def test_an_unreachable_registry_is_reported(runtime: DockerRuntime, order: Orders) -> None:
     with pytest.raises(Unstartable, match=r"no registry answers.*connection refused"):
         runtime.prepare(order(image="127.0.0.1:1/nothing/here:1"), KeepingSink(), Control())
+
+
+def test_an_answer_that_is_no_registrys_is_never_quoted(
+    runtime: DockerRuntime, order: Orders, registry: Registry
+) -> None:
+    registry.status, registry.page = 403, b"{internal secret page!!}"
+    sink = KeepingSink()
+    with pytest.raises(Unstartable, match="not a registry's") as refused:
+        runtime.prepare(order(image=registry.image), sink, Control())
+    assert "secret" not in str(refused.value) + "".join(sink.notes)
+
+
+def test_a_worker_refuses_a_registry_on_its_own_host(
+    make_runtime: Callable[..., DockerRuntime], order: Orders, registry: Registry
+) -> None:
+    worker, wanted = make_runtime(HostAccess()), order(image=registry.image)
+    with pytest.raises(HostAccessDenied, match="its registry is an IP address"):
+        worker.prepare(wanted, KeepingSink(), Control())
+    assert "IP address" in worker.why_refused(wanted) and registry.manifests == 0
 
 
 @pytest.mark.parametrize("action", ["kill", "detach"])

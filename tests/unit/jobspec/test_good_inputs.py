@@ -15,7 +15,9 @@ from engine.jobspec.host_access import host_access_from
 from engine.jobspec.task import HostAccess, Limits, LinkSpec, Mount, Retry, TaskSpec
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-HOST_ACCESS = host_access_from(("/srv/media", "/srv/out:rw"), ("backend",), "/var/lib/ferryman")
+HOST_ACCESS = host_access_from(
+    ("/srv/media", "/srv/out:rw"), ("backend",), "/var/lib/ferryman", images=("*",)
+)
 EVERYTHING = """\
 name: everything
 description: |
