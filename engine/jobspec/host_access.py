@@ -16,6 +16,7 @@ from engine.errors import SettingsError
 from engine.jobspec.image_access import image_faults, image_patterns
 from engine.jobspec.problems import Fault, Path
 from engine.jobspec.task import HostAccess
+from engine.jobspec.text_rules import is_of_kernel
 from engine.wording.text import quoted
 
 #: Never bound, whatever the settings allow: with one of these, a task controls the host.
@@ -134,8 +135,10 @@ def target_fault(target: str) -> Fault | None:
     if fault := _path_fault(target, hint):
         return fault
     normal = _normal(target)
-    if normal in ("/", "/dev"):
+    if normal in ("/", "/dev", "/sbin") or is_within(normal, "/sbin/docker-init"):
         return Fault(f"nothing can be mounted over {quoted(target)}", hint)
+    if is_of_kernel(normal) and is_within(normal, "/dev"):
+        return Fault(f"nothing can be mounted over the device {quoted(target)}", hint)
     for reserved in _RESERVED_TARGETS:
         if is_within(normal, reserved):
             return Fault(f"{quoted(target)} is reserved, like everything in {reserved}", hint)

@@ -85,7 +85,7 @@ class _LinkFields(Strict):
         if (size := _exec_bytes(data)) > MOST_EXEC_BYTES:
             message = f"env, entrypoint and cmd have {size} bytes, at most {MOST_EXEC_BYTES} can be passed"
             faults["env"] = [Fault(message, "move large values into files")]
-        if file_faults := _file_faults(data.get("files", {})):
+        if file_faults := _file_faults(data.get("files", {}), data.get("workdir", "/tork/workdir")):
             faults["files"] = file_faults
         if faults:
             raise ValidationError(faults)
@@ -97,10 +97,10 @@ def _exec_bytes(link: Mapping[str, Any]) -> int:
     return sum(len(text.encode(errors="replace")) + 1 for text in texts)
 
 
-def _file_faults(files: Mapping[str, str]) -> Any:
+def _file_faults(files: Mapping[str, str], workdir: str) -> Any:
     faults: dict[str, Any] = {}
     for name, content in files.items():
-        fault = text_rules.file_name_fault(name)
+        fault = text_rules.file_name_fault(name) or text_rules.file_place_fault(workdir, name)
         if fault is None and len(content) > MOST_FILE_CHARACTERS:
             message = f"the file has {len(content)} characters, at most {MOST_FILE_CHARACTERS} are allowed"
             fault = Fault(message, "put large files into the image or a mount")

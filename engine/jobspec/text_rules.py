@@ -19,6 +19,7 @@ _DOMAIN = re.compile(
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])"
     r"(?::[0-9]{1,5})?"
 )
+_IMAGE_ID = re.compile("[0-9a-f]{64}")
 _PATH_PART = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
@@ -51,6 +52,8 @@ def image_fault(image: str) -> Fault | None:
         return Fault(f"{quoted(image)} is not a valid image reference, it contains a space", hint)
     if image.startswith("-"):
         return Fault(f"{quoted(image)} is not a valid image reference, it begins with -", hint)
+    if _IMAGE_ID.fullmatch(image):
+        return Fault(f"{quoted(image)} is an image id for Docker, not a name", hint)
     name, at, digest = image.partition("@")
     if at and _DIGEST.fullmatch(digest) is None:
         hint = "write sha256: and 64 hexadecimal digits after the @"
@@ -72,6 +75,9 @@ def _repository_fault(repository: str, image: str, hint: str) -> Fault | None:
         if _DOMAIN.fullmatch(first) is None:
             hint = "write host/repository or host:port/repository"
             return Fault(f"{quoted(first)} is not a valid registry name", hint)
+        port = first.rpartition(":")[2]
+        if not first.endswith("]") and port.isdigit() and ":" in first and not 1 <= int(port) <= 65535:
+            return Fault(f"the port {port} of the registry is not from 1 to 65535", hint)
         parts = parts[1:]
     path = "/".join(parts)
     if path != path.lower():
@@ -151,7 +157,25 @@ def workdir_fault(workdir: str) -> Fault | None:
     """Check the directory in which a container starts."""
     if not workdir.startswith("/") or ".." in workdir.split("/") or unsafe_character(workdir):
         return Fault(f"{quoted(workdir)} is not an absolute path without ..", "write workdir: /app")
+    if is_of_kernel(workdir):
+        message = f"{quoted(workdir)} cannot be the working directory: the kernel's files are there"
+        return Fault(message, "write workdir: /app")
     return None
+
+
+def is_of_kernel(path: str) -> bool:
+    """Return whether a path in the container is in /proc, /sys or /dev; /dev/shm is an ordinary directory."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return parts[:1] in (["proc"], ["sys"], ["dev"]) and parts[:2] != ["dev", "shm"]
+
+
+def file_place_fault(workdir: str, name: str) -> Fault | None:
+    """Check that a file does not land on a file of Ferryman or Docker."""
+    parts = [part for part in f"{workdir}/{name}".split("/") if part not in ("", ".")]
+    if parts[0] != "ferryman" and parts[:2] != ["sbin", "docker-init"]:
+        return None
+    hint = "write another workdir, such as /app"
+    return Fault(f"{quoted('/' + '/'.join(parts))} is reserved for Ferryman and Docker", hint)
 
 
 def run_fault(run: str) -> Fault | None:

@@ -360,6 +360,32 @@ COMMANDS = [
     Row("file as folder", task("files: {a: x, a/b: y}\n"), 'files["a/b"]', "this file's folder", (3, 15)),
     Row("relative workdir", task("workdir: app\n"), "workdir", "not an absolute path", (3, 1)),
     Row("workdir above", task("workdir: /app/../x\n"), "workdir", "not an absolute path", (3, 1)),
+    *(
+        Row(f"workdir {path}", task(f"workdir: {path}\n"), "workdir", "the kernel's files", (3, 1))
+        for path in ("/proc", "/proc/self/fd/8", "//proc", "/./sys/x", "/dev")
+    ),
+    *(
+        Row(
+            f"file at {path}/{name}",
+            task(f"workdir: {path}\nfiles: {{{name}: x}}\n"),
+            where,
+            "is reserved for",
+        )
+        for path, name, where in [
+            ("/ferryman", "out", "files.out"),
+            ("//ferryman/.", "run", "files.run"),
+            ("/", "ferryman/run", 'files["ferryman/run"]'),
+            ("/sbin", "docker-init", "files.docker-init"),
+        ]
+    ),
+    *(
+        Row(f"image {says}", f"name: x\nimage: {image}\n".encode(), "image", says, (2, 1))
+        for image, says in [
+            ("registry.example.org:99999/x", "port 99999"),
+            ("registry.example.org:0/x", "port 0"),
+            ("a" * 64, "is an image id"),
+        ]
+    ),
     Row("long workdir", task(f"workdir: /{'x' * 256}\n"), "workdir", "at most 256", (3, 1)),
     Row("user", task("user: a b\n"), "user", "is not a valid user", (3, 1)),
     Row("user id", task("user: 4294967295\n"), "user", "the highest id is 2147483647", (3, 1)),
@@ -462,6 +488,9 @@ HOST = [
             ("/", "nothing can be mounted over"),
             ("//.", "nothing can be mounted over"),
             ("/dev", "nothing can be mounted over"),
+            ("/dev/null", "over the device"),
+            ("/sbin", "nothing can be mounted over"),
+            ("/sbin/docker-init", "nothing can be mounted over"),
             ("data", "not an absolute path"),
             ("/a/../b", "not an absolute path"),
             ("/tork", "reserved"),
