@@ -108,7 +108,7 @@ def _two_hosts(stack: ExitStack, folder: Path, seconds: int, **options: float) -
     (task_id,) = fleet.submit(CHAIN.replace("SECONDS", str(seconds)))
     wait_until(lambda: "run " in fleet.log(task_id), 60)
     names = {node.id: node.name for node in fleet.nodes()}
-    sites.sort(key=lambda installation: installation.worker.name != names[fleet.task(task_id).node or ""])
+    sites.sort(key=lambda site: site.worker.name != names[fleet.task(task_id).node or ""])
     return Pair(fleet, *sites, task_id)
 
 
