@@ -6,6 +6,7 @@ import contextlib
 from socket import SHUT_RD
 
 from flask import request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.http import parse_options_header
 
@@ -26,7 +27,7 @@ _USE_HEADER = "add curl's -H 'Content-Type: text/yaml' (or application/json)"
 def read() -> tuple[bytes, Media]:
     """Return the body and its media.
 
-    Raises RequestRefused: 400 for an empty body, 408 when the body stops arriving, 415 for another type,
+    Raises RequestRefused: 400 for an empty or malformed body, 408 when the body stops arriving, 415 for another type,
     charset or encoding. Raises werkzeug's 413 for more than MAX_CONTENT_LENGTH, with or without a length.
     """
     text = _read_all()
@@ -43,10 +44,14 @@ def _read_all() -> bytes:
     connection.settimeout(READ_SECONDS)
     try:
         return request.get_data(cache=False)
-    except (TimeoutError, ClientDisconnected):
+    except (TimeoutError, ClientDisconnected, ParseException) as exc:
         # After the shutdown nobody waits for the rest of the body. The connection may be closed already.
         with contextlib.suppress(OSError):
             connection.shutdown(SHUT_RD)
+        # werkzeug raises ClientDisconnected for a time-out too, while it handles that.
+        if not isinstance(exc, TimeoutError) and not isinstance(exc.__context__, TimeoutError):
+            found = "the body ends early, or its chunks are malformed"
+            raise RequestRefused(400, found, "send the file with curl's --data-binary @file") from None
         found = f"no part of the body arrived for {READ_SECONDS:g} s"
         raise RequestRefused(408, found, "send the request again") from None
     finally:

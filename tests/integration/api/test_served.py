@@ -171,6 +171,27 @@ def test_malformed_requests_are_refused_and_the_server_goes_on(served: ApiServer
     assert count(db, "tasks") == 1
 
 
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"zz\r\nname",
+        b"-4\r\nname",
+        b"\r\nname",
+        b"4\r\nnameX",
+        b"4\r\nna",
+        b"4\r\nname\r\n",
+        b"9" * 40 + b"\r\nname",
+    ],
+)
+def test_malformed_chunks_are_a_bad_request(served: ApiServer, db: Database, chunks: bytes) -> None:
+    head = b"POST /task HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/yaml\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", _port(served)), timeout=10) as s:
+        s.sendall(head + chunks)
+        s.shutdown(socket.SHUT_WR)
+        assert s.recv(4096).split(b" ")[1] == b"400"
+    assert count(db, "tasks") == 0
+
+
 def test_a_body_that_stops_arriving_delays_no_other_request_and_times_out(
     served: ApiServer, db: Database
 ) -> None:
