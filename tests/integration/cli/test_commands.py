@@ -169,7 +169,9 @@ def test_doctor_names_queues_without_a_worker(server: Standalone) -> None:
     remedy = "try: celery -A engine worker -Q transcoding -c 3"
     message = f"1 task waiting, but no worker serves the queue\n{'':<19}{remedy}\n"
     assert done.returncode == 0 and f"  warn  queue transcoding   {message}" in done.stdout
-    assert re.search(r"\n0 failures, [1-9] warnings?\n$", done.stdout)
+    # Other warnings are the daemon's: how many depends on the host.
+    warnings = len(re.findall(r"^  warn  ", done.stdout, re.MULTILINE))
+    assert done.stdout.endswith(f"\n0 failures, {warnings} warning{'s' * (warnings != 1)}\n")
     assert run(server, "cancel", id).returncode == 0
 
 
