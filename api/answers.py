@@ -54,7 +54,7 @@ class Answer(Schema):
 
 
 class LinkAnswer(Answer):
-    """One container of a run of the chain."""
+    """Container of a run of the chain."""
 
     leave_out_empty = True
     index = fields.Integer()
@@ -78,7 +78,7 @@ class LinkAnswer(Answer):
 
 
 class AttemptAnswer(Answer):
-    """One try of the whole chain."""
+    """Try of the whole chain."""
 
     leave_out_empty = True
     attempt = fields.Integer()
@@ -251,7 +251,7 @@ class Ready(Answer):
 
 
 class ProblemEntry(Answer):
-    """One problem in a request, with its place."""
+    """Problem in a request, with its place."""
 
     path = fields.String()
     line = fields.Integer()

@@ -126,7 +126,7 @@ def _ended_at(task: Json) -> str | None:
 
 
 class _PlainView:
-    """One line for each new fact."""
+    """Plain view: a line for each new fact."""
 
     def __init__(self) -> None:
         self._state = ""

@@ -135,7 +135,7 @@ class PostSchema(PreSchema):
 
 
 class TaskSchema(_LinkFields):
-    """One task: its main container, pre and post, and where and how they run."""
+    """Task: its main container, pre and post, and where and how they run."""
 
     what = "task"
     name = Text("name: say hello", "For people", 256, rule=text_rules.name_fault, required=True)

@@ -48,7 +48,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class LinkSpec:
-    """One container of the chain: a pre, the main one, or a post."""
+    """Container of the chain: a pre, the main one, or a post."""
 
     name: str | None = None
     description: str | None = None
@@ -76,7 +76,7 @@ class LinkSpec:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One task: its main container, pre and post, and where and how they run."""
+    """Task: its main container, pre and post, and where and how they run."""
 
     name: str
     main: LinkSpec

@@ -18,7 +18,7 @@ from engine.wording.links import link_title
 
 @dataclass(frozen=True)
 class Assignment:
-    """One link that a node must run under `token`."""
+    """Link that a node must run under `token`."""
 
     token: Token
     order: Order

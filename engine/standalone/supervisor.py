@@ -68,7 +68,7 @@ def run(plan: Plan, print_line: Callable[[str], None]) -> int:
 
 @dataclass
 class Supervisor:
-    """One run of the stand-alone. Start children from the main thread only (see die_with_parent.py)."""
+    """Run of the stand-alone. Start children from the main thread only (see die_with_parent.py)."""
 
     plan: Plan
     server: socket.socket

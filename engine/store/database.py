@@ -46,7 +46,7 @@ def _now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
 
 
 class Database:
-    """One database: a pool for writers and, on SQLite, one for readers that never take the write lock.
+    """Database: a pool for writers and, on SQLite, one for readers that never take the write lock.
 
     Safe to share between threads; a forked child calls `after_fork` first.
     """

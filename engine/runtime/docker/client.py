@@ -25,7 +25,7 @@ POOL = 8
 
 
 class Client:
-    """One daemon, connected to on the first call. Shared by all threads of a process."""
+    """Client of a daemon, connected to on the first call. Shared by all threads of a process."""
 
     def __init__(self, docker_host: str = "", timeout: float = 30.0) -> None:
         self.timeout = timeout

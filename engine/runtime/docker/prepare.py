@@ -48,7 +48,7 @@ def discard(host: Host, prepared: Prepared) -> None:
 
 
 class _Preparation:
-    """One call of `prepare`."""
+    """State of a call of `prepare`."""
 
     def __init__(self, host: Host, order: Order, sink: LogSink, control: Control) -> None:
         self._host = host

@@ -23,7 +23,7 @@ class StagedRun(Protocol):
 
 
 class Stage:
-    """One concern around a link's container. A subclass overrides the moments that it needs."""
+    """Concern around a link's container. A subclass overrides the moments that it needs."""
 
     def __init__(self, run: StagedRun) -> None:
         self.run = run
