@@ -56,6 +56,10 @@ class RuntimeUnavailable(FerrymanError):
     """Error for a runtime (Docker) that does not answer. Its containers may still run."""
 
 
+class ErrorAnswer(RuntimeUnavailable):
+    """Error for a runtime that answered a request with an error of its own: it is not silent, and may answer later."""
+
+
 class Gone(FerrymanError):
     """Error for a container or volume that no longer exists. The task has not failed: the caller looks again."""
 

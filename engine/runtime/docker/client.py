@@ -1,4 +1,4 @@
-"""Client of one Docker daemon: the address, the time-outs, and errors as RuntimeUnavailable."""
+"""Client of one Docker daemon: the address, the time-outs, and errors as ErrorAnswer or RuntimeUnavailable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from docker.context import ContextAPI
 from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env, parse_host
 
-from engine.errors import RuntimeUnavailable
+from engine.errors import ErrorAnswer, RuntimeUnavailable
 from engine.runtime.docker import messages
 from engine.runtime.docker.fast_client import FastClient
 from engine.runtime.docker.http import Exchange, RestartDetector, open_exchange
@@ -123,16 +123,17 @@ def _ssl_context(tls: Any) -> ssl.SSLContext | None:
 
 @contextlib.contextmanager
 def translated(action: str) -> Iterator[None]:
-    """Turn the library's exceptions into RuntimeUnavailable; `action` says in the message what was tried.
+    """Turn the library's exceptions into ours; `action` says in the message what was tried.
 
-    An APIError of the 400s passes: the caller knows the meaning.
+    An error of the 500s becomes ErrorAnswer, and no answer RuntimeUnavailable. An APIError of the 400s passes: the
+    caller knows the meaning.
     """
     try:
         yield
     except APIError as exc:
         if exc.is_client_error():
             raise
-        raise RuntimeUnavailable(f"Docker failed ({action}): {message_of(exc)}") from exc
+        raise ErrorAnswer(f"Docker failed ({action}): {message_of(exc)}") from exc
     except (requests.exceptions.RequestException, DockerException) as exc:
         raise RuntimeUnavailable(
             f"Docker does not answer ({action}): {messages.connection_failure(str(exc))}; "

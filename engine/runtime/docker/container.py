@@ -15,7 +15,7 @@ from typing import Any
 import requests
 from docker.errors import APIError, NotFound
 
-from engine.errors import Gone, NotOurs, RuntimeUnavailable, Unstartable
+from engine.errors import ErrorAnswer, Gone, NotOurs, RuntimeUnavailable, Unstartable
 from engine.model import names
 from engine.runtime.base import Order, Resource
 from engine.runtime.docker import labels, messages
@@ -180,7 +180,7 @@ def kill(client: Client, container_id: str, signal: str) -> None:
             client.api.kill(container_id, signal)
     except APIError as exc:
         if exc.status_code not in (404, 409):
-            raise RuntimeUnavailable(f"Docker does not send {signal}: {message_of(exc)}") from exc
+            raise ErrorAnswer(f"Docker does not send {signal}: {message_of(exc)}") from exc
 
 
 def remove(client: Client, container_id: str, *, force: bool) -> bool:
@@ -199,5 +199,5 @@ def remove(client: Client, container_id: str, *, force: bool) -> bool:
             return True
         if exc.status_code == 409:
             return False
-        raise RuntimeUnavailable(f"Docker does not remove container {container_id[:12]}: {message}") from exc
+        raise ErrorAnswer(f"Docker does not remove container {container_id[:12]}: {message}") from exc
     return True

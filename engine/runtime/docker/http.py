@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from engine.errors import RuntimeUnavailable
+from engine.errors import ErrorAnswer, RuntimeUnavailable
 
 CHUNK_BYTES = 1 << 18
 #: A head has a few hundred bytes; a server that sends more than this is not a Docker daemon.
@@ -33,10 +33,6 @@ RETRY_SECONDS = (0.1, 0.4, 1.5)
 
 class Broken(RuntimeUnavailable):
     """The connection ended or failed before the answer was complete: the daemon may have restarted."""
-
-
-class ErrorAnswer(RuntimeUnavailable):
-    """The daemon answered with an error of its own: the same question may be answered later."""
 
 
 class _Body:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from docker.errors import APIError
 
-from engine.errors import RuntimeUnavailable
+from engine.errors import ErrorAnswer, RuntimeUnavailable
 from engine.runtime.base import LogSink, Prepared, PreparedState
 from engine.runtime.docker import container, files
 from engine.runtime.docker.client import message_of, translated
@@ -80,7 +80,7 @@ def _read_archive(host: Host, prepared: Prepared, limit: int) -> files.Result | 
     except APIError as exc:
         if exc.status_code in (404, 409):
             return None
-        raise RuntimeUnavailable(f"Docker does not return the output file: {message_of(exc)}") from exc
+        raise ErrorAnswer(f"Docker does not return the output file: {message_of(exc)}") from exc
     except tarfile.TarError as exc:
         raise RuntimeUnavailable(f"Docker's archive of the output file was cut short: {exc}") from exc
 

@@ -10,12 +10,11 @@ import signal
 import time
 from dataclasses import dataclass, replace
 
-from engine.errors import Gone, RuntimeUnavailable
+from engine.errors import ErrorAnswer, Gone, RuntimeUnavailable
 from engine.runtime.base import Cause, Control, Detached
 from engine.runtime.docker import container
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.container import State
-from engine.runtime.docker.http import ErrorAnswer
 from engine.wording import exit_codes
 from engine.wording.times import seconds_since_1970
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import RuntimeUnavailable
+from engine.errors import ErrorAnswer, RuntimeUnavailable
 from engine.runtime.base import Cause, Control, Order, PreparedState
 from engine.runtime.docker.runtime import DockerRuntime
 from tests.support.docker_daemon import KeepingSink, begin
@@ -127,3 +127,27 @@ def test_a_daemon_that_only_answers_with_errors_makes_the_runtime_unavailable(
     with pytest.raises(RuntimeUnavailable):
         through.go(prepared, sink, control)
     assert proxy.made > 3, "it was asked again"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "call"),
+    [
+        (rb"GET \S+/volumes", DockerRuntime.list),
+        (rb"GET \S+/containers/json", DockerRuntime.list),
+        (rb"GET \S+/info", DockerRuntime.describe),
+    ],
+)
+def test_an_error_answer_is_told_apart_from_silence(
+    proxy: FaultyDocker,
+    make_runtime: Callable[..., DockerRuntime],
+    pattern: bytes,
+    call: Callable[[DockerRuntime], object],
+) -> None:
+    through = make_runtime(docker_host=proxy.url, docker_timeout_seconds=2.0)
+    proxy.arm(pattern, "500", 10_000)
+    with pytest.raises(ErrorAnswer, match="a fault of the daemon"):
+        call(through)
+    silent = make_runtime(docker_host="unix:///nobody/listens", docker_timeout_seconds=2.0)
+    with pytest.raises(RuntimeUnavailable) as silence:
+        call(silent)
+    assert not isinstance(silence.value, ErrorAnswer)
