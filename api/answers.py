@@ -15,6 +15,7 @@ from marshmallow.utils import get_value
 from engine.jobspec.nested import RetrySchema
 from engine.jobspec.schema import TaskSchema
 from engine.model.records import Attempt, Event, Job, Link, Task
+from engine.model.states import HoldKind
 from engine.runtime.timings import SPANS
 from engine.wording.times import rfc3339
 
@@ -195,6 +196,23 @@ class LogPage(_Page):
     items = fields.List(fields.Nested(LogLine))
 
 
+class HoldAnswer(Answer):
+    """Reason why a worker process claims nothing for now."""
+
+    kind = fields.String(metadata={"enum": list(HoldKind)})
+    reason = fields.String()
+    since = Time("When it began")
+
+
+class HeldNode(Answer):
+    """A worker process that claims nothing for now; its running tasks go on."""
+
+    id = fields.String()
+    name = fields.String()
+    host = fields.String()
+    holds = fields.List(fields.Nested(HoldAnswer))
+
+
 class NodeAnswer(Answer):
     """A worker process."""
 
@@ -208,6 +226,9 @@ class NodeAnswer(Answer):
     slots = fields.Integer(metadata={"description": "Tasks that it runs at the same time"})
     started_at = Time("When it joined")
     seen_at = Time("When its last beat was stored")
+    holds = fields.List(
+        fields.Nested(HoldAnswer), metadata={"description": "Why it claims nothing for now; empty: it claims"}
+    )
 
 
 class NodeTask(Answer):
@@ -230,7 +251,7 @@ class QueueAnswer(Answer):
     name = fields.String()
     waiting = fields.Integer(metadata={"description": "PENDING and SCHEDULED tasks"})
     running = fields.Integer(metadata={"description": "RUNNING tasks"})
-    subscribers = fields.Integer(metadata={"description": "LIVE nodes that serve it"})
+    subscribers = fields.Integer(metadata={"description": "Nodes that serve it: LIVE and not held"})
 
 
 class Status(Answer):
@@ -241,13 +262,14 @@ class Status(Answer):
 
 
 class Ready(Answer):
-    """Readiness: a queue with waiting tasks and no live node is unserved."""
+    """Readiness: UNSERVED when a queue has waiting tasks and no node that serves it, HELD when a node is held."""
 
-    status = fields.String(metadata={"enum": ["READY", "UNSERVED"]})
+    status = fields.String(metadata={"enum": ["READY", "HELD", "UNSERVED"]})
     unserved = fields.List(
-        fields.String(), metadata={"description": "Queues with waiting tasks that no live node serves"}
+        fields.String(), metadata={"description": "Queues with waiting tasks that no node serves"}
     )
-    nodes = fields.Integer(metadata={"description": "Number of LIVE nodes"})
+    nodes = fields.Integer(metadata={"description": "Number of nodes that claim tasks"})
+    held = fields.List(fields.Nested(HeldNode), metadata={"description": "Nodes that claim nothing for now"})
 
 
 class ProblemEntry(Answer):

@@ -9,7 +9,6 @@ from api import queues
 from api.answers import Json
 from api.context import get_context
 from engine import __version__
-from engine.model.states import NodeState
 from engine.store import nodes
 
 
@@ -24,14 +23,17 @@ def status() -> Json:
 
 
 def ready() -> Json:
-    """Report the queues with waiting tasks that no live node serves; 503 when the database does not answer."""
+    """Report held nodes, and queues with waiting tasks that no node serves; 503 when the database does not answer."""
     context = get_context()
     unserved = [
         queue["name"] for queue in queues.counts(context) if queue["waiting"] and not queue["subscribers"]
     ]
     with context.installation.db.read() as c:
-        live = sum(node.state is NodeState.LIVE for node in nodes.beating(c))
-    return {"status": "UNSERVED" if unserved else "READY", "unserved": unserved, "nodes": live}
+        beating = nodes.beating(c)
+    held = [node for node in beating if node.holds]
+    status = "UNSERVED" if unserved else "HELD" if held else "READY"
+    serving = sum(node.serves for node in beating)
+    return {"status": status, "unserved": unserved, "nodes": serving, "held": held}
 
 
 def get_metrics() -> Response:

@@ -10,7 +10,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from engine.model.records import Event
-from engine.model.states import BEATING_NODES, TaskState
+from engine.model.states import BEATING_NODES, HoldKind, TaskState
 from engine.runtime.timings import SPANS
 from engine.store import events, links, nodes, outbox
 from engine.store.database import Connection, Database
@@ -34,6 +34,12 @@ class Metrics:
         self._tasks = Gauge("ferryman_tasks", "Tasks that have not ended", ["state"], registry=self._registry)
         self._nodes = Gauge(
             "ferryman_nodes", "Nodes that are joining, live or leaving", ["state"], registry=self._registry
+        )
+        self._held = Gauge(
+            "ferryman_held_nodes",
+            "Nodes that claim nothing for now, by the part that does not work",
+            ["kind"],
+            registry=self._registry,
         )
         self._attempts = prometheus_client.Counter(
             "ferryman_attempts",
@@ -64,9 +70,12 @@ class Metrics:
             tasks.update(states)
         for state in (TaskState.PENDING, TaskState.SCHEDULED, TaskState.RUNNING):
             self._tasks.labels(state).set(tasks[state])
-        beating = Counter(node.state for node in nodes.beating(c))
+        beating = nodes.beating(c)
+        states, kinds = Counter(n.state for n in beating), Counter(h.kind for n in beating for h in n.holds)
         for node_state in BEATING_NODES:
-            self._nodes.labels(node_state).set(beating[node_state])
+            self._nodes.labels(node_state).set(states[node_state])
+        for kind in HoldKind:
+            self._held.labels(kind).set(kinds[kind])
         if self._cursor is None:
             self._cursor = events.latest(c)
             return

@@ -63,9 +63,11 @@ def of_link(link: Link, task: Task) -> Badge:
 
 
 def of_node(node: Node) -> Badge:
-    """Return the badge of a node; red when its Docker daemon does not answer."""
+    """Return the badge of a node; red when it claims nothing although it is LIVE."""
     if node.state is NodeState.LIVE and not node.runtime_ok:
         return Badge("No Docker", "warning", "failed")
+    if node.holds and not node.state.is_gone:
+        return Badge("Held", "warning", "failed")
     return _NODES[node.state]
 
 

@@ -105,6 +105,7 @@ def summary(context: ApiContext) -> Summary:
     alerts = [
         *_unserved_queues(queue_counts, now),
         *_silent_daemons(shown),
+        *_held_nodes(shown),
         *_failures(failed, task_ids, now),
     ]
     return Summary(
@@ -211,6 +212,20 @@ def _silent_daemons(shown: Sequence[Node]) -> list[Alert]:
         )
         for node in shown
         if node.state is NodeState.LIVE and not node.runtime_ok
+    ]
+
+
+def _held_nodes(shown: Sequence[Node]) -> list[Alert]:
+    return [
+        Alert(
+            Badge("", "warning", "failed"),
+            f"{node.name} is held: {held.kind}.",
+            f"It starts no task until this works again: {held.reason}",
+            held.since,
+        )
+        for node in shown
+        if not node.state.is_gone
+        for held in node.holds
     ]
 
 

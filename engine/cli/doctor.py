@@ -18,10 +18,18 @@ from engine.cli import screen
 from engine.errors import BrokerUnavailable, FerrymanError, RuntimeUnavailable
 from engine.settings import BrokerSettings, RuntimeSettings, Settings, StoreSettings, without_password
 from engine.wording.text import for_terminal
+from engine.wording.times import rfc3339
 
 if TYPE_CHECKING:
+    from engine.model.records import Node
     from engine.store.database import Database
 
+#: By the kind of the hold.
+_HOLD_REMEDIES = {
+    "runtime": "repair Docker on the node's host; the node tries a container of its own until one starts",
+    "data directory": "make FERRYMAN_DATA_DIR on the node's host writable and free some space",
+    "broker": "start the broker, or give the worker its address (FERRYMAN_BROKER_URL)",
+}
 _COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 
@@ -152,18 +160,27 @@ def _check_file(path: Path) -> Finding | None:
 
 
 def _check_queues(database: Database) -> Iterator[Finding]:
-    from engine.model.states import NodeState, TaskState
+    from engine.model.states import TaskState
     from engine.store import nodes, outbox
 
     with database.read() as c:
         depth, beating = outbox.depth(c), nodes.beating(c)
-    served = {queue for node in beating if node.state is NodeState.LIVE for queue in node.queues}
+    served = {queue for node in beating if node.serves for queue in node.queues}
     for name, states in sorted(depth.items()):
         waiting = sum(states.get(state, 0) for state in (TaskState.PENDING, TaskState.SCHEDULED))
         if waiting and name not in served:
             remedy = f"celery -A engine worker -Q {name} -c 3"
             message = f"{_count(waiting, 'task')} waiting, but no worker serves the queue"
             yield Finding("warn", f"queue {for_terminal(name)}", message, remedy)
+    yield from _check_holds(beating)
+
+
+def _check_holds(beating: Sequence[Node]) -> Iterator[Finding]:
+    """Check that each node claims tasks, by its row: its own host may be another."""
+    for node in beating:
+        for held in node.holds:
+            message = f"held since {rfc3339(held.since)}, claims nothing ({held.kind}): {held.reason}"
+            yield Finding("warn", f"node {for_terminal(node.name)}", message, _HOLD_REMEDIES[held.kind])
 
 
 def _print_finding(finding: Finding) -> None:

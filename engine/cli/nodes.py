@@ -35,6 +35,9 @@ def nodes_command(as_json: bool) -> None:
         id, slots = screen.short_id(node["id"]), node.get("slots", 0)
         line = f"{id}  {node['state']:<8} {slots:>3} slots  {node['name']}  {queues}"
         screen.print_line(for_terminal(line))
+        for held in node.get("holds") or ():
+            reason = f"held since {held['since']} ({held['kind']}): {held['reason']}"
+            screen.print_line(f"{'':<{len(id)}}  {for_terminal(reason)}")
 
 
 @click.command("drain")

@@ -14,7 +14,7 @@ from engine.lifecycle.task_events import add_link_change
 from engine.model import chain
 from engine.model.records import Caller, Link, Task, Token
 from engine.model.states import LinkState, TaskState
-from engine.runtime.base import Outcome
+from engine.runtime.base import Cause, Outcome
 from engine.store import events, links, tasks
 from engine.store.database import Connection
 from engine.wording.links import link_title
@@ -67,6 +67,8 @@ def finish_link(
         add_link_change(c, caller, task, run[order.index], LinkState.ENDED, message or f"exit code {code}")
         # As `links.end` has written the row, which lies under the task's lock.
         run[order.index] = replace(run[order.index], state=LinkState.ENDED, exit_code=code, error=message)
+        if outcome.cause is not Cause.NOT_STARTED and any(r.link <= order.index for r in task.refusals):
+            tasks.forget_refusals(c, token)
         follow_up = _follow(c, caller, task, run, order.kind, outcome)
         failpoints.hit("finish.rows")
     failpoints.hit("finish.committed")

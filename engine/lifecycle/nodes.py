@@ -1,4 +1,4 @@
-"""Verbs of a node: join, become_live, beat, looked, lapse, drain, leave, runtime_silent, runtime_back, forget."""
+"""Verbs of a node: its states, its beat and looks, its silent runtime, and what holds it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from engine import failpoints
 from engine.lifecycle.installation import Installation
-from engine.model.records import Caller, Node
-from engine.model.states import NodeState, TaskState
+from engine.model.records import Caller, Hold, Node
+from engine.model.states import HoldKind, NodeState, TaskState
 from engine.store import events, nodes, tasks, workload
 from engine.store.database import Connection
+from engine.wording.durations import duration
+from engine.wording.text import foreign_words
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,48 @@ def looked(installation: Installation, caller: Caller, lapse_no: int) -> None:
     """Write that the node read `lapse_no`, then listed its daemon and took over what it found."""
     with installation.db.begin() as c:
         nodes.set_looked(c, caller.node_id, lapse_no)
+
+
+def hold(installation: Installation, caller: Caller, kind: HoldKind, reason: str) -> bool:
+    """Write that the calling node claims nothing for now, and why; of a kind that holds already, keep the time.
+
+    The node keeps its state: it beats, adopts and blocks restarts as before, its containers go on, and no guard reads
+    its holds. Return False when the node has ended.
+    """
+    reason = foreign_words(reason)
+    with installation.db.begin() as c:
+        node = nodes.lock(c, caller.node_id)
+        if node is None:
+            return False
+        since = next((held.since for held in node.holds if held.kind is kind), None)
+        holds = [held for held in node.holds if held.kind is not kind]
+        holds.append(Hold(kind, reason, tasks.now(c) if since is None else since))
+        if not nodes.set_holds(c, node.id, holds):
+            return False
+        if since is None:
+            events.add(c, caller, "node", node=node.id, reason=f"held ({kind}): {reason}")
+        failpoints.hit("hold.rows")
+    failpoints.hit("hold.committed")
+    return True
+
+
+def release(installation: Installation, caller: Caller, kind: HoldKind) -> bool:
+    """Write that this kind no longer holds the calling node, which claims again when no other kind does.
+
+    Return False when the kind did not hold the node, or the node has ended.
+    """
+    with installation.db.begin() as c:
+        node = nodes.lock(c, caller.node_id)
+        if node is None:
+            return False
+        held = next((held for held in node.holds if held.kind is kind), None)
+        if held is None or not nodes.set_holds(c, node.id, [other for other in node.holds if other != held]):
+            return False
+        past = duration(tasks.now(c) - held.since)
+        events.add(c, caller, "node", node=node.id, reason=f"released ({kind}) after {past}")
+        failpoints.hit("release.rows")
+    failpoints.hit("release.committed")
+    return True
 
 
 def _move(

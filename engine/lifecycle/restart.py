@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from engine import failpoints
 from engine.dispatch import wakeup
-from engine.lifecycle import crashes, locks
+from engine.lifecycle import crashes, end_task, locks
 from engine.lifecycle.installation import Installation
 from engine.lifecycle.task_events import add_repair
-from engine.model.records import Caller, Token
+from engine.model import retry
+from engine.model.records import Caller, Refusal, Token
 from engine.model.states import TaskState
-from engine.store import nodes, tasks
+from engine.store import attempts, nodes, tasks
+from engine.wording.text import foreign_words
 
 
 def restart(installation: Installation, caller: Caller, token: Token, lapse_no: int) -> bool:
@@ -39,17 +41,34 @@ def restart(installation: Installation, caller: Caller, token: Token, lapse_no: 
     return True
 
 
-def give_back(installation: Installation, caller: Caller, token: Token, why: str) -> bool:
+def give_back(
+    installation: Installation, caller: Caller, token: Token, why: str, *, refused_link: int | None = None
+) -> bool:
     """Start the chain again with a new origin: the volume of its ended links is gone, or no link has begun.
 
-    Counts no crash and uses up no retry.
+    Counts no crash and uses up no retry. With `refused_link`, the node's machine could not begin this link, and `why`
+    says it in the daemon's words: the refusal is counted, the task is due after a growing delay, and the attempt's
+    time starts again. Too many refusals FAIL the task. Return True when the row changed.
     """
     with installation.db.begin() as c:
-        task = tasks.lock(c, token.task_id)
-        if task is None or not tasks.give_back(c, token):
+        task = locks.lock_job_and_task(c, token.task_id)
+        if task is None or not tasks.may_give_back(c, token):
             return False
-        add_repair(c, caller, token.task_id, TaskState.PENDING, f"given back: {why}", task.node)
+        decision = retry.RetryDecision(True, 0, why)
+        refusals = task.refusals
+        if refused_link is not None:
+            node = nodes.get(c, task.node or "")
+            name = node.name if node is not None else str(task.node)
+            refusals = (*refusals, Refusal(tasks.now(c), name, refused_link, foreign_words(why)))
+            decision = retry.after_refusal(refusals)
+        if not decision.again:
+            return end_task.fail(c, caller, task, decision.reason, None, again=False) is not None
+        if not tasks.give_back(c, token, refusals, decision.delay_ms):
+            return False
+        if refused_link is not None:
+            attempts.forget(c, token)
+        add_repair(c, caller, token.task_id, TaskState.PENDING, f"given back: {decision.reason}", task.node)
         failpoints.hit("give_back.rows")
     failpoints.hit("give_back.committed")
-    wakeup.wake(token.task_id)
+    wakeup.wake(token.task_id, delay_seconds=decision.delay_ms / 1000)
     return True

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from engine.model.states import JobState, LinkState, NodeState, TaskState
+from engine.model.states import HoldKind, JobState, LinkState, NodeState, TaskState
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,18 @@ class Job:
     error: str | None = None
 
 
+class Refusal(NamedTuple):
+    """Failure of a machine, not of the task, to begin a link."""
+
+    at: int
+    #: Name of the node.
+    node: str
+    #: Index of the link.
+    link: int
+    #: In the daemon's words, or the system's.
+    reason: str
+
+
 @dataclass(frozen=True)
 class Task:
     """Unit of work of a job. A new task has the defaults."""
@@ -113,6 +125,8 @@ class Task:
     result: str | None = None
     #: Reason of a FAILED task, in words for its owner.
     error: str | None = None
+    #: Machines that could not begin a link of this attempt, the oldest first; () once that link has run.
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def token(self) -> Token:
@@ -195,6 +209,15 @@ class AttemptStatus:
     now: int = 0
 
 
+class Hold(NamedTuple):
+    """Reason why a node claims nothing for now."""
+
+    kind: HoldKind
+    #: In words for an operator.
+    reason: str
+    since: int
+
+
 @dataclass(frozen=True)
 class Node:
     """Running Celery worker process."""
@@ -221,6 +244,13 @@ class Node:
     started_at: int
     #: Time of the last beat, for people only: no guard reads it.
     seen_at: int
+    #: Reasons why the node claims nothing for now, one for each kind; no guard reads them.
+    holds: tuple[Hold, ...] = ()
+
+    @property
+    def serves(self) -> bool:
+        """Return whether the node claims tasks: it is LIVE, its runtime answers, and nothing holds it."""
+        return self.state is NodeState.LIVE and self.runtime_ok and not self.holds
 
 
 @dataclass(frozen=True)

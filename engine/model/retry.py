@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.jobspec.quantities import duration_seconds
 from engine.jobspec.task import Retry
+from engine.model.records import Refusal
 from engine.model.states import NodeState
+from engine.wording.durations import duration
+
+#: An attempt that machines could not begin this often, or for this long, FAILS.
+MOST_REFUSALS = 5
+MOST_REFUSED_MS = 15 * 60 * 1000
+_LONGEST_REFUSED_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,22 @@ def crashes_after(crashes: int, former: NodeState, held_ms: int, calm_ms: int) -
     if former is not NodeState.LAPSED:
         return crashes
     return 1 if held_ms >= calm_ms else crashes + 1
+
+
+def after_refusal(refusals: Sequence[Refusal]) -> RetryDecision:
+    """Decide what follows when one more machine could not begin a link of an attempt; `refusals` ends with it.
+
+    The owner's retries are not used. The bounds are few enough for an owner to learn soon what no machine can begin,
+    and many enough for a machine that is repaired meanwhile.
+    """
+    last, past_ms = refusals[-1], refusals[-1].at - refusals[0].at
+    if len(refusals) < MOST_REFUSALS and past_ms < MOST_REFUSED_MS:
+        seconds = min(2 ** (len(refusals) - 1), _LONGEST_REFUSED_SECONDS)
+        return RetryDecision(True, seconds * 1000, f"{last.reason}; due again in {seconds} s")
+    by_node = {refusal.node: refusal.reason for refusal in refusals}
+    reasons = "; ".join(f"{node}: {reason}" for node, reason in by_node.items())
+    times = f"{len(refusals)} times in {duration(past_ms)}"
+    return RetryDecision(False, 0, f"no machine could begin it ({times}): {reasons}")
 
 
 def grace_ms(former: NodeState, age_ms: int, bounds: tuple[float, float, float]) -> int:

@@ -81,6 +81,14 @@ class NodeState(StrEnum):
         return self in (NodeState.JOINING, NodeState.LIVE)
 
 
+class HoldKind(StrEnum):
+    """Parts of a node's machine that may hold the node: it claims nothing until the part works again."""
+
+    RUNTIME = "runtime"
+    DATA_DIRECTORY = "data directory"
+    BROKER = "broker"
+
+
 ENDED = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
 # For the store's statements; everything else asks a property of NodeState.
 GONE_NODES = tuple(state for state in NodeState if state.is_gone)
@@ -101,6 +109,9 @@ TRANSITIONS: dict[tuple[TaskState, TaskState], str] = {
     (TaskState.RUNNING, TaskState.RUNNING): "take_over, self_take_over: a new delivery",
     (TaskState.RUNNING, TaskState.PENDING): "restart, give_back, or a retry",
     (TaskState.RUNNING, TaskState.COMPLETED): "finish_link: the last link ended well",
-    (TaskState.RUNNING, TaskState.FAILED): "finish_link, time-out, or max_crashes",
+    (
+        TaskState.RUNNING,
+        TaskState.FAILED,
+    ): "finish_link, time-out, max_crashes, or give_back after too many refusals",
     (TaskState.RUNNING, TaskState.CANCELLED): "cancel",
 }

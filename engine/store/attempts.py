@@ -41,6 +41,7 @@ _END = _SET.values(
     exit_code=sa.bindparam("the_exit_code"),
     error=sa.bindparam("the_error"),
 )
+_FORGET = attempts.delete().where(_THIS)
 _STATUS = sa.select(attempts.c.started_at, attempts.c.sandbox, now_ms().label("now")).where(_THIS)
 _SANDBOXES = (
     sa.select(attempts.c.sandbox)
@@ -71,6 +72,11 @@ def move(c: sa.Connection, token: Token, node_id: str) -> None:
 def end(c: sa.Connection, token: Token, state: TaskState, exit_code: int | None, error: str | None) -> None:
     """Write the attempt's end."""
     c.execute(_END, _params(token, the_state=state, the_exit_code=exit_code, the_error=error))
+
+
+def forget(c: sa.Connection, token: Token) -> None:
+    """Delete the row of an attempt that a machine could not begin: its time counts from its next claim."""
+    c.execute(_FORGET, _params(token))
 
 
 def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Attempt]:

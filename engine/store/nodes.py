@@ -7,8 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.model.records import Node
-from engine.model.states import BEATING_NODES, GONE_NODES, NodeState, TaskState
+from engine.model.records import Hold, Node
+from engine.model.states import BEATING_NODES, GONE_NODES, HoldKind, NodeState, TaskState
 from engine.store.database import now_ms
 from engine.store.guards import guard
 from engine.store.tables import lapses, nodes, tasks
@@ -55,6 +55,9 @@ _SET_LOOKED = (
     nodes.update().where(_THIS, guard("looked.forward", nodes.c.looked < _LOOKED)).values(looked=_LOOKED)
 )
 _SET_RUNTIME_OK = nodes.update().where(_THIS).values(runtime_ok=_OK)
+_SET_HOLDS = (
+    nodes.update().where(_THIS, guard("hold.state", _HAS_BEAT)).values(holds=sa.bindparam("the_holds"))
+)
 _GONE = (
     sa.select(nodes.c.id).where(_IS_GONE).order_by(nodes.c.lapse_no.desc()).limit(sa.bindparam("the_limit"))
 )
@@ -69,7 +72,9 @@ _FORGET = nodes.delete().where(
 def record(row: sa.Row[Any]) -> Node:
     """Return the record of a row that has all columns of `nodes`."""
     values = dict(row._mapping)
-    return Node(**{**values, "state": NodeState(values["state"]), "queues": tuple(values["queues"])})
+    holds = tuple(Hold(HoldKind(kind), reason, since) for kind, reason, since in values["holds"])
+    changed = {"state": NodeState(values["state"]), "queues": tuple(values["queues"]), "holds": holds}
+    return Node(**{**values, **changed})
 
 
 def insert(c: sa.Connection, node: Node) -> None:
@@ -165,6 +170,11 @@ def set_looked(c: sa.Connection, node_id: str, lapse_no: int) -> None:
 def set_runtime_ok(c: sa.Connection, node_id: str, ok: bool) -> None:
     """Note whether the node's runtime answers. Back to True is a join, see engine.lifecycle.nodes."""
     c.execute(_SET_RUNTIME_OK, {"the_node": node_id, "the_ok": ok})
+
+
+def set_holds(c: sa.Connection, node_id: str, holds: Sequence[Hold]) -> bool:
+    """Replace the holds of a node that has not ended."""
+    return c.execute(_SET_HOLDS, {"the_node": node_id, "the_holds": list(holds)}).rowcount == 1
 
 
 def gone(c: sa.Connection, limit: int = 1000) -> list[str]:

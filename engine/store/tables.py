@@ -87,6 +87,8 @@ tasks = Table(
     Column("exit_code", Integer),
     Column("result", Text),
     Column("error", Text),
+    # JSON: [[at, node, link, reason], …]: machines that could not begin a link of this attempt.
+    Column("refusals", JSON, nullable=False, server_default="[]"),
     Index("ix_tasks_job_id_position", "job_id", "position"),
     # Partial: only tasks that wait or run are looked up by state, and those are few compared with ended ones.
     Index(
@@ -165,6 +167,8 @@ nodes = Table(
     Column("daemon", Text),
     Column("started_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
+    # JSON: [[kind, reason, since], …]: why the node claims nothing for now. No guard reads it.
+    Column("holds", JSON, nullable=False, server_default="[]"),
     Index("ix_nodes_state", "state"),
 )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.model.records import Task, Token
+from engine.model.records import Refusal, Task, Token
 from engine.model.states import ADOPTING_NODES, ENDED, GONE_NODES, NodeState, TaskState
 from engine.store.database import now_ms
 from engine.store.guards import guard
@@ -69,7 +69,8 @@ def record(row: sa.Row[Any]) -> Task:
 
 
 def _record(values: Mapping[str, Any]) -> Task:
-    return Task(**{**values, "state": TaskState(values["state"])})
+    refusals = tuple(Refusal(*refusal) for refusal in values["refusals"])
+    return Task(**{**values, "state": TaskState(values["state"]), "refusals": refusals})
 
 
 def insert(c: sa.Connection, new: Sequence[Task]) -> None:
@@ -228,14 +229,25 @@ def _found_by_nobody(verb: str) -> sa.ColumnElement[bool]:
 
 _MAY_RESTART = _YES.where(_found_by_nobody("restart"))
 _RESTART = tasks.update().where(_found_by_nobody("restart")).values(_SENT_AGAIN | _NEXT_DELIVERY | _CRASHES)
-_GIVE_BACK = tasks.update().where(_running("give_back")).values(_SENT_AGAIN | _NEXT_DELIVERY)
+_DELAY = sa.bindparam("the_delay", type_=sa.BigInteger())
+_MAY_GIVE_BACK = _YES.where(_running("give_back"))
+_GIVE_BACK = (
+    tasks.update()
+    .where(_running("give_back"))
+    .values(
+        _SENT_AGAIN
+        | _NEXT_DELIVERY
+        | {"not_before": now_ms() + _DELAY, "refusals": sa.bindparam("the_refusals")}
+    )
+)
+_FORGET_REFUSALS = tasks.update().where(_running("forget_refusals")).values(refusals=[])
 _RETRY = (
     tasks.update()
     .where(_running("retry"))
     .values(
         _SENT_AGAIN
-        | {"attempt": tasks.c.attempt + 1, "delivery": 1, "origin": 0, "crashes": 0}
-        | {"not_before": now_ms() + sa.bindparam("the_delay", type_=sa.BigInteger())}
+        | {"attempt": tasks.c.attempt + 1, "delivery": 1, "origin": 0, "crashes": 0, "refusals": []}
+        | {"not_before": now_ms() + _DELAY}
     )
 )
 
@@ -250,9 +262,19 @@ def restart(c: sa.Connection, token: Token, lapse_no: int, crashes: int) -> bool
     return _changed(c, _RESTART, _params(token, the_lapse=lapse_no, the_crashes=crashes))
 
 
-def give_back(c: sa.Connection, token: Token) -> bool:
-    """Move the task from RUNNING to PENDING with a new delivery. Counts no crash."""
-    return _changed(c, _GIVE_BACK, _params(token))
+def may_give_back(c: sa.Connection, token: Token) -> bool:
+    """Return whether `give_back` may be done; asked before too many refusals FAIL the task."""
+    return c.scalar(_MAY_GIVE_BACK, _params(token)) is not None
+
+
+def give_back(c: sa.Connection, token: Token, refusals: Sequence[Refusal], delay_ms: int = 0) -> bool:
+    """Move the task from RUNNING to PENDING with a new delivery and these refusals. Counts no crash."""
+    return _changed(c, _GIVE_BACK, _params(token, the_refusals=list(refusals), the_delay=delay_ms))
+
+
+def forget_refusals(c: sa.Connection, token: Token) -> bool:
+    """Forget the refusals: the link that no machine could begin has run."""
+    return _changed(c, _FORGET_REFUSALS, _params(token))
 
 
 def retry(c: sa.Connection, token: Token, delay_ms: int) -> bool:

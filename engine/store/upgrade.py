@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: Number of the last migration in `engine/store/migrations/versions`.
-NEWEST = "0001"
+NEWEST = "0002"
 
 
 def to_newest(connection: sa.Connection) -> None:

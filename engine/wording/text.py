@@ -63,6 +63,11 @@ def shorten(text: str, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
+def foreign_words(text: object, most: int = 300) -> str:
+    """Return what another program wrote as one harmless line of at most `most` characters."""
+    return shorten(harmless(" ".join(str(text).split())), most)
+
+
 def quoted(value: object) -> str:
     """Return a user's value in double quotes: harmless, and at most 60 characters of it."""
     return f'"{harmless(shorten(str(value)))}"'

@@ -32,6 +32,7 @@ from engine.worker.context import WorkerContext, get_context, set_context
 from engine.worker.daemon.sandbox_pool import SandboxPool
 from engine.worker.daemon.sweeper import Sweeper
 from engine.worker.execute.task import run_link
+from engine.worker.holds import Holds
 from engine.worker.intake.consumer import Window
 from engine.worker.intake.watchdog import Watchdog
 from engine.worker.node.shutdown import Shutdown
@@ -92,6 +93,7 @@ def _make_context(sender: Any, **_: Any) -> None:
         runtime_in_doubt=in_doubt,
         flusher=Flusher(db, settings.broker, instance.app),
         running=running,
+        holds=Holds(installation),
         name=instance.hostname,
         queues=queues,
         slots=instance.concurrency,
@@ -139,6 +141,7 @@ def _start_threads(sender: Any, **_: Any) -> None:
     context.flusher.start()
     context.sweeper.start()
     context.sandboxes.start()
+    context.holds.start(lambda: context.caller, context.intake.refresh)
     threads.start()
     lanes.start(context.installation, on_wrong_broker=lambda exc: _end(str(exc)))
     Watchdog(sender, context).start()

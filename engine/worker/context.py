@@ -13,6 +13,7 @@ from engine.model.records import Caller
 from engine.runtime.base import Runtime
 from engine.worker.daemon.sandbox_pool import SandboxPool
 from engine.worker.daemon.sweeper import Sweeper
+from engine.worker.holds import Holds
 from engine.worker.running import RunningLinks
 
 
@@ -47,6 +48,8 @@ class WorkerContext:
     sandboxes: SandboxPool
     flusher: Flusher
     running: RunningLinks
+    #: Why this node claims nothing for now.
+    holds: Holds
     #: Celery's name of this worker.
     name: str
     queues: tuple[str, ...]
@@ -77,12 +80,19 @@ class WorkerContext:
         """The queue that only this node consumes."""
         return names.node_queue(self.node_id)
 
+    @property
+    def may_claim(self) -> bool:
+        """Return True while the node may claim tasks: it is LIVE, nothing holds it, and the process stays."""
+        is_ending = self.leaving.is_set() or self.draining.is_set()
+        return self.live and not is_ending and not self.holds.kinds
+
     def describe(self) -> dict[str, Any]:
         """Return the answer to `celery -A engine inspect ferryman`."""
         return {
             "node": self.node_id,
             "installation": self.installation.id,
             "live": self.live,
+            "held": list(self.holds.kinds),
             "queues": list(self.queues),
             "slots": self.slots,
             "running": sorted(link.token.task_id for link in self.running.all()),

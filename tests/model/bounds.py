@@ -21,6 +21,8 @@ CLEAN = (
     Bound("links3", links=3, faults=0, **_THREADS),
     Bound("late1", kinds=("kill", "leave"), timeout=True, **_ALONE),
     Bound("leaves", kinds=("leave",), cancels=1),
+    Bound("refuse", links=2, faults=2, kinds=("refuse", "kill"), **_ALONE),
+    Bound("refuse2", faults=2, kinds=("refuse", "lapse"), max_refusals=1),
     Bound("late", kinds=_KLD, timeout=True, **_APART),
     Bound("cancel", cancels=1, clean=True),
     Bound("retry", fail=True, clean=True),

@@ -10,11 +10,12 @@ from tests.model.model_mutants import holds
 from tests.model.model_promises import removal_error
 from tests.model.moves import hand_over
 from tests.model.row_steps import RowMoves, ended_badly
-from tests.model.state import AUTO, ENDED, MADE, RETRIES, Act, Box, Volume, born, put, swap
+from tests.model.state import AUTO, ENDED, MADE, RETRIES, Act, Box, Daemon, Row, Volume, born, put, swap
 
 #: The steps that ask Docker.
 DOCKER = frozenset(
-    {"look", "remove", "revoke", "volume", "create", "check", "undo", "start", "wait", "clean"}
+    {"look", "remove", "revoke", "volume", "create", "check", "undo", "start", "refused", "unmake", "wait"}
+    | {"clean"}
     | {"list", "join list", "join remove"}
 )
 #: Of these, before a container of its own exists.
@@ -43,6 +44,8 @@ class WorkerMoves(AdopterMoves, RowMoves):
             "undo": self._undo,
             "give back": self._give_back,
             "start": self._start,
+            "refused": self._refused,
+            "unmake": self._unmake,
             "wait": self._wait,
             "finish": self._finish,
             "send": self._send,
@@ -129,9 +132,18 @@ class WorkerMoves(AdopterMoves, RowMoves):
         daemons = swap(s.daemons, self.dm, None, Box(*name, by, "created"))
         if not s.volume(self.dm, *name[:2]):  # Docker makes it, without our label
             daemons = swap(daemons, self.dm, None, Volume(*name[:2], AUTO))
+        self._refuse_create(act, daemons)
         unconfirmed = "start" if model_mutants.planted == "no-confirm" else "confirm"
         then = act.at("check" if act.link else unconfirmed, (by,))
         return self.to(f"CREATES {name} by {by}", then, daemons=daemons)
+
+    def _refuse_create(self, act: Act, made: tuple[Daemon, ...]) -> None:
+        """Answer a create by an error, although the daemon may have made the container."""
+        if self.may_fault("refuse"):
+            spent = {"faults": self.s.faults - 1, "soft": self.s.soft + 1}
+            then = act.at("give back", ("refused",))
+            self.to("create: REFUSED", then, **spent)
+            self.to("create: REFUSED, but made", then, daemons=made, **spent)
 
     def _check(self, act: Act) -> None:
         """Check the volume after create, when nobody can remove it any more."""
@@ -176,10 +188,29 @@ class WorkerMoves(AdopterMoves, RowMoves):
         if not holds("give-back", state=state, token=token) or self.row.node == 0:
             return self.to("give back refused", ())
         error = "" if state and token else "I2 a fenced writer changed a row (give back)"
-        if act.known and self._has_work(self.dm):
+        if act.known == ("leaves",) and self._has_work(self.dm):
             error = error or "I7 a leaving worker threw away work that a node could have adopted"
         row = hand_over(self.bound, self.s, False, state="PENDING", node=0)[0]
+        if act.known == ("refused",):
+            row, error = self._charged(row), error or self._refusal_error(act)
         return self.to(f"GIVES THE CHAIN BACK -> {row.state} {row.token}", (), error, row=row)
+
+    def _charged(self, row: Row) -> Row:
+        """Return the row that is given back because of its machine: due after a delay, or FAILED."""
+        count = self.row.refusals + 1
+        if count >= self.bound.max_refusals and model_mutants.planted != "refused-no-bound":
+            return self.row._replace(state="FAILED", refusals=count)
+        if model_mutants.planted == "refused-uses-retry":
+            row = row._replace(attempt=row.attempt + 1, delivery=1)
+        return row._replace(state="RETRYING", refusals=count)
+
+    def _refusal_error(self, act: Act) -> str:
+        box = self.s.box(self.dm, act.attempt, act.origin, act.link)
+        if box and (box.state == "running" or box.exited):
+            return "I7 a link that began was given back"
+        if model_mutants.planted == "refused-uses-retry":
+            return "I6 a machine used up the owner's retry"
+        return ""
 
     def _start(self, act: Act) -> None:
         """Start by id, without a precondition, as Docker does: an exited container runs again."""
@@ -192,8 +223,39 @@ class WorkerMoves(AdopterMoves, RowMoves):
         if box.state == "running":
             return self.to("start: 304, runs already", act.at("wait", (box.by,)))
         daemons = swap(self.s.daemons, self.dm, box, box._replace(state="running"))
+        self._refuse_start(act, box, daemons)
         then = act.at("wait", (box.by,))
         return self.to(f"STARTS {tuple(box)}", then, self._start_error(act, box), daemons=daemons)
+
+    def _refuse_start(self, act: Act, box: Box, started: tuple[Daemon, ...]) -> None:
+        """Answer a start by an error, although the daemon may have started the container."""
+        if not self.may_fault("refuse"):
+            return
+        spent = {"faults": self.s.faults - 1, "soft": self.s.soft + 1}
+        blind = {
+            "refused-unlooked": act.at("give back", ("refused",)),
+            "refused-force": act.at("unmake", (*act.known, 1)),
+        }
+        then = blind.get(model_mutants.planted, act.at("refused", act.known))
+        self.to("start: REFUSED", then, **spent)
+        self.to(f"start: REFUSED, but {tuple(box)} runs", then, daemons=started, **spent)
+
+    def _refused(self, act: Act) -> None:
+        """Look at the container whose start was refused: one that began is followed."""
+        box = self.s.box(self.dm, act.attempt, act.origin, act.link, act.known[0])
+        if box is None or box.state == "unstartable":
+            return self.to("looks after a refused start: gone or unstartable, drops", ())
+        if box.state == "created":
+            return self.to("looks after a refused start: created", act.at("unmake", act.known))
+        return self.to(f"looks after a refused start: {box.state}", act.at("wait", (box.by,)))
+
+    def _unmake(self, act: Act) -> None:
+        """Remove, without force, what could not be started, and give the task back if it is gone."""
+        box = self.s.box(self.dm, act.attempt, act.origin, act.link, act.known[0])
+        by_force = len(act.known) == 2
+        if box is None or (box.state == "running" and not by_force):
+            return self.to("cannot remove what was refused: drops", ())
+        return self.remove(box, act.at("give back", ("refused",)), act)
 
     def _start_error(self, act: Act, box: Box) -> str:
         row = self.row

@@ -23,6 +23,8 @@ def removal_error(bound: Bound, s: State, dm: int, thing: Resource | None, by: A
     if named and thing.exited:
         return "I5 a result that is not yet recorded was removed"
     owner = by and (by.delivery > born(thing.by) or (by.attempt, by.delivery) == row.token)
+    # Only its creator could start it: what the creator has given up never runs.
+    owner = owner or (by and thing.state in ("created", "unstartable") and by.delivery == born(thing.by))
     if named and not owner:
         return "I5 the container that the row names was removed by another than its owner"
     return ""
@@ -53,6 +55,8 @@ def _crashes_error(bound: Bound, s: State) -> str:
         return "I6 more crashes were counted than followed each other quickly"
     if count > bound.faults - s.faults - s.soft:
         return "I6 more crashes were counted than nodes crashed"
+    if s.row.refusals > bound.max_refusals:
+        return "I6 the refusals of machines are not bounded"
     return ""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.model import model_mutants
 from tests.model.model_promises import removal_error
-from tests.model.state import Act, Bound, Node, Resource, Row, State, put, swap
+from tests.model.state import ENDED, Act, Bound, Node, Resource, Row, State, put, swap
 
 #: A step: its label, whether it is a fault, the next state, and what promise it broke by itself.
 Step = tuple[str, bool, State, str]
@@ -25,6 +25,10 @@ class Moves:
     def __init__(self, bound: Bound, s: State) -> None:
         self.bound, self.s, self.row = bound, s, s.row
         self.out: list[Step] = []
+
+    def may_fault(self, kind: str) -> bool:
+        """Return whether a fault of this kind may happen now."""
+        return self.s.faults > 0 and self.row.state not in ENDED and kind in self.bound.kinds
 
     def add(self, label: str, error: str = "", fault: bool = False, **changes: Any) -> None:
         """Add a step that belongs to no thread."""

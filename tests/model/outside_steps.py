@@ -19,9 +19,6 @@ def lapsed_from(state: str) -> str:
 class WorldMoves(Moves):
     """Steps that belong to no thread of a worker."""
 
-    def _may_fault(self, kind: str) -> bool:
-        return self.s.faults > 0 and self.row.state not in ENDED and kind in self.bound.kinds
-
     def sweep(self, dm: int) -> None:
         """Remove what no live run owns: list first, then read the rows."""
         s, row, now, daemon = self.s, self.row, self.s.sweeps[dm - 1], self.s.daemons[dm - 1]
@@ -77,20 +74,20 @@ class WorldMoves(Moves):
         spent = {"faults": s.faults - 1, "soft": s.soft + 1}
         for dm in range(1, len(s.daemons) + 1):
             self._containers_end(dm)
-            if self._may_fault("hand"):
+            if self.may_fault("hand"):
                 self._remove_by_hand(dm, spent)
-        if self._may_fault("wipe") and s.messages:
+        if self.may_fault("wipe") and s.messages:
             self.add("BROKER WIPED", fault=True, messages=frozenset(), **spent)
         stray = (row.attempt, row.delivery, 1, row.node)
-        if self._may_fault("stray") and row.state == "RUNNING" and row.node > 0 and stray not in s.messages:
+        if self.may_fault("stray") and row.state == "RUNNING" and row.node > 0 and stray not in s.messages:
             self.add("STRAY MESSAGE for link 1", fault=True, messages=s.messages | {stray}, **spent)
         if not s.up:
             self.add("HOST OF D1 IS BACK, as it was", fault=True, up=True)
-        elif self._may_fault("host"):
+        elif self.may_fault("host"):
             self.add("HOST OF D1 VANISHES", fault=True, up=False, faults=s.faults - 1)
         if s.away:
             self.add("DOCKER OF D1 ANSWERS AGAIN", fault=True, away=False)
-        elif self._may_fault("docker"):
+        elif self.may_fault("docker"):
             self.add("DOCKER OF D1 DOES NOT ANSWER", fault=True, away=True, **spent)
         if row.gone in ("LIVE", "LEAVING"):
             self.add("observer: the dead owner LAPSES", row=row._replace(gone=lapsed_from(row.gone)))
@@ -134,10 +131,10 @@ class WorldMoves(Moves):
         if me.state == "LAPSED":
             label = "finds itself LAPSED, detaches, JOINING under a new id: worker"
             self._node(n, label, Node(state="JOINING"), given_up="LAPSED")
-        if me.state in BEATING and self._may_fault("lapse"):
+        if me.state in BEATING and self.may_fault("lapse"):
             lapsed = me._replace(state=lapsed_from(me.state))
             self._node(n, "LAPSE (paused or slow) of worker", lapsed, True, drop=(), faults=left, soft=soft)
-        if me.state == "LIVE" and self._may_fault("leave"):
+        if me.state == "LIVE" and self.may_fault("leave"):
             leaving = me._replace(state="LEAVING")
             self._node(n, "SIGTERM, LEAVING: worker", leaving, True, faults=left, soft=s.soft + 1)
         if me.state == "LEAVING":

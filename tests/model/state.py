@@ -29,6 +29,8 @@ class Row(NamedTuple):
     crashes: int = 0
     #: The state of that former node: LIVE or LEAVING (not yet lapsed), LAPSED, LEFT.
     gone: str = ""
+    #: Times that the attempt was given back because a machine could not begin a link.
+    refusals: int = 0
 
     @property
     def token(self) -> tuple[int, int]:
@@ -163,12 +165,14 @@ class Bound(NamedTuple):
     #: The node of each thread.
     slots: tuple[int, ...] = (1, 2)
     faults: int = 1
-    #: kill, lapse, leave, wipe, hand (removed by hand), stray (a message), docker (silent), host (gone).
+    #: kill, lapse, leave, wipe, hand (removed by hand), stray (a message), docker (silent), host (gone), refuse (a
+    #: create or a start is answered by an error, whether the daemon did it or not).
     kinds: tuple[str, ...] = ("kill", "lapse")
     #: Nodes that are started later.
     absent: tuple[int, ...] = ()
     long_holds: int = 0
     max_crashes: int = 2
+    max_refusals: int = 2
     reconcilers: int = 1
     #: Containers may exit 1.
     fail: bool = False

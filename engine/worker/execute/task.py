@@ -71,12 +71,12 @@ def run_link(self: Any, task_id: str, attempt: int, delivery: int, index: int) -
 
 def _begin(context: WorkerContext, token: Token, index: int) -> Assignment | None:
     """Claim the task, or begin its link `index`; None when the message is a copy. Raise Reject to requeue it."""
-    # A drained node goes on with the chains that it has, and claims nothing.
-    is_drained = context.draining.is_set()
-    if context.leaving.is_set() or (index == 0 if is_drained else not context.live):
+    # A drained or held node goes on with the chains that it has, and claims nothing.
+    may_begin = context.may_claim if index == 0 else context.live or context.draining.is_set()
+    if context.leaving.is_set() or not may_begin:
         # A pause, so that a message does not circle while the node joins.
         context.leaving.wait(0.2)
-        raise Reject("this node is not live", requeue=True)
+        raise Reject("this node claims nothing now", requeue=True)
     try:
         if index:
             return begin_link(context.installation, context.caller, token, index)

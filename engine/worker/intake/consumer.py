@@ -147,7 +147,7 @@ class Window(Intake, bootsteps.StartStopStep):
     def capacity(self) -> int:
         """Return how many messages may be in this process now."""
         context = self.context
-        if not context.live or context.leaving.is_set() or context.draining.is_set():
+        if not context.may_claim:
             return 0
         slots: int = self.c.pool.num_processes
         channel = self.c.task_consumer.channel

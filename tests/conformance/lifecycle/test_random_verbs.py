@@ -19,7 +19,8 @@ from engine.lifecycle.restart import give_back, restart
 from engine.lifecycle.take_over import self_take_over, take_over
 from engine.lifecycle.timeout import timeout
 from engine.model.records import Job, Link, Task, Token
-from engine.model.states import TRANSITIONS, JobState, LinkState, TaskState
+from engine.model.retry import MOST_REFUSALS
+from engine.model.states import TRANSITIONS, HoldKind, JobState, LinkState, TaskState
 from engine.runtime.base import Cause, Outcome
 from engine.store import events, jobs, links, outbox, tasks
 from tests.support.callers import TESTER, by
@@ -29,7 +30,19 @@ NODES = 3
 
 #: What moves work on comes more often, so that runs get somewhere.
 OFTEN = ["mark", "claim", "confirm", "end", "next", "looked", "take_over", "restart", "lapse"]
-SELDOM = ["resend", "cancel", "cancel_job", "beat", "join", "live", "drain", "leave", "silent", "back"]
+SELDOM = [
+    "resend",
+    "cancel",
+    "cancel_job",
+    "beat",
+    "join",
+    "live",
+    "drain",
+    "leave",
+    "silent",
+    "back",
+    "hold",
+]
 VERBS = [*OFTEN, *OFTEN, "claim", "confirm", "end", *SELDOM, "self_take_over", "give_back", "timeout"]
 
 #: (verb, which task, which node, a number that each verb reads as it likes).
@@ -145,6 +158,12 @@ class Play:
     def do_back(self, task: Task, node: str, where: int, n: int) -> None:
         nodes.runtime_back(self.world.installation, by(node))
 
+    def do_hold(self, task: Task, node: str, where: int, n: int) -> None:
+        if n < 5:
+            nodes.hold(self.world.installation, by(node), HoldKind.RUNTIME, "test")
+        else:
+            nodes.release(self.world.installation, by(node), HoldKind.RUNTIME)
+
     def do_take_over(self, task: Task, node: str, where: int, n: int) -> None:
         if token := take_over(self.world.installation, by(node), self.token(task, n), "found"):
             self.keep(resume(self.world.installation, by(node), token))
@@ -165,6 +184,8 @@ class Play:
     def do_give_back(self, task: Task, node: str, where: int, n: int) -> None:
         if n < 3:
             give_back(self.world.installation, TESTER, self.token(task, n), "test")
+        else:
+            give_back(self.world.installation, TESTER, self.token(task, n), "test", refused_link=n % 3)
 
     def do_timeout(self, task: Task, node: str, where: int, n: int) -> None:
         timeout(self.world.installation, TESTER, self.token(task, n))
@@ -232,7 +253,7 @@ def _check_task(old: Task, new: Task) -> None:
     assert (new.node is not None) == (new.state is TaskState.RUNNING) or new.state.ended
     if new.state is TaskState.RUNNING:
         assert 1 <= new.origin <= new.delivery
-    assert new.attempt <= 2 and new.crashes <= 3
+    assert new.attempt <= 2 and new.crashes <= 3 and len(new.refusals) < MOST_REFUSALS
 
 
 def _check_job(task: Task, job: Job) -> None:

@@ -1,4 +1,4 @@
-"""join, become_live, beat, looked, lapse, drain, leave, Docker silent and back: the states of a node."""
+"""join, become_live, beat, looked, lapse, drain, leave, Docker silent and back, hold and release."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import pytest
 
 from engine.lifecycle import nodes
 from engine.lifecycle.cancel import cancel
+from engine.lifecycle.claim import claim
+from engine.lifecycle.restart import restart
+from engine.lifecycle.take_over import self_take_over, take_over
 from engine.model.records import Event
-from engine.model.states import NodeState, TaskState
+from engine.model.states import HoldKind, NodeState, TaskState
 from tests.support.callers import TESTER, by
 from tests.support.verb_world import World
 
@@ -146,3 +149,67 @@ def test_a_docker_that_is_back_does_not_stop_a_node_from_leaving(world: World) -
     world.in_state("n1", NodeState.LEAVING)
     with world.unchanged():
         assert not nodes.runtime_back(world.installation, by("n1"))
+
+
+# hold, release
+
+
+@pytest.mark.parametrize("state", BEATING)
+def test_a_node_is_held_with_its_reason_and_keeps_its_state(world: World, state: NodeState) -> None:
+    world.in_state("n1", state)
+    before = world.node("n1")
+    assert nodes.hold(world.installation, by("n1"), HoldKind.RUNTIME, "no\n bridge \x1b[31m")
+    node = world.node("n1")
+    assert [(held.kind, held.reason) for held in node.holds] == [("runtime", "no bridge \\x1b[31m")]
+    assert abs(world.now - node.holds[0].since) < 60_000
+    assert replace(node, holds=()) == before
+    assert not node.serves
+    assert (_last(world).node, _last(world).reason) == ("n1", "held (runtime): no bridge \\x1b[31m")
+
+
+def test_a_node_is_released_when_the_last_kind_is(world: World) -> None:
+    world.live()
+    assert world.node("n1").serves
+    nodes.hold(world.installation, by("n1"), HoldKind.RUNTIME, "no bridge")
+    nodes.hold(world.installation, by("n1"), HoldKind.BROKER, "no answer")
+    assert nodes.release(world.installation, by("n1"), HoldKind.RUNTIME)
+    assert [held.kind for held in world.node("n1").holds] == [HoldKind.BROKER]
+    assert not world.node("n1").serves
+    assert nodes.release(world.installation, by("n1"), HoldKind.BROKER)
+    assert world.node("n1").serves
+    reason = _last(world).reason
+    assert reason is not None and reason.startswith("released (broker) after ")
+    with world.unchanged():
+        assert not nodes.release(world.installation, by("n1"), HoldKind.BROKER)
+
+
+def test_a_kind_that_holds_already_keeps_its_time_and_is_told_once(world: World) -> None:
+    world.live()
+    nodes.hold(world.installation, by("n1"), HoldKind.RUNTIME, "no bridge")
+    first, told = world.node("n1").holds[0], len(world.events())
+    assert nodes.hold(world.installation, by("n1"), HoldKind.RUNTIME, "no space")
+    assert world.node("n1").holds == (first._replace(reason="no space"),)
+    assert len(world.events()) == told
+
+
+@pytest.mark.parametrize("state", GONE)
+def test_a_node_that_has_ended_is_neither_held_nor_released(world: World, state: NodeState) -> None:
+    world.live("n1")
+    nodes.hold(world.installation, by("n1"), HoldKind.RUNTIME, "no bridge")
+    world.lapse("n1") if state is NodeState.LAPSED else world.leave("n1")
+    with world.unchanged():
+        assert not nodes.hold(world.installation, by("n1"), HoldKind.RUNTIME, "no space")
+        assert not nodes.hold(world.installation, by("nobody"), HoldKind.RUNTIME, "no space")
+        assert not nodes.release(world.installation, by("n1"), HoldKind.RUNTIME)
+        assert not nodes.release(world.installation, by("nobody"), HoldKind.RUNTIME)
+
+
+def test_no_guard_reads_a_hold(world: World) -> None:
+    mine, lost = world.confirmed("n1"), world.confirmed("n2")
+    nodes.hold(world.installation, by("n1"), HoldKind.RUNTIME, "no bridge")
+    assert self_take_over(world.installation, by("n1"), mine.token, "no thread") is not None
+    number = world.lapse("n2")
+    with world.unchanged():
+        assert not restart(world.installation, TESTER, lost.token, number), "n1 has not looked"
+    assert take_over(world.installation, by("n1"), lost.token, "found") is not None
+    assert claim(world.installation, by("n1"), world.submitted().token) is not None

@@ -217,7 +217,7 @@ def test_queues_count_waiting_and_running_tasks_and_live_nodes(
         "media": {"name": "media", "waiting": 0, "running": 0, "subscribers": 1},
     }
     ready = _json(client.get("/ready"))
-    assert ready == {"status": "UNSERVED", "unserved": ["lonely"], "nodes": 1}
+    assert ready == {"status": "UNSERVED", "unserved": ["lonely"], "nodes": 1, "held": []}
 
 
 def test_nodes_are_listed(client: FlaskClient, context: ApiContext) -> None:
