@@ -35,7 +35,8 @@ Defaults that depend on others
 
 * ``FERRYMAN_DATA_DIR``: ``$XDG_DATA_HOME/ferryman``, which is ``~/.local/share/ferryman`` if that variable is not set.
 * ``FERRYMAN_DATABASE_URL``, ``FERRYMAN_BROKER_URL``, ``FERRYMAN_API_URL``: those of the stand-alone that runs on the
-  data directory, read from its ``run.json``; this is how a plain ``celery -A engine worker`` joins it. If none runs:
+  data directory, read from its ``run.json``; this is how a plain ``celery -A engine worker`` joins it, and how it
+  finds the broker again after a restart of the stand-alone. If none runs:
   SQLite in the data directory, ``redis://127.0.0.1:6379/0``, and ``http://127.0.0.1:3000``. A URL for PostgreSQL is
   ``postgresql+psycopg://user:password@host/name``.
 * ``FERRYMAN_DOCKER_HOST``: ``DOCKER_HOST``, else the local socket.

@@ -79,7 +79,9 @@ def api_command(host: str | None, port: int | None) -> None:
     screen.print_line(f"Ferryman API  http://{settings.api.host}:{settings.api.port}")
     sys.stdout.flush()
     words = [sys.executable, "-P", "-m", "gunicorn", "--config", "python:engine.standalone.gunicorn_conf"]
+    # Only the options: the server reads the rest itself, and follows a stand-alone to a new broker.
+    options = {"FERRYMAN_HOST": settings.api.host, "FERRYMAN_PORT": str(settings.api.port)}
     try:
-        os.execve(sys.executable, words, {**os.environ, **settings.environment()})
+        os.execve(sys.executable, words, {**os.environ, **options})
     except OSError as exc:
         raise FerrymanError(f"cannot run gunicorn: {exc.strerror}") from exc

@@ -78,6 +78,16 @@ def build_app(settings: BrokerSettings) -> Celery:
     return app
 
 
+def move(app: Celery, url: str) -> None:
+    """Let new connections of the app go to this URL: its stand-alone started again at another address."""
+    app.conf.broker_url = url
+    pool = app._pool
+    # The app makes both anew when they are asked for.
+    app._pool = app.amqp._producer_pool = None
+    if pool is not None:
+        pool.force_close_all()
+
+
 def publisher_options(settings: BrokerSettings) -> dict[str, Any]:
     """Transport options of a connection that publishes: bounded, no retry inside (the flusher retries)."""
     return {

@@ -25,7 +25,7 @@ from engine.dispatch import wakeup
 from engine.dispatch.app import RUN_LINK, build_app, publisher_options
 from engine.dispatch.chain import ChainMessage, Route, message, new_route
 from engine.dispatch.kombu_redis import keep_client
-from engine.errors import BrokerUnavailable, FerrymanError, StoreUnavailable
+from engine.errors import BrokerUnavailable, FerrymanError, SettingsError, StoreUnavailable
 from engine.jobspec import stored
 from engine.model.records import Caller, Task
 from engine.model.states import TaskState
@@ -101,14 +101,14 @@ class Publisher:
         with self._lock:
             try:
                 yield self._ready()
-            except (OSError, KombuError, OperationalError, RedisError) as exc:
+            except (OSError, KombuError, OperationalError, RedisError, SettingsError) as exc:
                 self._drop()
                 raise BrokerUnavailable(f"cannot publish: {exc}") from exc
 
     def _ready(self) -> Producer:
         if self._producer is None:
             self._connection = Connection(
-                self._settings.broker_url,
+                self._settings.current_url(),
                 transport_options=publisher_options(self._settings),
                 connect_timeout=1.0,
             )

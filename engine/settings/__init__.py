@@ -8,7 +8,6 @@ variable, never a silent default. Nothing here opens a connection; the one file 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.errors import SettingsError
+from engine.settings import run_file
 from engine.settings.groups import (
     LOOPBACK,
     ApiSettings,
@@ -27,6 +27,7 @@ from engine.settings.groups import (
     refuse_outside,
 )
 from engine.settings.option import Option, option, without_password
+from engine.settings.run_file import RunFile
 
 __all__ = [
     "ApiSettings", "BrokerSettings", "ClusterSettings", "Option", "RuntimeSettings", "StoreSettings",
@@ -109,32 +110,19 @@ def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> tup
     fill("data_dir", env.get("XDG_DATA_HOME") and f"{env['XDG_DATA_HOME']}/ferryman", "XDG_DATA_HOME")
     home_dir = os.path.join(env.get("HOME", "~"), ".local", "share", "ferryman")
     values["data_dir"] = str(Path(values.get("data_dir") or home_dir).expanduser().absolute())
-    running = _run_file(Path(values["data_dir"]))
+    path = Path(values["data_dir"]) / "run.json"
+    running = run_file.read(path)
     for name in ("database_url", "broker_url", "api_url"):
         fill(name, running.get(name), "run.json")
     values["database_url"] = values.get("database_url") or f"sqlite:///{values['data_dir']}/ferryman.db"
     values["broker_url"] = values.get("broker_url") or "redis://127.0.0.1:6379/0"
     settings = Settings().replace(**values)
     _check(settings)
+    if origins.get("broker_url") in (None, "run.json"):
+        followed = RunFile(path, settings.store.database_url)
+        broker = dataclasses.replace(settings.broker, run_file=followed)
+        settings = dataclasses.replace(settings, broker=broker)
     return settings, origins
-
-
-def _run_file(data_dir: Path) -> dict[str, Any]:
-    """Return what a running stand-alone wrote, {} when none runs. Raises SettingsError for a file not to be trusted."""
-    path = data_dir / "run.json"
-    try:
-        if path.stat().st_mode & 0o077:
-            raise SettingsError(
-                f"{path} holds the broker's password and is readable by other users: chmod 600 {path}"
-            )
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except PermissionError as exc:
-        raise SettingsError(f"{path} cannot be read: {exc.strerror}; set FERRYMAN_DATA_DIR") from exc
-    except ValueError as exc:
-        raise SettingsError(f"{path} is not valid JSON: remove it, then start the stand-alone again") from exc
-    return content if isinstance(content, dict) else {}
 
 
 def _check(settings: Settings) -> None:

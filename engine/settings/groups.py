@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.errors import SettingsError
 from engine.settings.option import option
+from engine.settings.run_file import RunFile
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 #: Capabilities of Docker's default set that containers lack unless the operator keeps them (docs/security.rst).
@@ -118,6 +119,15 @@ class BrokerSettings:
     broker_prefix: str = option("ferryman:", "prefix of every key in the broker")
     default_queue: str = option("default", "queue of tasks that name none, and of workers without -Q")
     flush_batch: int = option(200, "rows that the flusher takes at once", low=1, high=10000)
+    #: Set when no URL was configured: a stand-alone may start again at another address.
+    run_file: RunFile | None = field(default=None, compare=False)
+
+    def current_url(self) -> str:
+        """Return the URL at which the broker is now; only that of a stand-alone ever changes.
+
+        Raises SettingsError for a run.json that is not to be trusted.
+        """
+        return (self.run_file.broker_url() if self.run_file else None) or self.broker_url
 
 
 def refuse_outside(host: str) -> None:

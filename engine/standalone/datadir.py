@@ -52,11 +52,16 @@ def create_private(path: Path) -> None:
 
 def write_run_file(path: Path, content: dict[str, Any]) -> None:
     """Write the addresses of broker, database and API for processes of this user; the file is 0600."""
-    new_file = path / f"{RUN_FILE}.new"
+    write_private(path / RUN_FILE, json.dumps(content))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file (0600) whole: a reader sees the old text or the new one."""
+    new_file = path.with_name(f"{path.name}.new")
     new_file.unlink(missing_ok=True)
     with open(os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(content, file)
-    new_file.rename(path / RUN_FILE)
+        file.write(text)
+    new_file.rename(path)
 
 
 def remove_run_file(path: Path) -> None:

@@ -57,15 +57,40 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    """Return whether a server could listen on this port of the loopback address now."""
+    with contextlib.closing(socket.socket()) as probe:
+        # As servers do: connections that have just ended do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def is_own(port: int) -> bool:
+    """Return whether each process that listens on this port belongs to this user."""
+    users = {uid for uid, _ in _listeners(port)}
+    return users == {os.geteuid()}
+
+
 def _in_use_message(port: int) -> str:
+    return (
+        f"port {port} is in use by {owner_words(port)}; stop it, or choose another port with --port (0 takes a "
+        "free one)"
+    )
+
+
+def owner_words(port: int) -> str:
+    """Return the words for the process that listens on this port."""
     owner = find_owner(port)
-    process = f"process {owner.pid} ({owner.command})" if owner else "a process of another user"
-    return f"port {port} is in use by {process}; stop it, or choose another port with --port (0 takes a free one)"
+    return f"process {owner.pid} ({owner.command})" if owner else "a process of another user"
 
 
 def find_owner(port: int) -> Owner | None:
     """Return the process that listens on this TCP port; None when there is none or it cannot be seen."""
-    inodes = _listening_inodes(port)
+    inodes = {f"socket:[{inode}]" for _, inode in _listeners(port)}
     if not inodes:
         return None
     for process in sorted((p for p in Path("/proc").glob("[0-9]*")), key=lambda p: int(p.name)):
@@ -74,7 +99,8 @@ def find_owner(port: int) -> Owner | None:
     return None
 
 
-def _listening_inodes(port: int) -> set[str]:
+def _listeners(port: int) -> set[tuple[int, str]]:
+    """Return user and inode of each socket that listens on this port."""
     sockets = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -83,7 +109,7 @@ def _listening_inodes(port: int) -> set[str]:
             continue  # no /proc, or no IPv6: try the other table
         for fields in (line.split() for line in lines):
             if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
-                sockets.add(f"socket:[{fields[9]}]")
+                sockets.add((int(fields[7]), fields[9]))
     return sockets
 
 

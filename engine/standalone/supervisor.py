@@ -114,6 +114,8 @@ class Supervisor:
             self.settings = self.settings.replace(broker_url=url)
             return
         embedded = broker.prepare(self.settings.path)
+        if embedded.moved:
+            self._print_for("broker", embedded.moved)
         self.settings = self.settings.replace(broker_url=embedded.url)
         self._broker_description = f"{embedded.program.title}, embedded, append-only file on"
         child = self._child("broker", embedded.command, dict(os.environ))

@@ -18,7 +18,10 @@ from celery.worker.consumer import Consumer
 from celery.worker.consumer.tasks import Tasks
 from celery.worker.request import Request
 
+from engine.dispatch.app import move
 from engine.dispatch.kombu_redis import keep_client
+from engine.errors import SettingsError
+from engine.settings import without_password
 from engine.worker.context import Intake, get_context
 
 log = logging.getLogger("ferryman.consumer")
@@ -48,15 +51,35 @@ class ReconnectingConsumer(Consumer):
             self.connection = None
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, trying after 0.5, 0.75, 1, 1 … s; Celery's 2, 4 … 30 s reconnect up to 16 s late."""
-        ensure, intervals = (
-            conn.ensure_connection,
-            {"interval_start": 0.5, "interval_step": 0.25, "interval_max": 1},
-        )
-        conn.ensure_connection = lambda errback, retries, **kwargs: ensure(
-            errback, retries, **kwargs | intervals
-        )
+        """Connect, trying after 0.5, 0.75, 1, 1 … s; Celery's 2, 4 … 30 s reconnect up to 16 s late.
+
+        Each failure reads the broker's address again: a stand-alone may have started again at another one.
+        """
+        ensure = conn.ensure_connection
+        intervals = {"interval_start": 0.5, "interval_step": 0.25, "interval_max": 1}
+
+        def connect(errback: Any, retries: Any, **options: Any) -> Any:
+            def report(exc: BaseException, interval: float) -> None:
+                errback(exc, interval)
+                self._follow(conn)
+
+            return ensure(report, retries, **options | intervals)
+
+        self._follow(conn)
+        conn.ensure_connection = connect
         return super().ensure_connected(conn)
+
+    def _follow(self, conn: Any) -> None:
+        settings = get_context().installation.settings.broker
+        try:
+            url = settings.current_url()
+        except SettingsError as exc:
+            log.warning("%s", exc)
+            return
+        if url != self.app.conf.broker_url:
+            log.warning("the broker is at %s now", without_password(url))
+            move(self.app, url)
+            conn.switch(url)
 
 
 class Window(Intake, bootsteps.StartStopStep):

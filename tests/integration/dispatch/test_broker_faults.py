@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +23,7 @@ from engine.lifecycle.claim import claim
 from engine.lifecycle.resend import resend
 from engine.model.states import TaskState
 from engine.reconcile.messages import LostMessages
+from engine.settings.run_file import RunFile
 from tests.support.callers import TESTER, by
 from tests.support.databases import free_port
 from tests.support.redis_server import RedisServer
@@ -292,3 +295,27 @@ def test_a_retry_is_sent_when_it_is_due_and_not_before(world: World, broker: Any
         assert after.sent_at is not None and after.sent_at >= after.not_before
     finally:
         flusher.stop()
+
+
+def test_a_stand_alones_broker_is_followed_to_its_new_address(
+    world: World, broker: Any, server: RedisServer, tmp_path: Path
+) -> None:
+    settings = world.installation.settings
+    run_file = RunFile(tmp_path / "run.json", settings.store.database_url)
+    gone = f"redis://:pa55word@127.0.0.1:{free_port()}/0"
+    followed = dataclasses.replace(settings.replace(broker_url=gone).broker, run_file=run_file)
+    task = world.submitted()
+    ours, flusher = Broker(followed), Flusher(world.db, followed)
+    with pytest.raises(BrokerUnavailable):
+        flusher.flush([task.id])
+    with pytest.raises(BrokerUnavailable):
+        ours.claim_for("i")
+    content = {"database_url": settings.store.database_url, "broker_url": server.url}
+    run_file.path.write_text(json.dumps(content))
+    run_file.path.chmod(0o600)
+    assert flusher.flush([task.id]) == 1
+    with pytest.raises(BrokerUnavailable, match=f"the broker is at {server.url} now") as caught:
+        ours.claim_for("i")
+    assert "pa55word" not in str(caught.value)
+    assert ours.claim_for("i") is True
+    ours.close()

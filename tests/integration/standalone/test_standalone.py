@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -169,6 +170,7 @@ def test_sigterm_ends_it_soon_and_the_next_start_takes_its_containers_over(tmp_p
         id = submit(server, held_task())["id"]
         running(server, id)
         children, began = server.children(), time.monotonic()
+        broker_url = server.run_file["broker_url"]
         assert server.stop() == 0
         # 5 s for the worker, then the API and the broker; more on a busy machine.
         assert time.monotonic() - began < 15
@@ -176,6 +178,7 @@ def test_sigterm_ends_it_soon_and_the_next_start_takes_its_containers_over(tmp_p
         assert wait_until(lambda: not alive(children), 3)
         assert len(server.containers("running")) == 1
         with standalone(tmp_path) as second:
+            assert second.run_file["broker_url"] == broker_url, "port and password stay"
             release(second.client.task(id)["links"][0]["containerId"])
             task = ended(second, id, 60)
             assert task["state"] == "COMPLETED" and task["attempt"] == 1 and task["crashes"] == 0
@@ -206,23 +209,45 @@ def test_children_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
 
 def test_a_plain_celery_worker_joins_it_with_no_variable_set(shared: Standalone, tmp_path: Path) -> None:
     server = shared
-    words = [sys.executable, "-m", "celery", "-A", "engine", "worker", "-Q", "extra", "-c", "1"]
-    out = (tmp_path / "worker.out").open("wb")
-    with (
-        out,
-        subprocess.Popen(words, env=server.env, stdout=out, stderr=out, start_new_session=True) as worker,
-    ):
-        try:
-            wait_until(
-                lambda: any(q["name"] == "extra" and q["subscribers"] for q in server.client.queues()),
-                30,
-                0.2,
+    with extra_worker(server, tmp_path):
+        wait_until(lambda: is_served(server, "extra"), 30, 0.2)
+        task = ended(server, submit(server, HELLO + "queue: extra\n")["id"])
+        assert task["state"] == "COMPLETED"
+
+
+def test_a_worker_beside_it_follows_it_to_another_port(tmp_path: Path) -> None:
+    with standalone(tmp_path) as first, extra_worker(first, tmp_path) as output:
+        wait_until(lambda: is_served(first, "extra"), 30, 0.2)
+        old = str(first.run_file["broker_url"])
+        port = int(old.rpartition(":")[2].removesuffix("/0"))
+        first.stop()
+        with socket.create_server(("127.0.0.1", port)), standalone(tmp_path) as second:
+            assert f"port {port} of the last start is in use by process {os.getpid()} (" in second.output
+            new = str(second.run_file["broker_url"])
+            assert {*re.findall(r":(\w+)", old)}.isdisjoint(re.findall(r":([^:@]+)@", new)), (
+                "another password"
             )
-            task = ended(server, submit(server, HELLO + "queue: extra\n")["id"])
-            assert task["state"] == "COMPLETED"
-        finally:
-            worker.terminate()
-            worker.wait(15)
+            task = submit(second, HELLO + "queue: extra\n")["id"]
+            assert ended(second, task)["state"] == "COMPLETED", output.read_text()
+        assert "redis://:***@127.0.0.1:" in output.read_text() and "the broker is at" in output.read_text()
+
+
+@contextlib.contextmanager
+def extra_worker(server: Standalone, directory: Path) -> Iterator[Path]:
+    """Run a plain worker of the queue `extra` with no variable set; yield the file of its output."""
+    words = [sys.executable, "-m", "celery", "-A", "engine", "worker", "-Q", "extra", "-c", "1"]
+    output = directory / "worker.out"
+    with output.open("wb") as out:
+        worker = subprocess.Popen(words, env=server.env, stdout=out, stderr=out, start_new_session=True)
+    try:
+        yield output
+    finally:
+        worker.terminate()
+        worker.wait(15)
+
+
+def is_served(server: Standalone, queue: str) -> bool:
+    return any(q["name"] == queue and q["subscribers"] for q in server.client.queues())
 
 
 def test_a_broker_file_that_cannot_be_read_is_moved_aside(tmp_path: Path) -> None:

@@ -107,7 +107,10 @@ def test_every_time_has_its_unit_in_its_name() -> None:
 
 def test_no_two_groups_have_an_option_of_one_name() -> None:
     names = [
-        field for group in GROUPS.values() for field in group.__dataclass_fields__ if field not in GROUPS
+        name
+        for group in GROUPS.values()
+        for name, field in group.__dataclass_fields__.items()
+        if name not in GROUPS and field.metadata
     ]
     assert sorted(names) == sorted(OPTIONS)
 
@@ -154,6 +157,47 @@ def test_a_run_file_that_is_not_json_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_file_that_is_not_an_object_is_ignored(tmp_path: Path) -> None:
     assert read(tmp_path, data_dir=str(_run_file(tmp_path, "[]"))).broker.broker_url.endswith(":6379/0")
+
+
+RUNNING = {"database_url": "sqlite:////srv/f.db", "broker_url": "redis://:secret@127.0.0.1:7000/0"}
+
+
+def test_the_broker_of_a_stand_alone_is_followed_to_its_new_address(tmp_path: Path) -> None:
+    data = _run_file(tmp_path, json.dumps(RUNNING))
+    broker = read(tmp_path, data_dir=str(data)).broker
+    moved = RUNNING | {"broker_url": "redis://:new@127.0.0.1:7001/0"}
+    (data / "run.json").write_text(json.dumps(moved))
+    assert broker.current_url() == moved["broker_url"]
+    (data / "run.json").unlink()
+    assert broker.current_url() == RUNNING["broker_url"], "it is away, and may come back"
+
+
+def test_a_stand_alone_that_starts_later_is_followed(tmp_path: Path) -> None:
+    data = _run_file(tmp_path, "{}")
+    broker = read(tmp_path, data_dir=str(data)).broker
+    running = RUNNING | {"database_url": f"sqlite:///{data}/ferryman.db"}
+    (data / "run.json").write_text(json.dumps(running))
+    assert broker.current_url() == RUNNING["broker_url"]
+
+
+@pytest.mark.parametrize("given", [{"FERRYMAN_BROKER_URL": "redis://127.0.0.1:7001/0"}, {}])
+def test_a_configured_broker_and_the_broker_of_another_database_are_not_followed(
+    tmp_path: Path, given: dict[str, str]
+) -> None:
+    data = _run_file(tmp_path, json.dumps(RUNNING))
+    broker = read(tmp_path, given, data_dir=str(data)).broker
+    other = {"broker_url": "redis://127.0.0.1:7002/0"}
+    other["database_url"] = RUNNING["database_url"] if given else "sqlite:////srv/other.db"
+    (data / "run.json").write_text(json.dumps(other))
+    assert broker.current_url() == broker.broker_url
+
+
+def test_a_run_file_that_others_may_read_is_not_followed(tmp_path: Path) -> None:
+    data = _run_file(tmp_path, json.dumps(RUNNING))
+    broker = read(tmp_path, data_dir=str(data)).broker
+    (data / "run.json").chmod(0o644)
+    with pytest.raises(SettingsError, match="readable by other users"):
+        broker.current_url()
 
 
 FOREIGN = {"FERRYMAN_BROKER_URL": "redis://:secret@broker.example:6379/0"}
