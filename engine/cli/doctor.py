@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from engine.cli import screen
+from engine.cli.doctor_binds import bind_problems
 from engine.errors import BrokerUnavailable, FerrymanError, RuntimeUnavailable
 from engine.settings import BrokerSettings, RuntimeSettings, Settings, StoreSettings, without_password
 from engine.wording.text import for_terminal
@@ -49,7 +50,12 @@ def doctor_command(as_json: bool) -> None:
     """Check Docker, broker, database and queues with the settings of this shell; exit 1 on a failure."""
     settings = Settings.from_env()
     findings: list[Finding] = []
-    checks = (check_docker(settings.runtime), check_broker(settings.broker), check_database(settings.store))
+    checks = (
+        check_docker(settings.runtime),
+        check_binds(settings),
+        check_broker(settings.broker),
+        check_database(settings.store),
+    )
     for finding in itertools.chain(*checks):
         findings.append(finding)
         if not as_json:
@@ -91,6 +97,13 @@ def check_docker(settings: RuntimeSettings) -> Iterator[Finding]:
         yield Finding("FAIL", "docker", str(exc), remedy)
     finally:
         client.close()
+
+
+def check_binds(settings: Settings) -> Iterator[Finding]:
+    """Check that a worker here would let tasks mount what FERRYMAN_BIND_SOURCES lists."""
+    remedy = "do what the message says, or remove the entry from FERRYMAN_BIND_SOURCES"
+    for reason in bind_problems(settings):
+        yield Finding("warn", "binds", reason, remedy)
 
 
 def user_namespaces(security_options: Sequence[str]) -> Finding:

@@ -1,7 +1,7 @@
 """Rules for the host access of tasks: host paths, Docker networks, and targets of mounts. Pure logic on texts.
 
 The schema applies the rules at submission; the runtime applies `bind_permission` again on the worker's host, to the
-real path. The caller resolves symbolic links: nothing here touches a file system.
+real path, and compares places, not names (engine.runtime.docker.host_places). Nothing here touches a file system.
 """
 
 from __future__ import annotations
@@ -29,7 +29,17 @@ ALWAYS_FORBIDDEN = (
     "/run/containerd",
     "/var/run/containerd",
     "/var/lib/docker",
+    "/var/lib/containerd",
+    "/run/podman",
+    "/run/systemd",
+    "/run/dbus",
+    "/etc/shadow",
+    "/etc/gshadow",
+    "/etc/ssh",
+    "/root/.ssh",
 )
+#: Never writable: the programs and the configuration of the host.
+NEVER_WRITABLE = ("/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/boot", "/var/spool/cron")
 #: Paths in the container that Ferryman (result, progress, run) or the kernel uses.
 _RESERVED_TARGETS = ("/tork", "/ferryman", "/proc", "/sys")
 _PATH_CHARSET = re.compile(r"[-/.0-9a-zA-Z_= ]+")
@@ -62,11 +72,13 @@ def host_access_from(
     `data_dir`, the socket in `docker_host` (`unix:///…`) and Docker's usual places are never bound.
     Raises SettingsError with the name of the variable.
     """
+    sources = tuple(_bind_source(entry) for entry in bind_sources)
+    _refuse_replaceable(sources)
     forbidden = [*ALWAYS_FORBIDDEN]
     forbidden += [posixpath.normpath(data_dir)] if data_dir else []
     forbidden += [posixpath.normpath(docker_host[7:])] if docker_host.startswith("unix://") else []
     return HostAccess(
-        bind_sources=tuple(_bind_source(entry) for entry in bind_sources),
+        bind_sources=sources,
         networks=tuple(_network(entry) for entry in networks),
         forbidden=tuple(dict.fromkeys(forbidden)),
         images=image_patterns(images),
@@ -82,7 +94,24 @@ def _bind_source(entry: str) -> tuple[str, bool]:
             f"FERRYMAN_BIND_SOURCES: {quoted(entry)} is not an absolute path below /: "
             "write /srv/media or /srv/out:rw"
         )
-    return (_normal(path), mode == "rw")
+    path = _normal(path)
+    if mode == "rw" and (place := next((place for place in NEVER_WRITABLE if overlap(path, place)), "")):
+        raise SettingsError(
+            f"FERRYMAN_BIND_SOURCES: {quoted(entry)} would let tasks write in {place}, which belongs to the host: "
+            "choose a directory such as /srv/out, or leave out :rw"
+        )
+    return (path, mode == "rw")
+
+
+def _refuse_replaceable(sources: tuple[tuple[str, bool], ...]) -> None:
+    """Refuse an entry at or below a writable one: a task could replace it by a link to any place of the host."""
+    for number, (outer, is_writable) in enumerate(sources):
+        inner = [path for n, (path, _) in enumerate(sources) if n != number and is_within(path, outer)]
+        if is_writable and inner:
+            raise SettingsError(
+                f"FERRYMAN_BIND_SOURCES: {quoted(inner[0])} is inside {quoted(outer + ':rw')}, where tasks could "
+                "replace it: remove one of them"
+            )
 
 
 def _network(name: str) -> str:
@@ -104,12 +133,18 @@ def is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
+def overlap(path: str, other: str) -> bool:
+    """Return whether one of two normalised paths contains the other, or both are the same."""
+    return is_within(path, other) or is_within(other, path)
+
+
 def bind_permission(path: str, host_access: HostAccess) -> BindPermission:
     """Decide whether a task may bind an absolute host path, and whether it may write there.
 
-    The path must be at or below an entry of `host_access.bind_sources`, of which the longest says ro or rw. It must
-    not be at, below or above a forbidden path: a folder above the Docker socket contains the socket. At submission
-    `path` is the text of the task, on the worker the real path.
+    The path must be at or below an entry of `host_access.bind_sources`; of a writable entry, only the entry itself.
+    Below it a task could replace a directory by a symbolic link while Docker starts another container, and Docker
+    follows links. The path must not be at, below or above a forbidden path: a folder above the Docker socket
+    contains the socket. At submission `path` is the text of the task, on the worker the real path.
     """
 
     def refused(reason: str) -> BindPermission:
@@ -126,7 +161,10 @@ def bind_permission(path: str, host_access: HostAccess) -> BindPermission:
     entries = [entry for entry in host_access.bind_sources if is_within(real, entry[0])]
     if not entries:
         return refused("it is not in FERRYMAN_BIND_SOURCES")
-    return BindPermission(True, max(entries, key=lambda entry: len(entry[0]))[1])
+    entry, is_writable = max(entries, key=lambda entry: len(entry[0]))
+    if is_writable and real != entry:
+        return refused(f"tasks may write in {entry}, so they could replace it; mount {entry} itself")
+    return BindPermission(True, is_writable)
 
 
 def target_fault(target: str) -> Fault | None:

@@ -11,6 +11,7 @@ from engine.runtime.base import Order
 from engine.runtime.docker import files, options
 from engine.runtime.docker.activity import Activity
 from engine.runtime.docker.client import Client
+from engine.runtime.docker.host_places import HostPlaces
 from engine.runtime.docker.shared_files import SharedFiles
 from engine.settings import RuntimeSettings
 
@@ -25,11 +26,13 @@ class Host:
     installation: str
     access: HostAccess
     shared_files: SharedFiles
+    places: HostPlaces
     activity: Activity = field(default_factory=Activity)
 
     def allowed_mounts(self, order: Order) -> list[dict[str, Any]]:
         """Return the order's mounts for Docker. Raises HostAccessDenied, Unstartable, RuntimeUnavailable."""
-        return options.allowed_mounts(order, self.access, are_files_shared=self.shared_files.are_shared())
+        places = self.places if self.shared_files.are_shared() else None
+        return options.allowed_mounts(order, self.access, places)
 
     def work_directory(self, order: Order) -> Path:
         """Return the path of the work directory of the container that this delivery makes."""

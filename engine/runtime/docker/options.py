@@ -15,6 +15,7 @@ from engine.jobspec.image_access import image_denial
 from engine.jobspec.task import HostAccess, Mount
 from engine.runtime.base import Order
 from engine.runtime.docker import files, labels
+from engine.runtime.docker.host_places import HostPlaces
 from engine.settings import RuntimeSettings
 from engine.settings.groups import DROPPED_CAPABILITIES
 
@@ -31,10 +32,11 @@ class BoundFiles:
     inputs: Mapping[str, Path]
 
 
-def allowed_mounts(order: Order, host_access: HostAccess, *, are_files_shared: bool) -> list[dict[str, Any]]:
+def allowed_mounts(order: Order, host_access: HostAccess, places: HostPlaces | None) -> list[dict[str, Any]]:
     """Return the binds and tmpfs mounts of the order; its image and each bind's real path are checked again.
 
-    Raises HostAccessDenied with what this worker does not allow, Unstartable.
+    `places` None: this worker and its daemon share no files, so no bind can be checked. Raises HostAccessDenied with
+    what this worker does not allow, Unstartable, RuntimeUnavailable.
     """
     if not order.spec.image:
         # Docker accepts an empty name and fails later, with a message that does not help.
@@ -48,7 +50,7 @@ def allowed_mounts(order: Order, host_access: HostAccess, *, are_files_shared: b
                 125,
             )
     return [
-        _tmpfs(mount) if mount.type == "tmpfs" else _bind(mount, host_access, are_files_shared)
+        _tmpfs(mount) if mount.type == "tmpfs" else _bind(mount, host_access, places)
         for mount in order.mounts
     ]
 
@@ -147,27 +149,24 @@ def _tmpfs(mount: Mount) -> dict[str, Any]:
     return {"Type": "tmpfs", "Target": mount.target, **({"TmpfsOptions": options} if options else {})}
 
 
-def _bind(mount: Mount, host_access: HostAccess, are_files_shared: bool) -> dict[str, Any]:
-    source = mount.source or ""
-    if not are_files_shared:
+def _bind(mount: Mount, host_access: HostAccess, places: HostPlaces | None) -> dict[str, Any]:
+    source, mode = mount.source or "", mount.opts.get("mode")
+    if places is None:
         raise HostAccessDenied(
             f"{source!r} may not be mounted: this worker does not share files with its Docker, "
             "so it cannot check where the path leads",
             125,
         )
     real = os.path.realpath(source)
-    for path in (source, real):
-        permission = bind_permission(path, host_access)
+    permissions = [bind_permission(path, host_access) for path in (source, real)]
+    for permission in permissions:
         if not permission.allowed:
             target = "" if real == source else f" (it leads to {real})"
             raise HostAccessDenied(f"{permission.reason}{target}", 125)
-    mode = mount.opts.get("mode")
-    if mode == "rw" and not permission.writable:
+    may_write = all(permission.writable for permission in permissions)
+    if mode == "rw" and not may_write:
         raise HostAccessDenied(f"{source!r} may be mounted read-only, not read-write: write mode: ro", 125)
+    is_read_only = mode == "ro" or not may_write
+    places.refuse_unsafe(real, is_writable=not is_read_only)
     # The real path, so that a symbolic link changed after this check has no effect.
-    return {
-        "Type": "bind",
-        "Source": real,
-        "Target": mount.target,
-        "ReadOnly": mode == "ro" or not permission.writable,
-    }
+    return {"Type": "bind", "Source": real, "Target": mount.target, "ReadOnly": is_read_only}

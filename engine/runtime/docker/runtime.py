@@ -10,6 +10,7 @@ from engine.runtime.base import Control, LogSink, Order, Outcome, Prepared, Reso
 from engine.runtime.docker import cleanup, follow, prepare
 from engine.runtime.docker.client import Client, translated
 from engine.runtime.docker.host import Host
+from engine.runtime.docker.host_places import HostPlaces
 from engine.runtime.docker.sandbox import DockerSandboxes
 from engine.runtime.docker.shared_files import SharedFiles
 from engine.settings import RuntimeSettings
@@ -30,7 +31,9 @@ class DockerRuntime:
         """Take `shares_files` False to copy files, None to let a probe decide after each start of the daemon."""
         self.client = Client(settings.docker_host, settings.docker_timeout_seconds)
         shared_files = SharedFiles(self.client, data_dir, installation, known=shares_files)
-        self._host = Host(self.client, settings, data_dir, installation, host_access, shared_files)
+        are_devices_made = "MKNOD" in settings.keep_capabilities
+        places = HostPlaces(self.client, host_access, are_devices_made=are_devices_made)
+        self._host = Host(self.client, settings, data_dir, installation, host_access, shared_files, places)
         #: The other half of the port.
         self.sandboxes = DockerSandboxes(self._host)
 

@@ -19,7 +19,7 @@ tags: [a]
 
 timeout: 5 parsecs
 mounts:
-- {type: bind, source: /etc, target: /x}
+- {type: bind, source: /opt, target: /x}
 """
 
 
@@ -38,7 +38,7 @@ def test_all_three_problems_are_named_with_place_and_remedy(broken: Path) -> Non
     assert re.match(r"  4:1 +imagee   unknown field; did you mean image\?$", rest[0])
     assert re.match(r'  7:\d+ +timeout   "5 parsecs" is not a duration: write 5s, 10m or 1h30m$', rest[1])
     assert re.match(
-        r'  9:\d+ +mounts\[0\]\.source   "/etc" may not be mounted: it is not in FERRYMAN_BIND_SOURCES',
+        r'  9:\d+ +mounts\[0\]\.source   "/opt" may not be mounted: it is not in FERRYMAN_BIND_SOURCES',
         rest[2],
     )
     assert len(rest) == 3 and "\x1b" not in done.stderr
@@ -76,5 +76,5 @@ def test_a_good_file_a_missing_file_and_json(broken: Path, tmp_path: Path) -> No
 
 
 def test_host_access_is_read_from_the_environment(broken: Path) -> None:
-    env = environment(broken.parent, FERRYMAN_BIND_SOURCES="/etc")
+    env = environment(broken.parent, FERRYMAN_BIND_SOURCES="/opt")
     assert f"{broken}: 2 problems" in ferryman("validate", str(broken), env=env).stderr

@@ -13,7 +13,9 @@ from engine.jobspec import schema
 from engine.jobspec.host_access import host_access_from
 from engine.jobspec.problems import MOST_PROBLEMS, Invalid
 
-HOST_ACCESS = host_access_from(("/srv/media", "/srv/out:rw"), ("backend",), "/srv/out/ferryman")
+HOST_ACCESS = host_access_from(
+    ("/srv/media", "/srv/films:rw", "/srv/out:rw"), ("backend",), "/srv/out/ferryman"
+)
 #: Of computing time; a tracer (coverage) slows each line down.
 SECONDS = 0.2 if sys.gettrace() is None else 2.0
 
@@ -421,7 +423,13 @@ HOST = [
         )
         for path, says in [
             ("/", "it contains /"),
-            ("/etc", '"/etc" may not be mounted: it is not in FERRYMAN_BIND_SOURCES'),
+            ("/etc", '"/etc" may not be mounted: it contains /etc/shadow'),
+            ("/opt", '"/opt" may not be mounted: it is not in FERRYMAN_BIND_SOURCES'),
+            (
+                "/srv/films/x",
+                "tasks may write in /srv/films, so they could replace it; mount /srv/films itself",
+            ),
+            ("/run/systemd/private", "never shared"),
             ("/var/run/docker.sock", "never shared"),
             ("/run", "it contains /"),
             ("/proc/1/root", "never shared"),
@@ -430,7 +438,7 @@ HOST = [
             ("/srv/out", "it contains /"),
             ("/srv/out/ferryman/x", "never shared"),
             ("/srv/mediaother", "not in FERRYMAN_BIND_SOURCES"),
-            ("//etc", "not in FERRYMAN_BIND_SOURCES"),
+            ("//opt", "not in FERRYMAN_BIND_SOURCES"),
             ("/srv/media/../../etc", "not an absolute path without .."),
             ("media", "not an absolute path"),
             ("'/srv/media/$x'", "a character"),
