@@ -56,13 +56,7 @@ def create(settings: Settings) -> ApiContext:
     # A request holds a connection for milliseconds; more than 8 requests at the same time wait for one another.
     db = Database(settings.store, pool=8)
     installation = Installation(db, settings, db.open())
-    allowed = host_access.host_access_from(
-        settings.runtime.bind_sources,
-        settings.runtime.networks,
-        settings.data_dir,
-        settings.runtime.docker_host,
-        settings.runtime.images,
-    )
+    allowed = host_access.host_access_of(settings.runtime, settings.private_places)
     return ApiContext(installation, allowed, Feed(db, settings.api.sse_clients), Metrics(db))
 
 

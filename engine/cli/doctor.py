@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 
@@ -140,7 +139,7 @@ def check_database(settings: StoreSettings) -> Iterator[Finding]:
     """Check that the database can be used and that each queue with waiting tasks has a worker."""
     from engine.store.database import Database
 
-    if settings.is_sqlite and (finding := _check_file(Path(urlsplit(settings.database_url).path[1:]))):
+    if settings.is_sqlite and (finding := _check_file(Path(settings.file))):
         yield finding
         return
     database = Database(settings, pool=1)

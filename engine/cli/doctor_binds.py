@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from engine.errors import HostAccessDenied, RuntimeUnavailable
-from engine.jobspec.host_access import host_access_from
+from engine.jobspec.host_access import host_access_of
 from engine.settings import Settings
 
 
@@ -19,7 +19,7 @@ def bind_problems(settings: Settings) -> Iterator[str]:
     from engine.runtime.docker.host_places import HostPlaces
 
     docker = settings.runtime
-    access = host_access_from(docker.bind_sources, (), settings.data_dir, docker.docker_host)
+    access = host_access_of(docker, settings.private_places)
     with closing(Client(docker.docker_host, min(docker.docker_timeout_seconds, 10.0))) as client:
         places = HostPlaces(client, access, are_devices_made="MKNOD" in docker.keep_capabilities)
         for path, is_writable in access.bind_sources:

@@ -44,12 +44,6 @@ def validate_command(file: tuple[str, ...], as_json: bool) -> None:
 
 def check_file(name: str, text: bytes, settings: Settings) -> TaskSpec:
     """Return the task in the text of a file. Raises Invalid with all problems."""
-    allowed = host_access.host_access_from(
-        settings.runtime.bind_sources,
-        settings.runtime.networks,
-        settings.data_dir,
-        settings.runtime.docker_host,
-        settings.runtime.images,
-    )
+    allowed = host_access.host_access_of(settings.runtime, settings.private_places)
     media: Media = "json" if files.media_type(name).endswith("json") else "yaml"
     return schema.check(text, media, allowed, settings.api.body_bytes)

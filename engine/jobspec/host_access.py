@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from engine.errors import SettingsError
 from engine.jobspec.image_access import image_faults, image_patterns
@@ -60,22 +60,42 @@ class BindPermission:
     reason: str = ""
 
 
+class AccessSettings(Protocol):
+    """The settings that open parts of the host (engine.settings.RuntimeSettings)."""
+
+    @property
+    def bind_sources(self) -> tuple[str, ...]: ...
+    @property
+    def networks(self) -> tuple[str, ...]: ...
+    @property
+    def images(self) -> tuple[str, ...]: ...
+    @property
+    def docker_host(self) -> str: ...
+
+
+def host_access_of(settings: AccessSettings, private: tuple[str, ...]) -> HostAccess:
+    """Return the host access that the settings of a process give. Raises SettingsError."""
+    return host_access_from(
+        settings.bind_sources, settings.networks, private, settings.docker_host, settings.images
+    )
+
+
 def host_access_from(
     bind_sources: Iterable[str],
     networks: Iterable[str],
-    data_dir: str,
+    private: tuple[str, ...] = (),
     docker_host: str = "",
     images: Iterable[str] = (),
 ) -> HostAccess:
     """Return the host access of the settings' entries: `/srv/media` or `/srv/out:rw`, networks, patterns of images.
 
-    `data_dir`, the socket in `docker_host` (`unix:///…`) and Docker's usual places are never bound.
+    `private` places of Ferryman, the socket in `docker_host` (`unix:///…`) and Docker's usual places are never bound.
     Raises SettingsError with the name of the variable.
     """
     sources = tuple(_bind_source(entry) for entry in bind_sources)
     _refuse_replaceable(sources)
     forbidden = [*ALWAYS_FORBIDDEN]
-    forbidden += [posixpath.normpath(data_dir)] if data_dir else []
+    forbidden += [_normal(path) for path in private if path.startswith("/")]
     forbidden += [posixpath.normpath(docker_host[7:])] if docker_host.startswith("unix://") else []
     return HostAccess(
         bind_sources=sources,

@@ -54,6 +54,12 @@ class Settings:
         """The data directory as a path."""
         return Path(self.data_dir)
 
+    @property
+    def private_places(self) -> tuple[str, ...]:
+        """Paths that belong to Ferryman alone: the data directory, and a SQLite file wherever it is."""
+        file = self.store.file
+        return tuple(filter(None, (self.data_dir, file, file and f"{file}-wal", file and f"{file}-shm")))
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
         """Read the environment; `given` (a command line's options) wins. Raises SettingsError naming the variable."""

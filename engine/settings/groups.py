@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from engine.errors import SettingsError
 from engine.settings.option import option
@@ -109,6 +110,11 @@ class StoreSettings:
     def is_sqlite(self) -> bool:
         """Return whether the database is a SQLite file, which only this host can read."""
         return self.database_url.startswith("sqlite")
+
+    @property
+    def file(self) -> str:
+        """The path of the SQLite file; "" for another database."""
+        return urlsplit(self.database_url).path[1:] if self.is_sqlite else ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from engine.errors import FerrymanError
-from engine.jobspec.host_access import host_access_from
+from engine.jobspec.host_access import host_access_of
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
 from engine.store.database import Database
@@ -23,9 +23,7 @@ def main() -> int:
         installation = database.open()
     finally:
         database.close()
-    host_access = host_access_from(
-        settings.runtime.bind_sources, settings.runtime.networks, settings.data_dir
-    )
+    host_access = host_access_of(settings.runtime, settings.private_places)
     runtime = DockerRuntime(settings.runtime, settings.path, installation, host_access)
     verb = sys.stdin.readline().strip()
     resources = runtime.list()

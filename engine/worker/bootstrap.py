@@ -21,7 +21,7 @@ from engine.dispatch import control
 from engine.dispatch.flusher import Flusher
 from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable, FerrymanError
-from engine.jobspec.host_access import host_access_from
+from engine.jobspec.host_access import host_access_of
 from engine.lifecycle.installation import Installation
 from engine.reconcile import lanes
 from engine.runtime.docker.runtime import DockerRuntime
@@ -76,9 +76,7 @@ def _make_context(sender: Any, **_: Any) -> None:
         installation = Installation(db, settings, db.open())
         _check_broker(settings.broker, installation.id)
         docker = settings.runtime
-        host_access = host_access_from(
-            docker.bind_sources, docker.networks, settings.data_dir, docker.docker_host, docker.images
-        )
+        host_access = host_access_of(docker, settings.private_places)
         runtime = DockerRuntime(docker, settings.path, installation.id, host_access)
     except FerrymanError as exc:
         _end(str(exc))

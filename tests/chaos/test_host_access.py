@@ -49,7 +49,7 @@ def patient_fleet(sqlite_url: str, tmp_path: Path, redis_server: RedisServer) ->
 
 def _submitted(fleet: Fleet, shared: Path) -> str:
     text = CHAIN.format(shared=shared).encode()
-    spec = schema.check(text, "yaml", host_access_from((f"{shared}:rw",), (), fleet.settings.data_dir))
+    spec = schema.check(text, "yaml", host_access_from((f"{shared}:rw",), (), fleet.settings.private_places))
     return submit(fleet.installation, TESTER, spec).id
 
 

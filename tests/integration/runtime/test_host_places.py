@@ -79,7 +79,7 @@ def worker(make_runtime: MakeRuntime, docker_settings: Settings) -> Callable[...
     """Return a function that makes a worker with these bind sources."""
 
     def make(*sources: str, data_dir: str = "", **values: object) -> DockerRuntime:
-        access = host_access_from(sources, (), data_dir or docker_settings.data_dir)
+        access = host_access_from(sources, (), (data_dir or docker_settings.data_dir,))
         return make_runtime(access, **values)
 
     return make
@@ -199,6 +199,16 @@ def test_the_kernels_files_are_refused_wherever_they_are_mounted(
     runtime = worker(str(media))
     for source in (media, media / "inner"):
         assert "the kernel's own files" in denial(runtime, order_with(order, source))
+
+
+def test_the_hosts_own_programs_are_not_writable_under_another_name(
+    worker: Callable[..., DockerRuntime], order: Orders, tree: Tree
+) -> None:
+    tree.folder("outer", 0o700)
+    place = tree.bind(Path("/usr/share"), tree.folder("outer/place"))
+    runtime = worker(f"{place}:rw")
+    assert "it leads to /usr, where tasks may never write" in denial(runtime, order_with(order, place))
+    assert denial(runtime, order_with(order, place, mode="ro")) == ""
 
 
 def test_a_socket_is_refused(worker: Callable[..., DockerRuntime], order: Orders, tmp_path: Path) -> None:

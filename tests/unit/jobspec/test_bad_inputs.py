@@ -14,7 +14,7 @@ from engine.jobspec.host_access import host_access_from
 from engine.jobspec.problems import MOST_PROBLEMS, Invalid
 
 HOST_ACCESS = host_access_from(
-    ("/srv/media", "/srv/films:rw", "/srv/out:rw"), ("backend",), "/srv/out/ferryman"
+    ("/srv/media", "/srv/films:rw", "/srv/out:rw"), ("backend",), ("/srv/out/ferryman",)
 )
 #: Of computing time; a tracer (coverage) slows each line down.
 SECONDS = 0.2 if sys.gettrace() is None else 2.0

@@ -16,7 +16,7 @@ from engine.jobspec.task import HostAccess, Limits, LinkSpec, Mount, Retry, Task
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 HOST_ACCESS = host_access_from(
-    ("/srv/media", "/srv/out:rw"), ("backend",), "/var/lib/ferryman", images=("*",)
+    ("/srv/media", "/srv/out:rw"), ("backend",), ("/var/lib/ferryman",), images=("*",)
 )
 EVERYTHING = """\
 name: everything

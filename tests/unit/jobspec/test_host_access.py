@@ -11,7 +11,7 @@ from engine.jobspec.task import HostAccess
 HOST_ACCESS = host_access_from(
     ("/srv/media", "/srv/out:rw", "/srv/media/own:ro"),
     ("backend",),
-    "/srv/media/.ferryman",
+    ("/srv/media/.ferryman",),
     "unix:///srv/d.sock",
 )
 
@@ -27,7 +27,7 @@ def test_the_settings_say_what_is_open() -> None:
 
 
 def test_nothing_is_open_when_the_settings_are_empty() -> None:
-    host_access = host_access_from((), (), "")
+    host_access = host_access_from((), ())
     assert (host_access.bind_sources, host_access.networks) == ((), ())
     assert not bind_permission("/srv", host_access).allowed
 
@@ -35,7 +35,7 @@ def test_nothing_is_open_when_the_settings_are_empty() -> None:
 @pytest.mark.parametrize("source", ["srv", "/", "/srv/../etc", "/srv:rw:rw:x/..", "//"])
 def test_a_source_that_is_no_path_below_the_root_is_a_wrong_setting(source: str) -> None:
     with pytest.raises(SettingsError, match="FERRYMAN_BIND_SOURCES"):
-        host_access_from((source,), (), "")
+        host_access_from((source,), ())
 
 
 @pytest.mark.parametrize(
@@ -49,20 +49,20 @@ def test_a_source_that_is_no_path_below_the_root_is_a_wrong_setting(source: str)
 )
 def test_an_entry_inside_a_writable_one_is_a_wrong_setting(sources: tuple[str, ...], inner: str) -> None:
     with pytest.raises(SettingsError, match=f'"{inner}" is inside "/srv:rw"'):
-        host_access_from(sources, (), "")
+        host_access_from(sources, ())
 
 
 @pytest.mark.parametrize("source", ["/etc/ferryman:rw", "/usr/local/share:rw", "/usr:rw", "/boot:rw"])
 def test_a_place_of_the_host_itself_is_never_writable(source: str) -> None:
     with pytest.raises(SettingsError, match=r"would let tasks write in /\w+, which belongs to the host"):
-        host_access_from((source,), (), "")
-    assert host_access_from((source[:-3],), (), "").bind_sources == ((source[:-3], False),)
+        host_access_from((source,), ())
+    assert host_access_from((source[:-3],), ()).bind_sources == ((source[:-3], False),)
 
 
 @pytest.mark.parametrize("network", ["host", "bridge", "none", "container:x", "a b", "-x"])
 def test_a_network_that_docker_reads_otherwise_is_a_wrong_setting(network: str) -> None:
     with pytest.raises(SettingsError, match="FERRYMAN_NETWORKS"):
-        host_access_from((), (network,), "")
+        host_access_from((), (network,))
 
 
 @pytest.mark.parametrize(

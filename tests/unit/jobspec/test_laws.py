@@ -16,7 +16,7 @@ from engine.jobspec.host_access import host_access_from
 from engine.jobspec.problems import Invalid
 from engine.jobspec.task import Limits, LinkSpec, Mount, Retry, TaskSpec
 
-HOST_ACCESS = host_access_from(("/srv/media", "/srv/out:rw"), ("backend",), "/var/lib/ferryman")
+HOST_ACCESS = host_access_from(("/srv/media", "/srv/out:rw"), ("backend",), ("/var/lib/ferryman",))
 
 storable: Any = st.characters(exclude_categories=("Cs",), exclude_characters="\0")  # type: ignore[arg-type]
 texts = st.text(storable, max_size=12)

@@ -271,3 +271,14 @@ def test_each_value_is_read_with_its_origin(tmp_path: Path) -> None:
         "docker_host": "DOCKER_HOST",
         "broker_url": "run.json",
     }
+
+
+def test_the_private_places_are_the_data_directory_and_the_sqlite_file_wherever_it_is(tmp_path: Path) -> None:
+    settings = read(tmp_path, {"FERRYMAN_DATABASE_URL": "sqlite:////srv/own/f.db"})
+    files = ("/srv/own/f.db", "/srv/own/f.db-wal", "/srv/own/f.db-shm")
+    assert settings.private_places == (settings.data_dir, *files)
+    settings = read(
+        tmp_path,
+        {"FERRYMAN_DATABASE_URL": "postgresql+psycopg://u:p@h/d", "FERRYMAN_BROKER_URL": "redis://h"},
+    )
+    assert settings.private_places == (settings.data_dir,)
