@@ -171,6 +171,11 @@ class Resource:
     #: The node that made a sandbox; "" for any other kind.
     node: str = ""
 
+    @property
+    def may_run(self) -> bool:
+        """Return True for a container that runs, or that its creator may still start."""
+        return self.kind == "container" and self.state in ("created", "running", "paused", "restarting")
+
 
 class Runtime(Protocol):
     """Containers on this host. Every call is bounded in time and may be repeated.

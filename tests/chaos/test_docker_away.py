@@ -147,4 +147,4 @@ def test_of_two_daemons_one_killed_for_good_leaves_its_work_to_the_other(
     (task,) = fleet.ended([task_id], 90)
     assert (task.state, task.attempt, task.crashes) == (TaskState.COMPLETED, 1, 1), task.error
     assert again.attempt == 1 and not repairs(fleet, task_id, "adopted")
-    wait_until(lambda: not labels.list_resources(Client(), fleet.installation.id), 40)
+    wait_until(lambda: not labels.list_resources(Client(), fleet.installation.id)[0], 40)

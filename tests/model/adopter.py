@@ -205,7 +205,7 @@ class AdopterMoves(Moves):
     def _join_read(self, act: Act) -> None:
         s, row = self.s, self.row
         read = (row.state, row.attempt, row.origin)
-        dead = tuple(t for t in act.known if is_dead(s, read, t) and model_mutants.planted != "join-no-stale")
+        dead = tuple(t for t in act.known if self._runs_beside(read, t))
         mine = row.state == "RUNNING" and s.lapsed() and _found(act.known, (row.attempt, row.origin))
         if mine and model_mutants.planted != "join-no-adopt":
             then = Act("join remove", row.attempt, row.delivery, row.origin, 1, dead)
@@ -213,16 +213,15 @@ class AdopterMoves(Moves):
         then = Act("join remove", act.attempt, act.delivery, act.origin, 0, dead)
         return self.to(f"reads the row: {len(dead)} stale", _after_removals(then))
 
+    def _runs_beside(self, read: tuple[str, int, int], thing: Resource) -> bool:
+        """Return whether this is a former run's container that may run while the task goes on in another run."""
+        if isinstance(thing, Volume) or thing.exited or model_mutants.planted == "join-no-stale":
+            return False
+        return read[0] not in ENDED and is_dead(self.s, read, thing)
+
     def _join_remove(self, act: Act) -> None:
-        s, thing = self.s, act.known[0]
-        now: Resource | None
-        if isinstance(thing, Volume):
-            now = s.volume(self.dm, *thing[:2])
-            if any(box[:2] == thing[:2] for box in s.daemons[self.dm - 1].boxes):
-                now = None  # in use: 409, the sweep's
-        else:
-            now = s.box(self.dm, *thing[:4])
-        self.remove(now, _after_removals(act.at("join remove", act.known[1:])))
+        box = self.s.box(self.dm, *act.known[0][:4])
+        self.remove(box, _after_removals(act.at("join remove", act.known[1:])))
 
 
 def _found(things: tuple[Resource, ...], run: tuple[int, int]) -> bool:

@@ -15,7 +15,7 @@ from engine.model.names import node_queue
 from engine.model.records import RunKey, Task, Token
 from engine.model.states import TaskState
 from engine.runtime.base import Cause, Resource
-from engine.worker.daemon.sweeper import Owners, read_owners, unowned
+from engine.worker.daemon.sweeper import Owners, read_owners, running_beside, unowned
 from tests.simulator.around import Around
 from tests.simulator.carrier import Carrier, Steps
 from tests.simulator.keeper import Keeper
@@ -138,7 +138,8 @@ class Worker(Carrier):
             self.tell(f"{me} is LIVE, looked {number}")
 
     def removes_unowned(self, things: Sequence[Resource]) -> None:
-        self.removes(unowned(things, read_owners(self.installation, things)))
+        owners = read_owners(self.installation, things)
+        self.removes(running_beside(unowned(things, owners), owners))
 
     def looks(self, me: str) -> Steps:
         number, lost = self.rows.lost()

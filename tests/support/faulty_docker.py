@@ -1,4 +1,4 @@
-"""Proxy before Docker that answers a request with an error, or cuts its answer short, a given number of times."""
+"""Proxy before Docker that errs, cuts an answer short, or delays a request, a given number of times."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import re
 import socket
 import threading
+import time
 from pathlib import Path
 
 from tests.support.relay import PIECE_BYTES, Relay, at_socket, pass_on, to_socket
@@ -17,6 +18,8 @@ _ANSWER = (
 )
 #: An answer that pauses for this long after the beginning of its body is cut there.
 _PAUSE_SECONDS = 0.5
+#: A delayed request is passed on after this time.
+DELAY_SECONDS = 5.0
 
 
 class FaultyDocker:
@@ -33,7 +36,7 @@ class FaultyDocker:
         self._relay = Relay(at_socket(path), self._serve)
 
     def arm(self, pattern: bytes, fault: str, times: int = 1) -> None:
-        """Make `fault` ("500" or "cut") for the next requests whose first line matches `pattern`."""
+        """Make `fault` ("500", "cut" or "delay") for the next requests whose first line matches `pattern`."""
         self._pattern, self._fault, self._left = re.compile(pattern), fault, times
 
     def close(self) -> None:
@@ -45,8 +48,12 @@ class FaultyDocker:
         with client, to_socket(self._daemon) as server, contextlib.suppress(OSError):
             is_passing = False
             while piece := client.recv(PIECE_BYTES):
-                if self._takes(piece):
-                    if self._fault == "500":
+                if fault := self._takes(piece):
+                    if fault == "delay":
+                        time.sleep(DELAY_SECONDS)
+                        server.sendall(piece)
+                        pass_on(server, client)
+                    elif fault == "500":
                         client.sendall(_ANSWER)
                     else:
                         self._cut(client, server, piece)
@@ -57,13 +64,14 @@ class FaultyDocker:
                     threading.Thread(target=pass_on, args=(server, client), daemon=True).start()
                 server.sendall(piece)
 
-    def _takes(self, piece: bytes) -> bool:
+    def _takes(self, piece: bytes) -> str:
+        """Return the fault for this request, "" for none."""
         with self._lock:
             if not self._left or not self._pattern.match(piece):
-                return False
+                return ""
             self._left -= 1
             self.made += 1
-            return True
+            return self._fault
 
     def _cut(self, client: socket.socket, server: socket.socket, request: bytes) -> None:
         server.sendall(request)

@@ -68,6 +68,14 @@ class Client:
         version = self.api.api_version
         return RestartDetector(self._address, self._tls, f"/v{version}/_ping", self.timeout)
 
+    def answers(self) -> bool:
+        """Return True if the daemon answers at all, with whatever."""
+        try:
+            with self.exchange("GET", "/_ping") as ping:
+                return ping.read_head(self.timeout)
+        except RuntimeUnavailable:
+            return False
+
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
         with self._lock:

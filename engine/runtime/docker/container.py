@@ -16,14 +16,10 @@ import requests
 from docker.errors import APIError, NotFound
 
 from engine.errors import ErrorAnswer, Gone, NotOurs, RuntimeUnavailable, Unstartable
-from engine.model import names
 from engine.runtime.base import Order, Resource
 from engine.runtime.docker import labels, messages
 from engine.runtime.docker.client import Client, message_of, translated
 from engine.runtime.docker.files import OUT
-
-#: States of a container that may still run, or be started by its creator.
-_ALIVE = ("created", "running", "paused", "restarting")
 
 
 class NameTaken(Exception):
@@ -73,7 +69,7 @@ def inspect(client: Client, container_id: str) -> State | None:
         is_out_of_memory=bool(state.get("OOMKilled")),
         error=state.get("Error") or "",
         finished_at=state.get("FinishedAt") or "",
-        delivery=int(texts.get(names.DELIVERY) or 0),
+        delivery=labels.delivery(texts),
         out=next((Path(m["Source"]) for m in answer.get("Mounts") or () if m["Destination"] == OUT), None),
     )
 
@@ -89,7 +85,7 @@ def look(client: Client, order: Order, on_removed: Callable[[str], object]) -> R
         containers = labels.list_containers(client, order)
         if any(run > order.run for run, _ in containers):
             raise NotOurs(f"a newer run of task {order.run.task_id} has containers here")
-        older = [listed for run, listed in containers if run < order.run and listed.state in _ALIVE]
+        older = [listed for run, listed in containers if run < order.run and listed.may_run]
         if not older:
             return next((listed for _, listed in containers if listed.name == order.name), None)
         for listed in older:
@@ -186,7 +182,7 @@ def kill(client: Client, container_id: str, signal: str) -> None:
 def remove(client: Client, container_id: str, *, force: bool) -> bool:
     """Remove the container with its anonymous volumes; return True when it is gone or being removed already.
 
-    Without force a running container stays (False).
+    Without force a running container stays (False). Raises ErrorAnswer when Docker cannot remove it.
     """
     try:
         with translated("removing a container"):
@@ -197,7 +193,7 @@ def remove(client: Client, container_id: str, *, force: bool) -> bool:
         message = message_of(exc)
         if messages.BEING_REMOVED.search(message):
             return True
-        if exc.status_code == 409:
+        if exc.status_code == 409 and not force:
             return False
         raise ErrorAnswer(f"Docker does not remove container {container_id[:12]}: {message}") from exc
     return True

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
-import logging
 import os
 import posixpath
 import re
 import stat
 import tarfile
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +21,6 @@ from typing import Any
 from engine.errors import NotOurs
 from engine.model.records import RunKey
 from engine.runtime.base import Order, Resource
-
-log = logging.getLogger(__name__)
 
 #: Ferryman's places in a container, where tasks may not mount anything (engine.jobspec.host_access).
 OUT = "/ferryman/out"
@@ -38,8 +33,6 @@ WORKDIR = "/tork/workdir"
 _VOID = "out.void"
 #: Task, attempt, origin and link in a work directory's name.
 _DIRECTORY = re.compile(r"ferryman-\w+-(\w+)-(\d+)-(\d+)-(\d+)-d\d+")
-#: Flags that open a directory, and never what a link of a task leads to.
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 #: Type bits of Go's FileMode, as in the header of Docker's archives; a regular file has none of them.
 _GO_TYPE_BITS = 1 << 31 | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 
@@ -203,56 +196,6 @@ class _Pieces(io.RawIOBase):
             self._rest += piece
         data, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
         return data
-
-
-def remove_directories(data_dir: Path, name: str) -> bool:
-    """Remove the work directories of all deliveries of a container; return False if part of one stays."""
-    return all([remove_directory(path) for path in (data_dir / "work").glob(f"{name}-d*")])
-
-
-def remove_directory(path: Path) -> bool:
-    """Remove one work directory; return False if part of it stays, for example files of another user.
-
-    A task may leave a tree of any depth: no call recurses, and no path grows longer than two names.
-    """
-    try:
-        top = os.open(path, _OPEN_DIRECTORY)
-        try:
-            while _remove_uppermost(top):
-                pass
-        finally:
-            os.close(top)
-        path.rmdir()
-    except FileNotFoundError:
-        return not path.exists()
-    except OSError as exc:
-        log.debug("%s stays for now: %s", path, exc)
-        return False
-    return True
-
-
-def _remove_uppermost(top: int) -> bool:
-    """Remove the entries of a directory, and move the directories in its directories up; return True if it had any."""
-    with os.scandir(top) as entries:
-        names = [
-            (entry.name, entry.is_dir(follow_symlinks=False)) for entry in itertools.islice(entries, 1000)
-        ]
-    for name, is_directory in names:
-        if not is_directory:
-            os.unlink(name, dir_fd=top)
-            continue
-        inner = os.open(name, _OPEN_DIRECTORY, dir_fd=top)
-        try:
-            with os.scandir(inner) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        os.rename(entry.name, uuid.uuid4().hex, src_dir_fd=inner, dst_dir_fd=top)
-                    else:
-                        os.unlink(entry.name, dir_fd=inner)
-        finally:
-            os.close(inner)
-        os.rmdir(name, dir_fd=top)
-    return bool(names)
 
 
 def list_directories(data_dir: Path, installation: str) -> list[Resource]:

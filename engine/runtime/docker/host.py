@@ -8,12 +8,17 @@ from typing import Any
 
 from engine.jobspec.task import HostAccess
 from engine.runtime.base import Order
-from engine.runtime.docker import files, options
+from engine.runtime.docker import options
 from engine.runtime.docker.activity import Activity
 from engine.runtime.docker.client import Client
+from engine.runtime.docker.erase import erase
 from engine.runtime.docker.host_places import HostPlaces
 from engine.runtime.docker.shared_files import SharedFiles
+from engine.runtime.docker.troubles import Troubles
 from engine.settings import RuntimeSettings
+
+#: The removal of one directory goes on in the next sweep after this time; 100,000 files take about a second.
+_ERASE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Host:
     access: HostAccess
     shared_files: SharedFiles
     places: HostPlaces
+    troubles: Troubles
     activity: Activity = field(default_factory=Activity)
 
     def allowed_mounts(self, order: Order) -> list[dict[str, Any]]:
@@ -40,4 +46,21 @@ class Host:
 
     def remove_work_directory(self, order: Order) -> None:
         """Remove the work directory of this delivery, when no container binds it any more."""
-        files.remove_directory(self.work_directory(order))
+        self.erase(self.work_directory(order).name)
+
+    def remove_work_directories(self, name: str) -> None:
+        """Remove the work directories of all deliveries of a container."""
+        for path in (self.data_dir / "work").glob(f"{name}-d*"):
+            self.erase(path.name)
+
+    def erase(self, name: str) -> bool:
+        """Remove one work directory; return True when it is gone. What stays is told, and tried again by the sweep."""
+        if not self.troubles.may_try("directory", name):
+            return False
+        try:
+            is_gone = erase(self.data_dir / "work" / name, _ERASE_SECONDS)
+        except OSError as exc:
+            self.troubles.failed("directory", name, str(exc))
+            return False
+        self.troubles.ended("directory", name)
+        return is_gone

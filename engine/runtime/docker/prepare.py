@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import Any
 
 from docker.errors import APIError
@@ -86,8 +85,7 @@ class _Preparation:
                     raise Unstartable(reason) from None
 
     def _look(self) -> Resource | None:
-        remove_files = partial(files.remove_directories, self._host.data_dir)
-        return container.look(self._client, self._order, remove_files)
+        return container.look(self._client, self._order, self._host.remove_work_directories)
 
     def _take_existing(self, listed: Resource) -> Prepared | None:
         """Return how the container of this name goes on; None when it is gone, or will be: look again."""

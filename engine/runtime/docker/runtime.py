@@ -13,6 +13,7 @@ from engine.runtime.docker.host import Host
 from engine.runtime.docker.host_places import HostPlaces
 from engine.runtime.docker.sandbox import DockerSandboxes
 from engine.runtime.docker.shared_files import SharedFiles
+from engine.runtime.docker.troubles import Troubles
 from engine.settings import RuntimeSettings
 
 
@@ -30,10 +31,13 @@ class DockerRuntime:
     ) -> None:
         """Take `shares_files` False to copy files, None to let a probe decide after each start of the daemon."""
         self.client = Client(settings.docker_host, settings.docker_timeout_seconds)
-        shared_files = SharedFiles(self.client, data_dir, installation, known=shares_files)
+        troubles = Troubles()
+        shared_files = SharedFiles(self.client, data_dir, installation, troubles, known=shares_files)
         are_devices_made = "MKNOD" in settings.keep_capabilities
         places = HostPlaces(self.client, host_access, are_devices_made=are_devices_made)
-        self._host = Host(self.client, settings, data_dir, installation, host_access, shared_files, places)
+        self._host = Host(
+            self.client, settings, data_dir, installation, host_access, shared_files, places, troubles
+        )
         #: The other half of the port.
         self.sandboxes = DockerSandboxes(self._host)
 

@@ -14,7 +14,7 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from engine import failpoints
-from engine.errors import RuntimeUnavailable, SandboxGone, Unstartable
+from engine.errors import ErrorAnswer, RuntimeUnavailable, SandboxGone, Unstartable
 from engine.model import names
 from engine.runtime.base import Order
 from engine.runtime.docker import container, labels
@@ -86,12 +86,19 @@ class DockerSandboxes:
             except APIError as exc:
                 return message_of(exc)
             finally:
-                container.remove(self._client, trial, force=True)
+                self._remove_trial(trial)
 
     def remove(self, name: str) -> bool:
         """See engine.runtime.base."""
         with self._host.activity.busy():
             return remove(self._client, name)
+
+    def _remove_trial(self, name: str) -> None:
+        try:
+            container.remove(self._client, name, force=True)
+        except ErrorAnswer as exc:
+            # The trial has its answer; the sweep removes the container.
+            self._host.troubles.failed("sandbox", name, str(exc))
 
     def is_idle(self, seconds: float) -> bool:
         """See engine.runtime.base."""

@@ -5,17 +5,13 @@ See docs/protocol.rst.
 
 from __future__ import annotations
 
-import logging
-
 from docker.errors import APIError, NotFound
 
 from engine import failpoints
-from engine.errors import Gone, Unstartable
+from engine.errors import ErrorAnswer, Gone, Unstartable
 from engine.runtime.base import Order
 from engine.runtime.docker import labels
 from engine.runtime.docker.client import Client, message_of, translated
-
-log = logging.getLogger(__name__)
 
 
 def make(client: Client, order: Order) -> None:
@@ -45,18 +41,16 @@ def check(client: Client, order: Order) -> None:
             raise Gone(f"the volume {name} with the data of the earlier links is gone")
 
 
-def remove(client: Client, name: str) -> bool:
-    """Remove a volume; return True when it is gone."""
+def remove(client: Client, name: str) -> None:
+    """Remove a volume, if it exists. Raises ErrorAnswer when it stays, for example because it is in use."""
     try:
         with translated("removing a volume"):
             client.api.remove_volume(name)
+    except NotFound:
+        return
     except APIError as exc:
-        if exc.status_code == 404:
-            return True
-        log.warning("volume %s stays: %s", name, message_of(exc))
-        return False
+        raise ErrorAnswer(f"Docker does not remove it: {message_of(exc)}") from exc
     failpoints.hit("remove.volume")
-    return True
 
 
 def remove_unlabelled(client: Client, order: Order) -> None:

@@ -65,6 +65,23 @@ def unowned(
     return result
 
 
+def running_beside(resources: Iterable[Resource], owners: Owners) -> list[Resource]:
+    """Return the containers among unowned resources that may run while their task goes on in another run.
+
+    Only these must be gone before a node is LIVE: see docs/protocol.rst.
+    """
+    return [
+        resource
+        for resource in resources
+        if resource.may_run and resource.run is not None and _goes_on(owners, resource.run.task_id)
+    ]
+
+
+def _goes_on(owners: Owners, task_id: str) -> bool:
+    row = owners.tasks.get(task_id)
+    return row is not None and not row[0].ended
+
+
 def read_owners(installation: Installation, resources: Sequence[Resource], node_id: str = "") -> Owners:
     """Read the owners of these resources. `node_id` is this node, whose pool knows its unused sandboxes."""
     ids = sorted({resource.run.task_id for resource in resources if resource.run is not None})

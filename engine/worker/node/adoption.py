@@ -22,7 +22,7 @@ from engine.model.states import NodeState
 from engine.runtime.base import Resource
 from engine.store import nodes, tasks
 from engine.worker.context import WorkerContext
-from engine.worker.daemon.sweeper import read_owners, unowned
+from engine.worker.daemon.sweeper import read_owners, running_beside, unowned
 from engine.worker.execute.link_run import LinkRun
 from engine.worker.execute.task import send_next
 from engine.worker.node.deferral import Deferral
@@ -75,13 +75,20 @@ class Adopter:
             verbs.looked(context.installation, context.caller, number)
 
     def join(self) -> bool:
-        """Remove what nobody owns, take over lost tasks, become LIVE; return False when it must be repeated."""
+        """Take over lost tasks and become LIVE; return False when it must be repeated.
+
+        A container of a former run, whose task goes on, is removed before; whatever else nobody owns is the sweep's,
+        so that a host full of leftovers, or one that Docker cannot remove, keeps no worker from its work.
+        """
         context = self._context
         number, _ = self._read()
         resources = context.runtime.list()
         # Owners are read after the list: what was claimed in between has an owner.
         owners = read_owners(context.installation, resources)
-        context.runtime.remove(unowned(resources, owners, context.sandboxes.unclaimed()))
+        leftovers = unowned(resources, owners, context.sandboxes.unclaimed())
+        context.runtime.remove(running_beside(leftovers, owners))
+        if leftovers:
+            context.sweeper.sweep_soon()
         _, lost = self._read()
         result = self._take_over(resources, lost)
         if not result.all_taken:

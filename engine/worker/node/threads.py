@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from engine import failpoints
-from engine.errors import RuntimeUnavailable, StoreUnavailable
+from engine.errors import ErrorAnswer, RuntimeUnavailable, StoreUnavailable
 from engine.lifecycle import nodes as verbs
 from engine.model.records import Node
 from engine.model.states import NodeState, TaskState
@@ -27,6 +27,9 @@ log = logging.getLogger("ferryman.node")
 
 #: A pass is made after this many beats even if no beat calls for one.
 _IDLE_PASS_BEATS = 30
+#: A daemon that answers nothing but errors to the node's own questions for this long shows no more than a silent one:
+#: the node cannot say what runs there, and would hold up every restart.
+_ERRORS_SECONDS = 30.0
 
 
 def new_id() -> str:
@@ -47,6 +50,8 @@ class NodeThreads:
         self._pass_called = threading.Event()
         self._runtime_ok = self._silence_reported = True
         self._joined = False
+        #: When the daemon began to answer the node's own questions with errors; None while it answers them.
+        self._errors_since: float | None = None
 
     def start(self) -> None:
         """Begin to join and to beat."""
@@ -117,8 +122,21 @@ class NodeThreads:
     def _pass(self) -> None:
         try:
             self._join_or_look()
+            self._errors_since = None
+        except ErrorAnswer as exc:
+            self._bear_error(exc)
         except RuntimeUnavailable as exc:
             self._report_silence(exc)
+
+    def _bear_error(self, exc: ErrorAnswer) -> None:
+        """Make the same pass again soon: an answer, whatever it says, is no silence, unless nothing else comes."""
+        now = time.monotonic()
+        if self._errors_since is None:
+            self._errors_since = now
+            log.warning("Docker answers with an error, asking again: %s", exc)
+        if now - self._errors_since > _ERRORS_SECONDS:
+            self._report_silence(exc)
+        self._pass_called.set()
 
     def _join_or_look(self) -> None:
         context = self._context
@@ -196,7 +214,7 @@ class NodeThreads:
         """Stop claiming, and write it into the row, in a later pass if the database does not answer now."""
         context = self._context
         if self._runtime_ok:
-            log.warning("Docker does not answer, nothing is claimed until it does: %s", exc)
+            log.warning("Docker gives no useful answer, nothing is claimed until it does: %s", exc)
             context.live = self._runtime_ok = self._silence_reported = False
             context.sandboxes.close()
             context.intake.refresh()

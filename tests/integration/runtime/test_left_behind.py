@@ -16,6 +16,7 @@ from engine.runtime.base import Control, Order, Resource
 from engine.runtime.docker import shared_files
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
+from engine.runtime.docker.troubles import Troubles
 from engine.settings import Settings
 from engine.worker.daemon.sweeper import Owners, unowned
 from tests.support.docker_daemon import ROOT, KeepingSink
@@ -28,6 +29,7 @@ import os, sys
 from pathlib import Path
 from engine.runtime.docker import shared_files
 from engine.runtime.docker.client import Client
+from engine.runtime.docker.troubles import Troubles
 read = shared_files._read_through
 def _read_and_die(*args):
     if sys.argv[3] == "created":
@@ -35,7 +37,7 @@ def _read_and_die(*args):
         read(*args)
     os.kill(os.getpid(), 9)
 shared_files._read_through = _read_and_die
-shared_files.probe(Client(), Path(sys.argv[1]), sys.argv[2])
+shared_files.probe(Client(), Path(sys.argv[1]), sys.argv[2], Troubles())
 """
 
 
@@ -68,11 +70,11 @@ def test_a_probe_in_progress_is_left_alone(
     work = docker_settings.path / "work"
     work.mkdir(parents=True)
     file, held = shared_files._make_locked_file(work, installation)
-    shared_files.remove_orphans(docker, docker_settings.path, installation)
+    shared_files.remove_orphans(docker, docker_settings.path, installation, Troubles())
     assert file.exists()
     with open(held, "rb"):
         assert file.read_bytes().decode() == file.name.rpartition("-")[2]
-    shared_files.remove_orphans(docker, docker_settings.path, installation)
+    shared_files.remove_orphans(docker, docker_settings.path, installation, Troubles())
     assert not file.exists()
 
 

@@ -10,7 +10,7 @@ from engine.jobspec.task import LinkSpec
 from engine.model.records import LogFrame, LogPosition, RunKey, StreamPosition, Token
 from engine.model.states import TaskState
 from engine.runtime.base import Cause, Control, Order, Resource
-from engine.worker.daemon.sweeper import Owners, run_resources, unowned
+from engine.worker.daemon.sweeper import Owners, run_resources, running_beside, unowned
 from engine.worker.running import RunningLink, RunningLinks
 
 
@@ -86,6 +86,28 @@ def test_a_live_run_owns_its_resources(
 
 def test_nobody_owns_a_container_of_an_unknown_task() -> None:
     assert unowned([container("unknown")], Owners()) == [container("unknown")]
+
+
+@pytest.mark.parametrize(
+    ("state", "row", "is_needed"),
+    [
+        *((state, TaskState.RUNNING, True) for state in ("created", "running", "paused", "restarting")),
+        *((state, TaskState.RUNNING, False) for state in ("exited", "dead", "removing")),
+        ("running", TaskState.PENDING, True),
+        ("running", TaskState.SCHEDULED, True),
+        ("running", TaskState.COMPLETED, False),
+        ("running", TaskState.CANCELLED, False),
+        ("running", None, False),
+    ],
+)
+def test_only_what_may_run_beside_its_task_goes_before_a_node_is_live(
+    state: str, row: TaskState | None, is_needed: bool
+) -> None:
+    former = Resource("container", "id", "name", RunKey("t", 1, 1), 0, state)
+    volume = Resource("volume", "v", "v", RunKey("t", 1, 1))
+    sandbox = Resource("sandbox", "id", "h", state="running", node="node")
+    owners = Owners({"t": (row, 1, 2, 2)} if row is not None else {})
+    assert running_beside([former, volume, sandbox], owners) == ([former] if is_needed else [])
 
 
 def test_a_sandbox_is_owned_while_its_node_an_attempt_or_this_node_names_it() -> None:
