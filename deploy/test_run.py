@@ -48,6 +48,7 @@ def _postgresql() -> bool:
 NEEDED: dict[str, Callable[[], bool]] = {
     "redis-server": _program("redis-server", "valkey-server"),
     "postgresql": _postgresql,
+    "pgbouncer": lambda: shutil.which("pgbouncer") is not None or os.path.exists("/usr/sbin/pgbouncer"),
     "chromium": _program("chromium", "chromium-browser", "google-chrome"),
     "ffmpeg": _program("ffmpeg"),
     "wget": _program("wget"),
@@ -124,7 +125,7 @@ def _inside(arguments: Sequence[str], stage: contextlib.ExitStack) -> int:
 
 def _install(packages: Sequence[str]) -> None:
     if not packages:
-        Step("servers", "Redis, PostgreSQL, Chromium, ffmpeg: present").done()
+        Step("servers", "Redis, PostgreSQL, pgbouncer, Chromium, ffmpeg: present").done()
         return
     step = Step("servers", f"installing Debian's {', '.join(packages)}")
     with tempfile.NamedTemporaryFile(prefix="ferryman-apt-") as log:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from engine.errors import SettingsError, StoreUnavailable
+from engine.errors import StoreUnavailable
 from engine.settings import StoreSettings, without_password
 from engine.store import tables, upgrade
 
@@ -56,6 +56,8 @@ class Database:
         self.url = sa.engine.make_url(settings.database_url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._timeout_seconds = settings.store_timeout_seconds
+        #: Known from the first connection on: no pooler shares PostgreSQL's sessions.
+        self._sessions_are_own = False
         # SQLite's waiters sleep up to 100 ms between tries; within a process a lock wakes the next at once.
         self._writing = threading.Lock()
         self._write = self._engine(pool, immediate=True)
@@ -72,11 +74,9 @@ class Database:
         hidden: dict[str, Any] = {"hide_parameters": True}
         bounds: dict[str, Any] = hidden | {"pool_size": pool, "max_overflow": pool, "pool_timeout": seconds}
         if not self.is_sqlite:
-            bound = int(seconds * 1000)
             arguments = {
                 "connect_timeout": max(2, min(10, int(seconds))),
                 "application_name": "ferryman",
-                "options": f"-c lock_timeout={bound} -c statement_timeout={bound}",
                 # A connection that breaks silently (no RST) is noticed in 10 s, not in hours.
                 "keepalives_idle": 5,
                 "keepalives_interval": 5,
@@ -104,9 +104,18 @@ class Database:
 
     def _connect_bounded(self, dialect: Any, record: Any, words: list[Any], options: dict[str, Any]) -> Any:
         # psycopg is installed only where PostgreSQL is used.
-        from engine.store.pg_deadline import connect
+        from engine.store import pg_deadline, pooler
 
-        return connect(self._timeout_seconds, *words, **options)
+        def connect() -> pg_deadline.DeadlineConnection:
+            return pg_deadline.connect(self._timeout_seconds, *words, **options)
+
+        if not self._sessions_are_own:
+            # Before any setting: in a shared session it would reach other clients.
+            pooler.refuse_shared_sessions(connect)
+            self._sessions_are_own = True
+        connection = connect()
+        pg_deadline.set_time_outs(connection, int(self._timeout_seconds * 1000))
+        return connection
 
     def _prepare_sqlite(self, connection: Any, record: Any) -> None:
         # The driver's own BEGIN is deferred, and a read that turns into a write would fail at once.
@@ -161,21 +170,9 @@ class Database:
             _make_private(Path(self.url.database))
         with _translated(), self._write.begin() as connection:
             if not self.is_sqlite:
-                self._refuse_pooler(connection)
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7309453)")
             upgrade.to_newest(connection)
             return _installation_id(connection)
-
-    def _refuse_pooler(self, connection: sa.Connection) -> None:
-        # Each session begins with our time-outs; a pooler that shares sessions must drop them to let us in.
-        setting = connection.exec_driver_sql(
-            "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'"
-        ).scalar_one()
-        if setting != str(int(self._timeout_seconds * 1000)):
-            raise SettingsError(
-                f"FERRYMAN_DATABASE_URL leads to a pooler that drops the settings of a session (statement_timeout is "
-                f"{setting} ms): Ferryman needs its own sessions; connect to PostgreSQL itself"
-            )
 
     def after_fork(self) -> None:
         """Forget the parent's connections without closing them (SQLAlchemy: pooling, multiprocessing)."""

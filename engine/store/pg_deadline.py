@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 #: Added to the bound, so that the server's own time-out, which says more, comes first.
 _EXTRA_SECONDS = 2.0
-#: Bound of the pool's ping, which does no work and waits for no lock.
+#: Bound of the pool's ping and of the session's settings, which do no work and wait for no lock.
 _PING_SECONDS = 5.0
 
 
@@ -32,7 +32,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: Any, *args: Any, **kw: Any) -> Any:
         """Wait as psycopg does, at most until the bound."""
-        # Only the pool's ping runs in autocommit.
+        # Only the pool's ping and the session's settings run in autocommit.
         seconds = _PING_SECONDS if self.autocommit else self.answer_seconds + _EXTRA_SECONDS
         return super().wait(self._within(gen, seconds), *args, **kw)
 
@@ -55,3 +55,16 @@ def connect(seconds: float, *args: Any, **kw: Any) -> DeadlineConnection:
     connection = DeadlineConnection.connect(*args, **kw)
     connection.answer_seconds = seconds
     return connection
+
+
+def set_time_outs(connection: Any, milliseconds: int) -> None:
+    """Bound each lock and statement of this session.
+
+    By a statement, because a pooler refuses or ignores settings in the request to connect.
+    """
+    connection.autocommit = True
+    bounds = [
+        f"set_config('{name}', '{milliseconds}', false)" for name in ("lock_timeout", "statement_timeout")
+    ]
+    connection.execute(f"SELECT {', '.join(bounds)}", prepare=False)
+    connection.autocommit = False

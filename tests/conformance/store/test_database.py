@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from engine.errors import SchemaMismatch, SettingsError, StoreUnavailable
+from engine.errors import SchemaMismatch, StoreUnavailable
 from engine.settings import Settings, StoreSettings
 from engine.store import tables, upgrade
 from engine.store.database import Database
@@ -142,17 +141,6 @@ def test_a_read_only_server_is_unavailable_to_writers(on_postgres: Database) -> 
     with pytest.raises(StoreUnavailable, match="read-only transaction"), on_postgres.begin() as c:
         c.exec_driver_sql("SET TRANSACTION READ ONLY")
         c.execute(tables.lapses.update().values(last=7))
-
-
-def test_a_pooler_that_drops_the_settings_of_a_session_is_refused_in_a_sentence(
-    on_postgres: Database,
-) -> None:
-    @sa.event.listens_for(on_postgres._write, "checkout")
-    def drop_settings(connection: Any, *_: Any) -> None:
-        connection.execute("SET statement_timeout = 0")
-
-    with pytest.raises(SettingsError, match=r"pooler .* \(statement_timeout is 0 ms\)"):
-        on_postgres.open()
 
 
 def test_a_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
