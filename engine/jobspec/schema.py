@@ -12,7 +12,7 @@ from typing import Any
 
 from marshmallow import ValidationError, validates_schema
 
-from engine.jobspec import quantities, stored, text_rules
+from engine.jobspec import line_ends, quantities, stored, text_rules
 from engine.jobspec.document import MOST_BYTES, Media
 from engine.jobspec.document import load as load_document
 from engine.jobspec.fields import (
@@ -104,6 +104,8 @@ def _file_faults(files: Mapping[str, str], workdir: str) -> Any:
         if fault is None and len(content) > MOST_FILE_CHARACTERS:
             message = f"the file has {len(content)} characters, at most {MOST_FILE_CHARACTERS} are allowed"
             fault = Fault(message, "put large files into the image or a mount")
+        if fault is None and line_ends.is_script_file(content):
+            fault = line_ends.line_end_fault(content)
         if fault is None and any(folder in files for folder in _folders(name)):
             fault = Fault("another file has the name of this file's folder", "rename one of them")
         if fault is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from engine.jobspec import line_ends
 from engine.jobspec.problems import Fault
 from engine.wording.text import quoted, unsafe_character
 
@@ -182,13 +183,10 @@ def run_fault(run: str) -> Fault | None:
     """Check that the kernel could start the script."""
     if not run.strip():
         return Fault("the script is empty", "write its lines, or remove run to use the image's own command")
+    if (fault := line_ends.line_end_fault(run)) is not None:
+        return fault
     first, _, _ = run.partition("\n")
-    if not first.startswith("#!"):
-        return None
-    if first.endswith("\r"):
-        hint = "save the file with line feeds only"
-        return Fault("the script's first line ends with a carriage return", hint)
-    if not first[2:].strip().startswith("/"):
+    if first.startswith("#!") and not first[2:].strip().startswith("/"):
         hint = "write #!/bin/sh or #!/usr/bin/env python3"
         return Fault(f"{quoted(first)} does not name an absolute path", hint)
     return None

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import NotOurs
+from engine.jobspec import line_ends
 from engine.model.records import RunKey
 from engine.runtime.base import Order, Resource
 
@@ -64,9 +65,10 @@ def make_root(data_dir: Path) -> Path:
 
 def contents(order: Order) -> dict[str, tuple[bytes, int]]:
     """Return path in the container -> (data, mode), for `run` and the task's files."""
-    files = {} if order.spec.run is None else {RUN: (order.spec.run.encode(), 0o555)}
-    folder = order.spec.workdir or WORKDIR
-    for name, text in order.spec.files.items():
+    run, folder = order.spec.run, order.spec.workdir or WORKDIR
+    files = {} if run is None else {RUN: (line_ends.with_line_feeds(run).encode(), 0o555)}
+    for name, content in order.spec.files.items():
+        text = line_ends.with_line_feeds(content) if line_ends.is_script_file(content) else content
         files[posixpath.normpath(posixpath.join("/", folder, name))] = (text.encode(), 0o444)
     return files
 

@@ -113,6 +113,15 @@ def test_files_lie_in_the_default_workdir(runtime: DockerRuntime, order: Orders)
     assert outcome.result == "/tork/workdir\nA\nü\n-r--r--r--\n"
 
 
+@both_ways
+def test_line_ends_of_windows_become_line_feeds_in_scripts_and_stay_in_data(
+    runtime: DockerRuntime, order: Orders
+) -> None:
+    files = {"script": "#!/bin/sh\r\nprintf '%s;' $1\r\n", "data": "a\r\nb\r\n"}
+    run_text = "printf one\r\nif true; then\r\n  sh ./script two\r\nfi\r\ncat data\r\n"
+    assert run(runtime, order(run=run_text, files=files)).result == "onetwo;a\r\nb\r\n"
+
+
 def test_files_that_are_bound_are_read_only(runtime: DockerRuntime, order: Orders) -> None:
     # Copied files belong to the container, and its root may write them.
     script = "echo x > a.txt; rm a.txt; mv sub/b.txt c; cat a.txt sub/b.txt"
