@@ -12,7 +12,9 @@ from engine.settings import GROUPS, OPTIONS, Option, Settings, read_settings, wi
 from engine.wording.text import for_terminal
 
 #: Variables of Ferryman that are not settings: a container sees them.
-_OF_CONTAINERS = {"FERRYMAN_OUTPUT", "FERRYMAN_PROGRESS"}
+_OF_CONTAINERS = {
+    f"FERRYMAN_{name}" for name in ("JOB_ID", "TASK_ID", "ATTEMPT", "RETRY_LIMIT", "OUTPUT", "PROGRESS")
+}
 
 
 @click.command("settings")

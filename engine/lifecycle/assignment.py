@@ -100,6 +100,7 @@ def _order(installation: Installation, task: Task, spec: TaskSpec, index: int) -
         cpus=cpus,
         memory_bytes=memory,
         shm_bytes=quantities.memory_bytes(spec.shm) if spec.shm else None,
+        retry_limit=spec.retry.limit,
         needs_volumes=index > 0 and bool(targets),
     )
 

@@ -41,6 +41,8 @@ class Order:
     cpus: float | None = None
     memory_bytes: int | None = None
     shm_bytes: int | None = None
+    #: Retries that the task may have, for the container's environment.
+    retry_limit: int = 0
     #: A link of this run has ended: if a volume is missing, the run is lost (Gone).
     needs_volumes: bool = False
 

@@ -88,10 +88,14 @@ def _command(order: Order) -> dict[str, Any]:
 
 
 def _environment(order: Order) -> list[str]:
-    ours = {"OUTPUT": files.RESULT, "PROGRESS": files.PROGRESS}
+    paths = {"OUTPUT": files.RESULT, "PROGRESS": files.PROGRESS}
     env = {
         **order.spec.env,
-        **{f"{prefix}_{key}": path for key, path in ours.items() for prefix in ("FERRYMAN", "TORK")},
+        "FERRYMAN_JOB_ID": order.job_id,
+        "FERRYMAN_TASK_ID": order.run.task_id,
+        "FERRYMAN_ATTEMPT": str(order.run.attempt),
+        "FERRYMAN_RETRY_LIMIT": str(order.retry_limit),
+        **{f"{prefix}_{key}": path for key, path in paths.items() for prefix in ("FERRYMAN", "TORK")},
     }
     return [f"{key}={value}" for key, value in env.items()]
 

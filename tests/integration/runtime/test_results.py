@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ def test_the_output_file_wins_over_standard_output(
     runtime: DockerRuntime, order: Orders, variable: str
 ) -> None:
     assert run(runtime, order(run=f"echo shown; echo kept > ${variable}")).result == "kept\n"
+
+
+def test_a_container_knows_its_job_task_and_attempt(runtime: DockerRuntime, order: Orders) -> None:
+    wanted = order(
+        run="echo $FERRYMAN_JOB_ID $FERRYMAN_TASK_ID $FERRYMAN_ATTEMPT of 1 + $FERRYMAN_RETRY_LIMIT", attempt=2
+    )
+    wanted = replace(wanted, retry_limit=3)
+    assert run(runtime, wanted).result == f"{wanted.job_id} {wanted.run.task_id} 2 of 1 + 3\n"
 
 
 @both_ways
