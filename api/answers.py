@@ -101,6 +101,15 @@ class RetryAnswer(RetrySchema):
     attempts = fields.Integer(metadata={"description": "Retries so far"})
 
 
+class WaitingAnswer(Answer):
+    """Reason why a task waits, apart from its turn."""
+
+    code = fields.String(
+        metadata={"enum": ["unserved"], "description": "unserved: no live node serves its queue"}
+    )
+    message = fields.String(metadata={"description": "The reason and the remedy, for people"})
+
+
 class _TaskIdentity(Answer):
     """First fields of a task's answer."""
 
@@ -135,6 +144,7 @@ class TaskAnswer(TaskSchema, _TaskIdentity):  # type: ignore[misc] # same fields
     attempt = fields.Integer()
     delivery = fields.Integer()
     crashes = fields.Integer()
+    waiting = fields.Nested(WaitingAnswer)
     retry = fields.Nested(RetryAnswer)  # type: ignore[assignment]
     attempts = fields.List(fields.Nested(AttemptAnswer))
     links = fields.List(fields.Nested(LinkAnswer), metadata={"description": "Links of the present run"})
@@ -156,6 +166,7 @@ class JobSummary(Answer):
     result = fields.String()
     error = fields.String()
     task_count = fields.Integer()
+    waiting = fields.Nested(WaitingAnswer)
 
 
 class JobAnswer(JobSummary):
@@ -292,8 +303,8 @@ class Problem(Answer):
     errors = fields.List(fields.Nested(ProblemEntry))
 
 
-def task(row: Task, attempts: Iterable[Attempt], links: Sequence[Link]) -> Json:
-    """Return what TaskAnswer reads: the spec, the row over it, the attempts and the links of all runs."""
+def task(row: Task, attempts: Iterable[Attempt], links: Sequence[Link], waiting: Json | None = None) -> Json:
+    """Return what TaskAnswer reads: the spec, the row over it, the attempts, the links of all runs, why it waits."""
     past = [link for link in links if link.run != row.run]
     return {
         **row.spec,
@@ -304,12 +315,13 @@ def task(row: Task, attempts: Iterable[Attempt], links: Sequence[Link]) -> Json:
             for attempt in attempts
         ],
         "links": [link for link in links if link.run == row.run],
+        "waiting": waiting,
     }
 
 
-def job(row: Job, count: int) -> Json:
-    """Return what JobSummary reads: the row and the number of tasks."""
-    return {**vars(row), "task_count": count}
+def job(row: Job, count: int, waiting: Json | None = None) -> Json:
+    """Return what JobSummary reads: the row, the number of tasks, and why it waits."""
+    return {**vars(row), "task_count": count, "waiting": waiting}
 
 
 def event(row: Event) -> Json:

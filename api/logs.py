@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Response, request
@@ -14,10 +14,11 @@ from api import answers, sse, tasks
 from api.context import ApiContext, get_context
 from api.problem import RequestRefused
 from engine.errors import StoreUnavailable
-from engine.model.log_gap import as_own_line, is_gap
-from engine.store import log_lines, logs
+from engine.model.log_text import LogText
+from engine.store import links, log_lines, logs
 from engine.store import tasks as task_rows
 from engine.store.database import Database
+from engine.store.log_lines import EVERYTHING, Selection
 from engine.wording.times import rfc3339
 
 log = logging.getLogger("ferryman.logs")
@@ -32,36 +33,41 @@ def get_log(query: dict[str, Any], id: str) -> Response | answers.Json:
     context = get_context()
     task_id = tasks.resolve(context, id)
     accepts = request.accept_mimetypes.best_match(["application/json", "text/plain", "text/event-stream"])
+    part = Selection(query["attempt"], query["link"])
     if query["follow"] or accepts == "text/event-stream":
-        return follow(context, task_id, query["tail"])
+        return follow(context, task_id, query["tail"], part)
     if query["tail"] is not None or query["timestamps"] or accepts == "text/plain":
-        return text(context, task_id, query["tail"], query["timestamps"])
-    return page(context, task_id, query["page"], query["size"], query["q"])
-
-
-def page(context: ApiContext, task_id: str, number: int, size: int, q: str) -> answers.Json:
-    """Return a page of the lines (from 1), oldest first; with `q` only of the lines that contain this text."""
+        return text(context, task_id, query["tail"], part, with_stamps=query["timestamps"])
     with context.installation.db.read() as c:
-        lines, total = log_lines.page(c, task_id, number, size, q)
-    return answers.page([_line_answer(line) for line in lines], number, size, total)
+        lines, total = log_lines.page(c, task_id, query["page"], query["size"], query["q"], part)
+    return answers.page([_line_answer(line) for line in lines], query["page"], query["size"], total)
 
 
-def text(context: ApiContext, task_id: str, tail: int | None, timestamps: bool) -> Response:
+def text(
+    context: ApiContext, task_id: str, tail: int | None, part: Selection, *, with_stamps: bool
+) -> Response:
     """Return the bytes that the containers wrote, streamed: memory holds only a few chunks at a time."""
-    encoder = TextEncoder(timestamps)
+    log_text = LogText(with_stamps=with_stamps)
+    pieces: Iterator[bytes]
     if tail is None:
-        pieces = _whole_text(context.installation.db, task_id, encoder)
+        chunks = _chunks(context.installation.db, task_id, part)
+        pieces = (_utf8(log_text.add(_link(chunk), chunk.frames)) for chunk in chunks)
     else:
         with context.installation.db.read() as c:
-            lines = log_lines.tail(c, task_id, tail)
-        pieces = (encoder.encode((line.attempt, line.origin, line.link), [line.frame]) for line in lines)
+            lines = log_lines.tail(c, task_id, tail, part)
+        pieces = (_utf8(log_text.add(_link(line), [line.frame])) for line in lines)
     if request.method == "HEAD":
         pieces = iter(())
     return Response(pieces, content_type="text/plain; charset=utf-8")
 
 
-def follow(context: ApiContext, task_id: str, tail: int | None = None) -> Response:
-    """Stream the log until the task ends. Last-Event-ID resumes after that chunk; else `tail` counts."""
+def follow(
+    context: ApiContext, task_id: str, tail: int | None = None, part: Selection = EVERYTHING
+) -> Response:
+    """Stream the log until the task ends. Last-Event-ID resumes after that chunk; else `tail` counts.
+
+    Messages: `log`, a chunk; `closed`, all output of the first links of a run was sent; `end`.
+    """
     after, first_line = -1, 0
     if (last := request.headers.get("Last-Event-ID")) is not None:
         if _SEQ.fullmatch(last) is None:
@@ -69,39 +75,8 @@ def follow(context: ApiContext, task_id: str, tail: int | None = None) -> Respon
             raise RequestRefused(400, found, "leave the header out")
         after = int(last)
     elif tail is not None:
-        after, first_line = _tail_start(context, task_id, tail)
-    return sse.stream(context.feed, lambda: _messages(context, task_id, after, first_line))
-
-
-class TextEncoder:
-    """Converter of frames to the bytes that were written, with Docker's timestamp before each line if wanted.
-
-    A log gap becomes a line of its own that says how much is missing; other notes of Ferryman are left out.
-    """
-
-    def __init__(self, timestamps: bool) -> None:
-        self._timestamps = timestamps
-        self._link: tuple[int, int, int] | None = None
-        #: Streams of the current link whose last line has not ended.
-        self._unfinished: set[int] = set()
-
-    def encode(self, link: tuple[int, int, int], frames: Iterable[logs.Frame]) -> bytes:
-        """Return the bytes of these frames; the output of another link begins on a new line."""
-        parts: list[str] = []
-        for stream, stamp, written in frames:
-            if is_gap(stream, written):
-                parts.append(as_own_line(written, inside_line=bool(self._unfinished)))
-                self._unfinished = set()
-            if stream == 0:
-                continue
-            if link != self._link:
-                parts += ["\n"] if self._unfinished else []
-                self._link, self._unfinished = link, set()
-            if self._timestamps and stream not in self._unfinished:
-                parts.append(f"{stamp} ")
-            parts.append(written)
-            (self._unfinished.discard if written.endswith("\n") else self._unfinished.add)(stream)
-        return _utf8("".join(parts))
+        after, first_line = _tail_start(context, task_id, tail, part)
+    return sse.stream(context.feed, lambda: _messages(context, task_id, after, first_line, part))
 
 
 def _utf8(written: str) -> bytes:
@@ -112,31 +87,42 @@ def _utf8(written: str) -> bytes:
         return written.encode("utf-8", "replace")
 
 
-def _whole_text(db: Database, task_id: str, encoder: TextEncoder) -> Iterator[bytes]:
+def _link(of: logs.Chunk | log_lines.Line) -> tuple[int, int, int]:
+    return of.attempt, of.origin, of.link
+
+
+def _chunks(db: Database, task_id: str, part: Selection) -> Iterator[logs.Chunk]:
     after = -1
     while True:
         with db.read() as c:
             batch = logs.chunks(c, task_id, after)
-        for chunk in batch:
-            yield encoder.encode((chunk.attempt, chunk.origin, chunk.link), chunk.frames)
+        yield from filter(part.has, batch)
         if not batch:
             return
         after = batch[-1].seq
 
 
-def _messages(context: ApiContext, task_id: str, after: int, first_line: int) -> Iterator[str]:
+def _messages(
+    context: ApiContext, task_id: str, after: int, first_line: int, part: Selection
+) -> Iterator[str]:
     ending, last_sent = context.feed.ending, time.monotonic()
-    pause = 0.0
+    pause, last_closed = 0.0, None
     try:
         while not ending.wait(pause):
             with context.installation.db.read() as c:
-                # In this order: a task that has ended writes nothing more.
+                # In this order: a task or link that has ended writes nothing more.
                 task = task_rows.get(c, task_id)
+                closed = links.count_closed(c, task.run) if task else 0
                 batch = logs.chunks(c, task_id, after)
             for chunk in batch:
-                after, last_sent = chunk.seq, time.monotonic()
-                if chunk.first_line + len(chunk.frames) > first_line:
+                after = chunk.seq
+                if part.has(chunk) and chunk.first_line + len(chunk.frames) > first_line:
+                    last_sent = time.monotonic()
                     yield _chunk_message(chunk, first_line)
+            if not batch and task is not None and (task.token, task.origin, closed) != last_closed:
+                last_closed = task.token, task.origin, closed
+                run = {"attempt": task.attempt, "origin": task.origin, "delivery": task.delivery}
+                yield sse.message("closed", run | {"links": closed})
             if not batch and (task is None or task.state.ended):
                 yield sse.message("end", {"state": task.state if task else "CANCELLED"})
                 return
@@ -148,10 +134,10 @@ def _messages(context: ApiContext, task_id: str, after: int, first_line: int) ->
         log.warning("ending a log stream: the database does not answer: %s", exc)
 
 
-def _tail_start(context: ApiContext, task_id: str, tail: int) -> tuple[int, int]:
+def _tail_start(context: ApiContext, task_id: str, tail: int, part: Selection) -> tuple[int, int]:
     """Return the chunk before the last `tail` lines, and the number of frames before these lines."""
     with context.installation.db.read() as c:
-        lines = log_lines.tail(c, task_id, tail)
+        lines = log_lines.tail(c, task_id, tail, part)
         first_line = lines[0].number - 1 if lines else logs.head(c, task_id).lines
         return max(-1, logs.seq_of(c, task_id, first_line) - 1), first_line
 

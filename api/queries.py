@@ -64,6 +64,8 @@ class LogQuery(_PageQuery):
 
     size = _number(logs.BATCH * 25, 1, MOST_SIZE, "Lines on a page")
     q = _words("Return only lines that contain this text, in upper or lower case")
+    attempt = _number(None, 1, MOST_PAGES, "Return only the output of this attempt, from 1")
+    link = _number(None, 0, MOST_PAGES, "Return only the output of the link with this index, from 0")
     tail = _number(None, 0, MOST_TAIL, "Return only this many lines of the end")
     timestamps = fields.Boolean(
         load_default=False, metadata={"description": "Begin each line with the time at which it was written"}

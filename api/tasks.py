@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from api import answers, body
+from collections.abc import Sequence
+
+from api import answers, body, queues
 from api.answers import Json
 from api.context import ApiContext, get_caller, get_context
 from api.problem import RequestRefused
@@ -10,6 +12,7 @@ from engine.errors import NotFound
 from engine.jobspec import schema
 from engine.lifecycle import cancel as verbs
 from engine.lifecycle import submit as submitting
+from engine.model.records import Task
 from engine.store import attempts, jobs, links, tasks
 from engine.store.database import Connection
 
@@ -31,7 +34,7 @@ def get_task(id: str) -> Json:
         task = tasks.get(c, task_id)
         if task is None:
             raise NotFound("task", id)
-        return answers.task(task, attempts.of_tasks(c, [task_id]), links.of_tasks(c, [task_id]))
+        return _answer(c, [task])[0]
 
 
 def cancel_task(id: str) -> Json:
@@ -60,15 +63,20 @@ def resolve(context: ApiContext, id: str) -> str:
 
 
 def of_job(c: Connection, job_id: str) -> list[Json]:
-    """Return what TaskAnswer reads for each task of a job, in their order; three queries in all."""
-    rows = tasks.of_job(c, job_id)
+    """Return what TaskAnswer reads for each task of a job, in their order."""
+    return _answer(c, tasks.of_job(c, job_id))
+
+
+def _answer(c: Connection, rows: Sequence[Task]) -> list[Json]:
+    """Return what TaskAnswer reads for each of the tasks; three queries in all."""
     ids = [task.id for task in rows]
-    all_attempts, all_links = attempts.of_tasks(c, ids), links.of_tasks(c, ids)
+    all_attempts, all_links, served = attempts.of_tasks(c, ids), links.of_tasks(c, ids), queues.served(c)
     return [
         answers.task(
             task,
             [attempt for attempt in all_attempts if attempt.task_id == task.id],
             [link for link in all_links if link.task_id == task.id],
+            queues.waiting(served, task.queue) if task.state.waits else None,
         )
         for task in rows
     ]

@@ -23,6 +23,7 @@ Json = dict[str, Any]
 _SILENCE_SECONDS = 40.0
 #: Longest line of a stream.
 _LINE_BYTES = 1 << 24
+_CLOSED = ("attempt", "origin", "links", "delivery")
 _YAML, _JSON, _SSE = "application/yaml", "application/json", "text/event-stream"
 
 
@@ -73,6 +74,29 @@ class LogChunk:
     first_line: int
     #: (stream, stamp, text); stream 1: standard output, 2: standard error, 0: a note from Ferryman.
     frames: tuple[tuple[int, str, str], ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """Part of a log: the whole, the last lines, or the output of an attempt or link only."""
+
+    #: Number of lines of the end; None: from the beginning.
+    tail: int | None = None
+    #: Number of the attempt, from 1.
+    attempt: int | None = None
+    #: Index of the link in the chain, from 0.
+    link: int | None = None
+
+
+@dataclass(frozen=True, order=True)
+class LinksClosed:
+    """Point in a followed log: all output of the first `links` links of this run, and of older runs, has been sent."""
+
+    attempt: int = 0
+    origin: int = 0
+    links: int = 0
+    #: Delivery of the task at that moment: older deliveries write nothing more.
+    delivery: int = field(default=0, compare=False)
 
 
 class Client:
@@ -137,20 +161,33 @@ class Client:
         """Return the queues: name, waiting, running, subscribers (live nodes that serve it)."""
         return _items(self._any("GET", "/queues"))
 
-    def log_text(self, id: str, tail: int | None = None, timestamps: bool = False) -> Iterator[bytes]:
-        """Yield the log as it was written, in parts as they arrive: all of it, or the last `tail` lines."""
-        query = ({} if tail is None else {"tail": tail}) | ({"timestamps": 1} if timestamps else {})
-        path = self._path(f"/tasks/{quote(id, safe='')}/log", query)
+    def log_text(self, id: str, part: LogPart = LogPart(), *, timestamps: bool = False) -> Iterator[bytes]:
+        """Yield the log as it was written, in parts as they arrive."""
+        query = vars(part) | {"timestamps": 1 if timestamps else None}
+        path = self._path(f"/tasks/{quote(id, safe='')}/log", _without_none(query))
         with self._request("GET", path, {"Accept": "text/plain"}) as response:
-            while part := response.read1(1 << 16):
-                yield part
+            while data := response.read1(1 << 16):
+                yield data
 
-    def log(self, id: str, patience_seconds: float = 60.0) -> Iterator[LogChunk]:
-        """Yield the log from its beginning until the task has ended, as it is written."""
+    def log(
+        self, id: str, part: LogPart = LogPart(), *, patience_seconds: float = 60.0
+    ) -> Iterator[LogChunk]:
+        """Yield the log as it is written, until the task has ended."""
+        for item in self.log_and_ends(id, part, patience_seconds=patience_seconds):
+            if isinstance(item, LogChunk):
+                yield item
+
+    def log_and_ends(
+        self, id: str, part: LogPart = LogPart(), *, patience_seconds: float = 60.0
+    ) -> Iterator[LogChunk | LinksClosed]:
+        """Yield the log as `log` does, and after the last output of each link that the link has ended."""
         path = f"/tasks/{quote(id, safe='')}/log"
-        for message in self._stream(path, {"follow": "true"}, patience_seconds):
+        query = {"follow": "true"} | _without_none(vars(part))
+        for message in self._stream(path, query, patience_seconds):
             if message.event == "log":
                 yield _log_chunk(message)
+            elif message.event == "closed":
+                yield LinksClosed(*(int(message.data.get(name, 0)) for name in _CLOSED))
 
     def events(
         self, *, task: str = "", job: str = "", patience_seconds: float = 60.0, after: str = ""
@@ -253,6 +290,10 @@ class Client:
             raise ApiUnavailable(self.url, reason.lower()) from exc
         finally:
             connection.close()
+
+
+def _without_none(query: Json) -> Json:
+    return {name: value for name, value in query.items() if value is not None}
 
 
 def _problem(response: http.client.HTTPResponse) -> Json:

@@ -110,7 +110,7 @@ def task_page(context: ApiContext, id: str) -> TaskPage:
         rows = _link_rows(run, task)
         failed = next((row for row in rows if row.badge.tone == "failed"), None)
         failed = failed if task.state is TaskState.FAILED else None
-        waits = task.state in (TaskState.PENDING, TaskState.SCHEDULED)
+        waits = task.state.waits
         unserved = waits and task.queue in unserved_queues
         return TaskPage(
             task,

@@ -10,10 +10,10 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from engine.client import ApiError, ApiUnavailable, Client, Json, LogChunk
+from engine.client import ApiError, ApiUnavailable, Client, Json, LinksClosed, LogChunk
 from engine.errors import FerrymanError
 from engine.model.log_gap import is_gap
 
@@ -40,18 +40,26 @@ class LogLine:
     link: int
     stream: int
     text: str
+    #: Docker's time stamp of the line's beginning, or of the note.
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
 class EventUpdate:
-    """Event of the task: kind, from, to, node, reason."""
+    """Event of the task: kind, from, to, attempt, node, reason."""
 
     event: Json
+
+    @property
+    def is_retry(self) -> bool:
+        """Return whether the event ends an attempt that is tried again: by a retry, a restart or a give-back."""
+        event = self.event
+        return (event.get("kind"), event.get("from"), event.get("to")) == ("task", "RUNNING", "PENDING")
 
 
 Update = TaskUpdate | LogLine | EventUpdate
 _LOG_END, _EVENTS_END = "end of log", "end of events"
-_Received = EventUpdate | LogChunk | FerrymanError | str
+_Received = EventUpdate | LogChunk | LinksClosed | FerrymanError | str
 _Inbox = queue.SimpleQueue[_Received]
 
 
@@ -59,57 +67,130 @@ _Inbox = queue.SimpleQueue[_Received]
 class LineBuffer:
     """Assembler of complete lines from log chunks, per link and stream."""
 
-    _partial: dict[tuple[int, int, int, int], str] = field(default_factory=dict)
+    #: (attempt, origin, link, stream) -> the line without its end.
+    _partial: dict[tuple[int, int, int, int], LogLine] = field(default_factory=dict)
 
     def add(self, chunk: LogChunk) -> Iterator[LogLine]:
         """Take a chunk; yield the lines that it completes."""
-        for stream, _, text in chunk.frames:
+        for stream, stamp, text in chunk.frames:
             if is_gap(stream, text):
                 yield from self.flush()
             key = (chunk.attempt, chunk.origin, chunk.link, stream)
-            *lines, rest = (self._partial.pop(key, "") + text).split("\n")
+            begun = self._partial.pop(key, LogLine(chunk.link, stream, "", stamp))
+            *lines, rest = (begun.text + text).split("\n")
             for line in lines:
-                yield LogLine(chunk.link, stream, line)
+                yield LogLine(chunk.link, stream, line, begun.stamp)
+                begun = replace(begun, stamp=stamp)
             if rest and stream == 0:
-                yield LogLine(chunk.link, stream, rest)
+                yield LogLine(chunk.link, stream, rest, stamp)
             elif rest:
-                self._partial[key] = rest
+                self._partial[key] = replace(begun, text=rest)
 
-    def flush(self) -> Iterator[LogLine]:
-        """Yield the lines that have no newline yet."""
-        for (_, _, link, stream), text in self._partial.items():
-            yield LogLine(link, stream, text)
-        self._partial.clear()
+    def flush(self, before: LinksClosed | None = None) -> Iterator[LogLine]:
+        """Yield the lines that have no newline yet: all, or those of the links that are closed `before` a point."""
+        for key in list(self._partial):
+            if before is None or LinksClosed(*key[:3]) < before:
+                yield self._partial.pop(key)
 
 
 def follow(client: Client, task: Json) -> Iterator[Update]:
     """Yield updates until the task has ended and its log is read; the last update is the ended task.
 
-    Raises ApiUnavailable when the API does not answer for a minute; the task itself goes on.
+    A link is shown as ended, and an attempt as tried again, after the last line of its log. Raises ApiUnavailable
+    when the API does not answer for a minute; the task itself goes on.
     """
-    inbox: _Inbox = queue.SimpleQueue()
-    threading.Thread(target=_read_events, args=(client, task["id"], inbox), daemon=True).start()
-    threading.Thread(target=_read_log, args=(client, task["id"], inbox), daemon=True).start()
-    lines, poller, log_open, ended_at = LineBuffer(), _TaskPoller(client, task), True, None
+    follower, ended_at = _Follower(client, task), None
     yield TaskUpdate(task)
     while True:
-        batch = _take_batch(inbox)
-        for item in batch:
-            if isinstance(item, LogChunk):
-                yield from lines.add(item)
-            elif isinstance(item, EventUpdate):
-                yield item
-            elif isinstance(item, FerrymanError):
-                raise item
-        log_open = log_open and _LOG_END not in batch
-        if not batch or not log_open or any(isinstance(item, EventUpdate) for item in batch):
-            yield TaskUpdate(poller.poll())
-        if poller.task["state"] in ENDED:
+        yield from follower.take(_take_batch(follower.inbox))
+        task = follower.task
+        if task["state"] in ENDED:
             ended_at = ended_at or time.monotonic()
-            if not log_open or time.monotonic() - ended_at > _LOG_SECONDS:
-                yield from lines.flush()
-                yield TaskUpdate(poller.task)
+            if not follower.log_open or time.monotonic() - ended_at > _LOG_SECONDS:
+                yield from follower.rest()
+                yield TaskUpdate(task)
                 return
+
+
+class _Follower:
+    """Merger of a task's two streams and its present state."""
+
+    def __init__(self, client: Client, task: Json) -> None:
+        self.inbox: _Inbox = queue.SimpleQueue()
+        self.log_open = True
+        self._lines = LineBuffer()
+        self._poller = _TaskPoller(client, task)
+        self._closed = LinksClosed()
+        #: Ends of attempts whose log is not complete yet.
+        self._retries: list[EventUpdate] = []
+        for read in (_read_events, _read_log):
+            threading.Thread(target=read, args=(client, task["id"], self.inbox), daemon=True).start()
+
+    @property
+    def task(self) -> Json:
+        """The task as it was last read."""
+        return self._poller.task
+
+    def take(self, batch: Sequence[_Received]) -> Iterator[Update]:
+        """Take what the streams delivered; yield what can be shown now."""
+        for item in batch:
+            if isinstance(item, FerrymanError):
+                raise item
+            yield from self._take_one(item)
+        self.log_open = self.log_open and _LOG_END not in batch
+        if not batch or not self.log_open or any(isinstance(item, EventUpdate) for item in batch):
+            yield from self._task_update()
+
+    def rest(self) -> Iterator[Update]:
+        """Yield what has waited for more of the log."""
+        yield from self._lines.flush()
+        yield from self._retries
+
+    def _take_one(self, item: _Received) -> Iterator[Update]:
+        if isinstance(item, LogChunk):
+            # The first output of a link comes after all output of the links and runs before it.
+            begin = LinksClosed(item.attempt, item.origin, item.link, delivery=item.origin)
+            yield from self._go_on_to(begin) if begin > self._closed else ()
+            yield from self._lines.add(item)
+        elif isinstance(item, LinksClosed):
+            yield from self._go_on_to(item)
+        elif isinstance(item, EventUpdate) and item.is_retry:
+            self._retries.append(item)
+        elif isinstance(item, EventUpdate):
+            yield item
+
+    def _go_on_to(self, closed: LinksClosed) -> Iterator[Update]:
+        self._closed = closed
+        yield from self._lines.flush(closed)
+        while self._retries and _is_drained(self._retries[0], closed):
+            yield self._retries.pop(0)
+        yield from self._task_update()
+
+    def _task_update(self) -> Iterator[Update]:
+        task, closed = self._poller.poll(), self._closed
+        if not self.log_open:
+            yield TaskUpdate(task)
+        elif (task["attempt"], task["delivery"]) <= (closed.attempt, closed.delivery) or not closed.attempt:
+            yield TaskUpdate(_as_far_as_logged(task, closed))
+
+
+def _is_drained(retry: EventUpdate, closed: LinksClosed) -> bool:
+    """Return whether the log of the run that the event ended has been received."""
+    return (closed.attempt, closed.delivery) > (retry.event.get("attempt", 0), retry.event.get("delivery", 0))
+
+
+def _as_far_as_logged(task: Json, closed: LinksClosed) -> Json:
+    """Return the task as far as its log was received: a link begins when all output before it is there."""
+
+    def state(link: Json) -> str:
+        run = (link.get("attempt", 0), link.get("origin", 0))
+        if run < (closed.attempt, closed.origin) or link["index"] < closed.links:
+            return str(link["state"])
+        if link["index"] > closed.links or not link.get("startedAt"):
+            return "WAITING"
+        return "CONFIRMED"
+
+    return task | {"links": [link | {"state": state(link)} for link in task.get("links") or ()]}
 
 
 def last_task(updates: Iterator[Update], task: Json) -> Json:
@@ -160,8 +241,8 @@ def _read_events(client: Client, id: str, inbox: _Inbox) -> None:
 
 def _read_log(client: Client, id: str, inbox: _Inbox) -> None:
     try:
-        for chunk in client.log(id):
-            inbox.put(chunk)
+        for item in client.log_and_ends(id):
+            inbox.put(item)
     except FerrymanError as exc:
         if not (isinstance(exc, ApiError) and exc.status == 404):
             inbox.put(exc)

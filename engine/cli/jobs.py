@@ -6,11 +6,12 @@ import click
 
 from engine.cli import screen
 from engine.cli.job_stream import links
-from engine.cli.live_view import link_line
+from engine.cli.live_view import attempt_of, link_line, waiting_line
 from engine.cli.submit import api_client
 from engine.client import Client, Json
 from engine.wording.durations import duration
 from engine.wording.text import for_terminal
+from engine.wording.times import ms_between
 
 _STATES = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 
@@ -76,7 +77,8 @@ def _task_or_job(client: Client, id: str) -> tuple[Json | None, list[Json]]:
 
 def _job_line(job: Json) -> str:
     when = screen.local_time(job.get("createdAt"))
-    return f"{screen.short_id(job['id'])}  {job['state']:<9}  {when}  {for_terminal(job['name'])}"
+    waiting = f"  ({waiting_line(job)})" if waiting_line(job) else ""
+    return f"{screen.short_id(job['id'])}  {job['state']:<9}  {when}  {for_terminal(job['name'])}{waiting}"
 
 
 def _show_task(task: Json) -> None:
@@ -97,6 +99,10 @@ def _show_task(task: Json) -> None:
     for label, value in facts.items():
         if value:
             screen.print_line(f"  {label:<9} {for_terminal(value)}")
+    if waiting := waiting_line(task):
+        screen.print_line(f"  {'waits':<9} {waiting}", "warn")
+    for attempt in (task.get("attempts") or ())[: task.get("attempt", 1) - 1]:
+        screen.print_line(f"  {'attempt':<9} {_past_attempt(attempt)}")
     for link in links(task):
         screen.print_line(f"  {'link':<9} {link_line(link)}")
         if timings := link.get("timings"):
@@ -107,9 +113,14 @@ def _show_task(task: Json) -> None:
             screen.print_text(f"  {label:<9}", task[label])
 
 
+def _past_attempt(attempt: Json) -> str:
+    took = ms_between(attempt.get("startedAt"), attempt.get("endedAt"))
+    words = [f"{attempt['attempt']}", attempt["state"], duration(took) if took is not None else ""]
+    return "  ".join(filter(None, [*words, for_terminal(attempt.get("error") or "")]))
+
+
 def _attempt_summary(task: Json) -> str:
-    retry = task.get("retry") or {}
-    words = f"{task.get('attempt', 1)} of {int(retry.get('limit') or 0) + 1}"
+    words = attempt_of(task)
     deliveries = int(task.get("delivery") or 1)
     crashes = int(task.get("crashes") or 0)
     words += f", delivery {deliveries}" if deliveries > 1 else ""

@@ -87,7 +87,7 @@ def _print_failure(task: Json, last_lines: Sequence[LogLine]) -> None:
     if last_lines:
         screen.print_line("  last lines of the log:")
     for line in last_lines:
-        screen.print_line(f"    {screen.log_line(line.text)}", "faint")
+        screen.print_line(f"    {log_line(task, line)}", "faint")
     screen.print_line(f"  full log: ferryman logs {screen.short_id(task['id'])}")
     if remedy := _REMEDIES.get((link or {}).get("exitCode")):
         screen.print_line(f"  try: {remedy}")
@@ -103,6 +103,29 @@ def link_line(link: Json) -> str:
     return f"{_title(link)}  {for_terminal(link.get('image') or '')}  {_link_outcome(link)}".rstrip()
 
 
+def log_line(task: Json, line: LogLine) -> str:
+    """Return a log line for a terminal; in a chain of several links, the title of its link comes first."""
+    text = screen.log_line(line.text)
+    title = next((_title(link) for link in links(task) if link["index"] == line.link), "")
+    return f"{title} | {text}" if title and len(links(task)) > 1 else text
+
+
+def attempt_of(task: Json) -> str:
+    """Return the number of the present attempt and of all that its retry policy allows: `2 of 4`."""
+    limit = int((task.get("retry") or {}).get("limit") or 0)
+    return f"{task.get('attempt', 1)} of {limit + 1}"
+
+
+def retry_line(event: Json) -> str:
+    """Return one line for the end of an attempt that is tried again: its number, its error and the delay."""
+    return f"attempt {event.get('attempt')} ended: {for_terminal(event.get('reason') or 'it runs again')}"
+
+
+def waiting_line(task: Json) -> str:
+    """Return why a task or job waits, and what to do; "" when nothing holds it up."""
+    return for_terminal((task.get("waiting") or {}).get("message") or "")
+
+
 def _title(link: Json) -> str:
     return for_terminal(link_title(link["kind"], link.get("name"), link["index"]))
 
@@ -110,6 +133,9 @@ def _title(link: Json) -> str:
 def _link_outcome(link: Json) -> str:
     ms = ms_between(link.get("startedAt"), link.get("endedAt"))
     took = f"  {duration(ms)}" if ms is not None else ""
+    if link["state"] == "ENDED" and link.get("exitCode") is None and link.get("startedAt"):
+        # Nobody saw the end: the task was cancelled, or its time was up while the worker was away.
+        return f"{for_terminal(link.get('error') or 'ended')} after {duration(ms)}"
     if link["state"] == "ENDED":
         return (exit_words(link.get("exitCode")) or "not started") + took
     return {"CONFIRMED": "running", "SKIPPED": "skipped"}.get(link["state"], "waiting")
@@ -129,14 +155,17 @@ class _PlainView:
     """Plain view: a line for each new fact."""
 
     def __init__(self) -> None:
+        self._task: Json = {}
         self._state = ""
+        self._attempt = 1
+        self._waiting = ""
         self._shown: set[tuple[object, ...]] = set()
 
     def take(self, update: Update) -> None:
         if isinstance(update, LogLine):
-            screen.print_line(f"  {screen.log_line(update.text)}")
+            screen.print_line(f"  {log_line(self._task, update)}")
         elif isinstance(update, EventUpdate):
-            self._take_event(update.event)
+            self._take_event(update)
         else:
             self._take_task(update.task)
 
@@ -144,19 +173,29 @@ class _PlainView:
         """Do nothing: printed lines stay."""
 
     def _take_task(self, task: Json) -> None:
+        self._task = task
         if not self._state:
             screen.print_line(header(task))
         if not self._state or (task["state"] == "RUNNING" != self._state):
             self._state = task["state"]
             screen.print_line(self._state)
+        if (waiting := waiting_line(task)) and waiting != self._waiting:
+            screen.print_line(f"  {waiting}", "warn")
+        self._waiting = waiting
+        if task["state"] == "RUNNING" and task["attempt"] > self._attempt:
+            self._attempt = task["attempt"]
+            screen.print_line(f"attempt {attempt_of(task)}")
         for link in links(task):
             key = (link.get("attempt"), link.get("origin"), link["index"], link["state"])
             if link["state"] != "WAITING" and key not in self._shown:
                 self._shown.add(key)
                 screen.print_line(link_line(link))
 
-    def _take_event(self, event: Json) -> None:
-        if event.get("kind") in _SHOWN_EVENTS:
+    def _take_event(self, update: EventUpdate) -> None:
+        event = update.event
+        if update.is_retry:
+            screen.print_line(retry_line(event), "warn")
+        elif event.get("kind") in _SHOWN_EVENTS:
             screen.print_line(f"{event['kind']}  {for_terminal(event.get('reason') or '')}")
 
 
@@ -176,7 +215,9 @@ class _LiveView:
         if isinstance(update, TaskUpdate):
             self._task = update.task
         elif isinstance(update, LogLine):
-            self._lines.append(screen.log_line(update.text))
+            self._lines.append(log_line(self._task, update))
+        elif update.is_retry:
+            self._lines.append(retry_line(update.event))
         elif update.event.get("kind") in _SHOWN_EVENTS:
             self._lines.append(for_terminal(update.event.get("reason") or ""))
         # Live repaints on its own timer: a flood of lines costs at most eight repaints a second.
@@ -193,7 +234,8 @@ class _LiveView:
             return text
         task = self._task
         text.append(header(task), "bold")
-        text.append(f"   {task['state']}\n", screen.STATE_STYLES.get(task["state"], ""))
+        text.append(f"   {task['state']}", screen.STATE_STYLES.get(task["state"], ""))
+        text.append(f"   attempt {attempt_of(task)}\n" if task.get("attempt", 1) > 1 else "\n")
         width = max(28, *(len(_title(link)) for link in links(task)))
         for link in links(task):
             mark = _mark(link)
@@ -201,6 +243,8 @@ class _LiveView:
             outcome = _link_outcome(link) if mark != "now" else duration(_running_ms(link))
             text.append(f"  {_MARKS[mark]} ", _MARK_STYLES[mark])
             text.append(f"{_title(link):<{width}} {image:<24} {outcome}\n")
+        if waiting := waiting_line(task):
+            text.append(f"      {waiting}\n", "yellow")
         for line in self._lines:
             text.append(f"      {line}\n", "dim")
         text.rstrip()

@@ -1,4 +1,4 @@
-"""`ferryman logs ID`: the log of a task; -f follows it."""
+"""`ferryman logs ID`: the log of a task, or of one of its links or attempts; -f follows it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Iterable
 import click
 
 from engine.cli import screen
-from engine.cli.job_stream import LineBuffer, LogLine
+from engine.cli.job_stream import LineBuffer, LogLine, links
 from engine.cli.submit import api_client
-from engine.client import Client
-from engine.model.log_gap import as_own_line, is_gap
+from engine.client import Client, Json, LogPart
+from engine.model.log_text import LogText
+from engine.wording.links import link_title
 from engine.wording.text import for_terminal
 
 
@@ -20,26 +21,49 @@ from engine.wording.text import for_terminal
 @click.option("--follow", "-f", "following", is_flag=True, help="Follow the log until the task has ended.")
 @click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Show only the last N lines.")
 @click.option("--timestamps", "-t", is_flag=True, help="Print the time before each line.")
-def logs_command(id: str, following: bool, tail: int | None, timestamps: bool) -> None:
+@click.option(
+    "--link", "-l", metavar="LINK", help="Show only this link: its name, main, or its index from 0."
+)
+@click.option("--attempt", "-a", type=click.IntRange(1), metavar="N", help="Show only the N-th attempt.")
+def logs_command(
+    id: str, following: bool, tail: int | None, timestamps: bool, link: str | None, attempt: int | None
+) -> None:
     """Show the log of a task. ID is the id of the task or its job, or a unique beginning of it.
 
     Piped output has the bytes as the containers wrote them; a terminal gets no control characters.
     """
     client = api_client()
+    part = LogPart(tail, attempt, None if link is None else _link_index(client.task(id), link))
     if not following:
-        _show(client, id, tail, timestamps)
+        _show(client, id, part, timestamps)
         return
     try:
-        _follow(client, id)
+        _follow(client, id, part, timestamps)
     except KeyboardInterrupt:
         screen.print_error(f"\nThe task goes on. Follow it with: ferryman logs {for_terminal(id)} -f")
         sys.exit(130)
 
 
-def _show(client: Client, id: str, tail: int | None, timestamps: bool) -> None:
+def _link_index(task: Json, word: str) -> int:
+    """Return the index of the link with this name, kind or index. Exits with status 2 unless there is exactly one."""
+    chain = links(task)
+    indexes = [
+        link["index"] for link in chain if word in (str(link["index"]), link.get("name"), link["kind"])
+    ]
+    if len(set(indexes)) == 1:
+        return int(indexes[0])
+    titles = ", ".join(for_terminal(link_title(x["kind"], x.get("name"), x["index"])) for x in chain)
+    fault = "several links are" if indexes else "no link is"
+    screen.exit_with_error(
+        f"{fault} called {for_terminal(word)!r}: the links of this task are {titles}; use the name or the number",
+        2,
+    )
+
+
+def _show(client: Client, id: str, part: LogPart, timestamps: bool) -> None:
     raw = not sys.stdout.isatty()
     rest = b""
-    for chunk in client.log_text(id, tail, timestamps):
+    for chunk in client.log_text(id, part, timestamps=timestamps):
         if raw:
             sys.stdout.buffer.write(chunk)
             continue
@@ -51,31 +75,22 @@ def _show(client: Client, id: str, tail: int | None, timestamps: bool) -> None:
     sys.stdout.flush()
 
 
-def _follow(client: Client, id: str) -> None:
+def _follow(client: Client, id: str, part: LogPart, timestamps: bool) -> None:
     if not sys.stdout.isatty():
-        _follow_raw(client, id)
+        # As `logs` without -f writes it.
+        log_text = LogText(with_stamps=timestamps)
+        for chunk in client.log(id, part):
+            sys.stdout.write(log_text.add((chunk.attempt, chunk.origin, chunk.link), chunk.frames))
+            sys.stdout.flush()
         return
     lines = LineBuffer()
-    for chunk in client.log(id):
-        _print_lines(lines.add(chunk))
-    _print_lines(lines.flush())
+    for chunk in client.log(id, part):
+        _print_lines(lines.add(chunk), timestamps)
+    _print_lines(lines.flush(), timestamps)
 
 
-def _print_lines(lines: Iterable[LogLine]) -> None:
+def _print_lines(lines: Iterable[LogLine], timestamps: bool) -> None:
     for line in lines:
-        click.echo(screen.log_line(line.text))
+        stamp = f"{line.stamp} " if timestamps and line.stamp else ""
+        click.echo(stamp + screen.log_line(line.text))
     sys.stdout.flush()
-
-
-def _follow_raw(client: Client, id: str) -> None:
-    """Write what `logs` without -f writes: the containers' output, and the notes on log gaps."""
-    inside = False
-    for chunk in client.log(id):
-        for stream, _, text in chunk.frames:
-            if is_gap(stream, text):
-                text = as_own_line(text, inside_line=inside)
-            elif stream == 0:
-                continue
-            sys.stdout.write(text)
-            inside = not text.endswith("\n")
-        sys.stdout.flush()

@@ -8,7 +8,7 @@ import click
 
 from engine.cli import files, problem_report, screen
 from engine.cli.job_stream import follow, last_task
-from engine.cli.live_view import header, watch
+from engine.cli.live_view import header, waiting_line, watch
 from engine.client import ApiError, Client, Json
 from engine.settings import Settings
 
@@ -71,6 +71,8 @@ def submit_command(file: str, following: bool, as_json: bool, quiet: bool) -> No
     elif not following:
         screen.print_line(header(task))
         screen.print_line(f"{task['id']}  {task['state']}")
+        if waiting := waiting_line(client.task(task["id"])):
+            screen.print_line(waiting, "warn")
         screen.print_line(f"follow it with: ferryman logs {screen.short_id(task['id'])} -f", "faint")
     if following:
         sys.exit(exit_status(task if as_json or quiet else watch_to_end(client, task)))

@@ -26,6 +26,11 @@ class TaskState(StrEnum):
         """Return whether the task has ended: nothing leaves the state."""
         return self in ENDED
 
+    @property
+    def waits(self) -> bool:
+        """Return whether the task waits for a node that serves its queue."""
+        return self in (TaskState.PENDING, TaskState.SCHEDULED)
+
 
 class JobState(StrEnum):
     """States of a job."""

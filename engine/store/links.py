@@ -79,6 +79,10 @@ _SKIP = (
     )
     .values(state=LinkState.SKIPPED)
 )
+_IS_OPEN = sa.or_(_IS_WAITING, _IS_CONFIRMED)
+_COUNT_CLOSED = sa.select(
+    sa.func.coalesce(sa.func.min(sa.case((_IS_OPEN, links.c.link))), sa.func.count())
+).where(_OF_THIS_RUN)
 _LOG_POSITION = sa.select(*_POSITION).where(_THIS)
 _SET_LOG_POSITION = (
     links.update().where(_THIS).values({column: sa.bindparam(f"the_{column.name}") for column in _POSITION})
@@ -115,6 +119,11 @@ def insert(c: sa.Connection, rows: Sequence[Link]) -> None:
 def of_run(c: sa.Connection, run: RunKey) -> list[Link]:
     """Return the links of one run, in the chain's order."""
     return [_record(row) for row in c.execute(_OF_RUN, _run(run))]
+
+
+def count_closed(c: sa.Connection, run: RunKey) -> int:
+    """Return the number of links of the run before the first that runs or waits; all when none does."""
+    return int(c.scalar(_COUNT_CLOSED, _run(run)) or 0)
 
 
 def of_tasks(c: sa.Connection, task_ids: Sequence[str]) -> list[Link]:

@@ -33,18 +33,37 @@ class Line:
     frame: Frame
 
 
-def page(c: sa.Connection, task_id: str, number: int, size: int, q: str = "") -> tuple[list[Line], int]:
+@dataclass(frozen=True)
+class Selection:
+    """Part of a task's log: the output of one attempt, of one link, or of one link in one attempt."""
+
+    attempt: int | None = None
+    #: Index of the link in the chain.
+    link: int | None = None
+
+    def has(self, of: Line | Chunk) -> bool:
+        """Return whether the line or chunk belongs to the part."""
+        return self.attempt in (None, of.attempt) and self.link in (None, of.link)
+
+
+EVERYTHING = Selection()
+
+
+def page(
+    c: sa.Connection, task_id: str, number: int, size: int, q: str = "", part: Selection = EVERYTHING
+) -> tuple[list[Line], int]:
     """Return the number-th page (from 1) of the lines, oldest first, and the number of all lines.
 
-    With `q`, only lines that contain it count, ignoring case; this reads the whole log, chunk by chunk.
+    With `q`, only lines that contain it count, ignoring case. With `q` or `part`, the whole log is read, chunk by
+    chunk.
     """
     first = (number - 1) * size
-    if not q:
+    if not q and part == EVERYTHING:
         length, gap = _extent(c, task_id)
         return list(_range(c, task_id, gap, first, size)), length
     needle, lines, total = q.casefold(), [], 0
     for line in _all(c, task_id):
-        if needle in line.frame[2].casefold():
+        if part.has(line) and needle in line.frame[2].casefold():
             if first <= total < first + size:
                 lines.append(line)
             total += 1
@@ -57,7 +76,7 @@ def last(c: sa.Connection, task_id: str, n: int) -> list[Line]:
     return list(_range(c, task_id, gap, max(0, length - n), n))
 
 
-def tail(c: sa.Connection, task_id: str, n: int) -> list[Line]:
+def tail(c: sa.Connection, task_id: str, n: int, part: Selection = EVERYTHING) -> list[Line]:
     """Return the last `n` lines of the containers' output, oldest first, long lines with all their pieces.
 
     A gap note among them is not counted. Fewer lines when they hold more than MOST_TAIL_CHARACTERS.
@@ -65,7 +84,7 @@ def tail(c: sa.Connection, task_id: str, n: int) -> list[Line]:
     kept: list[Line] = []
     seen: set[tuple[int, int, int, int]] = set()
     ends = length = 0
-    for line in _backwards(c, task_id):
+    for line in filter(part.has, _backwards(c, task_id)):
         stream, _, text = line.frame
         if is_gap(stream, text):
             kept.append(line)

@@ -81,6 +81,10 @@ _DUE = (
     .order_by(tasks.c.priority.desc(), tasks.c.not_before, tasks.c.created_at)
     .limit(sa.bindparam("the_limit"))
 )
+_QUEUES_OF = sa.select(tasks.c.job_id, tasks.c.queue).where(
+    tasks.c.job_id.in_(sa.bindparam("the_jobs", expanding=True)),
+    tasks.c.state.in_([state for state in TaskState if state.waits]),
+)
 _IN_ORDER = _OF_IDS.with_only_columns(tasks.c.id)
 
 
@@ -169,6 +173,15 @@ def overdue(
     given = {"the_wait": wait_ms, "the_longest": longest_ms, "the_queue": kind[0], "the_priority": kind[1]}
     given |= {"the_limit": limit, "the_last": sent_by if sent_by is not None else _FOR_EVER}
     return [record(row) for row in c.execute(_OVERDUE[c.dialect.name], given)]
+
+
+def queues_of(c: sa.Connection, job_ids: Sequence[str]) -> dict[str, set[str]]:
+    """Return the queues in which tasks of these jobs wait, by job; jobs without such a task are left out."""
+    queues: dict[str, set[str]] = {}
+    if job_ids:
+        for job_id, queue in c.execute(_QUEUES_OF, {"the_jobs": list(job_ids)}):
+            queues.setdefault(job_id, set()).add(queue)
+    return queues
 
 
 def depth(c: sa.Connection) -> dict[str, dict[str, int]]:

@@ -56,7 +56,7 @@ def _text(client: FlaskClient, task: Task, query: str = "") -> bytes:
 def _stream(client: FlaskClient, task: Task, query: str = "?follow=true", **headers: str) -> list[Message]:
     answer = client.get(f"/tasks/{task.id}/log{query}", headers=headers, buffered=False)
     assert answer.status_code == 200, answer.text
-    return list(messages(answer.iter_encoded()))
+    return [message for message in messages(answer.iter_encoded()) if message.event != "closed"]
 
 
 def test_a_task_that_wrote_nothing_has_an_empty_log(client: FlaskClient, context: ApiContext) -> None:
@@ -117,6 +117,32 @@ def test_the_tail_needs_no_accept_header(client: FlaskClient, context: ApiContex
     assert client.get(f"/tasks/{task.id}/log?tail=1&timestamps=1").data == f"{STAMP} 99\n".encode()
 
 
+def test_a_part_of_the_log_is_that_of_a_link_or_an_attempt(
+    client: FlaskClient, context: ApiContext, task: Task
+) -> None:
+    _write(context, task, "one\n", "two\n", link=0)
+    _write(context, task, "three\n", "four\n", link=1)
+    assert _text(client, task, "?link=0") == b"one\ntwo\n"
+    assert _text(client, task, "?link=0&tail=1") == b"two\n"
+    assert _text(client, task, "?attempt=2") == b""
+    page = _page(client, task, "?link=1&attempt=1&size=1&page=2")
+    assert ([line["contents"] for line in page["items"]], page["totalItems"]) == (["four\n"], 2)
+    _end(context, task)
+    chunks = [m.data for m in _stream(client, task, "?follow=1&link=1&tail=1") if m.event == "log"]
+    assert [chunk["frames"] for chunk in chunks] == [[[1, STAMP, "four\n"]]]
+
+
+def test_a_stream_tells_that_the_output_of_links_is_complete(
+    client: FlaskClient, context: ApiContext, task: Task
+) -> None:
+    _write(context, task, "one\n", link=0)
+    _end(context, task)
+    answer = client.get(f"/tasks/{task.id}/log?follow=1", buffered=False)
+    stream = list(messages(answer.iter_encoded()))
+    assert [message.event for message in stream] == ["log", "closed", "end"]
+    assert stream[1].data == {"attempt": 1, "origin": 1, "delivery": 1, "links": 0}
+
+
 NOTE = gap_note(45)
 
 
@@ -165,7 +191,7 @@ def test_a_stream_across_a_log_gap_has_the_note_once(
     # More than one read returns: the stream falls behind, and the writer removes chunks before it reads them.
     _write_too_much(context, task, begin=4)
     _end(context, task)
-    found = first + list(stream)
+    found = first + [message for message in stream if message.event != "closed"]
     texts = [text for message in found[:-1] for _, _, text in message.data["frames"]]
     assert texts == ["no01\n", "no02\n", "no03\n", NOTE, "no12\n", "no13\n"]
     assert [message.data["firstLine"] for message in found[:-1]] == [1, 2, 3, 11, 12, 13]

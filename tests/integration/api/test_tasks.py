@@ -17,6 +17,9 @@ from tests.integration.api.conftest import HELLO
 from tests.support.callers import TESTER
 from tests.support.task_rows import count, live_node, running
 
+NO_WORKER = (
+    "no worker serves the queue {queue} (no worker runs); start one: celery -A engine worker -Q {queue}"
+)
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 HELLO_FIELDS = {"name": "say hello", "image": "busybox:1.36", "cmd": ["echo", "-n", "hello world"]}
 FULL = {
@@ -67,7 +70,8 @@ def test_a_task_is_submitted_with_every_content_type(
         "cmd": ["echo", "-n", "hello world"],
     }
     assert wanted.items() <= task.items()
-    assert _json(client.get(f"/task/{task['id']}")) == task
+    waiting = {"code": "unserved", "message": NO_WORKER.format(queue="default")}
+    assert _json(client.get(f"/task/{task['id']}")) == task | {"waiting": waiting}
 
 
 def test_the_answer_has_the_spec_as_it_was_submitted(client: FlaskClient) -> None:
@@ -265,3 +269,19 @@ def _json(answer: Any) -> dict[str, Any]:
     assert answer.status_code in (200, 201), answer.text
     data: dict[str, Any] = answer.json
     return data
+
+
+def test_a_waiting_task_and_its_job_say_that_no_worker_serves_the_queue(
+    client: FlaskClient, context: ApiContext
+) -> None:
+    live_node(context.installation.db, queues=("default", "extra", "!own"))
+    served = _json(client.post("/tasks", data=HELLO, content_type="text/yaml"))
+    lost = _json(client.post("/tasks", data=HELLO + "queue: gpuu\n", content_type="text/yaml"))
+    message = "no worker serves the queue gpuu (served are default, extra); start one: celery -A engine worker -Q gpuu"
+    waiting = {"code": "unserved", "message": message}
+    assert _json(client.get(f"/tasks/{lost['id']}"))["waiting"] == waiting
+    assert "waiting" not in _json(client.get(f"/tasks/{served['id']}"))
+    reasons = {job["id"]: job.get("waiting") for job in _json(client.get("/jobs"))["items"]}
+    assert reasons == {lost["jobId"]: waiting, served["jobId"]: None}
+    assert client.put(f"/tasks/{lost['id']}/cancel").status_code == 200
+    assert "waiting" not in _json(client.get(f"/tasks/{lost['id']}"))

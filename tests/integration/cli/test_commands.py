@@ -45,13 +45,88 @@ def test_submit_follow_ends_with_completed_and_exit_0(server: Standalone, tmp_pa
         for line in lines
     )
     assert any(line.startswith(f"main  {BUSYBOX}  exit 0  ") for line in lines)
-    assert "  ready" in lines and "  hello world" in lines
+    assert "  pre 0 (prepare) | ready" in lines and "  main | hello world" in lines
+    assert lines.index("  pre 0 (prepare) | ready") < lines.index("  main | hello world")
     assert lines[-2].startswith("COMPLETED in ") and lines[-1] == "result: hello world"
+
+
+RETRIED = f"""
+name: tries
+image: {BUSYBOX}
+pre: [{{name: get, image: {BUSYBOX}, cmd: [echo, got]}}]
+run: "echo this is $FERRYMAN_ATTEMPT; printf unended; test $FERRYMAN_ATTEMPT = 2"
+retry: {{limit: 3, initialDelay: 200ms}}
+"""
+
+
+def test_retries_are_told_with_their_delay_after_the_log_of_their_attempt(server: Standalone) -> None:
+    done = run(server, "submit", "-", "--follow", text=RETRIED)
+    lines = [re.sub(r"exit (.)  .*", r"exit \1", line) for line in done.stdout.splitlines()]
+    # A link that ends before it is looked at is never shown as running.
+    lines = [line.replace(BUSYBOX, "B") for line in lines if not line.endswith("  running")]
+    assert done.returncode == 0, done.stderr
+    chain = ["  pre 0 (get) | got", "pre 0 (get)  B  exit 0"]
+    expected = [
+        *chain, "  main | this is 1", "  main | unended",
+        "attempt 1 ended: main: exit code 1; retry 1 of 3 in 0.2 s", "attempt 2 of 4",
+        *chain, "  main | this is 2", "  main | unended", "main  B  exit 0",
+    ]  # fmt: skip
+    assert lines[3:-4] == expected
+    id = json.loads(run(server, "ls", "--json").stdout)["items"][0]["id"]
+    shown = run(server, "show", id).stdout
+    assert re.search(r"^  attempt   2 of 4$", shown, re.M), shown
+    assert re.search(r"^  attempt   1  FAILED  .* m?s  main: exit code 1$", shown, re.M), shown
+    logs = [
+        (("--link", "main", "--attempt", "1"), "this is 1\nunended"),
+        (("-l", "get", "-a", "2"), "got\n"),
+        (("-l", "1", "-n", "1"), "unended"),
+        (("-a", "2", "-n", "2"), "this is 2\nunended"),
+    ]
+    for words, text in logs:
+        assert run(server, "logs", id, *words).stdout == text
+        assert run(server, "logs", id, "-f", *words).stdout == text
+        stamped = run(server, "logs", id, "-f", "-t", *words).stdout
+        assert stamped == run(server, "logs", id, "-t", *words).stdout
+        assert re.sub(r"(?m)^2\S+Z ", "", stamped) == text
+    unknown = run(server, "logs", id, "--link", "mian")
+    assert unknown.returncode == 2
+    assert "no link is called 'mian': the links of this task are pre 0 (get), main" in unknown.stderr
+
+
+def test_a_queue_that_no_worker_serves_is_named_wherever_the_task_is_shown(server: Standalone) -> None:
+    reason = (
+        "no worker serves the queue gpuu (served are default); start one: celery -A engine worker -Q gpuu"
+    )
+    sent = run(server, "submit", "-", text=HELLO + "queue: gpuu\n")
+    assert sent.returncode == 0 and reason in sent.stdout.splitlines()
+    id = sent.stdout.splitlines()[1].split()[0]
+    assert f"  waits     {reason}" in run(server, "show", id).stdout.splitlines()
+    assert f"({reason})" in run(server, "ls").stdout.splitlines()[0]
+    words = [*FERRYMAN, "submit", "-", "--follow"]
+    with subprocess.Popen(words, env=server.env, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(HELLO + "queue: gpuu\n")
+        process.stdin.close()
+        assert any(line == f"  {reason}\n" for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    for job in json.loads(run(server, "ls", "--json").stdout)["items"][:2]:
+        assert job["waiting"]["code"] == "unserved"
+        assert run(server, "cancel", job["id"]).returncode == 0
+
+
+def test_a_cancelled_task_shows_how_long_its_container_ran(server: Standalone) -> None:
+    id = submitted(server, LONG)
+    wait_until(lambda: "begun" in run(server, "logs", id).stdout, 20)
+    assert run(server, "cancel", id).returncode == 0
+    assert re.search(
+        r"link      main  \S+  cancelled after [\d.]+ m?s$", run(server, "show", id).stdout, re.M
+    )
 
 
 def test_a_terminal_gets_a_display_that_is_rewritten_in_place(server: Standalone, tmp_path: Path) -> None:
     file = tmp_path / "hello.yaml"
-    file.write_text(HELLO)
+    file.write_text(f"name: say hello\nimage: {BUSYBOX}\nrun: sleep 1; echo hello world\n")
     status, screen = run_on_terminal(
         [*FERRYMAN, "submit", str(file), "--follow"], server.env | {"TERM": "xterm-256color"}
     )

@@ -47,7 +47,8 @@ def test_the_output_file_wins_over_standard_output(
 
 def test_a_container_knows_its_job_task_and_attempt(runtime: DockerRuntime, order: Orders) -> None:
     wanted = order(
-        run="echo $FERRYMAN_JOB_ID $FERRYMAN_TASK_ID $FERRYMAN_ATTEMPT of 1 + $FERRYMAN_RETRY_LIMIT", attempt=2
+        run="echo $FERRYMAN_JOB_ID $FERRYMAN_TASK_ID $FERRYMAN_ATTEMPT of 1 + $FERRYMAN_RETRY_LIMIT",
+        attempt=2,
     )
     wanted = replace(wanted, retry_limit=3)
     assert run(runtime, wanted).result == f"{wanted.job_id} {wanted.run.task_id} 2 of 1 + 3\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.cli import job_stream
-from engine.client import LogChunk
+from engine.client import LinksClosed, LogChunk
 from engine.model.log_gap import gap_note
 
 
@@ -35,6 +35,21 @@ def test_a_line_ends_at_a_gap_of_the_log() -> None:
     shown = list(lines.add(chunk(0, (1, "begun"), (0, gap_note(9)), (1, "rest\n"))))
     assert [line.text for line in shown] == ["begun", gap_note(9)[:-1], "rest"]
     assert list(lines.flush()) == []
+
+
+def test_a_line_has_the_stamp_of_its_beginning() -> None:
+    lines = job_stream.LineBuffer()
+    frames = ((1, "10:01", "a"), (1, "10:02", "b\nc"), (1, "10:03", "d\n"))
+    shown = list(lines.add(LogChunk("1", 1, 1, 0, 1, frames)))
+    assert [(line.stamp, line.text) for line in shown] == [("10:01", "ab"), ("10:02", "cd")]
+
+
+def test_a_closed_link_ends_its_last_line_and_no_other() -> None:
+    lines = job_stream.LineBuffer()
+    assert not list(lines.add(chunk(0, (1, "pre"))))
+    assert not list(lines.add(chunk(1, (1, "ma"))))
+    assert [line.text for line in lines.flush(LinksClosed(1, 1, 1))] == ["pre"]
+    assert [line.text for line in lines.add(chunk(1, (1, "in\n")))] == ["main"]
 
 
 def test_before_the_claim_the_links_are_those_of_the_job_file() -> None:
