@@ -105,7 +105,10 @@ class WaitingAnswer(Answer):
     """Reason why a task waits, apart from its turn."""
 
     code = fields.String(
-        metadata={"enum": ["unserved"], "description": "unserved: no live node serves its queue"}
+        metadata={
+            "enum": ["unserved", "held"],
+            "description": "unserved: no node serves its queue; held: those that do cannot begin tasks now",
+        }
     )
     message = fields.String(metadata={"description": "The reason and the remedy, for people"})
 

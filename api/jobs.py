@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from api import answers, queues, tasks
@@ -10,7 +10,8 @@ from api.answers import Json
 from api.context import get_caller, get_context
 from engine.errors import NotFound
 from engine.lifecycle import cancel as verbs
-from engine.store import jobs, outbox
+from engine.model.records import Node
+from engine.store import jobs, nodes, outbox
 
 
 def list_jobs(query: dict[str, Any]) -> Json:
@@ -19,18 +20,16 @@ def list_jobs(query: dict[str, Any]) -> Json:
     with get_context().installation.db.read() as c:
         rows, total = jobs.page(c, number, size, query["q"], (query["state"],) if query["state"] else ())
         counts = jobs.task_counts(c, [job.id for job in rows])
-        waiting_in, served = (
-            outbox.queues_of(c, [job.id for job in rows if not job.state.ended]),
-            queues.served(c),
-        )
+        waiting_in = outbox.queues_of(c, [job.id for job in rows if not job.state.ended])
+        beating = nodes.beating(c)
     items = [
-        answers.job(job, counts.get(job.id, 0), _waiting(served, waiting_in.get(job.id, ()))) for job in rows
+        answers.job(job, counts.get(job.id, 0), _waiting(beating, waiting_in.get(job.id, ()))) for job in rows
     ]
     return answers.page(items, number, size, total)
 
 
-def _waiting(served: Collection[str], waiting_in: Iterable[str]) -> Json | None:
-    return next(filter(None, (queues.waiting(served, queue) for queue in waiting_in)), None)
+def _waiting(beating: Sequence[Node], waiting_in: Iterable[str]) -> Json | None:
+    return next(filter(None, (queues.waiting(beating, queue) for queue in waiting_in)), None)
 
 
 def get_job(id: str) -> Json:

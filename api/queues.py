@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Sequence
 
 from api.answers import Json
 from api.context import ApiContext, get_context
+from engine.model.records import Node
 from engine.model.states import TaskState
 from engine.store import nodes, outbox
-from engine.store.database import Connection
 
 
 def list_queues() -> list[Json]:
@@ -22,11 +22,15 @@ def unserved(context: ApiContext) -> frozenset[str]:
     return frozenset(queue["name"] for queue in counts(context) if not queue["subscribers"])
 
 
-def waiting(served: Collection[str], queue: str) -> Json | None:
-    """Return what WaitingAnswer reads for a task that waits in this queue; None when a live node serves the queue."""
-    if queue in served:
+def waiting(beating: Sequence[Node], queue: str) -> Json | None:
+    """Return what WaitingAnswer reads for a task that waits in this queue; None when a node serves the queue."""
+    of_queue = [node for node in beating if queue in node.queues]
+    if any(node.serves for node in of_queue):
         return None
-    names = ", ".join(sorted(name for name in served if not name.startswith("!")))
+    if held := next((node for node in of_queue if node.holds), None):
+        message = f"no worker serves the queue {queue} now: {held.name} is held ({held.holds[0].reason})"
+        return {"code": "held", "message": message}
+    names = ", ".join(sorted(name for name in _served(beating) if not name.startswith("!")))
     others = f"served are {names}" if names else "no worker runs"
     start = f"celery -A engine worker -Q {queue}"
     return {
@@ -35,15 +39,14 @@ def waiting(served: Collection[str], queue: str) -> Json | None:
     }
 
 
-def served(c: Connection) -> Counter[str]:
-    """Return the number of nodes that serve each queue."""
-    return Counter(queue for node in nodes.beating(c) if node.serves for queue in node.queues)
+def _served(beating: Sequence[Node]) -> Counter[str]:
+    return Counter(queue for node in beating if node.serves for queue in node.queues)
 
 
 def counts(context: ApiContext) -> list[Json]:
     """Return name, waiting, running and subscribers of each queue, by name."""
     with context.installation.db.read() as c:
-        depth, subscribers = outbox.depth(c), served(c)
+        depth, subscribers = outbox.depth(c), _served(nodes.beating(c))
     names = {
         name
         for name in (*depth, *subscribers, context.installation.settings.broker.default_queue)

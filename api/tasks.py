@@ -13,7 +13,7 @@ from engine.jobspec import schema
 from engine.lifecycle import cancel as verbs
 from engine.lifecycle import submit as submitting
 from engine.model.records import Task
-from engine.store import attempts, jobs, links, tasks
+from engine.store import attempts, jobs, links, nodes, tasks
 from engine.store.database import Connection
 
 
@@ -68,15 +68,15 @@ def of_job(c: Connection, job_id: str) -> list[Json]:
 
 
 def _answer(c: Connection, rows: Sequence[Task]) -> list[Json]:
-    """Return what TaskAnswer reads for each of the tasks; three queries in all."""
+    """Return what TaskAnswer reads for each of the tasks; four queries in all."""
     ids = [task.id for task in rows]
-    all_attempts, all_links, served = attempts.of_tasks(c, ids), links.of_tasks(c, ids), queues.served(c)
+    all_attempts, all_links, beating = attempts.of_tasks(c, ids), links.of_tasks(c, ids), nodes.beating(c)
     return [
         answers.task(
             task,
             [attempt for attempt in all_attempts if attempt.task_id == task.id],
             [link for link in all_links if link.task_id == task.id],
-            queues.waiting(served, task.queue) if task.state.waits else None,
+            queues.waiting(beating, task.queue) if task.state.waits else None,
         )
         for task in rows
     ]

@@ -10,8 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.context import ApiContext
-from engine.model.records import Job
-from engine.model.states import LinkState, TaskState
+from engine.lifecycle.nodes import hold
+from engine.model.records import Caller, Job
+from engine.model.states import HoldKind, LinkState, TaskState
 from engine.store import attempts, events, jobs, links, tasks
 from tests.integration.api.conftest import HELLO
 from tests.support.callers import TESTER
@@ -285,3 +286,11 @@ def test_a_waiting_task_and_its_job_say_that_no_worker_serves_the_queue(
     assert reasons == {lost["jobId"]: waiting, served["jobId"]: None}
     assert client.put(f"/tasks/{lost['id']}/cancel").status_code == 200
     assert "waiting" not in _json(client.get(f"/tasks/{lost['id']}"))
+
+
+def test_a_waiting_task_gives_the_reason_of_a_held_node(client: FlaskClient, context: ApiContext) -> None:
+    node = live_node(context.installation.db)
+    hold(context.installation, Caller("node", node), HoldKind.RUNTIME, "no bridge")
+    task = _json(client.post("/tasks", data=HELLO, content_type="text/yaml"))
+    message = f"no worker serves the queue default now: {_json(client.get('/nodes'))[0]['name']} is held (no bridge)"
+    assert _json(client.get(f"/tasks/{task['id']}"))["waiting"] == {"code": "held", "message": message}
