@@ -12,7 +12,7 @@ from engine.settings import GROUPS, OPTIONS, Option, Settings, read_settings, wi
 from engine.wording.text import for_terminal
 
 #: Variables of Ferryman that are not settings: a container sees them.
-_OF_CONTAINERS = {
+OF_CONTAINERS = {
     f"FERRYMAN_{name}" for name in ("JOB_ID", "TASK_ID", "ATTEMPT", "RETRY_LIMIT", "OUTPUT", "PROGRESS")
 }
 
@@ -58,5 +58,5 @@ def _text(option: Option, settings: Settings) -> str:
 
 
 def _unknown() -> list[str]:
-    known = {option.variable for option in OPTIONS.values()} | _OF_CONTAINERS
+    known = {option.variable for option in OPTIONS.values()} | OF_CONTAINERS
     return sorted(name for name in os.environ if name.startswith("FERRYMAN_") and name not in known)

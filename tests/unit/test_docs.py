@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.cli.main import COMMANDS
+from engine.cli.settings import OF_CONTAINERS
 from engine.failpoints import POINTS
 from engine.jobspec.nested import LimitsSchema, MountSchema, RetrySchema
 from engine.jobspec.schema import PostSchema, TaskSchema, check
@@ -23,8 +24,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.rst", ROOT / "CHANGELOG.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
 REFERENCE = ROOT / "docs/reference"
 #: Variables of Ferryman that are not settings: a container sees them.
-NO_SETTINGS = {"FERRYMAN_OUTPUT", "FERRYMAN_PROGRESS"}
-
 SAMPLE = re.compile(r"^\.\. code-block:: yaml\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 LITERAL = re.compile(r"``([^`]+)``")
 LINK = re.compile(r"<([^<>\s:]+\.rst|LICENSE)>`_")
@@ -58,7 +57,7 @@ def test_the_samples_are_found() -> None:
 
 @pages
 def test_a_setting_that_is_named_exists(page: Path) -> None:
-    known = {option.variable for option in OPTIONS.values()} | NO_SETTINGS
+    known = {option.variable for option in OPTIONS.values()} | OF_CONTAINERS
     assert set(re.findall(r"FERRYMAN_[A-Z][A-Z_]*[A-Z]", page.read_text())) <= known
 
 
