@@ -9,10 +9,11 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from engine.errors import SettingsError
+from engine.jobspec.ceilings import ceiling_faults, ceilings_from
 from engine.jobspec.image_access import image_faults, image_patterns
 from engine.jobspec.problems import Fault, Path
 from engine.jobspec.task import HostAccess
@@ -71,13 +72,21 @@ class AccessSettings(Protocol):
     def images(self) -> tuple[str, ...]: ...
     @property
     def docker_host(self) -> str: ...
+    @property
+    def max_memory(self) -> str: ...
+    @property
+    def max_shm(self) -> str: ...
+    @property
+    def max_timeout_seconds(self) -> float: ...
 
 
 def host_access_of(settings: AccessSettings, private: tuple[str, ...]) -> HostAccess:
     """Return the host access that the settings of a process give. Raises SettingsError."""
-    return host_access_from(
+    access = host_access_from(
         settings.bind_sources, settings.networks, private, settings.docker_host, settings.images
     )
+    ceilings = ceilings_from(settings.max_memory, settings.max_shm, settings.max_timeout_seconds)
+    return replace(access, ceilings=ceilings)
 
 
 def host_access_from(
@@ -220,12 +229,13 @@ def _path_fault(path: str, hint: str) -> Fault | None:
 
 
 def check_host_access(task: Mapping[str, Any], host_access: HostAccess) -> list[tuple[Path, Fault]]:
-    """Return the faults of a task's images, binds and networks, and of targets used twice, whatever else is wrong.
+    """Return the faults of a task's images, binds, networks, sizes and times, and of targets used twice.
 
     Takes the values as they were read; values of a wrong type are skipped, because the schema reports them.
     """
     return [
         *image_faults(task, host_access.images),
+        *ceiling_faults(task, host_access.ceilings),
         *_mount_faults(task, host_access),
         *_network_faults(task, host_access),
         *_doubled_targets(task),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.jobspec import quantities
+from engine.jobspec.ceilings import Ceilings
 
 
 @dataclass(frozen=True)
@@ -134,3 +135,5 @@ class HostAccess:
     forbidden: tuple[str, ...] = ()
     #: Patterns of images; empty: all but those of a registry at an IP address or on the host itself.
     images: tuple[str, ...] = ()
+    #: The most memory, shared memory and time that a task may ask for.
+    ceilings: Ceilings = field(default_factory=Ceilings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engine.jobspec import quantities, stored
+from engine.jobspec import ceilings, quantities, stored
 from engine.jobspec.task import LinkSpec, TaskSpec
 from engine.lifecycle.installation import Installation
 from engine.model import names
@@ -49,7 +49,8 @@ def assign(
     """Return the assignment of link `index` of the task's present run, whose rows are `links`."""
     spec = stored.load(task.spec)
     kind, link_spec = spec.links[index]
-    seconds, bound = _time_left(spec, link_spec, links, status.age_ms)
+    longest_seconds = installation.settings.runtime.max_timeout_seconds
+    seconds, bound = _time_left(spec, link_spec, links, status.age_ms, longest_seconds)
     order = replace(_order(installation, task, spec, index), sandbox=status.sandbox)
     title = link_title(kind, link_spec.name, index)
     waited_ms = _waited_ms(task, links, index, status.now)
@@ -64,9 +65,9 @@ def _waited_ms(task: Task, links: Sequence[Link], index: int, now: int) -> int |
 
 
 def _time_left(
-    spec: TaskSpec, link_spec: LinkSpec, links: Sequence[Link], age_ms: int
+    spec: TaskSpec, link_spec: LinkSpec, links: Sequence[Link], age_ms: int, longest_seconds: float
 ) -> tuple[float | None, str | None]:
-    """Return the tighter of the link's own time limit and what is left of the attempt's.
+    """Return the tightest of the link's own time limit, what is left of the attempt's, and of this worker's ceiling.
 
     An `always` post after a failure gets the attempt's whole time limit again, to clean up after a time-out too.
     """
@@ -74,9 +75,12 @@ def _time_left(
     bounds: list[tuple[float, str]] = []
     if link_spec.timeout_seconds is not None and link_spec.timeout:
         bounds.append((link_spec.timeout_seconds, link_spec.timeout))
+    spent = 0.0 if failed else age_ms / 1000
     if spec.timeout_seconds is not None and spec.timeout:
-        spent = 0.0 if failed else age_ms / 1000
         bounds.append((max(0.0, spec.timeout_seconds - spent), spec.timeout))
+    if longest_seconds:
+        words = f"{ceilings.in_go_form(longest_seconds)} (FERRYMAN_MAX_TIMEOUT_SECONDS)"
+        bounds.append((max(0.0, longest_seconds - spent), words))
     return min(bounds) if bounds else (None, None)
 
 
@@ -107,8 +111,9 @@ def _order(installation: Installation, task: Task, spec: TaskSpec, index: int) -
 
 def _limits(spec: TaskSpec, settings: RuntimeSettings) -> tuple[float | None, int | None]:
     cpus = spec.limits.cpus or settings.default_cpus
-    memory = spec.limits.memory or settings.default_memory
-    return (
-        quantities.cpus(cpus) if cpus else None,
-        quantities.memory_bytes(memory) if memory else None,
-    )
+    text = spec.limits.memory or settings.default_memory
+    memory = quantities.memory_bytes(text) if text else None
+    if memory is not None and not spec.limits.memory and settings.max_memory:
+        # A task that asks for nothing must not be refused for the default.
+        memory = min(memory, quantities.memory_bytes(settings.max_memory))
+    return (quantities.cpus(cpus) if cpus else None, memory)

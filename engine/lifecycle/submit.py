@@ -26,6 +26,7 @@ def submit(installation: Installation, caller: Caller, spec: TaskSpec) -> Task:
         job_id=uuid4().hex,
         task_id=uuid4().hex,
         default_queue=installation.settings.broker.default_queue,
+        longest_seconds=installation.settings.runtime.max_timeout_seconds or None,
     )
     with installation.db.begin() as c:
         now = jobs.insert(c, job)

@@ -7,9 +7,14 @@ from engine.jobspec.task import TaskSpec
 from engine.model.records import Job, Task
 
 
-def job_of_one(spec: TaskSpec, *, job_id: str, task_id: str, default_queue: str) -> tuple[Job, list[Task]]:
-    """Return the job and the tasks for a task that is submitted alone: a job of one task, with its name."""
-    seconds = spec.timeout_seconds
+def job_of_one(
+    spec: TaskSpec, *, job_id: str, task_id: str, default_queue: str, longest_seconds: float | None = None
+) -> tuple[Job, list[Task]]:
+    """Return the job and the tasks for a task that is submitted alone: a job of one task, with its name.
+
+    A task without a time-out has `longest_seconds`, the ceiling of the operator.
+    """
+    seconds = longest_seconds if spec.timeout_seconds is None else spec.timeout_seconds
     task = Task(
         id=task_id,
         job_id=job_id,

@@ -81,6 +81,16 @@ class RuntimeSettings:
     warm_sandboxes: int = option(2, "sandboxes that a worker keeps ready, at most its slots", low=0, high=256)
     default_memory: str = option("2g", "memory of a container whose task sets no limit")
     default_cpus: str = option("", "CPUs of a container whose task sets no limit; empty: all")
+    max_memory: str = option("", "most memory that a task may ask for, such as 8g; empty: no ceiling")
+    max_shm: str = option(
+        "", "most shared memory (shm) that a task may ask for, such as 1g; empty: no ceiling"
+    )
+    max_timeout_seconds: float = option(
+        0.0,
+        "longest time of an attempt, also of a task without a time-out; 0: no ceiling",
+        low=0,
+        high=366 * 86400,
+    )
     keep_capabilities: tuple[str, ...] = option(
         (),
         "capabilities that containers keep although Ferryman drops them: any of MKNOD, NET_RAW, AUDIT_WRITE,"

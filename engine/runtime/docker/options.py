@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.errors import HostAccessDenied, Unstartable
 from engine.jobspec import quantities
+from engine.jobspec.ceilings import memory_denial
 from engine.jobspec.host_access import bind_permission
 from engine.jobspec.image_access import image_denial
 from engine.jobspec.task import HostAccess, Mount
@@ -41,7 +42,7 @@ def allowed_mounts(order: Order, host_access: HostAccess, places: HostPlaces | N
     if not order.spec.image:
         # Docker accepts an empty name and fails later, with a message that does not help.
         raise Unstartable("the link has no image: add image: …", 125)
-    if reason := image_denial(order.spec.image, host_access.images):
+    if reason := denial(order, host_access):
         raise HostAccessDenied(reason, 125)
     for name in order.networks:
         if name != "none" and name not in host_access.networks:
@@ -53,6 +54,13 @@ def allowed_mounts(order: Order, host_access: HostAccess, places: HostPlaces | N
         _tmpfs(mount) if mount.type == "tmpfs" else _bind(mount, host_access, places)
         for mount in order.mounts
     ]
+
+
+def denial(order: Order, host_access: HostAccess) -> str:
+    """Return why this worker's settings forbid the order's image or sizes, "" when they allow both."""
+    return image_denial(order.spec.image, host_access.images) or memory_denial(
+        order.memory_bytes, order.shm_bytes, host_access.ceilings
+    )
 
 
 def create_body(

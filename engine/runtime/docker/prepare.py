@@ -9,7 +9,6 @@ from docker.errors import APIError
 
 from engine import failpoints
 from engine.errors import Gone, HostAccessDenied, NotOurs, RuntimeUnavailable, Unstartable
-from engine.jobspec.image_access import image_denial
 from engine.runtime.base import Control, Detached, LogSink, Order, Prepared, PreparedState, Resource
 from engine.runtime.docker import container, files, images, options, sandbox, volumes
 from engine.runtime.docker.client import message_of, translated
@@ -24,7 +23,7 @@ def why_refused(host: Host, order: Order) -> str:
     """Return why the host access forbids the order's container; "" when it allows it."""
     if not order.mounts and not order.networks:
         # Without use of the host it does not matter whether files are shared, which may take a probe.
-        return image_denial(order.spec.image, host.access.images)
+        return options.denial(order, host.access)
     try:
         host.allowed_mounts(order)
     except Unstartable as exc:

@@ -192,6 +192,23 @@ def test_what_is_left_of_the_time_shrinks_with_the_attempts_age(world: World) ->
     assert 595 < later.seconds_left <= 600 and later.bound == "1h"
 
 
+def test_a_task_without_a_time_out_has_the_ceiling_of_the_worker(world: World) -> None:
+    task = world.scheduled()
+    world.live()
+    bounded = world.with_settings(max_timeout_seconds=5400.0)
+    found = claim(bounded.installation, by("n1"), task.token)
+    assert found is not None and found.seconds_left is not None
+    assert (5390 < found.seconds_left <= 5400, found.bound) == (True, "90m (FERRYMAN_MAX_TIMEOUT_SECONDS)")
+
+
+def test_the_default_memory_is_never_above_the_ceiling(world: World) -> None:
+    task = world.scheduled()
+    world.live()
+    bounded = world.with_settings(max_memory="1g", default_memory="2g")
+    found = claim(bounded.installation, by("n1"), task.token)
+    assert found is not None and found.order.memory_bytes == 1 << 30
+
+
 def test_an_always_post_after_a_failure_has_the_whole_bound_anew(world: World) -> None:
     found = world.confirmed(post=1, always=True, timeout="1h")
     world.set_attempt(found.token.task_id, started_at=world.now - 3_600_000)

@@ -266,6 +266,24 @@ def test_the_api_applies_the_host_access_of_the_settings(context: ApiContext) ->
     assert client.post("/task", json={**spec, "networks": ["other"]}).status_code == 422
 
 
+def test_the_api_refuses_what_is_above_a_ceiling_and_gives_every_task_the_longest_time(
+    context: ApiContext,
+) -> None:
+    from api import create_app
+
+    bounded = context.installation.settings.replace(max_memory="1g", max_timeout_seconds=60.0)
+    client = create_app(bounded, background=False).test_client()
+    spec = {"name": "x", "image": "busybox:1.36"}
+    refused = client.post("/task", json={**spec, "limits": {"memory": "2g"}})
+    assert refused.status_code == 422
+    (problem,) = refused.json["errors"] if "errors" in refused.json else refused.json["problems"]
+    assert (problem["path"], problem["line"]) == ("limits.memory", 1)
+    taken = _json(client.post("/task", json=spec))
+    with context.installation.db.read() as c:
+        task = tasks.get(c, taken["id"])
+    assert task is not None and task.timeout_ms == 60_000
+
+
 def _json(answer: Any) -> dict[str, Any]:
     assert answer.status_code in (200, 201), answer.text
     data: dict[str, Any] = answer.json

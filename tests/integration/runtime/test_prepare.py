@@ -9,7 +9,8 @@ from pathlib import Path
 import docker.errors as docker_errors
 import pytest
 
-from engine.errors import Gone, NotOurs, Unstartable
+from engine.errors import Gone, HostAccessDenied, NotOurs, Unstartable
+from engine.jobspec.ceilings import Ceilings
 from engine.jobspec.task import HostAccess, Mount
 from engine.model import names
 from engine.runtime.base import Control, Order, Prepared, PreparedState
@@ -249,6 +250,17 @@ def test_a_task_without_a_limit_gets_the_default_memory(
 ) -> None:
     about = docker.api.inspect_container(prepare(runtime, order(run="true", memory_bytes=None)).container_id)
     assert about["HostConfig"]["Memory"] == about["HostConfig"]["MemorySwap"] == 2 << 30
+
+
+def test_sizes_above_this_workers_ceilings_are_refused_on_the_host(
+    make_runtime: Callable[..., DockerRuntime], order: Orders
+) -> None:
+    worker = make_runtime(HostAccess(ceilings=Ceilings(memory_bytes=32 << 20, shm_bytes=1 << 20)))
+    for asked in (order(run="true"), order(run="true", memory_bytes=16 << 20, shm_bytes=2 << 20)):
+        with pytest.raises(HostAccessDenied, match="that this worker allows"):
+            prepare(worker, asked)
+        assert "that this worker allows" in worker.why_refused(asked)
+    assert run(worker, order(run="true", memory_bytes=16 << 20, shm_bytes=1 << 20)).ok
 
 
 def test_more_processes_than_allowed_are_refused(

@@ -35,3 +35,12 @@ def test_the_time_out_is_in_whole_milliseconds_and_never_none_by_rounding(
     timeout: str | None, timeout_ms: int | None
 ) -> None:
     assert _job_of_one(timeout=timeout)[1].timeout_ms == timeout_ms
+
+
+@pytest.mark.parametrize(("timeout", "timeout_ms"), [(None, 5_400_000), ("5s", 5000)])
+def test_a_task_without_a_time_out_has_the_longest_that_is_allowed(
+    timeout: str | None, timeout_ms: int
+) -> None:
+    spec = TaskSpec(name="x", main=LinkSpec(image="i"), timeout=timeout)
+    _, (task,) = job_of_one(spec, job_id="j", task_id="t", default_queue="default", longest_seconds=5400)
+    assert task.timeout_ms == timeout_ms
