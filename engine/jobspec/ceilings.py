@@ -9,6 +9,7 @@ from typing import Any
 from engine.errors import SettingsError
 from engine.jobspec import quantities
 from engine.jobspec.builder import Scalar
+from engine.jobspec.container_paths import items
 from engine.jobspec.problems import Fault, Path
 from engine.jobspec.quantities import BadQuantity
 from engine.wording.text import quoted
@@ -47,8 +48,7 @@ def ceiling_faults(task: Mapping[str, Any], ceilings: Ceilings) -> Iterable[tupl
     yield from _above(("shm",), task, ceilings.shm_bytes, quantities.memory_bytes)
     yield from _above(("timeout",), task, ceilings.timeout_seconds, quantities.duration_seconds)
     for key in ("pre", "post"):
-        items = task.get(key)
-        for index, link in enumerate(items[:1000] if isinstance(items, list) else ()):
+        for index, link in items(task, key):
             if isinstance(link, Mapping):
                 path = (key, index, "timeout")
                 yield from _above(path, link, ceilings.timeout_seconds, quantities.duration_seconds)

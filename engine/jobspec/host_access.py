@@ -1,4 +1,4 @@
-"""Rules for the host access of tasks: host paths, Docker networks, and targets of mounts. Pure logic on texts.
+"""Rules for the host access of tasks: host paths and Docker networks. Pure logic on texts.
 
 The schema applies the rules at submission; the runtime applies `bind_permission` again on the worker's host, to the
 real path, and compares places, not names (engine.runtime.docker.host_places). Nothing here touches a file system.
@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 from engine.errors import SettingsError
 from engine.jobspec.ceilings import ceiling_faults, ceilings_from
+from engine.jobspec.container_paths import is_within, items, normal, place_faults, source_fault
 from engine.jobspec.image_access import image_faults, image_patterns
 from engine.jobspec.problems import Fault, Path
 from engine.jobspec.task import HostAccess
-from engine.jobspec.text_rules import is_of_kernel
 from engine.wording.text import quoted
 
 #: Never bound, whatever the settings allow: with one of these, a task controls the host.
@@ -41,13 +41,9 @@ ALWAYS_FORBIDDEN = (
 )
 #: Never writable: the programs and the configuration of the host.
 NEVER_WRITABLE = ("/etc", "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/boot", "/var/spool/cron")
-#: Paths in the container that Ferryman (result, progress, run) or the kernel uses.
-_RESERVED_TARGETS = ("/tork", "/ferryman", "/proc", "/sys")
-_PATH_CHARSET = re.compile(r"[-/.0-9a-zA-Z_= ]+")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 #: Names that are not a user's network for Docker.
 _NETWORK_WORDS = ("host", "bridge", "default", "none")
-MOST_PATH_CHARACTERS = 1024
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def host_access_from(
     sources = tuple(_bind_source(entry) for entry in bind_sources)
     _refuse_replaceable(sources)
     forbidden = [*ALWAYS_FORBIDDEN]
-    forbidden += [_normal(path) for path in private if path.startswith("/")]
+    forbidden += [normal(path) for path in private if path.startswith("/")]
     forbidden += [posixpath.normpath(docker_host[7:])] if docker_host.startswith("unix://") else []
     return HostAccess(
         bind_sources=sources,
@@ -118,12 +114,12 @@ def _bind_source(entry: str) -> tuple[str, bool]:
     path, colon, mode = entry.rpartition(":")
     if not colon or mode not in ("ro", "rw"):
         path, mode = entry, "ro"
-    if not path.startswith("/") or ".." in path.split("/") or _normal(path) == "/":
+    if not path.startswith("/") or ".." in path.split("/") or normal(path) == "/":
         raise SettingsError(
             f"FERRYMAN_BIND_SOURCES: {quoted(entry)} is not an absolute path below /: "
             "write /srv/media or /srv/out:rw"
         )
-    path = _normal(path)
+    path = normal(path)
     if mode == "rw" and (place := next((place for place in NEVER_WRITABLE if overlap(path, place)), "")):
         raise SettingsError(
             f"FERRYMAN_BIND_SOURCES: {quoted(entry)} would let tasks write in {place}, which belongs to the host: "
@@ -152,16 +148,6 @@ def _network(name: str) -> str:
     return name
 
 
-def _normal(path: str) -> str:
-    # normpath keeps two leading slashes, which POSIX allows; for Linux they are one.
-    return posixpath.normpath("/" + path.lstrip("/"))
-
-
-def is_within(path: str, folder: str) -> bool:
-    """Return whether a normalised path is `folder` or below it."""
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
 def overlap(path: str, other: str) -> bool:
     """Return whether one of two normalised paths contains the other, or both are the same."""
     return is_within(path, other) or is_within(other, path)
@@ -181,7 +167,7 @@ def bind_permission(path: str, host_access: HostAccess) -> BindPermission:
 
     if not path.startswith("/") or ".." in path.split("/"):
         return refused("it is not an absolute path without ..")
-    real = _normal(path)
+    real = normal(path)
     for forbidden in (*ALWAYS_FORBIDDEN, *host_access.forbidden):
         if is_within(real, forbidden):
             return refused(f"{forbidden} is never shared")
@@ -196,40 +182,8 @@ def bind_permission(path: str, host_access: HostAccess) -> BindPermission:
     return BindPermission(True, is_writable)
 
 
-def target_fault(target: str) -> Fault | None:
-    """Check the path of a mount in the container."""
-    hint = "write an absolute path such as /data"
-    if fault := _path_fault(target, hint):
-        return fault
-    normal = _normal(target)
-    if normal in ("/", "/dev", "/sbin") or is_within(normal, "/sbin/docker-init"):
-        return Fault(f"nothing can be mounted over {quoted(target)}", hint)
-    if is_of_kernel(normal) and is_within(normal, "/dev"):
-        return Fault(f"nothing can be mounted over the device {quoted(target)}", hint)
-    for reserved in _RESERVED_TARGETS:
-        if is_within(normal, reserved):
-            return Fault(f"{quoted(target)} is reserved, like everything in {reserved}", hint)
-    return None
-
-
-def source_fault(source: str) -> Fault | None:
-    """Check the form of a bind's source; `bind_permission` decides about the path itself."""
-    return _path_fault(source, "write an absolute path of the host such as /srv/media")
-
-
-def _path_fault(path: str, hint: str) -> Fault | None:
-    if not path.startswith("/") or ".." in path.split("/"):
-        return Fault(f"{quoted(path)} is not an absolute path without ..", hint)
-    if len(path) > MOST_PATH_CHARACTERS:
-        return Fault(f"{quoted(path)} is longer than {MOST_PATH_CHARACTERS} characters", hint)
-    if _PATH_CHARSET.fullmatch(path) is None:
-        hint = "write letters, digits, - / . _ = and spaces only"
-        return Fault(f"{quoted(path)} contains a character that mount paths cannot have", hint)
-    return None
-
-
 def check_host_access(task: Mapping[str, Any], host_access: HostAccess) -> list[tuple[Path, Fault]]:
-    """Return the faults of a task's images, binds, networks, sizes and times, and of targets used twice.
+    """Return the faults of a task's images, binds, networks, sizes and times, and of places used twice.
 
     Takes the values as they were read; values of a wrong type are skipped, because the schema reports them.
     """
@@ -238,17 +192,12 @@ def check_host_access(task: Mapping[str, Any], host_access: HostAccess) -> list[
         *ceiling_faults(task, host_access.ceilings),
         *_mount_faults(task, host_access),
         *_network_faults(task, host_access),
-        *_doubled_targets(task),
+        *place_faults(task),
     ]
 
 
-def _items(task: Mapping[str, Any], key: str) -> Iterable[tuple[int, Any]]:
-    items = task.get(key)
-    return enumerate(items[:1000]) if isinstance(items, list) else ()
-
-
 def _mount_faults(task: Mapping[str, Any], host_access: HostAccess) -> Iterable[tuple[Path, Fault]]:
-    for index, mount in _items(task, "mounts"):
+    for index, mount in items(task, "mounts"):
         if not isinstance(mount, Mapping) or mount.get("type") != "bind":
             continue
         source = mount.get("source")
@@ -271,7 +220,7 @@ def _bind_mode(mount: Mapping[str, Any]) -> Any:
 
 def _network_faults(task: Mapping[str, Any], host_access: HostAccess) -> Iterable[tuple[Path, Fault]]:
     allowed = ", ".join(host_access.networks)
-    for index, name in _items(task, "networks"):
+    for index, name in items(task, "networks"):
         if isinstance(name, str) and name not in host_access.networks:
             message = f"the network {quoted(name)} may not be joined: it is not in FERRYMAN_NETWORKS"
             hint = (
@@ -280,18 +229,3 @@ def _network_faults(task: Mapping[str, Any], host_access: HostAccess) -> Iterabl
                 else "remove it; no network is allowed here"
             )
             yield ("networks", index), Fault(message, hint)
-
-
-def _doubled_targets(task: Mapping[str, Any]) -> Iterable[tuple[Path, Fault]]:
-    targets: list[tuple[Path, Any]] = [(("volumes", index), item) for index, item in _items(task, "volumes")]
-    for index, mount in _items(task, "mounts"):
-        if isinstance(mount, Mapping):
-            targets.append((("mounts", index, "target"), mount.get("target")))
-    normal_targets: set[str] = set()
-    for path, target in targets:
-        if not isinstance(target, str) or not target.startswith("/"):
-            continue
-        normal = _normal(target)
-        if normal in normal_targets:
-            yield path, Fault(f"{quoted(target)} is mounted twice", "remove one of them")
-        normal_targets.add(normal)

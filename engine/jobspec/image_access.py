@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.errors import SettingsError
+from engine.jobspec.container_paths import items
 from engine.jobspec.problems import Fault, Path
 from engine.wording.text import quoted
 
@@ -62,8 +63,7 @@ def image_faults(task: Mapping[str, Any], patterns: tuple[str, ...]) -> Iterable
     """Return the faults of the images of all links; values of a wrong type are skipped."""
     links: list[tuple[Path, Any]] = [((), task)]
     for key in ("pre", "post"):
-        items = task.get(key)
-        links += [((key, index), item) for index, item in enumerate(items if isinstance(items, list) else ())]
+        links += [((key, index), item) for index, item in items(task, key)]
     for path, link in links:
         image = link.get("image") if isinstance(link, Mapping) else None
         if isinstance(image, str) and (reason := image_denial(image, patterns)):

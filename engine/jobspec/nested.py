@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, post_load, validates_schema
 
-from engine.jobspec import host_access, quantities, text_rules
+from engine.jobspec import container_paths, quantities, text_rules
 from engine.jobspec.fields import (
     Choice,
     Quantity,
@@ -88,18 +88,23 @@ class MountSchema(Strict):
     target = Text(
         "target: /data",
         "Path in the container",
-        host_access.MOST_PATH_CHARACTERS,
-        rule=host_access.target_fault,
+        container_paths.MOST_PATH_CHARACTERS,
+        rule=container_paths.target_fault,
         required=True,
     )
-    source = Text("source: /srv/media", "Host path of a bind", host_access.MOST_PATH_CHARACTERS)
+    source = Text("source: /srv/media", "Host path of a bind", container_paths.MOST_PATH_CHARACTERS)
     opts = TextMap("opts: {size: 64m}", "tmpfs: size and mode; bind: mode, ro or rw", 8)
 
     @validates_schema(skip_on_field_errors=False)
     def _by_type(self, data: Mapping[str, Any], **_: Any) -> None:
         rules = {"volume": _volume_faults, "bind": _bind_faults, "tmpfs": _tmpfs_faults}
         kind = data.get("type")
-        if kind is not None and (faults := rules[kind](data)):
+        if kind is None:
+            return
+        faults = rules[kind](data)
+        if kind != "bind" and (fault := container_paths.directory_target_fault(data.get("target", "/data"))):
+            faults["target"] = [fault]
+        if faults:
             raise ValidationError(faults)
 
 
@@ -122,7 +127,7 @@ def _bind_faults(mount: Mapping[str, Any]) -> dict[str, Any]:
     source = mount.get("source")
     if source is None:
         faults["source"] = [required_fault("source: /srv/media")]
-    elif (fault := host_access.source_fault(source)) is not None:
+    elif (fault := container_paths.source_fault(source)) is not None:
         faults["source"] = [fault]
     return faults
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from marshmallow import ValidationError, validates_schema
 
-from engine.jobspec import line_ends, quantities, stored, text_rules
+from engine.jobspec import container_paths, line_ends, quantities, stored, text_rules
 from engine.jobspec.document import MOST_BYTES, Media
 from engine.jobspec.document import load as load_document
 from engine.jobspec.fields import (
@@ -27,7 +27,7 @@ from engine.jobspec.fields import (
     Whole,
     kind_of,
 )
-from engine.jobspec.host_access import check_host_access, target_fault
+from engine.jobspec.host_access import check_host_access
 from engine.jobspec.nested import LimitsSchema, MountSchema, RetrySchema, Strict
 from engine.jobspec.problems import Fault, Invalid, Path, problem_at
 from engine.jobspec.task import HostAccess, TaskSpec
@@ -64,7 +64,7 @@ class _LinkFields(Strict):
     )
     env = TextMap("env: {KEY: value}", "Environment variables", 1000, rule=text_rules.env_fault)
     files = TextMap("files: {name.txt: content}", "Files in the working directory", 100)
-    workdir = Text("workdir: /app", "Working directory", 256, rule=text_rules.workdir_fault)
+    workdir = Text("workdir: /app", "Working directory", 256, rule=container_paths.workdir_fault)
     user = Text(
         "user: 1000:1000", "User that runs the container", 128, rule=text_rules.user_fault, loose=True
     )
@@ -85,7 +85,7 @@ class _LinkFields(Strict):
         if (size := _exec_bytes(data)) > MOST_EXEC_BYTES:
             message = f"env, entrypoint and cmd have {size} bytes, at most {MOST_EXEC_BYTES} can be passed"
             faults["env"] = [Fault(message, "move large values into files")]
-        if file_faults := _file_faults(data.get("files", {}), data.get("workdir", "/tork/workdir")):
+        if file_faults := _file_faults(data.get("files", {}), data.get("workdir", container_paths.WORKDIR)):
             faults["files"] = file_faults
         if faults:
             raise ValidationError(faults)
@@ -100,7 +100,7 @@ def _exec_bytes(link: Mapping[str, Any]) -> int:
 def _file_faults(files: Mapping[str, str], workdir: str) -> Any:
     faults: dict[str, Any] = {}
     for name, content in files.items():
-        fault = text_rules.file_name_fault(name) or text_rules.file_place_fault(workdir, name)
+        fault = text_rules.file_name_fault(name) or container_paths.file_place_fault(workdir, name)
         if fault is None and len(content) > MOST_FILE_CHARACTERS:
             message = f"the file has {len(content)} characters, at most {MOST_FILE_CHARACTERS} are allowed"
             fault = Fault(message, "put large files into the image or a mount")
@@ -149,7 +149,12 @@ class TaskSchema(_LinkFields):
         loose=True,
     )
     priority = Whole("priority: 5", "0 to 9; the highest goes first", 0, 9)
-    volumes = Texts("volumes: [/tmp]", "Paths where new volumes are mounted", 64, rule=target_fault)
+    volumes = Texts(
+        "volumes: [/tmp]",
+        "Paths where new volumes are mounted",
+        64,
+        rule=container_paths.directory_target_fault,
+    )
     mounts = Groups(MountSchema, "mounts: [{type: volume, target: /data}]", "Mounts of all containers", 64)
     networks = Texts("networks: [backend]", "Docker networks that the containers join", 16)
     network = Choice("network: none", "none: no network at all", ("none",))

@@ -154,31 +154,6 @@ def _invisible_fault(text: str) -> Fault | None:
     return Fault(f"{quoted(text)} contains the invisible character U+{ord(char):04X}", "remove it")
 
 
-def workdir_fault(workdir: str) -> Fault | None:
-    """Check the directory in which a container starts."""
-    if not workdir.startswith("/") or ".." in workdir.split("/") or unsafe_character(workdir):
-        return Fault(f"{quoted(workdir)} is not an absolute path without ..", "write workdir: /app")
-    if is_of_kernel(workdir):
-        message = f"{quoted(workdir)} cannot be the working directory: the kernel's files are there"
-        return Fault(message, "write workdir: /app")
-    return None
-
-
-def is_of_kernel(path: str) -> bool:
-    """Return whether a path in the container is in /proc, /sys or /dev; /dev/shm is an ordinary directory."""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    return parts[:1] in (["proc"], ["sys"], ["dev"]) and parts[:2] != ["dev", "shm"]
-
-
-def file_place_fault(workdir: str, name: str) -> Fault | None:
-    """Check that a file does not land on a file of Ferryman or Docker."""
-    parts = [part for part in f"{workdir}/{name}".split("/") if part not in ("", ".")]
-    if parts[0] != "ferryman" and parts[:2] != ["sbin", "docker-init"]:
-        return None
-    hint = "write another workdir, such as /app"
-    return Fault(f"{quoted('/' + '/'.join(parts))} is reserved for Ferryman and Docker", hint)
-
-
 def run_fault(run: str) -> Fault | None:
     """Check that the kernel could start the script."""
     if not run.strip():

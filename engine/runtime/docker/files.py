@@ -20,6 +20,7 @@ from typing import Any
 
 from engine.errors import NotOurs
 from engine.jobspec import line_ends
+from engine.jobspec.container_paths import WORKDIR
 from engine.model.records import RunKey
 from engine.runtime.base import Order, Resource
 
@@ -28,8 +29,6 @@ OUT = "/ferryman/out"
 RESULT = f"{OUT}/result"
 PROGRESS = f"{OUT}/progress"
 RUN = "/ferryman/run"
-#: The place of `files` if the task names no workdir (Tork's rule).
-WORKDIR = "/tork/workdir"
 #: Name of an output directory that was renamed to make its container unstartable.
 _VOID = "out.void"
 #: Task, attempt, origin and link in a work directory's name.

@@ -17,7 +17,8 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from engine.errors import HostAccessDenied
-from engine.jobspec.host_access import ALWAYS_FORBIDDEN, NEVER_WRITABLE, is_within, overlap
+from engine.jobspec.container_paths import is_within
+from engine.jobspec.host_access import ALWAYS_FORBIDDEN, NEVER_WRITABLE, overlap
 from engine.jobspec.task import HostAccess
 from engine.runtime.docker.client import Client, translated
 

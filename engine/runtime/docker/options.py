@@ -11,6 +11,7 @@ from typing import Any
 from engine.errors import HostAccessDenied, Unstartable
 from engine.jobspec import quantities
 from engine.jobspec.ceilings import memory_denial
+from engine.jobspec.container_paths import WORKDIR
 from engine.jobspec.host_access import bind_permission
 from engine.jobspec.image_access import image_denial
 from engine.jobspec.task import HostAccess, Mount
@@ -77,7 +78,7 @@ def create_body(
     if order.spec.user:
         body["User"] = order.spec.user
     if order.spec.workdir or order.spec.files:
-        body["WorkingDir"] = order.spec.workdir or files.WORKDIR
+        body["WorkingDir"] = order.spec.workdir or WORKDIR
     if order.networks and order.networks[0] != "none":
         body["NetworkingConfig"] = {"EndpointsConfig": {order.networks[0]: {}}}
     return body

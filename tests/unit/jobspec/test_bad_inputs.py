@@ -374,6 +374,17 @@ COMMANDS = [
         for path in ("/proc", "/proc/self/fd/8", "//proc", "/./sys/x", "/dev")
     ),
     *(
+        Row(f"workdir {path}", task(f"workdir: {path}\n"), "workdir", "is a file", (3, 1))
+        for path in (
+            "/etc/hostname/x",
+            "/etc/hosts",
+            "//etc/./resolv.conf",
+            "/.dockerenv",
+            "/ferryman/run",
+            "/sbin/docker-init",
+        )
+    ),
+    *(
         Row(
             f"file at {path}/{name}",
             task(f"workdir: {path}\nfiles: {{{name}: x}}\n"),
@@ -386,6 +397,35 @@ COMMANDS = [
             ("/", "ferryman/run", 'files["ferryman/run"]'),
             ("/sbin", "docker-init", "files.docker-init"),
         ]
+    ),
+    *(
+        Row(
+            f"file at {path}/{name}",
+            task(f"workdir: {path}\nfiles: {{{name}: x}}\n"),
+            f'files["{name}"]',
+            says,
+            (4, 9),
+        )
+        for path, name, says in [
+            ("/", "proc/x", '"/proc/x" cannot be written: the kernel'),
+            ("//.", "dev/null", "cannot be written"),
+            ("/", "sys/kernel/x", "cannot be written"),
+            ("/etc", "hosts/x", '"/etc/hosts/x" is below /etc/hosts, which is a file'),
+            ("/", ".dockerenv/x", "is below /.dockerenv"),
+        ]
+    ),
+    Row(
+        "file at a volume",
+        task("workdir: /app\nvolumes: [/app/a/b]\nfiles: {a/b: x}\n"),
+        'files["a/b"]',
+        'the file "/app/a/b" is where "/app/a/b" is mounted',
+    ),
+    Row(
+        "file above a mount in a pre",
+        task("mounts: [{type: tmpfs, target: /app//a/b}]\npre: [{image: a, workdir: /app, files: {a: x}}]\n"),
+        "pre[0].files.a",
+        'the file "/app/a" is where "/app/a/b" is mounted',
+        (4, 41),
     ),
     *(
         Row(f"image {says}", f"name: x\nimage: {image}\n".encode(), "image", says, (2, 1))
@@ -511,10 +551,15 @@ HOST = [
             ("/tork", "reserved"),
             ("/ferryman/x", "reserved"),
             ("/proc", "reserved"),
+            ("/etc/hosts/x", "is below /etc/hosts, which is a file"),
+            ("/etc/hosts", "no directory can be mounted over the file /etc/hosts"),
+            ("/etc/resolv.conf/.", "no directory can be mounted over the file"),
             ("/a:b", "a character"),
             (f"/{'x' * 1024}", "at most 1024"),
         ]
     ),
+    Row("volume over a file", task("volumes: [/etc/hostname]\n"), "volumes[0]", "no directory", (3, 11)),
+    Row("tmpfs over a file", mount("type: tmpfs, target: /.dockerenv"), "mounts[0].target", "no directory"),
     Row("long volume", task(f"volumes: [/{'x' * 1024}]\n"), "volumes[0]", "longer than 1024", (3, 11)),
     Row("twice the same target", task("volumes: [/a, /a/]\n"), "volumes[1]", "mounted twice", (3, 15)),
     Row(

@@ -253,3 +253,18 @@ def test_a_list_of_json_may_be_empty_or_nested() -> None:
         "b": {},
         "c": [[{"d": None}]],
     }
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "workdir: /dev/shm/x\nfiles: {a: x}",
+        "workdir: /etc\nfiles: {hosts: x}",
+        "workdir: /ferryman/out",
+        "workdir: /etc/hostnames",
+        "mounts: [{type: bind, source: /srv/media/hosts, target: /etc/hosts}]",
+        "workdir: /app\nvolumes: [/app/a, /dev/shm/x]\nfiles: {a/b: x, ab: x}",
+    ],
+)
+def test_places_that_docker_can_make_are_taken(fields: str) -> None:
+    assert check(f"name: x\nimage: y\n{fields}\n").name == "x"
