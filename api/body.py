@@ -52,7 +52,7 @@ def _read_all() -> bytes:
         if not isinstance(exc, TimeoutError) and not isinstance(exc.__context__, TimeoutError):
             found = "the body ends early, or its chunks are malformed"
             raise RequestRefused(400, found, "send the file with curl's --data-binary @file") from None
-        found = f"no part of the body arrived for {READ_SECONDS:g} s"
+        found = f"the body arrives too slowly: no part for {READ_SECONDS:g} s, or less than 1 MiB in a minute"
         raise RequestRefused(408, found, "send the request again") from None
     finally:
         connection.settimeout(None)

@@ -15,6 +15,7 @@ from flask import current_app
 
 from api.feed import Feed
 from api.metrics import Metrics
+from api.turns import Turns
 from engine.errors import BrokerUnavailable, WrongInstallation
 from engine.jobspec import host_access
 from engine.jobspec.task import HostAccess
@@ -39,6 +40,7 @@ class ApiContext:
     host_access: HostAccess
     feed: Feed
     metrics: Metrics
+    turns: Turns
 
 
 def get_context() -> ApiContext:
@@ -57,7 +59,7 @@ def create(settings: Settings) -> ApiContext:
     db = Database(settings.store, pool=8)
     installation = Installation(db, settings, db.open())
     allowed = host_access.host_access_of(settings.runtime, settings.private_places)
-    return ApiContext(installation, allowed, Feed(db, settings.api.sse_clients), Metrics(db))
+    return ApiContext(installation, allowed, Feed(db, settings.api.sse_clients), Metrics(db), Turns())
 
 
 def start_background(context: ApiContext) -> None:

@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 
 from api import feed
 from api.problem import RequestRefused, problem
+from api.turns import TooBusy
 from engine import errors
 from engine.jobspec.problems import Invalid
 from engine.lifecycle.cancel import AlreadyEnded
@@ -31,7 +32,8 @@ def install(app: Flask) -> None:
     app.register_error_handler(RequestRefused, lambda exc: problem(exc.status, str(exc)))
     app.register_error_handler(Invalid, invalid)
     app.register_error_handler(errors.StoreUnavailable, store_unavailable)
-    app.register_error_handler(feed.TooManyStreams, lambda exc: problem(503, str(exc), headers=_RETRY_SOON))
+    for refusal in (feed.TooManyStreams, TooBusy):
+        app.register_error_handler(refusal, lambda exc: problem(503, str(exc), headers=_RETRY_SOON))
     for error, status in _STATUS.items():
         app.register_error_handler(error, lambda exc, status=status: problem(status, str(exc)))
     app.register_error_handler(HTTPException, http_error)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from flask import Response, request
@@ -15,6 +15,7 @@ from flask import Response, request
 from api import answers, sse
 from api.context import ApiContext, get_context
 from api.problem import RequestRefused
+from api.turns import TooBusy
 from engine.errors import StoreUnavailable
 from engine.model.records import Event
 from engine.model.states import ENDED, JobState
@@ -25,6 +26,8 @@ log = logging.getLogger("ferryman.events")
 
 #: Longest wait for an event: the stream notices the stop of its process after it.
 _WAIT_SECONDS = 1.0
+#: The table is read again this often, whatever the feed offered.
+_READ_AGAIN_SECONDS = 15.0
 _BATCH = 500
 _LAST_STATES = {*ENDED, *(state for state in JobState if state.ended)}
 
@@ -73,7 +76,7 @@ class EventStream:
             if self._cursor is None and self.task_id is None and self.job_id is None:
                 self._cursor = events.latest(c)
 
-    def messages(self) -> Iterator[str]:
+    def messages(self) -> Generator[str]:
         """Yield the messages. After an error the stream just ends, because its 200 is sent: clients reconnect."""
         feed, listener = self.context.feed, None
         try:
@@ -81,20 +84,19 @@ class EventStream:
             if self._reset:
                 yield sse.message("reset", {})
             yield from self._replay()
-            last_sent = time.monotonic()
+            last_read = time.monotonic()
             while not self._done and not feed.ending.is_set():
-                if listener.behind.is_set():
+                event = listener.next(_WAIT_SECONDS)
+                if event is not None:
+                    yield from self._send(event)
+                else:
+                    yield sse.IDLE
+                if listener.behind.is_set() or time.monotonic() - last_read >= _READ_AGAIN_SECONDS:
                     listener.catch_up()
                     yield from self._replay()
-                elif (event := listener.next(_WAIT_SECONDS)) is not None:
-                    last_sent = time.monotonic()
-                    yield from self._send(event)
-                elif time.monotonic() - last_sent >= sse.KEEP_ALIVE_SECONDS:
-                    last_sent = time.monotonic()
-                    yield sse.KEEP_ALIVE
-                    yield from self._replay()
-        except StoreUnavailable as exc:
-            log.warning("ending an event stream: the database does not answer: %s", exc)
+                    last_read = time.monotonic()
+        except (StoreUnavailable, TooBusy) as exc:
+            log.warning("ending an event stream: %s", exc)
         finally:
             if listener is not None:
                 feed.remove(listener)
@@ -117,7 +119,7 @@ class EventStream:
     def _replay(self) -> Iterator[str]:
         """Yield the events of the table after the cursor, and `end` when the task or job has ended."""
         while not self.context.feed.ending.is_set():
-            with self.context.installation.db.read() as c:
+            with self.context.turns.turn(), self.context.installation.db.read() as c:
                 # In this order: once the end is visible, all events before it are too.
                 end_state = self._end_state(c)
                 batch = events.after(

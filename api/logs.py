@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from flask import Response, request
@@ -13,11 +12,11 @@ from flask import Response, request
 from api import answers, sse, tasks
 from api.context import ApiContext, get_context
 from api.problem import RequestRefused
+from api.turns import TooBusy
 from engine.errors import StoreUnavailable
 from engine.model.log_text import LogText
 from engine.store import links, log_lines, logs
 from engine.store import tasks as task_rows
-from engine.store.database import Database
 from engine.store.log_lines import EVERYTHING, Selection
 from engine.wording.times import rfc3339
 
@@ -50,8 +49,7 @@ def text(
     log_text = LogText(with_stamps=with_stamps)
     pieces: Iterator[bytes]
     if tail is None:
-        chunks = _chunks(context.installation.db, task_id, part)
-        pieces = (_utf8(log_text.add(_link(chunk), chunk.frames)) for chunk in chunks)
+        pieces = _whole_text(context, task_id, part, log_text)
     else:
         with context.installation.db.read() as c:
             lines = log_lines.tail(c, task_id, tail, part)
@@ -91,12 +89,15 @@ def _link(of: logs.Chunk | log_lines.Line) -> tuple[int, int, int]:
     return of.attempt, of.origin, of.link
 
 
-def _chunks(db: Database, task_id: str, part: Selection) -> Iterator[logs.Chunk]:
+def _whole_text(context: ApiContext, task_id: str, part: Selection, log_text: LogText) -> Iterator[bytes]:
     after = -1
     while True:
-        with db.read() as c:
+        with context.turns.turn(), context.installation.db.read() as c:
             batch = logs.chunks(c, task_id, after)
-        yield from filter(part.has, batch)
+        for chunk in filter(part.has, batch):
+            with context.turns.turn():
+                piece = _utf8(log_text.add(_link(chunk), chunk.frames))
+            yield piece
         if not batch:
             return
         after = batch[-1].seq
@@ -104,12 +105,11 @@ def _chunks(db: Database, task_id: str, part: Selection) -> Iterator[logs.Chunk]
 
 def _messages(
     context: ApiContext, task_id: str, after: int, first_line: int, part: Selection
-) -> Iterator[str]:
-    ending, last_sent = context.feed.ending, time.monotonic()
-    pause, last_closed = 0.0, None
+) -> Generator[str]:
+    ending, pause, last_closed = context.feed.ending, 0.0, None
     try:
         while not ending.wait(pause):
-            with context.installation.db.read() as c:
+            with context.turns.turn(), context.installation.db.read() as c:
                 # In this order: a task or link that has ended writes nothing more.
                 task = task_rows.get(c, task_id)
                 closed = links.count_closed(c, task.run) if task else 0
@@ -117,8 +117,9 @@ def _messages(
             for chunk in batch:
                 after = chunk.seq
                 if part.has(chunk) and chunk.first_line + len(chunk.frames) > first_line:
-                    last_sent = time.monotonic()
-                    yield _chunk_message(chunk, first_line)
+                    with context.turns.turn():
+                        message = _chunk_message(chunk, first_line)
+                    yield message
             if not batch and task is not None and (task.token, task.origin, closed) != last_closed:
                 last_closed = task.token, task.origin, closed
                 run = {"attempt": task.attempt, "origin": task.origin, "delivery": task.delivery}
@@ -126,12 +127,11 @@ def _messages(
             if not batch and (task is None or task.state.ended):
                 yield sse.message("end", {"state": task.state if task else "CANCELLED"})
                 return
-            if time.monotonic() - last_sent >= sse.KEEP_ALIVE_SECONDS:
-                last_sent = time.monotonic()
-                yield sse.KEEP_ALIVE
+            if not batch:
+                yield sse.IDLE
             pause = 0.0 if batch else min(_IDLE_SECONDS, max(_BUSY_SECONDS, pause * 1.5))
-    except StoreUnavailable as exc:
-        log.warning("ending a log stream: the database does not answer: %s", exc)
+    except (StoreUnavailable, TooBusy) as exc:
+        log.warning("ending a log stream: %s", exc)
 
 
 def _tail_start(context: ApiContext, task_id: str, tail: int, part: Selection) -> tuple[int, int]:

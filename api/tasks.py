@@ -21,7 +21,8 @@ def submit_task() -> Json:
     """Submit a task. The answer 201 promises that the task will end, whatever crashes on the way."""
     context = get_context()
     text, media = body.read()
-    spec = schema.check(text, media, context.host_access, context.installation.settings.api.body_bytes)
+    with context.turns.turn():
+        spec = schema.check(text, media, context.host_access, context.installation.settings.api.body_bytes)
     submitted = submitting.submit(context.installation, get_caller(), spec)
     return answers.task(submitted, [], [])
 

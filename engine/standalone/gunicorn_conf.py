@@ -9,13 +9,13 @@ import os
 from typing import Any
 
 from engine.settings import Settings
-from engine.standalone.request_timeout import HeaderTimeoutWorker
+from engine.standalone.bounded_worker import BoundedWorker
 
 _settings = Settings.from_env()
 
 wsgi_app = "api:create_app()"
 bind = f"{_settings.api.host}:{_settings.api.port}"
-worker_class = HeaderTimeoutWorker
+worker_class = BoundedWorker
 workers = 1
 threads = _settings.api.api_threads
 preload_app = False
@@ -37,6 +37,6 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 control_socket_disable = True
 
 
-def pre_request(worker: HeaderTimeoutWorker, request: Any) -> None:
-    """Stop the header time-out; gunicorn calls this hook when it has read a request's headers."""
-    worker.headers_are_read()
+def pre_request(worker: BoundedWorker, request: Any) -> None:
+    """Bound the body; gunicorn calls this hook when it has read a request's head."""
+    worker.head_is_read(request, _settings.api.body_bytes)

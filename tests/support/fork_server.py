@@ -44,7 +44,7 @@ _MODULES = (
         "engine.worker.node.threads",
     ),
     *("engine.worker.daemon.sweeper", "engine.worker.intake.watchdog"),
-    *("gunicorn.app.wsgiapp", "engine.standalone.request_timeout", "api"),
+    *("gunicorn.app.wsgiapp", "engine.standalone.bounded_worker", "api"),
 )
 _MOST_BYTES = 1 << 17
 

@@ -1,0 +1,71 @@
+"""Turns at computing: few requests compute at the same time, so that none waits long for the interpreter.
+
+The interpreter runs one thread at a time, and a thread that computes keeps it for milliseconds. If 200 threads
+computed, each would run about once a second, and so would the server's main loop and `/health`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Flask, g, request
+
+from engine.errors import FerrymanError
+
+#: The interpreter runs one of them; the other may wait for the database meanwhile.
+MOST = 2
+#: Longest wait for a turn.
+WAIT_SECONDS = 20.0
+#: Views that compute nothing, and the view that waits for its body and for the commit: it takes a turn in between.
+_WITHOUT = ("rest.health", "rest.status", "rest.submit_task", "rest.submit_task1")
+
+
+class TooBusy(FerrymanError):
+    """Refusal of a request that got no turn in time."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the API is busy: no turn for this request within {WAIT_SECONDS:g} s; send it again"
+        )
+
+
+class Turns:
+    """Turns of one process. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._free = threading.BoundedSemaphore(MOST)
+
+    def take(self) -> None:
+        """Take a turn, to be given back. Raises TooBusy."""
+        if not self._free.acquire(timeout=WAIT_SECONDS):
+            raise TooBusy
+
+    def give_back(self) -> None:
+        """Give back a turn."""
+        self._free.release()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Take a turn for the block. Raises TooBusy."""
+        self.take()
+        try:
+            yield
+        finally:
+            self.give_back()
+
+
+def install(app: Flask, turns: Turns) -> None:
+    """Give each request a turn, except to the views that take turns themselves or need none."""
+
+    @app.before_request
+    def take() -> None:
+        if request.endpoint not in _WITHOUT:
+            turns.take()
+            g.has_turn = True
+
+    @app.teardown_request
+    def give_back(exc: BaseException | None) -> None:
+        if g.pop("has_turn", False):
+            turns.give_back()
