@@ -70,6 +70,7 @@ class _LinkFields(Strict):
     )
     timeout = Quantity("timeout: 10m", "Time-out", quantities.duration_seconds)
     pull = Choice("pull: always", "When to pull the image", ("missing", "always"))
+    init = Flag("init: false", "Whether Docker's init is process 1; false for images that must be process 1")
 
     @validates_schema(skip_on_field_errors=False)
     def _across_fields(self, data: Mapping[str, Any], **_: Any) -> None:

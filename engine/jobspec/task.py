@@ -66,6 +66,8 @@ class LinkSpec:
     timeout: str | None = None
     #: `missing` or `always`.
     pull: str | None = None
+    #: False: the command is process 1 of its container, without Docker's init.
+    init: bool = True
     #: True for a post that also runs after a failed link.
     always: bool = False
 

@@ -179,6 +179,12 @@ def from_archive(about: Mapping[str, Any], pieces: Iterable[bytes], limit: int) 
         return Result(data, member.size)
 
 
+def first_entry(pieces: Iterable[bytes]) -> tarfile.TarInfo | None:
+    """Return the first entry of Docker's archive; the rest is not read. Raises tarfile.TarError."""
+    with tarfile.open(fileobj=_Pieces(iter(pieces)), mode="r|") as tar:
+        return tar.next()
+
+
 class _Pieces(io.RawIOBase):
     """File object over bytes that arrive in pieces; can be read once."""
 

@@ -118,7 +118,7 @@ def _host_config(order: Order, settings: RuntimeSettings, mounts: list[dict[str,
         # Equal to memory, because otherwise a container may use as much again as swap.
         "MemorySwap": memory,
         "PidsLimit": settings.pids_limit,
-        "Init": True,
+        "Init": order.spec.init,
         "SecurityOpt": ["no-new-privileges"],
         "CapDrop": [name for name in DROPPED_CAPABILITIES if name not in settings.keep_capabilities],
         "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_SIZE, "max-file": LOG_FILES}},

@@ -10,7 +10,7 @@ from docker.errors import APIError
 from engine import failpoints
 from engine.errors import Gone, HostAccessDenied, NotOurs, RuntimeUnavailable, Unstartable
 from engine.runtime.base import Control, Detached, LogSink, Order, Prepared, PreparedState, Resource
-from engine.runtime.docker import container, files, images, options, sandbox, volumes
+from engine.runtime.docker import container, files, images, options, sandbox, volumes, writable
 from engine.runtime.docker.client import message_of, translated
 from engine.runtime.docker.host import Host
 from engine.runtime.docker.wait import TICK_SECONDS
@@ -163,6 +163,7 @@ class _Preparation:
         container.join_networks(self._client, self._order, container_id)
         if self._order.needs_volumes:
             volumes.check(self._client, self._order)
+        writable.open_to_user(self._client, self._order, container_id)
         if are_files_bound:
             return
         try:

@@ -32,6 +32,8 @@ _USER = "65534:65534"
 #: The program takes 0.6 MB; but runc, which starts it, is counted too, and a newer runc was seen to take 13 MB.
 _MEMORY = 32 << 20
 _PIDS = 8
+#: A closed connection leaves nothing behind: TIME_WAIT would keep a port of one link from the next for a minute.
+_NO_TRACES = {"net.ipv4.tcp_max_tw_buckets": "0"}
 _START = 0x400000
 #: Docker's name of the architecture -> machine number of the ELF header, and code that pauses in a loop.
 _CODE = {
@@ -64,12 +66,13 @@ class DockerSandboxes:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._client = host.client
+        self._sysctls = dict(_NO_TRACES)
 
     def make(self, name: str, node_id: str) -> None:
         """Create and start a sandbox on the default network. See engine.runtime.base."""
         try:
             with self._host.activity.busy(), translated("making a sandbox"):
-                self._start(name, "default", node_id)
+                self._start_first(name, node_id)
         except APIError as exc:
             raise Unstartable(f"Docker refuses to make a sandbox: {message_of(exc)}") from exc
 
@@ -104,8 +107,26 @@ class DockerSandboxes:
         """See engine.runtime.base."""
         return self._host.activity.is_idle_for(seconds)
 
-    def _start(self, name: str, network: str, node_id: str) -> None:
+    def _start_first(self, name: str, node_id: str) -> None:
+        """Start a sandbox with a namespace of its own; without sysctls where the daemon or the kernel refuses them."""
+        try:
+            self._start(name, "default", node_id, self._sysctls)
+        except APIError as exc:
+            if not self._sysctls:
+                raise
+            container.remove(self._client, name, force=True)
+            self._start(name, "default", node_id)
+            self._sysctls = {}
+            log.warning(
+                "sandboxes are made without %s, which this Docker refuses (%s): a port that a link has closed may "
+                "be taken for a minute",
+                ", ".join(_NO_TRACES),
+                message_of(exc),
+            )
+
+    def _start(self, name: str, network: str, node_id: str, sysctls: Mapping[str, str] | None = None) -> None:
         body = _body(network, labels.of_sandbox(self._host.installation, node_id))
+        body["HostConfig"]["Sysctls"] = dict(sysctls or {})
         try:
             made = self._client.api.create_container_from_config(body, name)
         except NotFound:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.model import names
 from engine.runtime.base import Cause, Order
 from engine.runtime.docker.runtime import DockerRuntime
 from tests.support.docker_daemon import ALPINE, UBUNTU, KeepingSink, require_docker, run
@@ -62,6 +63,37 @@ def test_a_file_moved_onto_the_output_is_the_result(runtime: DockerRuntime, orde
 @both_ways
 def test_a_user_of_the_image_may_write_the_output(runtime: DockerRuntime, order: Orders) -> None:
     assert run(runtime, order(run="id -u > $FERRYMAN_OUTPUT", user="65534")).result == "65534\n"
+
+
+def with_volume(wanted: Order, target: str) -> Order:
+    """Return the order with a new volume of its run."""
+    return replace(wanted, volumes=((names.volume(wanted.installation, wanted.run, 0), target),))
+
+
+@both_ways
+@pytest.mark.parametrize("user", ["nobody", "65534:65534"])
+def test_a_user_of_the_image_may_write_to_a_new_volume_and_to_the_working_directory(
+    runtime: DockerRuntime, order: Orders, user: str
+) -> None:
+    wanted = order(
+        run="echo x > /data/f && echo y > here && cat /data/f here given.txt > $FERRYMAN_OUTPUT",
+        user=user,
+        files={"given.txt": "z\n"},
+    )
+    assert run(runtime, with_volume(wanted, "/data")).result == "x\ny\nz\n"
+
+
+def test_a_directory_that_the_image_brought_keeps_its_mode(runtime: DockerRuntime, order: Orders) -> None:
+    # /root is 0700 in the image, and Docker copies the mode to the volume.
+    wanted = order(run="ls -ld /root | cut -c 1-10", user="nobody")
+    assert run(runtime, with_volume(wanted, "/root")).result == "drwx------\n"
+
+
+def test_a_command_is_process_1_without_init(runtime: DockerRuntime, order: Orders) -> None:
+    assert run(runtime, order(cmd=("sh", "-c", "echo $$"))).result != "1\n"
+    assert run(runtime, order(cmd=("sh", "-c", "echo $$"), init=False)).result == "1\n"
+    missing = run(runtime, order(cmd=("no-such-command",), init=False))
+    assert (missing.exit_code, missing.cause) == (127, Cause.NOT_STARTED)
 
 
 @both_ways

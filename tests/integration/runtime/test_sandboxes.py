@@ -257,3 +257,24 @@ def test_programs_are_tiny_and_only_for_known_architectures() -> None:
 def test_a_refused_sandbox_is_reported(runtime: DockerRuntime, installation: str) -> None:
     with pytest.raises(Unstartable, match="refuses to make a sandbox"):
         runtime.sandboxes.make("not a name", "node")
+
+
+#: A connection to a server in the same namespace, which the server closes first; then the sockets in TIME_WAIT (06).
+CONNECT = "echo hi | nc -l -p 8080 & sleep 0.3; nc 127.0.0.1 8080 > /dev/null; wait; awk '$4 == \"06\"' /proc/net/tcp"
+
+
+def test_a_link_leaves_no_closed_connection_to_the_next(
+    runtime: DockerRuntime, order: Orders, make_sandbox: Callable[[], str]
+) -> None:
+    assert output_of(runtime, order(run=CONNECT)) != "", "a namespace of its own must show the socket"
+    sandbox_name = make_sandbox()
+    assert output_of(runtime, order(run=CONNECT, sandbox=sandbox_name, index=0)) == ""
+
+
+def test_a_daemon_that_refuses_sysctls_gets_sandboxes_without(
+    runtime: DockerRuntime, order: Orders, make_sandbox: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.sandboxes, "_sysctls", {"net.ipv4.no_such_value": "0"})
+    first, second = make_sandbox(), make_sandbox()
+    for name in (first, second):
+        assert output_of(runtime, order(run="echo joined", sandbox=name)) == "joined\n"

@@ -33,6 +33,7 @@ user: 1000
 queue: transcoding
 priority: 9
 pull: always
+init: false
 volumes: [/tmp, "/with space"]
 mounts:
 - {{type: volume, target: /data}}
@@ -79,7 +80,7 @@ def test_convert_is_a_chain_of_three_with_a_volume() -> None:
 def test_every_field_is_read() -> None:
     task = check(EVERYTHING)
     assert task.main.cmd == ("echo", "-n", "5", "1.50", "true", "0x1F", "", "null-and-void")
-    assert task.main.user == "1000"
+    assert (task.main.user, task.main.init, task.pre[0].init) == ("1000", False, True)
     assert task.mounts == (
         Mount("volume", "/data"),
         Mount("bind", "/films", "/srv/media/films", {"mode": "ro"}),
