@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import SettingsError
+from engine.settings import private
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,10 @@ class RunFile:
 def read(path: Path) -> dict[str, Any]:
     """Return what a running stand-alone wrote, {} when none runs. Raises SettingsError for a file not to be trusted."""
     try:
-        if path.stat().st_mode & 0o077:
-            raise SettingsError(
-                f"{path} holds the broker's password and is readable by other users: chmod 600 {path}"
-            )
-        content = json.loads(path.read_text())
+        content = json.loads(private.read_secret(path))
     except FileNotFoundError:
         return {}
-    except PermissionError as exc:
+    except OSError as exc:
         raise SettingsError(f"{path} cannot be read: {exc.strerror}; set FERRYMAN_DATA_DIR") from exc
     except ValueError as exc:
         raise SettingsError(f"{path} is not valid JSON: remove it, then start the stand-alone again") from exc

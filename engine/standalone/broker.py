@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from engine.errors import BrokerUnavailable, FerrymanError
-from engine.settings import without_password
+from engine.errors import BrokerUnavailable, FerrymanError, SettingsError
+from engine.settings import private, without_password
 from engine.standalone import datadir, ports
 
 _PROGRAMS = ("valkey-server", "redis-server")
@@ -132,11 +132,9 @@ def _address(file: Path) -> tuple[_Address, str]:
 def _last_address(file: Path) -> _Address | None:
     """Return what the last start wrote; None at the first start, and for a file that others could read or spoil."""
     try:
-        if file.is_symlink() or file.stat().st_mode & 0o077 or file.stat().st_uid != os.geteuid():
-            return None
-        content = json.loads(file.read_text())
+        content = json.loads(private.read_secret(file))
         port, password = content["port"], content["password"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (SettingsError, OSError, ValueError, KeyError, TypeError):
         return None
     if type(port) is not int or not 1024 <= port <= 65535:
         return None

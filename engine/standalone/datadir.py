@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.errors import DataDirInUse, SettingsError
+from engine.settings import private
 
 RUN_FILE = "run.json"
 _LOCK_FILE = "lock"
@@ -41,9 +42,7 @@ def locked(path: Path) -> Iterator[None]:
 def create_private(path: Path) -> None:
     """Create the directory and deny others access: it contains tasks' data and the broker's password."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.stat().st_mode & 0o077:
-            path.chmod(0o700)
+        private.make_directory(path)
     except OSError as exc:
         raise SettingsError(
             f"cannot use the data directory {path} ({exc.strerror}); set --data-dir or FERRYMAN_DATA_DIR"

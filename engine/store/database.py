@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from engine.errors import StoreUnavailable
-from engine.settings import StoreSettings, without_password
+from engine.errors import SettingsError, StoreUnavailable
+from engine.settings import StoreSettings, private, without_password
 from engine.store import tables, upgrade
 
 #: SQLSTATEs of a server or a pooler that cannot serve now: read-only (25006), a failed or timed-out transaction
@@ -221,10 +221,15 @@ def _begin_sqlite(connection: sa.Connection, statement: str) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Create the data directory with mode 0700 and the file with 0600, because they hold users' data."""
+    """Create the data directory with mode 0700 and the file with 0600, because they hold users' data.
+
+    Raises SettingsError for a file of another account, which could change what tasks run.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    elif reason := private.foreign_owner(path.stat()):
+        raise SettingsError(f"the database {path} {reason}: chown it, or set FERRYMAN_DATABASE_URL")
 
 
 def _installation_id(connection: sa.Connection) -> str:

@@ -20,12 +20,12 @@ from celery.utils.nodenames import default_nodename
 from engine.dispatch import control
 from engine.dispatch.flusher import Flusher
 from engine.dispatch.queues import Broker
-from engine.errors import BrokerUnavailable, FerrymanError
+from engine.errors import BrokerUnavailable, FerrymanError, SettingsError
 from engine.jobspec.host_access import host_access_of
 from engine.lifecycle.installation import Installation
 from engine.reconcile import lanes
 from engine.runtime.docker.runtime import DockerRuntime
-from engine.settings import BrokerSettings, Settings, without_password
+from engine.settings import BrokerSettings, Settings, private, without_password
 from engine.store.database import Database
 from engine.telemetry.logging import configure
 from engine.worker.context import WorkerContext, get_context, set_context
@@ -72,6 +72,7 @@ def _make_context(sender: Any, **_: Any) -> None:
     instance = sender
     try:
         settings = Settings.from_env()
+        _close_directories(settings)
         db = Database(settings.store, pool=instance.concurrency + 8)
         installation = Installation(db, settings, db.open())
         _check_broker(settings.broker, installation.id)
@@ -100,6 +101,15 @@ def _make_context(sender: Any, **_: Any) -> None:
     set_context(context)
     control.answer_by(context.describe)
     instance.app.amqp.queues.select_add(context.own_queue)
+
+
+def _close_directories(settings: Settings) -> None:
+    """Make the directories that Docker binds files from; another account could change those files on the way."""
+    try:
+        private.make_directory(settings.path)
+        private.make_directory(settings.path / "work")
+    except OSError as exc:
+        raise SettingsError(f"cannot use the data directory {settings.path} ({exc.strerror})") from exc
 
 
 def _check_broker(settings: BrokerSettings, installation: str) -> None:

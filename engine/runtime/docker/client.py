@@ -7,6 +7,7 @@ import os
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,6 +20,7 @@ from engine.errors import ErrorAnswer, RuntimeUnavailable
 from engine.runtime.docker import messages
 from engine.runtime.docker.fast_client import FastClient
 from engine.runtime.docker.http import Exchange, RestartDetector, open_exchange
+from engine.settings import private
 
 #: Connections that the library keeps open for rare calls.
 POOL = 8
@@ -92,6 +94,7 @@ class Client:
                     "/var/run/docker.sock HOST) and set FERRYMAN_DOCKER_HOST=unix:///tmp/d.sock"
                 )
             self._address = str(parse_host(base_url, tls=bool(tls)))
+            _refuse_foreign_socket(self._address)
             self._tls = _ssl_context(tls)
             return FastClient(
                 self._address,
@@ -103,6 +106,17 @@ class Client:
                 num_pools=POOL,
                 max_pool_size=POOL,
             )
+
+
+def _refuse_foreign_socket(address: str) -> None:
+    """Refuse a socket of another account, which would be sent the variables and files of every task."""
+    path = Path("/" + address.removeprefix("http+unix://").lstrip("/"))
+    if not address.startswith("http+unix://") or not path.exists():
+        return
+    if reason := private.foreign_owner(path.stat()):
+        raise RuntimeUnavailable(
+            f"the socket {path} {reason}: set FERRYMAN_DOCKER_HOST to Docker's own socket"
+        )
 
 
 def _find_daemon(docker_host: str) -> tuple[str, Any]:
