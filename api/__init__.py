@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from api import context, errors, guard, routes, turns
+from api import access, context, errors, guard, routes, turns
 from api.dashboard import pages
 from engine.settings import Settings, refuse_outside
 from engine.telemetry import logging
@@ -31,6 +31,7 @@ def create_app(settings: Settings | None = None, *, background: bool = True) -> 
     api_context = context.create(settings)
     app.extensions["ferryman"] = api_context
     guard.install(app, settings.api)
+    access.install(app, settings.api)
     turns.install(app, api_context.turns)
     errors.install(app)
     routes.install(app)

@@ -29,7 +29,7 @@ _STATUS: dict[type[Exception], int] = {
 
 def install(app: Flask) -> None:
     """Register the handlers. None of them logs the body of a request, which may hold secrets."""
-    app.register_error_handler(RequestRefused, lambda exc: problem(exc.status, str(exc)))
+    app.register_error_handler(RequestRefused, lambda exc: problem(exc.status, str(exc), headers=exc.headers))
     app.register_error_handler(Invalid, invalid)
     app.register_error_handler(errors.StoreUnavailable, store_unavailable)
     for refusal in (feed.TooManyStreams, TooBusy):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -14,13 +14,16 @@ from engine.errors import FerrymanError
 class RequestRefused(FerrymanError):
     """Refusal of a request; the message says what was found and what to do about it."""
 
-    def __init__(self, status: int, found: str, remedy: str) -> None:
+    def __init__(
+        self, status: int, found: str, remedy: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(f"{found}: {remedy}")
         self.status = status
+        self.headers = headers
 
 
 def problem(
-    status: int, detail: str, errors: Sequence[dict[str, Any]] = (), headers: dict[str, str] | None = None
+    status: int, detail: str, errors: Sequence[dict[str, Any]] = (), headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return the answer; each of `errors` has path, line, column, message and hint."""
     body: dict[str, Any] = {

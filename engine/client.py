@@ -103,10 +103,11 @@ class Client:
     """Client of one API. Threads may share it: each call opens its own connection.
 
     Every method raises ApiUnavailable when nothing answers within `timeout_seconds`, and ApiError for an error
-    answer (404: no such id; 409: the id matches several; 422: the task is invalid …).
+    answer (401: the API admits neither this account nor the token; 404: no such id; 409: the id matches several;
+    422: the task is invalid …).
     """
 
-    def __init__(self, url: str, timeout_seconds: float = 30.0) -> None:
+    def __init__(self, url: str, timeout_seconds: float = 30.0, token: str = "") -> None:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         try:
             port = parts.port
@@ -119,6 +120,7 @@ class Client:
         self._host, self._port = parts.hostname, port
         self._base = parts.path.rstrip("/")
         self._timeout_seconds = timeout_seconds
+        self._access = {"Authorization": f"Bearer {token}"} if token else {}
 
     def health(self) -> Json:
         """Return status and version of the API."""
@@ -280,7 +282,7 @@ class Client:
         connect = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = connect(self._host, self._port, timeout=timeout_seconds or self._timeout_seconds)
         try:
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, headers | self._access)
             response = connection.getresponse()
             if response.status >= 400:
                 raise ApiError(response.status, _problem(response))

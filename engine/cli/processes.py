@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from typing import Any
 
 import click
 
@@ -52,13 +53,18 @@ def _parse_queues(
     is_flag=True,
     help="Show all output of broker, API and workers, not only warnings and errors.",
 )
+@click.option(
+    "--no-token",
+    is_flag=True,
+    default=None,
+    help="Let every account of this host use the API without a token.",
+)
 @click.option("--ephemeral", is_flag=True, hidden=True, help="Remove all containers and volumes at the end.")
 def standalone_command(
-    queues: tuple[tuple[str, int], ...], host: str | None, port: int | None, data_dir: str | None,
-    verbose: bool, ephemeral: bool,
-) -> None:  # fmt: skip
+    queues: tuple[tuple[str, int], ...], verbose: bool, ephemeral: bool, **options: Any
+) -> None:
     """Run a broker, the API with its dashboard, and a worker for each queue, until Ctrl-C."""
-    settings = Settings.from_env(host=host, port=port, data_dir=data_dir)
+    settings = Settings.from_env(**options)
     sys.exit(supervisor.run(supervisor.Plan(settings, queues, verbose, ephemeral), _print))
 
 
@@ -71,12 +77,18 @@ def _print(line: str) -> None:
 @click.command("api")
 @click.option("--host", help="Address of the API; loopback only.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the API.  [default: 3000]")
-def api_command(host: str | None, port: int | None) -> None:
+@click.option(
+    "--no-token",
+    is_flag=True,
+    default=None,
+    help="Let every account of this host use the API without a token.",
+)
+def api_command(host: str | None, port: int | None, no_token: bool | None) -> None:
     """Run the API and its dashboard in gunicorn on the configured database, until Ctrl-C."""
-    settings = Settings.from_env(host=host, port=port)
+    settings = Settings.from_env(host=host, port=port, no_token=no_token)
     refuse_outside(settings.api.host)
     ports.listen(settings.api.host, settings.api.port).close()
-    screen.print_line(f"Ferryman API  http://{settings.api.host}:{settings.api.port}")
+    screen.print_line(f"Ferryman API  http://{settings.api.address}")
     sys.stdout.flush()
     words = [sys.executable, "-P", "-m", "gunicorn", "--config", "python:engine.standalone.gunicorn_conf"]
     # Only the options: the server reads the rest itself, and follows a stand-alone to a new broker.

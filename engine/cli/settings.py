@@ -54,6 +54,8 @@ def _as_json(option: Option, settings: Settings, origins: dict[str, str]) -> dic
 
 def _text(option: Option, settings: Settings) -> str:
     text = option.write(settings.value(option))
+    if option.hidden and text:
+        return "***"
     return without_password(text) if option.secret else text
 
 

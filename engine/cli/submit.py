@@ -15,7 +15,8 @@ from engine.settings import Settings
 
 def api_client() -> Client:
     """Return a client of the API that the environment or the running stand-alone names."""
-    return Client(Settings.from_env().api.api_url)
+    api = Settings.from_env().api
+    return Client(api.api_url, token=api.api_token)
 
 
 def submit_file(client: Client, name: str, text: bytes) -> Json:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,9 @@ __all__ = [
     "ApiSettings", "BrokerSettings", "ClusterSettings", "Option", "RuntimeSettings", "StoreSettings",
     "refuse_outside", "without_password",
 ]  # fmt: skip
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{32,256}")
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,9 @@ def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> tup
     running = run_file.read(path)
     for name in ("database_url", "broker_url", "api_url"):
         fill(name, running.get(name), "run.json")
+    if values.get("api_url") == running.get("api_url"):
+        # The token of a stand-alone is sent to no other API.
+        fill("api_token", running.get("api_token"), "run.json")
     values["database_url"] = values.get("database_url") or f"sqlite:///{values['data_dir']}/ferryman.db"
     values["broker_url"] = values.get("broker_url") or "redis://127.0.0.1:6379/0"
     settings = Settings().replace(**values)
@@ -134,6 +141,10 @@ def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> tup
 def _check(settings: Settings) -> None:
     for about in OPTIONS.values():
         about.check(settings.value(about))
+    if (token := settings.api.api_token) and not _TOKEN.fullmatch(token):
+        raise SettingsError(
+            "FERRYMAN_API_TOKEN: expected 32 to 256 letters, digits and -._~+/=; make one with `openssl rand -hex 32`"
+        )
     broker = urlsplit(url := settings.broker.broker_url)
     if broker.scheme not in ("redis", "rediss", "redis+socket"):
         raise SettingsError(f"FERRYMAN_BROKER_URL={without_password(url)}: expected redis://host:port/db")

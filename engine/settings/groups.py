@@ -22,10 +22,22 @@ class ApiSettings:
     host: str = option("127.0.0.1", "address that the API binds to")
     port: int = option(3000, "port of the API", low=0, high=65535)
     api_url: str = option("http://127.0.0.1:3000", "URL at which the command line finds the API")
+    api_token: str = option(
+        "",
+        "token with which other accounts than the API's own and root use the API, and which the command line sends;"
+        " at least 32 characters; default: the stand-alone's own",
+        hidden=True,
+    )
+    no_token: bool = option(False, "1: every account of the host may use the API without a token")
     allowed_hosts: tuple[str, ...] = option((), "more names accepted in the Host header, separated by commas")
     api_threads: int = option(256, "threads that answer requests; an SSE client takes one", low=8, high=4096)
     sse_clients: int = option(200, "SSE clients at the same time; the next one gets 503", low=1, high=4000)
     body_bytes: int = option(1 << 20, "bytes of the largest request body", low=1024, high=1 << 26)
+
+    @property
+    def address(self) -> str:
+        """Host and port as in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ _SWITCHES = {"1": True, "true": True, "yes": True, "0": False, "false": False, "
 
 def option(default: Any, help: str, **about: Any) -> Any:
     """Define a field of a group of settings; `about` are fields of Option."""
-    return dataclasses.field(default=default, metadata={"help": help, **about})
+    is_shown = not (about.get("secret") or about.get("hidden"))
+    return dataclasses.field(default=default, repr=is_shown, metadata={"help": help, **about})
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Option:
     choices: tuple[str, ...] = ()
     #: The value is a URL that may hold a password.
     secret: bool = False
+    #: The whole value is a secret.
+    hidden: bool = False
 
     @property
     def variable(self) -> str:

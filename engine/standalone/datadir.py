@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from engine.settings import private
 
 RUN_FILE = "run.json"
 _LOCK_FILE = "lock"
+_TOKEN_FILE = "api-token"
 
 
 @contextlib.contextmanager
@@ -61,6 +63,14 @@ def write_private(path: Path, text: str) -> None:
     with open(os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     new_file.rename(path)
+
+
+def api_token(path: Path) -> str:
+    """Return the token of the API, which stays the same over restarts; the first call makes one of 256 random bits."""
+    file = path / _TOKEN_FILE
+    if not file.exists():
+        write_private(file, secrets.token_urlsafe(32))
+    return file.read_text().strip()
 
 
 def remove_run_file(path: Path) -> None:

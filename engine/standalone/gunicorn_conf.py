@@ -14,7 +14,7 @@ from engine.standalone.bounded_worker import BoundedWorker
 _settings = Settings.from_env()
 
 wsgi_app = "api:create_app()"
-bind = f"{_settings.api.host}:{_settings.api.port}"
+bind = _settings.api.address
 worker_class = BoundedWorker
 workers = 1
 threads = _settings.api.api_threads

@@ -85,7 +85,8 @@ class Supervisor:
     def __post_init__(self) -> None:
         host, port = self.server.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        self.settings = self.plan.settings.replace(port=port, api_url=url)
+        token = self.plan.settings.api.api_token or datadir.api_token(self.plan.settings.path)
+        self.settings = self.plan.settings.replace(port=port, api_url=url, api_token=token)
 
     def run(self) -> int:
         """Start all children, restart them until a signal, then stop them; return the exit status."""
@@ -138,12 +139,13 @@ class Supervisor:
         return False
 
     def _start_others(self) -> None:
-        environment = {**os.environ, **self.settings.environment()}
+        environment = {**os.environ, **self.settings.replace(api_token="").environment()}
+        serving = {**environment, "FERRYMAN_API_TOKEN": self.settings.api.api_token}
         # Pass the open socket; it takes precedence over host and port of the configuration.
         bind = ("--bind", f"fd://{self.server.fileno()}")
         python = (sys.executable, "-P", "-m")
         serve = (*python, "gunicorn", "--config", "python:engine.standalone.gunicorn_conf", *bind)
-        self._child("api", serve, environment, (self.server.fileno(),)).start()
+        self._child("api", serve, serving, (self.server.fileno(),)).start()
         for queue, slots in self.plan.queues:
             name = f"{queue}-{os.getpid()}@%h"
             command = (*python, "celery", "-A", "engine", "worker", "-Q", queue, "-c", str(slots), "-n", name)
@@ -216,12 +218,13 @@ class Supervisor:
 
     def _write_run_file(self, ready: bool) -> None:
         s = self.settings
-        urls = {
+        addresses = {
             "broker_url": s.broker.broker_url,
             "database_url": s.store.database_url,
             "api_url": s.api.api_url,
+            "api_token": s.api.api_token,
         }
-        content = {**urls, "pid": os.getpid(), "ready": ready, "broker": self._broker_description}
+        content = {**addresses, "pid": os.getpid(), "ready": ready, "broker": self._broker_description}
         datadir.write_run_file(s.path, content)
 
     def _restart_children(self, seconds: float = _STARTING_TICK_SECONDS) -> None:

@@ -49,7 +49,10 @@ def running_api(settings: Settings) -> Iterator[ApiServer]:
     environment = {**os.environ, **settings.environment(), "FERRYMAN_PORT": str(port)}
     with tempfile.NamedTemporaryFile() as output:
         process = fork_server().start("gunicorn", SERVE, environment, Path(output.name))
-        server = ApiServer(f"http://127.0.0.1:{port}", process, output)
+        host = settings.api.host
+        server = ApiServer(
+            f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", process, output
+        )
         try:
             wait_until(lambda: _answers(server), 30)
             yield server

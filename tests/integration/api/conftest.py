@@ -15,10 +15,15 @@ from engine.settings import Settings
 HELLO = "name: say hello\nimage: busybox:1.36\ncmd: [echo, -n, hello world]\n"
 
 
+def an_app(settings: Settings) -> Flask:
+    """Create the app without the flusher and the reconciler; a test client has no connection, so without a token."""
+    return create_app(settings.replace(no_token=True), background=False)
+
+
 @pytest.fixture
 def app(settings: Settings) -> Iterator[Flask]:
     """Return the app, without the flusher and the reconciler."""
-    app = create_app(settings, background=False)
+    app = an_app(settings)
     yield app
     context: ApiContext = app.extensions["ferryman"]
     context.feed.end()

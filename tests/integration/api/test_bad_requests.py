@@ -15,9 +15,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from api import create_app
 from engine.settings import Settings
 from engine.store.database import Database
+from tests.integration.api.conftest import an_app
 from tests.support.task_rows import count
 
 YAML = "text/yaml"
@@ -171,7 +171,7 @@ def app(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Return one app for all rows, over SQLite only: refused requests never reach the store."""
     data = tmp_path_factory.mktemp("refusing")
     url = f"sqlite:///{shutil.copy(migrated_sqlite, data / 'ferryman.db')}"
-    app = create_app(Settings.from_env({}, data_dir=str(data), database_url=url), background=False)
+    app = an_app(Settings.from_env({}, data_dir=str(data), database_url=url))
     yield app
     app.extensions["ferryman"].feed.end()
     app.extensions["ferryman"].installation.db.close()

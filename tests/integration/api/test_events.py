@@ -9,13 +9,14 @@ from itertools import islice
 import pytest
 from flask.testing import FlaskClient
 
-from api import create_app, feed
+from api import feed
 from api.context import ApiContext
 from engine.lifecycle.cancel import cancel
 from engine.model.records import Task
 from engine.model.states import JobState, TaskState
 from engine.store import events, jobs, tasks
 from engine.store.database import Database
+from tests.integration.api.conftest import an_app
 from tests.support.callers import TESTER
 from tests.support.streams import Message, messages
 from tests.support.task_rows import running, submitted
@@ -168,7 +169,7 @@ def test_many_clients_get_the_same_events(client: FlaskClient, context: ApiConte
 
 
 def test_seats_are_counted_and_given_back(context: ApiContext) -> None:
-    client = create_app(context.installation.settings.replace(sse_clients=2), background=False).test_client()
+    client = an_app(context.installation.settings.replace(sse_clients=2)).test_client()
     task = submitted(context.installation.db)
     streams = [client.get(f"/events?task={task.id}", buffered=False) for _ in range(2)]
     for path in (f"/events?task={task.id}", f"/tasks/{task.id}/log?follow=true"):

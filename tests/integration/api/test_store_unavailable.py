@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from api import create_app
 from engine.errors import StoreUnavailable
 from engine.settings import Settings
-from tests.integration.api.conftest import HELLO
+from tests.integration.api.conftest import HELLO, an_app
 from tests.support.databases import Postgres, running_postgres
 from tests.support.streams import messages
 from tests.support.task_rows import count, running
@@ -44,7 +43,7 @@ def _expect_503(client: FlaskClient, method: str, path: str) -> None:
 
 def test_a_stopped_postgresql_is_a_503_and_comes_back(own_server: Postgres, tmp_path: Path) -> None:
     settings = _settings(own_server.url("migrated"), tmp_path)
-    app = create_app(settings, background=False)
+    app = an_app(settings)
     client, context = app.test_client(), app.extensions["ferryman"]
     task = running(context.installation.db)
     stream = messages(client.get(f"/events?task={task.id}", buffered=False).iter_encoded())
@@ -74,7 +73,7 @@ def test_a_stopped_postgresql_is_a_503_and_comes_back(own_server: Postgres, tmp_
 def test_a_locked_sqlite_refuses_writes_in_time_and_still_serves_reads(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    client = create_app(_settings(sqlite_url, tmp_path), background=False).test_client()
+    client = an_app(_settings(sqlite_url, tmp_path)).test_client()
     lock = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     _expect_503(client, "POST", "/task")
@@ -85,7 +84,7 @@ def test_a_locked_sqlite_refuses_writes_in_time_and_still_serves_reads(
 
 
 def test_a_short_lock_is_waited_for(sqlite_url: str, tmp_path: Path) -> None:
-    client = create_app(_settings(sqlite_url, tmp_path), background=False).test_client()
+    client = an_app(_settings(sqlite_url, tmp_path)).test_client()
     lock = sqlite3.connect(
         sqlite_url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False
     )
@@ -97,4 +96,4 @@ def test_a_short_lock_is_waited_for(sqlite_url: str, tmp_path: Path) -> None:
 def test_an_api_whose_database_does_not_answer_does_not_start(tmp_path: Path, own_server: Postgres) -> None:
     settings = replace(_settings(own_server.url("nowhere"), tmp_path))
     with pytest.raises(StoreUnavailable):
-        create_app(settings, background=False)
+        an_app(settings)

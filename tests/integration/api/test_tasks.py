@@ -14,7 +14,7 @@ from engine.lifecycle.nodes import hold
 from engine.model.records import Caller, Job
 from engine.model.states import HoldKind, LinkState, TaskState
 from engine.store import attempts, events, jobs, links, tasks
-from tests.integration.api.conftest import HELLO
+from tests.integration.api.conftest import HELLO, an_app
 from tests.support.callers import TESTER
 from tests.support.task_rows import count, live_node, running
 
@@ -253,10 +253,9 @@ def test_every_key_of_an_answer_is_documented(client: FlaskClient, context: ApiC
 
 
 def test_the_api_applies_the_host_access_of_the_settings(context: ApiContext) -> None:
-    from api import create_app
 
     allowed = context.installation.settings.replace(bind_sources=("/srv/media",), networks=("backend",))
-    client = create_app(allowed, background=False).test_client()
+    client = an_app(allowed).test_client()
     spec = {
         **FULL,
         "mounts": [{"type": "bind", "source": "/srv/media/a", "target": "/in"}],
@@ -269,10 +268,9 @@ def test_the_api_applies_the_host_access_of_the_settings(context: ApiContext) ->
 def test_the_api_refuses_what_is_above_a_ceiling_and_gives_every_task_the_longest_time(
     context: ApiContext,
 ) -> None:
-    from api import create_app
 
     bounded = context.installation.settings.replace(max_memory="1g", max_timeout_seconds=60.0)
-    client = create_app(bounded, background=False).test_client()
+    client = an_app(bounded).test_client()
     spec = {"name": "x", "image": "busybox:1.36"}
     refused = client.post("/task", json={**spec, "limits": {"memory": "2g"}})
     assert refused.status_code == 422

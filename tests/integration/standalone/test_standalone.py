@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.client import ApiUnavailable, Json
+from engine.client import ApiError, ApiUnavailable, Client, Json
 from engine.standalone import broker
+from tests.support.accounts import NOBODY, as_account
 from tests.support.docker_daemon import BUSYBOX, require_docker
 from tests.support.held_task import held_task, release
 from tests.support.standalone import (
@@ -86,6 +87,35 @@ def test_the_data_directory_and_the_password_are_private(shared: Standalone) -> 
     config = next(server.data_dir.glob("broker/*/server.conf"))
     assert password[1] in config.read_text() and stat.S_IMODE(config.stat().st_mode) == 0o600
     assert "127.0.0.1" in str(server.run_file["broker_url"])
+
+
+def test_another_account_uses_the_api_with_the_token_only(shared: Standalone) -> None:
+    server = shared
+    url, token = server.client.url, str(server.run_file["api_token"])
+    assert len(token) >= 43, "256 random bits"
+    with as_account(NOBODY):
+        with pytest.raises(ApiError, match=r"only account root .* need no token"):
+            Client(url).jobs()
+        assert "items" in Client(url, token=token).jobs()
+        with pytest.raises(PermissionError):
+            _ = server.run_file
+    lines = [*server.children().values(), server.output, ferryman("settings", env=server.env).stdout]
+    assert not any(token in line for line in lines)
+    assert stat.S_IMODE((server.data_dir / "api-token").stat().st_mode) == 0o600
+    workers = [pid for pid, line in server.children().items() if "celery" in line]
+    assert workers and all(token.encode() not in Path(f"/proc/{pid}/environ").read_bytes() for pid in workers)
+
+
+def test_the_token_stays_and_an_open_api_says_so_at_each_start(tmp_path: Path) -> None:
+    with standalone(tmp_path) as server:
+        token = server.run_file["api_token"]
+        assert "without a token" not in server.output
+    with standalone(tmp_path, "--no-token") as server:
+        assert server.run_file["api_token"] == token
+        assert "every account of this host may use the API without a token" in server.output
+        url = server.client.url
+        with as_account(NOBODY):
+            assert Client(url).jobs()["items"] == []
 
 
 def test_a_second_start_on_the_data_directory_names_the_process_that_uses_it(shared: Standalone) -> None:

@@ -136,6 +136,35 @@ def test_a_running_stand_alone_is_joined(tmp_path: Path) -> None:
     )
 
 
+TOKEN = "0123456789-abcdefghijklmnop-QRSTUVWXYZ"
+
+
+@pytest.mark.parametrize(
+    ("given", "token"),
+    [
+        ({}, TOKEN),
+        ({"FERRYMAN_API_URL": "http://127.0.0.1:3001"}, TOKEN),
+        ({"FERRYMAN_API_URL": "http://other.example:3001"}, ""),
+        ({"FERRYMAN_API_URL": "http://other.example:3001", "FERRYMAN_API_TOKEN": "x" * 32}, "x" * 32),
+    ],
+)
+def test_the_token_of_a_stand_alone_is_for_its_own_api_only(
+    tmp_path: Path, given: dict[str, str], token: str
+) -> None:
+    running = {"api_url": "http://127.0.0.1:3001", "api_token": TOKEN}
+    data = _run_file(tmp_path, json.dumps(running))
+    settings = read(tmp_path, given, data_dir=str(data))
+    assert settings.api.api_token == token
+    assert not token or token not in repr(settings)
+
+
+@pytest.mark.parametrize("token", ["s3cret", "s3cret" * 50, "s3cret " * 6, "s3crét" * 6])
+def test_a_token_that_can_be_guessed_or_not_be_sent_is_refused(tmp_path: Path, token: str) -> None:
+    with pytest.raises(SettingsError, match=r"FERRYMAN_API_TOKEN: expected 32 to 256") as caught:
+        read(tmp_path, {"FERRYMAN_API_TOKEN": token})
+    assert "s3cr" not in str(caught.value)
+
+
 def test_the_environment_wins_over_a_running_stand_alone(tmp_path: Path) -> None:
     data = _run_file(tmp_path, json.dumps({"broker_url": "redis://127.0.0.1:7000/0"}))
     settings = read(tmp_path, {"FERRYMAN_BROKER_URL": "redis://127.0.0.1:7001/0"}, data_dir=str(data))
