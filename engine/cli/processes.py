@@ -87,12 +87,15 @@ def api_command(host: str | None, port: int | None, no_token: bool | None) -> No
     """Run the API and its dashboard in gunicorn on the configured database, until Ctrl-C."""
     settings = Settings.from_env(host=host, port=port, no_token=no_token)
     refuse_outside(settings.api.host)
-    ports.listen(settings.api.host, settings.api.port).close()
+    server = ports.listen(settings.api.host, settings.api.port)
+    server.set_inheritable(True)
     screen.print_line(f"Ferryman API  http://{settings.api.address}")
     sys.stdout.flush()
     words = [sys.executable, "-P", "-m", "gunicorn", "--config", "python:engine.standalone.gunicorn_conf"]
+    words += ["--bind", f"fd://{server.fileno()}"]
     # Only the options: the server reads the rest itself, and follows a stand-alone to a new broker.
     options = {"FERRYMAN_HOST": settings.api.host, "FERRYMAN_PORT": str(settings.api.port)}
+    options["FERRYMAN_NO_TOKEN"] = "1" if settings.api.no_token else "0"
     try:
         os.execve(sys.executable, words, {**os.environ, **options})
     except OSError as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -159,7 +160,7 @@ class BrokerSettings:
 
 
 def refuse_outside(host: str) -> None:
-    """Raise SettingsError for an address that other hosts can reach: there is no authentication yet.
+    """Raise SettingsError for an address that other hosts can reach: the API has no TLS and no users.
 
     gunicorn's own variable is refused too, because it could bind another address than the one that is checked here.
     """
@@ -168,8 +169,16 @@ def refuse_outside(host: str) -> None:
             "GUNICORN_CMD_ARGS is set and could bind the API to another address: unset it, and choose the address "
             "with --host and --port, or FERRYMAN_HOST and FERRYMAN_PORT"
         )
-    if host not in LOOPBACK and not host.startswith("127."):
+    if host != "localhost" and not _is_loopback(host):
         raise SettingsError(
-            f"{host} is reachable from outside and no authentication is set up (tokens come with a later "
-            "release): keep 127.0.0.1 and reach it through an SSH tunnel (ssh -L 3000:127.0.0.1:3000 HOST)"
+            f"{host} is not an address of loopback: it may be reachable from outside, where the API would have no TLS."
+            " Keep 127.0.0.1, and reach it through an SSH tunnel (ssh -L 3000:127.0.0.1:3000 HOST)"
         )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        # A name resolves to anything, 127.example.org too.
+        return False

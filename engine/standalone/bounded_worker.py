@@ -23,6 +23,8 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from engine.settings import refuse_outside
+
 #: Limit from the first byte of a request to the empty line after its headers.
 HEAD_SECONDS = 10.0
 #: Limit of the time for a whole body, for each MiB that a body may have.
@@ -123,6 +125,10 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
         for listener in self.sockets:
+            # Whatever gunicorn was told to bind. A Unix socket has no address of loopback either.
+            refuse_outside(
+                str(listener.sock.getsockname()[0] if listener.FAMILY != socket.AF_UNIX else listener)
+            )
             # Each accepted connection inherits the options.
             listener.sock.setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_SECONDS * 1000

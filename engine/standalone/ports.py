@@ -9,7 +9,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import FerrymanError
+from engine.errors import FerrymanError, SettingsError
+from engine.settings import refuse_outside
 from engine.wording.text import harmless, shorten
 
 #: State of a listening socket in /proc/net/tcp.
@@ -32,14 +33,19 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on (host, port); port 0 takes a free one.
 
     The supervisor keeps the socket open while the API restarts, so that clients wait and are not refused.
-    Raises PortInUse with the process that uses the port.
+    Raises PortInUse with the process that uses the port, and SettingsError for an address that is not of loopback.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     server = socket.socket(family, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         server.bind((host, port))
+        # A name, localhost too, resolves to whatever the host's files say.
+        refuse_outside(server.getsockname()[0])
         server.listen(1024)
+    except SettingsError:
+        server.close()
+        raise
     except OSError as exc:
         server.close()
         if exc.errno == errno.EADDRINUSE:
