@@ -18,8 +18,8 @@ from engine.telemetry import logging
 def create_app(settings: Settings | None = None, *, background: bool = True) -> Flask:
     """Create the app over the database of these settings, ready to serve; default: settings of the environment.
 
-    `background` also starts the rest of an API process: logging, the flusher, the reconciler.
-    Raises SettingsError, StoreUnavailable, SchemaMismatch.
+    `background` also starts the rest of an API process: logging, the flusher, the reconciler. Such a process serves
+    before its database answers, with 503. Raises SettingsError, StoreUnavailable, SchemaMismatch, WrongInstallation.
     """
     settings = settings or Settings.from_env()
     refuse_outside(settings.api.host)
@@ -28,16 +28,16 @@ def create_app(settings: Settings | None = None, *, background: bool = True) -> 
     app = Flask("api", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.api.body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    api_context = context.create(settings)
-    app.extensions["ferryman"] = api_context
     guard.install(app, settings.api)
     access.install(app, settings.api)
-    turns.install(app, api_context.turns)
+    process_turns = turns.Turns()
+    turns.install(app, process_turns)
     errors.install(app)
     routes.install(app)
     app.register_blueprint(pages.blueprint)
-    api_context.feed.start()
     if background:
-        context.start_background(api_context)
-    context.end_streams_on_signal(api_context)
+        context.open_in_background(app, settings, process_turns)
+    else:
+        context.open_now(app, settings, process_turns)
+    context.end_streams_on_signal(app)
     return app

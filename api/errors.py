@@ -50,6 +50,10 @@ def invalid(exc: Invalid) -> Response:
 def store_unavailable(exc: errors.StoreUnavailable) -> Response:
     """Answer 503. The driver's message goes to the log only, because it names hosts and users."""
     log.warning("%s %s: the database does not answer: %s", request.method, request.path, exc)
+    if isinstance(exc, errors.StoreDamaged):
+        return problem(
+            503, "the database is damaged, so nothing is confirmed: its operator must restore a backup"
+        )
     detail = "the database does not answer, so nothing is confirmed: send the same request again"
     return problem(503, detail, headers=_RETRY_SOON)
 

@@ -29,16 +29,41 @@ class Ambiguous(FerrymanError):
         self.id = id
 
 
-class StoreUnavailable(FerrymanError):
+class Unavailable(FerrymanError):
+    """Root of the errors for a server that does not answer now."""
+
+    #: Waiting may help. False: somebody has to change a setting or repair the server first.
+    may_come_back = True
+
+
+class StoreUnavailable(Unavailable):
     """Error for a database that did not answer in time. Nothing is promised, and the call may be repeated."""
+
+
+class StoreRefused(StoreUnavailable):
+    """Error for a database that refuses this process: its password, its name, its permissions."""
+
+    may_come_back = False
+
+
+class StoreDamaged(StoreUnavailable):
+    """Error for a database whose content is damaged."""
+
+    may_come_back = False
 
 
 class SchemaMismatch(FerrymanError):
     """Error for a database that a newer Ferryman or another program created."""
 
 
-class BrokerUnavailable(FerrymanError):
+class BrokerUnavailable(Unavailable):
     """Error for a broker that did not answer in time. The rows are safe, and the flusher tries again."""
+
+
+class BrokerRefused(BrokerUnavailable):
+    """Error for a broker that refuses the password, the user or the number of the database."""
+
+    may_come_back = False
 
 
 class WrongInstallation(FerrymanError):
@@ -52,7 +77,7 @@ class WrongInstallation(FerrymanError):
         )
 
 
-class RuntimeUnavailable(FerrymanError):
+class RuntimeUnavailable(Unavailable):
     """Error for a runtime (Docker) that does not answer. Its containers may still run."""
 
 

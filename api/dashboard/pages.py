@@ -22,7 +22,7 @@ from flask import (
 )
 from werkzeug.wrappers import Response as AnyResponse
 
-from api.context import get_context
+from api.context import get_context, installation_id
 from api.dashboard import detail, formats, overview
 from api.queries import MOST_PAGES
 from engine import __version__, errors
@@ -137,7 +137,7 @@ def _static(name: str) -> str:
 
 @blueprint.context_processor
 def _everywhere() -> dict[str, Any]:
-    return {"version": __version__, "installation": get_context().installation.id}
+    return {"version": __version__, "installation": installation_id()}
 
 
 @blueprint.after_request
@@ -165,6 +165,8 @@ def ambiguous(exc: errors.Ambiguous) -> Response:
 def store_unavailable(exc: errors.StoreUnavailable) -> Response:
     """Show that the database does not answer, without the driver's message."""
     detail = "Submitted jobs are kept. Reload this page in a moment."
+    if isinstance(exc, errors.StoreDamaged):
+        return _error_page(503, "The database is damaged", "Its operator must restore a backup.")
     return _error_page(503, "The database does not answer", detail)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from engine.cli import screen
+from engine.cli import processes, screen
 from engine.settings import Settings, without_password
+from engine.telemetry import patience
 
 
 @click.group("db")
@@ -18,12 +19,14 @@ def upgrade_command() -> None:
     """Upgrade the schema to this version, or create it. Safe to repeat, and while a server runs."""
     from engine.store.database import Database
 
-    settings = Settings.from_env()
-    database = Database(settings.store)
-    try:
-        installation = database.open()
-    finally:
-        database.close()
+    with processes.server_exit_status():
+        settings = Settings.from_env()
+        database = Database(settings.store)
+        try:
+            say, seconds = screen.print_error, settings.patience_seconds
+            installation = patience.wait_for("the database", database.open, say, seconds)
+        finally:
+            database.close()
     screen.print_line(
         f"{without_password(settings.store.database_url)}: up to date, installation {installation}"
     )

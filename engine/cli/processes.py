@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -13,6 +15,7 @@ from engine.cli import screen
 from engine.errors import FerrymanError
 from engine.settings import Settings, refuse_outside
 from engine.standalone import ports, supervisor
+from engine.telemetry.patience import exit_status
 
 _QUEUE_OPTION = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63}):(\d{1,4})")
 _MOST_SLOTS = 1000
@@ -64,8 +67,19 @@ def standalone_command(
     queues: tuple[tuple[str, int], ...], verbose: bool, ephemeral: bool, **options: Any
 ) -> None:
     """Run a broker, the API with its dashboard, and a worker for each queue, until Ctrl-C."""
-    settings = Settings.from_env(**options)
-    sys.exit(supervisor.run(supervisor.Plan(settings, queues, verbose, ephemeral), _print))
+    with server_exit_status():
+        settings = Settings.from_env(**options)
+        sys.exit(supervisor.run(supervisor.Plan(settings, queues, verbose, ephemeral), _print))
+
+
+@contextlib.contextmanager
+def server_exit_status() -> Iterator[None]:
+    """End with the status that supervisors of servers know: 78 for a wrong setting, 75 for a server that is late."""
+    try:
+        yield
+    except FerrymanError as exc:
+        screen.print_error(f"ferryman: {exc}")
+        sys.exit(exit_status(exc))
 
 
 def _print(line: str) -> None:
@@ -85,9 +99,10 @@ def _print(line: str) -> None:
 )
 def api_command(host: str | None, port: int | None, no_token: bool | None) -> None:
     """Run the API and its dashboard in gunicorn on the configured database, until Ctrl-C."""
-    settings = Settings.from_env(host=host, port=port, no_token=no_token)
-    refuse_outside(settings.api.host)
-    server = ports.listen(settings.api.host, settings.api.port)
+    with server_exit_status():
+        settings = Settings.from_env(host=host, port=port, no_token=no_token)
+        refuse_outside(settings.api.host)
+        server = ports.listen(settings.api.host, settings.api.port)
     server.set_inheritable(True)
     screen.print_line(f"Ferryman API  http://{settings.api.address}")
     sys.stdout.flush()

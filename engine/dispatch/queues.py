@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import redis
 
 from engine.dispatch.app import PRIORITY_STEPS
-from engine.errors import BrokerUnavailable, SettingsError, WrongInstallation
+from engine.errors import BrokerRefused, BrokerUnavailable, SettingsError, WrongInstallation
 from engine.settings import BrokerSettings, without_password
 
 #: kombu joins queue and priority by this (kombu.transport.redis.Channel.sep).
@@ -91,7 +91,7 @@ class Broker:
             if self._follow():
                 message += f"; the broker is at {self.url} now"
             # The client's words may repeat a URL.
-            raise BrokerUnavailable(without_password(message)) from exc
+            raise error_class(exc)(without_password(message)) from exc
 
     def _follow(self) -> bool:
         """Use the address that the broker has now; return whether that is another one."""
@@ -104,6 +104,13 @@ class Broker:
         self.close()
         self._url, self._redis = url, _client(url)
         return True
+
+
+def error_class(exc: Exception) -> type[BrokerUnavailable]:
+    """Return the error for the client's: BrokerRefused for a password, user or database that is refused."""
+    is_refused = isinstance(exc, redis.AuthenticationError | redis.exceptions.NoPermissionError)
+    # Redis has no error of its own for the number of a database.
+    return BrokerRefused if is_refused or "DB index" in str(exc) else BrokerUnavailable
 
 
 def _client(url: str) -> redis.Redis:

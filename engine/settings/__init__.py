@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from engine.errors import SettingsError
 from engine.settings import run_file
@@ -45,6 +45,12 @@ class Settings:
 
     data_dir: str = option("", "directory of the SQLite file, the embedded broker and work files (mode 0700)")
     one_host: bool = option(False, "1: all processes run on this host, whatever the name of the broker")
+    patience_seconds: float = option(
+        600.0,
+        "time without its broker, or at a start without its database, after which a process leaves with status 75",
+        low=1,
+        high=86400,
+    )
     log_level: str = option("INFO", "DEBUG, INFO, WARNING or ERROR")
     failpoint: str = option("", "for tests: the point in the code at which the process kills itself")
     api: ApiSettings = field(default_factory=ApiSettings)
@@ -138,6 +144,18 @@ def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> tup
     return settings, origins
 
 
+def _is_broker(url: SplitResult) -> bool:
+    try:
+        port = url.port
+    except ValueError:
+        return False
+    if url.scheme == "redis+socket":
+        return True
+    return (
+        url.scheme in ("redis", "rediss") and port != 0 and re.fullmatch(r"/?\d{0,4}", url.path) is not None
+    )
+
+
 def _check(settings: Settings) -> None:
     for about in OPTIONS.values():
         about.check(settings.value(about))
@@ -146,7 +164,7 @@ def _check(settings: Settings) -> None:
             "FERRYMAN_API_TOKEN: expected 32 to 256 letters, digits and -._~+/=; make one with `openssl rand -hex 32`"
         )
     broker = urlsplit(url := settings.broker.broker_url)
-    if broker.scheme not in ("redis", "rediss", "redis+socket"):
+    if not _is_broker(broker):
         raise SettingsError(f"FERRYMAN_BROKER_URL={without_password(url)}: expected redis://host:port/db")
     if settings.store.is_sqlite and broker.hostname not in (*LOOPBACK, None) and not settings.one_host:
         raise SettingsError(

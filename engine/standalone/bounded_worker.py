@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
+from engine.errors import FerrymanError
 from engine.settings import refuse_outside
 
 #: Limit from the first byte of a request to the empty line after its headers.
@@ -155,6 +157,14 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             idle[0].timeout = 0.0
             self.murder_pending()
             self.murder_keepalived()
+
+    def load_wsgi(self) -> None:
+        """Create the app; errors of Ferryman are a sentence, not a traceback. Overrides gunicorn's method."""
+        try:
+            super().load_wsgi()
+        except FerrymanError as exc:
+            print(f"ferryman api: {exc}", file=sys.stderr, flush=True)
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def handle(self, conn: Any) -> Any:
         """Read a request and answer it, in a thread of the pool; overrides gunicorn's method."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from engine.errors import BrokerUnavailable, FerrymanError, SettingsError
+from engine.errors import FerrymanError, SettingsError
 from engine.settings import private, without_password
 from engine.standalone import datadir, ports
 
@@ -175,7 +175,10 @@ def ping(url: str, timeout_seconds: float = _PING_SECONDS) -> str:
 
     Raises BrokerUnavailable when the broker does not answer in time or refuses the password.
     """
+    # Imported late: the supervisor of an embedded broker needs no client library.
     import redis
+
+    from engine.dispatch.queues import error_class
 
     client = redis.Redis.from_url(
         url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, decode_responses=True
@@ -187,7 +190,8 @@ def ping(url: str, timeout_seconds: float = _PING_SECONDS) -> str:
         took_ms = (time.perf_counter() - began) * 1000
         info = client.info()
     except (redis.RedisError, OSError, ValueError) as exc:
-        raise BrokerUnavailable(f"cannot use the broker at {without_password(url)} ({_reason(exc)})") from exc
+        message = f"cannot use the broker at {without_password(url)} ({_reason(exc)})"
+        raise error_class(exc)(message) from exc
     finally:
         client.close()
     name, version = ("valkey", info["valkey_version"]) if "valkey_version" in info else ("redis", None)

@@ -65,6 +65,8 @@ class Child:
     #: Print no lines, during a start or stop whose usual warnings would only alarm.
     is_muted: bool = False
     restarts: int = 0
+    #: The process ended with 78: its settings or its database must be mended before another start.
+    is_misconfigured: bool = False
     _process: subprocess.Popen[bytes] | None = None
     _started_at: float = 0.0
     _has_left: bool = False
@@ -125,6 +127,9 @@ class Child:
         if now - self._started_at > CALM_SECONDS:
             self._pause = FIRST_PAUSE_SECONDS
         self._print_end(code)
+        if code == os.EX_CONFIG:
+            self.is_misconfigured = True
+            return
         self.print_line(self.name, f"restarts in {self._pause:.1f} s")
         self._restart_at, self._pause = now + self._pause, min(self._pause * 2, LAST_PAUSE_SECONDS)
         self._process = None

@@ -6,7 +6,10 @@ One process with many threads: each SSE client occupies a thread, and each proce
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
+
+from gunicorn.errors import HaltServer
 
 from engine.settings import Settings
 from engine.standalone.bounded_worker import BoundedWorker
@@ -40,3 +43,10 @@ control_socket_disable = True
 def pre_request(worker: BoundedWorker, request: Any) -> None:
     """Bound the body; gunicorn calls this hook when it has read a request's head."""
     worker.head_is_read(request, _settings.api.body_bytes)
+
+
+def on_exit(server: Any) -> None:
+    """Exit with 78 when the app could not start; gunicorn calls this hook last, inside the handler of that error."""
+    reason = sys.exc_info()[1]
+    if isinstance(reason, HaltServer) and reason.exit_status == server.WORKER_BOOT_ERROR:
+        sys.exit(os.EX_CONFIG)

@@ -21,10 +21,11 @@ from types import FrameType
 
 from engine import __version__
 from engine.client import ApiError, ApiUnavailable, Client
-from engine.errors import BrokerUnavailable, FerrymanError
+from engine.errors import FerrymanError, SettingsError
 from engine.settings import Settings, refuse_outside, without_password
 from engine.standalone import broker, datadir, ports
 from engine.standalone.child import Child, Command
+from engine.telemetry.patience import Stopped, wait_for
 
 _BROKER_SECONDS = 30.0
 _READY_SECONDS = 60.0
@@ -101,16 +102,21 @@ class Supervisor:
             while not self._signals:
                 self._restart_children(_READY_TICK_SECONDS)
             return 0
+        except Stopped:
+            return 0
         finally:
             self._stop()
 
     def _start_broker(self) -> None:
         url = broker.configured_url()
         if url:
-            try:
-                description = broker.ping(url)
-            except BrokerUnavailable as exc:
-                raise NotStarted(f"{exc}; start it, or unset FERRYMAN_BROKER_URL to embed a broker") from exc
+            description = wait_for(
+                "the broker of FERRYMAN_BROKER_URL (unset it to embed a broker)",
+                lambda: broker.ping(url),
+                lambda line: self._print_for("supervisor", line),
+                self.settings.patience_seconds,
+                self._wakeup,
+            )
             self._broker_description = f"{description}, configured by FERRYMAN_BROKER_URL"
             self.settings = self.settings.replace(broker_url=url)
             return
@@ -230,6 +236,8 @@ class Supervisor:
     def _restart_children(self, seconds: float = _STARTING_TICK_SECONDS) -> None:
         for child in self.children:
             child.restart_if_dead()
+            if child.is_misconfigured:
+                raise SettingsError(f"{child.name} cannot run, see its output above")
         self._wakeup.wait(seconds)
 
     def _stop(self) -> None:

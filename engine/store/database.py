@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from engine.errors import SettingsError, StoreUnavailable
+from engine.errors import SettingsError, StoreDamaged, StoreUnavailable
 from engine.settings import StoreSettings, private, without_password
 from engine.store import tables, upgrade
-
-#: SQLSTATEs of a server or a pooler that cannot serve now: read-only (25006), a failed or timed-out transaction
-#: (25P0x), prepared statements of another connection (26000, 42P05), no resources, shutdown, the disk (53, 57, 58).
-_AWAY_STATES = ("25006", "25P0", "26000", "42P05", "53", "57", "58")
+from engine.store.faults import as_unavailable, is_away
 
 #: Type that `begin` and `read` yield and that verbs pass on to the store's functions.
 Connection = sa.Connection
@@ -51,9 +49,15 @@ class Database:
     Safe to share between threads; a forked child calls `after_fork` first.
     """
 
-    def __init__(self, settings: StoreSettings, pool: int = 10) -> None:
-        """Open nothing yet; `pool` bounds this process's connections (a further one waits store_timeout)."""
-        self.url = sa.engine.make_url(settings.database_url)
+    def __init__(
+        self, settings: StoreSettings, pool: int = 10, on_damage: Callable[[StoreDamaged], None] | None = None
+    ) -> None:
+        """Open nothing yet; `pool` bounds this process's connections (a further one waits store_timeout).
+
+        `on_damage` is called by whichever thread first meets damaged data. Raises SettingsError.
+        """
+        self.url = _parse(settings.database_url)
+        self._on_damage = on_damage
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._timeout_seconds = settings.store_timeout_seconds
         #: Known from the first connection on: no pooler shares PostgreSQL's sessions.
@@ -84,7 +88,13 @@ class Database:
                 # The same for sent data that is never acknowledged: the kernel's own bound is 15 min.
                 "tcp_user_timeout": 10_000,
             }
-            engine = sa.create_engine(self.url, pool_pre_ping=True, connect_args=arguments, **bounds)
+            try:
+                engine = sa.create_engine(self.url, pool_pre_ping=True, connect_args=arguments, **bounds)
+            except ImportError as exc:
+                raise SettingsError(
+                    "FERRYMAN_DATABASE_URL names a PostgreSQL, whose driver is not installed: "
+                    "pip install 'ferryman[postgresql]'"
+                ) from exc
             sa.event.listen(engine, "do_connect", self._connect_bounded)
             sa.event.listen(engine, "handle_error", _replace_connection)
             return engine
@@ -137,7 +147,7 @@ class Database:
         not answer in time; the outcome is unknown then (even the commit may or may not have happened). A
         statement waits store_timeout; on PostgreSQL 2 s more when the server itself hangs.
         """
-        with self._one_writer(), _translated(), self._write.begin() as connection:
+        with self._one_writer(), self._translated(), self._write.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -157,22 +167,34 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Open a transaction that only reads; on SQLite it never waits. Raises StoreUnavailable."""
-        with _translated(), self._read.begin() as connection:
+        with self._translated(), self._read.begin() as connection:
             yield connection
 
     def open(self) -> str:
         """Create or upgrade the schema, under a lock; return the installation's id.
 
         Raises StoreUnavailable, SchemaMismatch when the database is newer than this Ferryman, and SettingsError
-        when a pooler shares its sessions.
+        when the file cannot be made or a pooler shares its sessions.
         """
-        if self.is_sqlite and self.url.database:
+        if self.is_sqlite and self.url.database not in (None, "", ":memory:"):
             _make_private(Path(self.url.database))
-        with _translated(), self._write.begin() as connection:
+        with self._translated(), self._write.begin() as connection:
             if not self.is_sqlite:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7309453)")
             upgrade.to_newest(connection)
             return _installation_id(connection)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sa.exc.SQLAlchemyError, sqlite3.Error) as exc:
+            error = as_unavailable(exc)
+            if error is None:
+                raise
+            if isinstance(error, StoreDamaged) and self._on_damage is not None:
+                self._on_damage(error)
+            raise error from exc
 
     def after_fork(self) -> None:
         """Forget the parent's connections without closing them (SQLAlchemy: pooling, multiprocessing)."""
@@ -186,27 +208,24 @@ class Database:
         self._read.dispose()
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _parse(text: str) -> sa.URL:
     try:
-        yield
-    except (sa.exc.OperationalError, sa.exc.TimeoutError, sa.exc.InterfaceError) as exc:
-        reason = str(getattr(exc, "orig", None) or exc).strip().splitlines()
-        raise StoreUnavailable(reason[0] if reason else type(exc).__name__) from exc
-    except sa.exc.DBAPIError as exc:
-        if exc.connection_invalidated or _is_away(exc.orig):
-            raise StoreUnavailable(str(exc.orig)) from exc
-        raise
-
-
-def _is_away(error: BaseException | None) -> bool:
-    state = getattr(error, "sqlstate", None) or ""
-    return state.startswith(_AWAY_STATES) or (state == "0A000" and "cached plan" in str(error))
+        url = sa.engine.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):
+        begins = text.partition(":")[0][:20]
+    else:
+        begins = url.drivername
+        if url.drivername in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+            return url
+    raise SettingsError(
+        f"FERRYMAN_DATABASE_URL begins with {begins!r}: expected postgresql+psycopg://user:password@host/name, or "
+        "sqlite:////path/of/the/file"
+    )
 
 
 def _replace_connection(context: sa.ExceptionContext) -> None:
     """Take the connection out of the pool: a later one may reach a writable server, without old statements."""
-    if _is_away(context.original_exception):
+    if is_away(context.original_exception):
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
 
@@ -223,13 +242,19 @@ def _begin_sqlite(connection: sa.Connection, statement: str) -> None:
 def _make_private(path: Path) -> None:
     """Create the data directory with mode 0700 and the file with 0600, because they hold users' data.
 
-    Raises SettingsError for a file of another account, which could change what tasks run.
+    Raises SettingsError, also for a file of another account, which could change what tasks run.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    elif reason := private.foreign_owner(path.stat()):
-        raise SettingsError(f"the database {path} {reason}: chown it, or set FERRYMAN_DATABASE_URL")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        elif reason := private.foreign_owner(path.stat()):
+            raise SettingsError(f"the database {path} {reason}: chown it, or set FERRYMAN_DATABASE_URL")
+    except OSError as exc:
+        reason = f"cannot create {path} ({exc.strerror})"
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
+            raise StoreUnavailable(reason) from exc
+        raise SettingsError(f"{reason}; set FERRYMAN_DATA_DIR or FERRYMAN_DATABASE_URL") from exc
 
 
 def _installation_id(connection: sa.Connection) -> str:

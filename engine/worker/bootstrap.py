@@ -6,13 +6,15 @@ the process with an error message) and adds the node's queue; `worker_ready` sta
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from celery import signals
 from celery.utils.nodenames import default_nodename
@@ -20,14 +22,15 @@ from celery.utils.nodenames import default_nodename
 from engine.dispatch import control
 from engine.dispatch.flusher import Flusher
 from engine.dispatch.queues import Broker
-from engine.errors import BrokerUnavailable, FerrymanError, SettingsError
+from engine.errors import FerrymanError, SettingsError
 from engine.jobspec.host_access import host_access_of
 from engine.lifecycle.installation import Installation
 from engine.reconcile import lanes
 from engine.runtime.docker.runtime import DockerRuntime
-from engine.settings import BrokerSettings, Settings, private, without_password
+from engine.settings import Settings, private, without_password
 from engine.store.database import Database
 from engine.telemetry.logging import configure
+from engine.telemetry.patience import exit_status, wait_for
 from engine.worker.context import WorkerContext, get_context, set_context
 from engine.worker.daemon.sandbox_pool import SandboxPool
 from engine.worker.daemon.sweeper import Sweeper
@@ -46,8 +49,6 @@ log = logging.getLogger("ferryman.worker")
 
 #: The id of this process's first node, part of its name.
 _BOOT_ID = new_id()
-#: Exit code of a worker that its settings or its environment keep from starting (sysexits.h).
-EXIT_CONFIG = os.EX_CONFIG
 
 
 @signals.celeryd_init.connect
@@ -73,14 +74,14 @@ def _make_context(sender: Any, **_: Any) -> None:
     try:
         settings = Settings.from_env()
         _close_directories(settings)
-        db = Database(settings.store, pool=instance.concurrency + 8)
-        installation = Installation(db, settings, db.open())
-        _check_broker(settings.broker, installation.id)
+        db = Database(settings.store, pool=instance.concurrency + 8, on_damage=_end)
+        with _leaving_at_once():
+            installation = Installation(db, settings, _wait_for_servers(db, settings))
         docker = settings.runtime
         host_access = host_access_of(docker, settings.private_places)
         runtime = DockerRuntime(docker, settings.path, installation.id, host_access)
     except FerrymanError as exc:
-        _end(str(exc))
+        _end(exc)
     queues = tuple(sorted(instance.app.amqp.queues.consume_from))
     in_doubt, running = threading.Event(), RunningLinks()
     sandboxes = SandboxPool(runtime.sandboxes, running, docker, installation.id, instance.concurrency)
@@ -112,21 +113,35 @@ def _close_directories(settings: Settings) -> None:
         raise SettingsError(f"cannot use the data directory {settings.path} ({exc.strerror})") from exc
 
 
-def _check_broker(settings: BrokerSettings, installation: str) -> None:
-    broker = Broker(settings)
+def _wait_for_servers(db: Database, settings: Settings) -> str:
+    """Wait for the database, then for the broker; return the installation's id."""
+    seconds = settings.patience_seconds
+    installation = wait_for("the database", db.open, log.warning, seconds)
+    broker = Broker(settings.broker)
     try:
-        broker.claim_for(installation)
-    except BrokerUnavailable as exc:
-        # Celery waits for the broker; the reconciler repeats this check when the broker is back.
-        log.warning("%s", exc)
+        wait_for("the broker", lambda: broker.claim_for(installation), log.warning, seconds)
     finally:
         broker.close()
+    return installation
 
 
-def _end(message: str) -> None:
+@contextlib.contextmanager
+def _leaving_at_once() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C end the process in order: it has no node yet, and Celery handles them later."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in handlers:
+        signal.signal(number, lambda *_: os._exit(0))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _end(exc: FerrymanError | str) -> NoReturn:
     """End the process with a message for its operator."""
-    print(f"ferryman worker: {message}", file=sys.stderr, flush=True)
-    os._exit(EXIT_CONFIG)
+    print(f"ferryman worker: {exc}", file=sys.stderr, flush=True)
+    os._exit(os.EX_CONFIG if isinstance(exc, str) else exit_status(exc))
 
 
 @signals.worker_ready.connect
@@ -151,5 +166,5 @@ def _start_threads(sender: Any, **_: Any) -> None:
     context.sandboxes.start()
     context.holds.start(lambda: context.caller, context.intake.refresh)
     threads.start()
-    lanes.start(context.installation, on_wrong_broker=lambda exc: _end(str(exc)))
+    lanes.start(context.installation, on_wrong_broker=_end)
     Watchdog(sender, context).start()

@@ -19,6 +19,7 @@ from engine.lifecycle import nodes as verbs
 from engine.model.records import Node
 from engine.model.states import NodeState, TaskState
 from engine.runtime.base import Cause
+from engine.telemetry.patience import Reminder
 from engine.worker.context import WorkerContext
 from engine.worker.node.adoption import Adopter
 from engine.worker.node.draining import Draining
@@ -49,6 +50,7 @@ class NodeThreads:
         #: A pass may find something, or the daemon may be silent.
         self._pass_called = threading.Event()
         self._runtime_ok = self._silence_reported = True
+        self._silence = Reminder()
         self._joined = False
         #: When the daemon began to answer the node's own questions with errors; None while it answers them.
         self._errors_since: float | None = None
@@ -148,6 +150,7 @@ class NodeThreads:
             context.runtime.describe()
             if verbs.runtime_back(context.installation, context.caller):
                 self._runtime_ok = True
+                log.info("Docker answers after %.0f s", self._silence.seconds)
         if not context.live:
             if self._runtime_ok and self._adopter.join():
                 self._go_live()
@@ -169,9 +172,9 @@ class NodeThreads:
         try:
             daemon: str | None = context.runtime.describe()
             self._runtime_ok = True
-        except RuntimeUnavailable as exc:
-            log.warning("Docker does not answer: %s", exc)
-            daemon, self._runtime_ok = None, False
+        except RuntimeUnavailable:
+            # The next look at the daemon says so.
+            daemon, self._runtime_ok, self._silence = None, False, Reminder()
         verbs.join(context.installation, context.caller, self._row(daemon))
         self._joined = True
         self._fenced.clear()
@@ -218,6 +221,10 @@ class NodeThreads:
             context.live = self._runtime_ok = self._silence_reported = False
             context.sandboxes.close()
             context.intake.refresh()
+        if self._silence.is_due():
+            log.warning(
+                "waiting for Docker, %.0f s so far, nothing is claimed: %s", self._silence.seconds, exc
+            )
         if not self._silence_reported:
             verbs.runtime_silent(context.installation, context.caller)
             self._silence_reported = True

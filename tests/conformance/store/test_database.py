@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from engine.errors import SchemaMismatch, StoreUnavailable
+from engine.errors import SchemaMismatch, SettingsError, StoreDamaged, StoreRefused, StoreUnavailable
 from engine.settings import Settings, StoreSettings
 from engine.store import tables, upgrade
 from engine.store.database import Database
@@ -131,10 +131,69 @@ def test_a_plan_that_a_migration_made_stale_is_unavailable_and_its_connection_re
         assert c.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() != former
 
 
-@pytest.mark.parametrize("state", ["0A000", "XX001", "XX002", "22012", "23505"])
+@pytest.mark.parametrize("state", ["0A000", "22012", "23505"])
 def test_a_defect_is_not_called_unavailable(on_postgres: Database, state: str) -> None:
     with pytest.raises(sa.exc.DBAPIError), on_postgres.begin() as c:
         c.exec_driver_sql(_raising(state))
+
+
+@pytest.mark.parametrize("state", ["XX001", "XX002"])
+def test_damaged_data_of_postgresql_are_said_and_reported(on_postgres: Database, state: str) -> None:
+    seen: list[StoreDamaged] = []
+    on_postgres._on_damage = seen.append
+    with (
+        pytest.raises(StoreDamaged, match=r"the database is damaged .* restore a backup"),
+        on_postgres.begin() as c,
+    ):
+        c.exec_driver_sql(_raising(state))
+    assert len(seen) == 1 and not seen[0].may_come_back
+
+
+def test_a_damaged_page_of_a_sqlite_file_is_said_and_reported(sqlite_url: str) -> None:
+    seen: list[StoreDamaged] = []
+    db = Database(StoreSettings(database_url=sqlite_url), on_damage=seen.append)
+    db.open()
+    with db.begin() as c:
+        c.exec_driver_sql(
+            "CREATE TABLE victim AS SELECT randomblob(900) AS x, 1 AS y FROM pragma_function_list"
+        )
+        page = c.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'victim'").scalar_one()
+        size = c.exec_driver_sql("PRAGMA page_size").scalar_one()
+    db.close()
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    with pytest.raises(StoreDamaged, match="database disk image is malformed"), db.read() as c:
+        c.exec_driver_sql("SELECT sum(y) FROM victim").scalar_one()
+    assert len(seen) == 1
+    db.close()
+
+
+@pytest.mark.parametrize("state", ["28P01", "28000", "3D000", "42501"])
+def test_a_refusal_is_told_from_an_absence(on_postgres: Database, state: str) -> None:
+    with pytest.raises(StoreRefused, match="correct FERRYMAN_DATABASE_URL"), on_postgres.begin() as c:
+        c.exec_driver_sql(_raising(state))
+
+
+@pytest.mark.parametrize(
+    ("url", "begins"),
+    [
+        ("postgres://u:geheim@h/d", "postgres"), ("postgresql://u:geheim@h/d", "postgresql"),
+        ("mysql://u:geheim@h/d", "mysql"), ("geheim", "geheim"),
+        ("postgresql+psycopg:geheim@h/d", "postgresql+psycopg"),
+        ("postgresql+psycopg://u:geheim@h:port/d", "postgresql+psycopg"),
+    ],
+)  # fmt: skip
+def test_a_url_that_is_none_of_the_two_databases_is_refused_without_its_password(
+    url: str, begins: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Database(StoreSettings(database_url=url))
+    assert str(caught.value).startswith(
+        f"FERRYMAN_DATABASE_URL begins with '{begins}': expected postgresql+psycopg://"
+    )
+    assert "geheim" not in str(caught.value) or url == "geheim"
 
 
 def test_a_read_only_server_is_unavailable_to_writers(on_postgres: Database) -> None:

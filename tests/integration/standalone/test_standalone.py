@@ -148,14 +148,14 @@ def test_a_port_of_another_stand_alone_is_an_error_with_its_name(shared: Standal
 def test_an_address_that_is_not_loopback_is_refused(tmp_path: Path) -> None:
     for command in ("standalone", "api"):
         refused = ferryman(command, "--host", "0.0.0.0", env=environment(tmp_path))
-        assert refused.returncode == 2 and "0.0.0.0 is not an address of loopback" in refused.stderr
+        assert refused.returncode == 78 and "0.0.0.0 is not an address of loopback" in refused.stderr
 
 
 def test_gunicorns_own_variable_cannot_bind_another_address(tmp_path: Path) -> None:
     for command in ("standalone", "api"):
         widened = environment(tmp_path) | {"GUNICORN_CMD_ARGS": "--bind=0.0.0.0:0"}
         refused = ferryman(command, env=widened)
-        assert refused.returncode == 2 and "GUNICORN_CMD_ARGS is set" in refused.stderr, refused.stderr
+        assert refused.returncode == 78 and "GUNICORN_CMD_ARGS is set" in refused.stderr, refused.stderr
 
 
 @pytest.mark.parametrize("word", ["gunicorn", "celery", "-server 127.0.0.1"])
@@ -304,13 +304,6 @@ def test_a_configured_broker_is_used_unchanged(tmp_path: Path) -> None:
         finally:
             process.terminate()
             process.wait(10)
-
-
-def test_a_configured_broker_that_does_not_answer_is_an_error_with_a_remedy(tmp_path: Path) -> None:
-    env = environment(tmp_path, FERRYMAN_BROKER_URL="redis://:geheim@127.0.0.1:9/0")
-    refused = ferryman("standalone", "--port", "0", env=env)
-    assert refused.returncode == 1 and refused.stdout == "" and "geheim" not in refused.stderr
-    assert "(connection refused); start it, or unset FERRYMAN_BROKER_URL" in refused.stderr
 
 
 def test_the_server_of_the_wheel_is_used_if_the_path_has_none(tmp_path: Path) -> None:
