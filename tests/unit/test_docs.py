@@ -114,6 +114,13 @@ def test_the_page_of_settings_is_up_to_date() -> None:
     )
 
 
+def test_the_page_of_expressions_is_up_to_date() -> None:
+    printed = runpy.run_path(str(ROOT / "docs/expressions_page.py"))["page"]()
+    assert (REFERENCE / "expressions.rst").read_text() == printed, (
+        "python docs/expressions_page.py > docs/reference/expressions.rst"
+    )
+
+
 def test_every_field_of_the_format_is_in_its_page() -> None:
     page = (REFERENCE / "job-file.rst").read_text()
     rows = set(re.findall(r"^   \* - ``(\w+)``", page, re.MULTILINE))
