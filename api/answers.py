@@ -322,9 +322,9 @@ def task(row: Task, attempts: Iterable[Attempt], links: Sequence[Link], waiting:
     }
 
 
-def job(row: Job, count: int, waiting: Json | None = None) -> Json:
-    """Return what JobSummary reads: the row, the number of tasks, and why it waits."""
-    return {**vars(row), "task_count": count, "waiting": waiting}
+def job(row: Job, waiting: Json | None = None) -> Json:
+    """Return what JobSummary reads: the row, and why it waits."""
+    return {**vars(row), "waiting": waiting}
 
 
 def event(row: Event) -> Json:

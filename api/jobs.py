@@ -19,12 +19,9 @@ def list_jobs(query: dict[str, Any]) -> Json:
     number, size = query["page"], query["size"]
     with get_context().installation.db.read() as c:
         rows, total = jobs.page(c, number, size, query["q"], (query["state"],) if query["state"] else ())
-        counts = jobs.task_counts(c, [job.id for job in rows])
         waiting_in = outbox.queues_of(c, [job.id for job in rows if not job.state.ended])
         beating = nodes.beating(c)
-    items = [
-        answers.job(job, counts.get(job.id, 0), _waiting(beating, waiting_in.get(job.id, ()))) for job in rows
-    ]
+    items = [answers.job(job, _waiting(beating, waiting_in.get(job.id, ()))) for job in rows]
     return answers.page(items, number, size, total)
 
 
@@ -40,7 +37,7 @@ def get_job(id: str) -> Json:
         if job is None:
             raise NotFound("job", id)
         of_job = tasks.of_job(c, job_id)
-    return {**answers.job(job, len(of_job)), "tasks": of_job}
+    return {**answers.job(job), "tasks": of_job}
 
 
 def cancel_job(id: str) -> Json:

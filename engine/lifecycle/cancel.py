@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from engine import failpoints
 from engine.errors import FerrymanError, NotFound
-from engine.lifecycle import end_task
+from engine.lifecycle import end_task, locks
 from engine.lifecycle.installation import Installation
-from engine.model.records import Caller, Job, Task
+from engine.lifecycle.locks import Locked
+from engine.model.records import Caller
 from engine.model.states import JobState, TaskState
 from engine.store import jobs, tasks
 
@@ -26,15 +27,12 @@ def cancel(installation: Installation, caller: Caller, task_id: str) -> tuple[st
     AlreadyEnded, StoreUnavailable.
     """
     with installation.db.begin() as c:
-        job_id = tasks.job_of(c, task_id)
-        job = None if job_id is None else jobs.lock(c, job_id)
-        task = None if job is None else tasks.lock(c, task_id)
-        if job is None or task is None:
+        locked = locks.lock_job_and_task(c, task_id)
+        if locked is None:
             raise NotFound("task", task_id)
-        if not _is_open("task", task):
+        if not _is_open("task", task_id, locked.task.state):
             return ()
-        end_task.cancel(c, caller, task)
-        end_task.end_job(c, caller, job.id, job.state)
+        end_task.cancel(c, caller, locked)
         failpoints.hit("cancel.rows")
     failpoints.hit("cancel.committed")
     return (task_id,)
@@ -47,24 +45,23 @@ def cancel_job(installation: Installation, caller: Caller, job_id: str) -> tuple
     AlreadyEnded, StoreUnavailable.
     """
     with installation.db.begin() as c:
-        job = jobs.lock(c, job_id)
-        if job is None:
+        course = jobs.lock(c, job_id)
+        if course is None:
             raise NotFound("job", job_id)
-        if not _is_open("job", job):
+        if not _is_open("job", job_id, course.state):
             return ()
         # Read again under the lock of each row.
         locked = [tasks.lock(c, task.id) for task in tasks.of_job(c, job_id)]
         changed = [task for task in locked if task is not None and not task.state.ended]
         for task in changed:
-            end_task.cancel(c, caller, task)
-        end_task.end_job(c, caller, job.id, job.state)
+            end_task.cancel(c, caller, Locked(course, task))
         failpoints.hit("cancel_job.rows")
     failpoints.hit("cancel_job.committed")
     return tuple(task.id for task in changed)
 
 
-def _is_open(kind: str, row: Job | Task) -> bool:
+def _is_open(kind: str, id: str, state: TaskState | JobState) -> bool:
     """Return True for an open row, False for a CANCELLED one. Raises AlreadyEnded for any other end."""
-    if row.state.ended and row.state not in (TaskState.CANCELLED, JobState.CANCELLED):
-        raise AlreadyEnded(kind, row.id, row.state)
-    return not row.state.ended
+    if state.ended and state not in (TaskState.CANCELLED, JobState.CANCELLED):
+        raise AlreadyEnded(kind, id, state)
+    return not state.ended

@@ -28,9 +28,9 @@ def claim(
     is not LIVE. Raises StoreUnavailable.
     """
     with installation.db.begin() as c:
-        before = locks.lock_job_and_task(c, token.task_id)
+        locked = locks.lock_job_and_task(c, token.task_id)
         node = nodes.share(c, caller.node_id)
-        if before is None or node is None or node.state is not NodeState.LIVE:
+        if locked is None or node is None or node.state is not NodeState.LIVE:
             return None
         task = tasks.claim(c, token, caller.node_id)
         if task is None:
@@ -39,10 +39,10 @@ def claim(
         run, sandbox = _links(task, spec), offer.choose(spec)
         links.insert(c, run)
         age_ms = attempts.begin(c, token, caller.node_id, sandbox)
-        if jobs.start(c, task.job_id):
+        if locked.course.state is JobState.PENDING and jobs.start(c, task.job_id):
             was, to = JobState.PENDING, JobState.RUNNING
             events.add(c, caller, "job", job_id=task.job_id, from_state=was, to_state=to)
-        states = {"from_state": before.state, "to_state": task.state}
+        states = {"from_state": locked.task.state, "to_state": task.state}
         events.add(c, caller, "task", task, **states, node=task.node, reason="claimed")
         failpoints.hit("claim.rows")
     failpoints.hit("claim.committed")

@@ -9,29 +9,34 @@ import random
 from collections.abc import Sequence
 
 from engine.jobspec import stored
+from engine.lifecycle.locks import Locked
+from engine.lifecycle.propagate import propagate
 from engine.lifecycle.task_events import add_link_change
-from engine.model import chain, retry
+from engine.model import retry
 from engine.model.records import Caller, Link, Task
-from engine.model.states import JobState, LinkState, TaskState
-from engine.store import attempts, events, jobs, links, tasks
+from engine.model.states import LinkState, TaskState
+from engine.model.tree import End
+from engine.store import attempts, events, links, tasks
 from engine.store.database import Connection
 
 
-def complete(c: Connection, caller: Caller, task: Task, result: str | None) -> None:
+def complete(c: Connection, caller: Caller, locked: Locked, result: str | None) -> None:
     """End the attempt and the task as COMPLETED, unless the token no longer counts."""
+    course, task = locked
     if tasks.end(c, task.token, TaskState.COMPLETED, exit_code=0, result=result, error=None):
         attempts.end(c, task.token, TaskState.COMPLETED, 0, None)
         _add_event(c, caller, task, TaskState.COMPLETED)
-        end_job(c, caller, task.job_id)
+        propagate(c, caller, course, End(TaskState.COMPLETED), result)
 
 
 def fail(
-    c: Connection, caller: Caller, task: Task, error: str, exit_code: int | None, *, again: bool = True
+    c: Connection, caller: Caller, locked: Locked, error: str, exit_code: int | None, *, again: bool = True
 ) -> retry.RetryDecision | None:
     """End the attempt as FAILED; the task is PENDING by its retry policy (when `again`), or FAILED.
 
     Return the decision, or None when the token no longer counts.
     """
+    course, task = locked
     decision = retry.RetryDecision(False, 0, error)
     if again:
         decision = retry.decide(stored.load(task.spec).retry, task.attempt, random.random())
@@ -46,26 +51,20 @@ def fail(
         _add_event(c, caller, task, TaskState.PENDING, f"{error}; {decision.reason}")
     else:
         _add_event(c, caller, task, TaskState.FAILED, error)
-        end_job(c, caller, task.job_id)
+        propagate(c, caller, course, End(TaskState.FAILED, error))
     return decision
 
 
-def cancel(c: Connection, caller: Caller, task: Task) -> None:
-    """End a task that has not ended as CANCELLED; its job is left to `end_job`."""
+def cancel(c: Connection, caller: Caller, locked: Locked) -> None:
+    """End a task that has not ended as CANCELLED."""
+    course, task = locked
     tasks.cancel(c, task.id)
     if task.origin:
         # A run of this attempt began; it may be lost since, and the task PENDING again.
         attempts.end(c, task.token, TaskState.CANCELLED, None, None)
         _close_links(c, caller, task, "cancelled")
     _add_event(c, caller, task, TaskState.CANCELLED, "cancelled")
-
-
-def end_job(c: Connection, caller: Caller, job_id: str, before: JobState = JobState.RUNNING) -> None:
-    """End the job when the states of its tasks say so."""
-    after = chain.after_task(tasks.of_job(c, job_id))
-    if after.state is not JobState.RUNNING and jobs.end(c, job_id, after.state, after.result, after.error):
-        to, reason = after.state, after.error
-        events.add(c, caller, "job", job_id=job_id, from_state=before, to_state=to, reason=reason)
+    propagate(c, caller, course, End(TaskState.CANCELLED))
 
 
 def skip(c: Connection, caller: Caller, task: Task, waiting: Sequence[Link]) -> None:

@@ -10,6 +10,7 @@ from engine.dispatch import wakeup
 from engine.lifecycle import end_task, locks
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.installation import Installation
+from engine.lifecycle.locks import Locked
 from engine.lifecycle.task_events import add_link_change
 from engine.model import chain
 from engine.model.records import Caller, Link, Task, Token
@@ -54,9 +55,10 @@ def finish_link(
     """
     token, order = assignment.token, assignment.order
     with installation.db.begin() as c:
-        task = locks.lock_job_and_task(c, token.task_id)
-        if task is None:
+        locked = locks.lock_job_and_task(c, token.task_id)
+        if locked is None:
             return None
+        task = locked.task
         counts = task.token == token and task.state is TaskState.RUNNING
         at = (token, order.run.origin, order.index)
         run = links.of_run(c, order.run)
@@ -69,7 +71,7 @@ def finish_link(
         run[order.index] = replace(run[order.index], state=LinkState.ENDED, exit_code=code, error=message)
         if outcome.cause is not Cause.NOT_STARTED and any(r.link <= order.index for r in task.refusals):
             tasks.forget_refusals(c, token)
-        follow_up = _follow(c, caller, task, run, order.kind, outcome)
+        follow_up = _follow(c, caller, locked, run, order.kind, outcome)
         failpoints.hit("finish.rows")
     failpoints.hit("finish.committed")
     if follow_up.retry_seconds is not None:
@@ -78,8 +80,9 @@ def finish_link(
 
 
 def _follow(
-    c: Connection, caller: Caller, task: Task, run: Sequence[Link], kind: str, outcome: Outcome
+    c: Connection, caller: Caller, locked: Locked, run: Sequence[Link], kind: str, outcome: Outcome
 ) -> FollowUp:
+    task = locked.task
     after = chain.after_link(run)
     end_task.skip(c, caller, task, [link for link in run if link.index in after.skipped])
     if after.next_index is not None:
@@ -88,12 +91,12 @@ def _follow(
             tasks.keep_result(c, task.token, outcome.result)
         return FollowUp(after.next_index, chain_goes_on=not after.failed, ok=outcome.ok, token=task.token)
     if after.culprit is None:
-        end_task.complete(c, caller, task, outcome.result if kind == "main" else task.result)
+        end_task.complete(c, caller, locked, outcome.result if kind == "main" else task.result)
         return FollowUp(None, chain_goes_on=False, ok=True, token=task.token)
     culprit = after.culprit
     error = culprit.error or f"exit code {culprit.exit_code}"
     error = f"{link_title(culprit.kind, culprit.name, culprit.index)}: {error}"
-    decision = end_task.fail(c, caller, task, error, culprit.exit_code)
+    decision = end_task.fail(c, caller, locked, error, culprit.exit_code)
     delay = decision.delay_ms / 1000 if decision is not None and decision.again else None
     return FollowUp(None, chain_goes_on=False, ok=outcome.ok, token=task.token, retry_seconds=delay)
 

@@ -22,13 +22,13 @@ def restart(installation: Installation, caller: Caller, token: Token, lapse_no: 
     many crashes.
     """
     with installation.db.begin() as c:
-        task = locks.lock_job_and_task(c, token.task_id)
-        if task is None or task.token != token or task.node is None:
+        locked = locks.lock_job_and_task(c, token.task_id)
+        if locked is None or locked.task.token != token or locked.task.node is None:
             return False
-        former = nodes.share(c, task.node)
+        former = nodes.share(c, locked.task.node)
         if former is None or not tasks.may_restart(c, token, lapse_no):
             return False
-        count = crashes.count(c, installation, caller, task, former.state)
+        count = crashes.count(c, installation, caller, locked, former.state)
         if count is None:
             return True
         if not tasks.restart(c, token, lapse_no, count):
@@ -51,9 +51,10 @@ def give_back(
     time starts again. Too many refusals FAIL the task. Return True when the row changed.
     """
     with installation.db.begin() as c:
-        task = locks.lock_job_and_task(c, token.task_id)
-        if task is None or not tasks.may_give_back(c, token):
+        locked = locks.lock_job_and_task(c, token.task_id)
+        if locked is None or not tasks.may_give_back(c, token):
             return False
+        task = locked.task
         decision = retry.RetryDecision(True, 0, why)
         refusals = task.refusals
         if refused_link is not None:
@@ -62,7 +63,7 @@ def give_back(
             refusals = (*refusals, Refusal(tasks.now(c), name, refused_link, foreign_words(why)))
             decision = retry.after_refusal(refusals)
         if not decision.again:
-            return end_task.fail(c, caller, task, decision.reason, None, again=False) is not None
+            return end_task.fail(c, caller, locked, decision.reason, None, again=False) is not None
         if not tasks.give_back(c, token, refusals, decision.delay_ms):
             return False
         if refused_link is not None:

@@ -19,15 +19,15 @@ def take_over(installation: Installation, caller: Caller, token: Token, why: str
     one crash too many (the task is FAILED then).
     """
     with installation.db.begin() as c:
-        task = locks.lock_job_and_task(c, token.task_id)
-        if task is None or task.token != token or task.node is None:
+        locked = locks.lock_job_and_task(c, token.task_id)
+        if locked is None or locked.task.token != token or locked.task.node is None:
             return None
-        former = nodes.share(c, task.node)
+        former = nodes.share(c, locked.task.node)
         own = nodes.share(c, caller.node_id)
         # Before the crashes are counted: a fenced node decides nothing any more.
         if former is None or own is None or not own.state.may_adopt:
             return None
-        count = crashes.count(c, installation, caller, task, former.state)
+        count = crashes.count(c, installation, caller, locked, former.state)
         if count is None or not tasks.take_over(c, token, caller.node_id, count):
             return None
         attempts.move(c, token, caller.node_id)

@@ -21,16 +21,16 @@ def timeout(installation: Installation, caller: Caller, token: Token) -> bool:
     that finds the container takes the task over and ends it, so that no retry begins beside the container.
     """
     with installation.db.begin() as c:
-        task = locks.lock_job_and_task(c, token.task_id)
-        if task is None or task.token != token or task.node is None:
+        locked = locks.lock_job_and_task(c, token.task_id)
+        if locked is None or locked.task.token != token or locked.task.node is None:
             return False
-        former = nodes.share(c, task.node)
+        former = nodes.share(c, locked.task.node)
         if former is None or former.lapse_no is None:
             return False
         if not tasks.may_time_out(c, token, former.lapse_no):
             return False
-        limit = stored.load(task.spec).timeout
-        decision = end_task.fail(c, caller, task, f"timed out after {limit}, while its node was away", None)
+        limit = stored.load(locked.task.spec).timeout
+        decision = end_task.fail(c, caller, locked, f"timed out after {limit}, while its node was away", None)
         if decision is None:
             return False
         failpoints.hit("timeout.rows")

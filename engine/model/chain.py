@@ -1,12 +1,12 @@
-"""Decisions after the end of a link or a task. Pure: rows in, decision out."""
+"""Decisions after the end of a link. Pure: rows in, decision out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.model.records import Link, Task
-from engine.model.states import JobState, LinkState, TaskState
+from engine.model.records import Link
+from engine.model.states import LinkState
 
 
 @dataclass(frozen=True)
@@ -55,24 +55,3 @@ def first_open(links: Sequence[Link]) -> int | None:
     return next(
         (link.index for link in links if link.state in (LinkState.WAITING, LinkState.CONFIRMED)), None
     )
-
-
-@dataclass(frozen=True)
-class AfterTask:
-    """Decision after a task: the state of the job, with the result or error that it gets from a task."""
-
-    state: JobState
-    result: str | None = None
-    error: str | None = None
-
-
-def after_task(tasks: Sequence[Task]) -> AfterTask:
-    """Decide the job's state: FAILED by its first FAILED task; CANCELLED or COMPLETED when all tasks have ended."""
-    for task in tasks:
-        if task.state is TaskState.FAILED:
-            return AfterTask(JobState.FAILED, error=task.error)
-    if not all(task.state.ended for task in tasks):
-        return AfterTask(JobState.RUNNING)
-    if any(task.state is TaskState.CANCELLED for task in tasks):
-        return AfterTask(JobState.CANCELLED)
-    return AfterTask(JobState.COMPLETED, result=tasks[-1].result if tasks else None)

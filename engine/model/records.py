@@ -65,6 +65,8 @@ class Job:
     result: str | None = None
     #: Error of the first failed task.
     error: str | None = None
+    #: Number of tasks in the job file's list; the children of parallel, each and subjob are not counted.
+    task_count: int = 1
 
 
 class Refusal(NamedTuple):

@@ -135,6 +135,8 @@ def after_close(scope: Scope, cancelled: int, *, is_done: bool) -> tuple[Scope, 
 class Course:
     """State of a job's row that decides what follows in it."""
 
+    #: Id of the job.
+    job_id: str = ""
     state: JobState = JobState.RUNNING
     #: 1 at first; a restart of the job begins the next.
     round: int = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from engine.errors import Ambiguous, NotFound
 from engine.model.records import Job
 from engine.model.states import JobState
+from engine.model.tree import Course, Phase, Todo
 from engine.store.database import now_ms
 from engine.store.guards import guard
 from engine.store.tables import jobs, tasks
@@ -27,15 +28,24 @@ _OPEN = tuple(state for state in JobState if not state.ended)
 # Built once, as in engine.store.tasks.
 _THIS = jobs.c.id == sa.bindparam("the_job")
 _GET = sa.select(jobs).where(_THIS)
-_LOCK = _GET.with_for_update()
-# The job of a task never changes, so it can be looked up without a lock.
-_LOCK_OF = (
-    sa.select(jobs.c.id)
-    .where(
-        jobs.c.id == sa.select(tasks.c.job_id).where(tasks.c.id == sa.bindparam("the_task")).scalar_subquery()
-    )
-    .with_for_update()
+_COUNTS = ("task_count", "failure_count", "finally_count")
+_OF_COURSE = (
+    "round",
+    "phase",
+    "position",
+    "has_output",
+    "verdict",
+    "error",
+    "is_closed",
+    "todo",
+    "parent_task",
 )
+_COURSE = sa.select(jobs.c.id, jobs.c.state, *(jobs.c[name] for name in (*_COUNTS, *_OF_COURSE)))
+_LOCK = _COURSE.where(_THIS).with_for_update()
+# The job of a task never changes, so it can be looked up without a lock.
+_LOCK_OF = _COURSE.where(
+    jobs.c.id == sa.select(tasks.c.job_id).where(tasks.c.id == sa.bindparam("the_task")).scalar_subquery()
+).with_for_update()
 _INSERT = jobs.insert().values(created_at=now_ms()).returning(jobs.c.created_at)
 _START = (
     jobs.update()
@@ -50,6 +60,8 @@ _END = (
         ended_at=now_ms(),
         result=sa.bindparam("the_result"),
         error=sa.bindparam("the_error"),
+        verdict=sa.bindparam("the_state"),
+        todo=sa.bindparam("the_todo"),
     )
 )
 
@@ -63,9 +75,31 @@ class Ids:
     task_id: str | None
 
 
+_RECORD = tuple(field.name for field in fields(Job))
+
+
 def _record(row: sa.Row[Any]) -> Job:
-    values = dict(row._mapping)
+    values = {name: row._mapping[name] for name in _RECORD}
     return Job(**{**values, "state": JobState(values["state"]), "tags": tuple(values["tags"])})
+
+
+def _course(row: sa.Row[Any] | None) -> Course | None:
+    if row is None:
+        return None
+    return Course(
+        job_id=row.id,
+        state=JobState(row.state),
+        round=row.round,
+        phase=Phase(row.phase),
+        position=row.position,
+        counts=(row.task_count, row.failure_count, row.finally_count),
+        has_output=row.has_output,
+        verdict=JobState(row.verdict) if row.verdict else None,
+        error=row.error,
+        is_closed=row.is_closed,
+        todo=Todo(row.todo) if row.todo else None,
+        parent_task=row.parent_task,
+    )
 
 
 def insert(c: sa.Connection, job: Job) -> int:
@@ -80,15 +114,14 @@ def get(c: sa.Connection, job_id: str) -> Job | None:
     return _record(row) if row else None
 
 
-def lock(c: sa.Connection, job_id: str) -> Job | None:
-    """Lock the job's row until the end of the transaction, and return the job. It is the first lock of every verb."""
-    row = c.execute(_LOCK, {"the_job": job_id}).one_or_none()
-    return _record(row) if row else None
+def lock(c: sa.Connection, job_id: str) -> Course | None:
+    """Lock the job's row until the end of the transaction; return its course. It is the first lock of every verb."""
+    return _course(c.execute(_LOCK, {"the_job": job_id}).one_or_none())
 
 
-def lock_of(c: sa.Connection, task_id: str) -> bool:
-    """Lock the row of this task's job until the end of the transaction; return False when the task is unknown."""
-    return c.scalar(_LOCK_OF, {"the_task": task_id}) is not None
+def lock_of(c: sa.Connection, task_id: str) -> Course | None:
+    """Lock the row of this task's job until the end of the transaction; return its course, None for no such task."""
+    return _course(c.execute(_LOCK_OF, {"the_task": task_id}).one_or_none())
 
 
 def start(c: sa.Connection, job_id: str) -> bool:
@@ -96,11 +129,10 @@ def start(c: sa.Connection, job_id: str) -> bool:
     return c.execute(_START, {"the_job": job_id}).rowcount == 1
 
 
-def end(
-    c: sa.Connection, job_id: str, state: JobState, result: str | None = None, error: str | None = None
-) -> bool:
-    """End a job that has not ended. Refused afterwards: nothing leaves an ended state."""
-    params = {"the_job": job_id, "the_state": state, "the_result": result, "the_error": error}
+def end(c: sa.Connection, course: Course, result: str | None = None) -> bool:
+    """End the job as its course says. Refused for a job that has ended: nothing leaves an ended state."""
+    params = {"the_job": course.job_id, "the_state": course.state, "the_result": result}
+    params |= {"the_error": course.error, "the_todo": course.todo}
     return c.execute(_END, params).rowcount == 1
 
 
@@ -159,16 +191,6 @@ def _has_tag(c: sa.Connection, tag: str) -> sa.ColumnElement[bool]:
     else:
         each = sa.func.json_array_elements_text(jobs.c.tags).table_valued("value").render_derived()
     return sa.exists(sa.select(sa.literal(1)).select_from(each).where(each.c.value == tag))
-
-
-def task_counts(c: sa.Connection, job_ids: Sequence[str]) -> dict[str, int]:
-    """Return the number of tasks of each of these jobs."""
-    rows: Any = c.execute(
-        sa.select(tasks.c.job_id, sa.func.count().label("n"))
-        .where(tasks.c.job_id.in_(list(job_ids)))
-        .group_by(tasks.c.job_id)
-    )
-    return {row.job_id: row.n for row in rows}
 
 
 def resolve(c: sa.Connection, id: str) -> Ids:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -53,6 +54,18 @@ jobs = Table(
     Column("ended_at", BigInteger),
     Column("result", Text),
     Column("error", Text),
+    # The course of the job (engine.model.tree.Course): where in its tasks it is, and what it will end as.
+    Column("round", Integer, nullable=False, server_default="1"),
+    Column("phase", Integer, nullable=False, server_default="0"),
+    Column("position", Integer, nullable=False, server_default="1"),
+    Column("task_count", Integer, nullable=False, server_default="1"),
+    Column("failure_count", Integer, nullable=False, server_default="0"),
+    Column("finally_count", Integer, nullable=False, server_default="0"),
+    Column("has_output", Boolean, nullable=False, server_default=false()),
+    Column("verdict", String(16)),
+    Column("is_closed", Boolean, nullable=False, server_default=false()),
+    Column("todo", String(16)),
+    Column("parent_task", Id),
     Index("ix_jobs_created_at_id", "created_at", "id"),
     Index("ix_jobs_state_created_at", "state", "created_at"),
     # For retention, which looks for the jobs that ended first.

@@ -58,7 +58,6 @@ def _changed(c: sa.Connection, statement: sa.Update, params: Mapping[str, Any]) 
 _GET = sa.select(tasks).where(_THIS)
 _LOCK = _GET.with_for_update()
 _OF_JOB = sa.select(tasks).where(tasks.c.job_id == sa.bindparam("the_job")).order_by(tasks.c.position)
-_JOB_OF = sa.select(tasks.c.job_id).where(_THIS)
 _NOW = sa.select(now_ms())
 _INSERT = tasks.insert()
 
@@ -104,11 +103,6 @@ def summaries(c: sa.Connection, job_ids: Sequence[str]) -> list[Task]:
         .order_by(tasks.c.job_id, tasks.c.position)
     )
     return [_record({**row._mapping, "spec": {}, "result": None}) for row in rows]
-
-
-def job_of(c: sa.Connection, task_id: str) -> str | None:
-    """Return the id of the task's job. It never changes, so it can be read before any lock is taken."""
-    return c.scalar(_JOB_OF, {"the_task": task_id})
 
 
 def now(c: sa.Connection) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: Number of the last migration in `engine/store/migrations/versions`.
-NEWEST = "0002"
+NEWEST = "0003"
 
 
 def to_newest(connection: sa.Connection) -> None:

@@ -143,7 +143,7 @@ SILENT_GUARDS = {
     "cancel.state": _READS_LOCKED_ROW,
     "confirm.link_open": "chain.may_begin refuses a link that ended, read under the task's lock",
     "confirm.state": _CLOSED,
-    "end_job.state": "it is asked under the job's lock by the verb that ends the job's last open task",
+    "end_job.state": "it is asked under the job's lock, by the verb that ends the open task of the job",
     "end_task.token": _ROWS_TOKEN,
     "finish_link.no_container": "a link without a container ends in the thread that has the token",
     "forget.age": "the simulator forgets no node: tests/conformance/lifecycle/test_outbox.py",

@@ -110,8 +110,8 @@ def finish_state(patch: Patch) -> type[Worker]:
     real = finish_module.locks.lock_job_and_task
 
     def running(c: sa.Connection, task_id: str) -> Any:
-        task = real(c, task_id)
-        return task and replace(task, state=TaskState.RUNNING)
+        locked = real(c, task_id)
+        return locked and locked._replace(task=replace(locked.task, state=TaskState.RUNNING))
 
     patch.setattr(finish_module, "locks", SimpleNamespace(lock_job_and_task=running))
     return drop(patch, "end_task.state")

@@ -7,6 +7,7 @@ import pytest
 from engine.errors import Ambiguous, NotFound
 from engine.model.records import Job
 from engine.model.states import JobState
+from engine.model.tree import Course
 from engine.store import jobs, tables
 from engine.store.database import Database
 from tests.support.task_rows import submitted
@@ -68,8 +69,8 @@ def test_nothing_leaves_an_ended_state(db: Database, state: JobState, started: b
     with db.begin() as c:
         if started:
             jobs.start(c, "a" * 32)
-        assert jobs.end(c, "a" * 32, state, "result", "error")
-        assert not any(jobs.end(c, "a" * 32, other, "late", "late") for other in ENDED)
+        assert jobs.end(c, Course("a" * 32, state, error="error"), "result")
+        assert not any(jobs.end(c, Course("a" * 32, other, error="late"), "late") for other in ENDED)
         assert not jobs.start(c, "a" * 32)
     job = _get(db, "a" * 32)
     assert (job.state, job.result, job.error) == (state, "result", "error")
@@ -128,16 +129,9 @@ def test_a_search_can_ask_for_a_state(db: Database) -> None:
     _insert(db, "a" * 32)
     _insert(db, "b" * 32)
     with db.begin() as c:
-        jobs.end(c, "b" * 32, JobState.FAILED)
+        jobs.end(c, Course("b" * 32, JobState.FAILED))
     assert _found(db, state=JobState.FAILED) == ["b" * 32]
     assert _found(db, state=JobState.PENDING) == ["a" * 32]
-
-
-def test_tasks_are_counted(db: Database) -> None:
-    task = submitted(db)
-    with db.read() as c:
-        assert jobs.task_counts(c, [task.job_id, "f" * 32]) == {task.job_id: 1}
-        assert jobs.task_counts(c, []) == {}
 
 
 def test_an_id_of_a_task_or_its_job_means_both_shortened_or_not(db: Database) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.model.records import LogPosition
 from engine.model.states import JobState, TaskState
+from engine.model.tree import Course
 from engine.store import jobs, log_lines, logs, tasks
 from engine.store.database import Database
 from tests.support.task_rows import running, submitted
@@ -12,7 +13,7 @@ from tests.support.task_rows import running, submitted
 def test_jobs_are_found_in_any_of_some_states_and_counted(db: Database) -> None:
     tasks_of = [submitted(db, f"job {n}") for n in range(3)]
     with db.begin() as c:
-        assert jobs.end(c, tasks_of[0].job_id, JobState.FAILED, error="why")
+        assert jobs.end(c, Course(tasks_of[0].job_id, JobState.FAILED, error="why"))
     with db.read() as c:
         ended, total = jobs.page(c, 1, 10, states=(JobState.FAILED, JobState.COMPLETED))
         assert ([job.id for job in ended], total) == ([tasks_of[0].job_id], 1)

@@ -14,6 +14,7 @@ from api.context import ApiContext
 from engine.lifecycle.cancel import cancel
 from engine.model.records import Task
 from engine.model.states import JobState, TaskState
+from engine.model.tree import Course
 from engine.store import events, jobs, tasks
 from engine.store.database import Database
 from tests.integration.api.conftest import an_app
@@ -46,7 +47,7 @@ def _end(db: Database, task: Task, state: TaskState = TaskState.COMPLETED) -> No
         jobs.lock(c, task.job_id)
         assert tasks.end(c, task.token, state)
         events.add(c, TESTER, "task", task, from_state=TaskState.RUNNING, to_state=state)
-        jobs.end(c, task.job_id, JobState(state))
+        jobs.end(c, Course(task.job_id, JobState(state)))
         events.add(c, TESTER, "job", job_id=task.job_id, from_state=JobState.RUNNING, to_state=state)
 
 

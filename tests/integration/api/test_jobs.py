@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from api.context import ApiContext
 from engine.model.states import JobState
+from engine.model.tree import Course
 from engine.store import jobs
 from tests.support.task_rows import submitted
 
@@ -58,7 +59,7 @@ def test_jobs_are_filtered_by_state(client: FlaskClient, context: ApiContext) ->
     failed = submitted(context.installation.db)
     submitted(context.installation.db)
     with context.installation.db.begin() as c:
-        jobs.end(c, failed.job_id, JobState.FAILED, None, "exit 1")
+        jobs.end(c, Course(failed.job_id, JobState.FAILED, error="exit 1"))
     page = _page(client, "?state=FAILED")
     assert [(job["id"], job["error"]) for job in page["items"]] == [(failed.job_id, "exit 1")]
     assert "failedAt" in page["items"][0]

@@ -13,6 +13,7 @@ from api.context import ApiContext
 from engine.lifecycle.nodes import hold
 from engine.model.records import Caller, Job
 from engine.model.states import HoldKind, LinkState, TaskState
+from engine.model.tree import Course
 from engine.store import attempts, events, jobs, links, tasks
 from tests.integration.api.conftest import HELLO, an_app
 from tests.support.callers import TESTER
@@ -186,7 +187,7 @@ def test_an_ended_task_cannot_be_cancelled(
     task = running(context.installation.db)
     with context.installation.db.begin() as c:
         tasks.end(c, task.token, state)
-        jobs.end(c, task.job_id, JobState(state))
+        jobs.end(c, Course(task.job_id, JobState(state)))
     before = count(context.installation.db, "events")
     for path in (f"/tasks/{task.id}/cancel", f"/jobs/{task.job_id}/cancel"):
         answer = client.put(path)

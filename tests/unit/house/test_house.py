@@ -154,6 +154,7 @@ PARTS = {
     "installation",
     "locks",
     "next_link",
+    "propagate",
     "task_events",
 }
 VERB_MODULES = [

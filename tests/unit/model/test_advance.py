@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model.chain import AfterTask, after_link, after_task, first_open, may_begin
+from engine.model.chain import after_link, first_open, may_begin
 from engine.model.records import Link, Task
-from engine.model.states import JobState, LinkState, TaskState
+from engine.model.states import LinkState, TaskState
 from tests.support.records import a_link, a_task
 
 W, C, E, S = LinkState.WAITING, LinkState.CONFIRMED, LinkState.ENDED, LinkState.SKIPPED
@@ -118,12 +118,3 @@ def test_every_chain_comes_to_an_end_and_what_follows_may_begin(names: list[str]
         assert [n for n in later if n in ran] == [n for n in later if names[n] == "post!"]
     else:
         assert len(ran) == len(run)
-
-
-def test_a_job_ends_as_its_tasks_did() -> None:
-    done, failed = task(TaskState.COMPLETED, result="r"), task(TaskState.FAILED, error="bad")
-    assert after_task([done]) == AfterTask(JobState.COMPLETED, result="r")
-    assert after_task([done, failed]) == AfterTask(JobState.FAILED, error="bad")
-    assert after_task([done, task(TaskState.CANCELLED)]) == AfterTask(JobState.CANCELLED)
-    assert after_task([done, task(TaskState.RUNNING)]) == AfterTask(JobState.RUNNING)
-    assert after_task([]) == AfterTask(JobState.COMPLETED)
