@@ -109,6 +109,14 @@ class Unstartable(FerrymanError):
         self.exit_code = exit_code
 
 
+class MachineFault(FerrymanError):
+    """Error for a link that this node's machine cannot begin, whatever the task asks; in the daemon's words."""
+
+
+class DataDirectoryFault(MachineFault):
+    """Error for a link that cannot begin because this worker cannot use its data directory."""
+
+
 class HostAccessDenied(Unstartable):
     """Error for a link refused by this worker's host access (FERRYMAN_BIND_SOURCES, FERRYMAN_NETWORKS).
 

@@ -199,16 +199,17 @@ class Runtime(Protocol):
         again, removed and created again.
         Raises NotOurs (a newer delivery made it, or another thread with the same token), Gone (a volume is missing),
         SandboxGone (as `go`), Unstartable (in words for the task's owner; HostAccessDenied when this worker's
-        settings are the reason), Detached.
+        settings are the reason), MachineFault (nothing can run under this order), Detached.
         """
 
     def go(self, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
         """Start the container that this thread created, or follow it, or collect its end; return how it ended.
 
-        A refused start is an outcome too (NOT_STARTED). The exit code of a container killed by Ferryman is never 0.
+        A start refused for what the task asks is an outcome too (NOT_STARTED). The exit code of a container killed by
+        Ferryman is never 0.
         Raises Gone (the container is removed, or the daemon's restart ended it: not the task's fault), NotOurs (a
         newer delivery made it unstartable), SandboxGone (the link was not started, because the sandbox that it was to
-        join does not run), Detached.
+        join does not run), MachineFault (the container was never started and is removed), Detached.
         """
 
     def discard(self, prepared: Prepared) -> None:
@@ -223,6 +224,9 @@ class Runtime(Protocol):
     def remove(self, resources: Iterable[Resource]) -> int:
         """Remove resources by id, by force, with their work files; return how many are gone, now or before."""
 
+    def why_files_unusable(self) -> str:
+        """Return why this worker cannot keep files in its data directory, in words; "" when it can."""
+
     def remove_orphans(self) -> None:
         """Remove leftovers of dead processes of this installation that belong to no task."""
 
@@ -234,10 +238,19 @@ class Sandboxes(Protocol):
     """
 
     def make(self, name: str, node_id: str) -> None:
-        """Make a sandbox; from now on links can join its network namespace. Raises Unstartable."""
+        """Make a sandbox; from now on links can join its network namespace.
+
+        Raises Unstartable when this host can have none, MachineFault when Docker refuses for now.
+        """
 
     def why_not_joined(self, name: str, node_id: str) -> str | None:
-        """Try to join this sandbox's namespace; return None when joining works on this host, else the reason."""
+        """Try to join this sandbox's namespace; return None when joining works on this host, else the reason.
+
+        Raises MachineFault when no container starts at all.
+        """
+
+    def why_not_started(self, name: str, node_id: str) -> str:
+        """Start a container of this name as a task's is, and remove it; return why it cannot start, "" when it can."""
 
     def remove(self, name: str) -> bool:
         """Remove a sandbox by force; return True when it is gone."""

@@ -38,6 +38,7 @@ from engine.worker.execute.task import run_link
 from engine.worker.holds import Holds
 from engine.worker.intake.consumer import Window
 from engine.worker.intake.watchdog import Watchdog
+from engine.worker.machine_faults import MachineFaults
 from engine.worker.node.shutdown import Shutdown
 from engine.worker.node.threads import NodeThreads, new_id
 from engine.worker.running import RunningLinks
@@ -83,7 +84,7 @@ def _make_context(sender: Any, **_: Any) -> None:
     except FerrymanError as exc:
         _end(exc)
     queues = tuple(sorted(instance.app.amqp.queues.consume_from))
-    in_doubt, running = threading.Event(), RunningLinks()
+    in_doubt, running, holds = threading.Event(), RunningLinks(), Holds(installation)
     sandboxes = SandboxPool(runtime.sandboxes, running, docker, installation.id, instance.concurrency)
     context = WorkerContext(
         installation=installation,
@@ -93,7 +94,8 @@ def _make_context(sender: Any, **_: Any) -> None:
         runtime_in_doubt=in_doubt,
         flusher=Flusher(db, settings.broker, instance.app),
         running=running,
-        holds=Holds(installation),
+        holds=holds,
+        faults=MachineFaults(holds, sandboxes.trial, runtime.why_files_unusable),
         name=instance.hostname,
         queues=queues,
         slots=instance.concurrency,

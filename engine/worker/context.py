@@ -14,6 +14,7 @@ from engine.runtime.base import Runtime
 from engine.worker.daemon.sandbox_pool import SandboxPool
 from engine.worker.daemon.sweeper import Sweeper
 from engine.worker.holds import Holds
+from engine.worker.machine_faults import MachineFaults
 from engine.worker.running import RunningLinks
 
 
@@ -50,6 +51,7 @@ class WorkerContext:
     running: RunningLinks
     #: Why this node claims nothing for now.
     holds: Holds
+    faults: MachineFaults
     #: Celery's name of this worker.
     name: str
     queues: tuple[str, ...]

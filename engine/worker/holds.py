@@ -18,7 +18,7 @@ from engine.wording.text import foreign_words
 
 log = logging.getLogger("ferryman.held")
 
-#: A probe is repeated after 1 s, then after 2, 4 … 30 s.
+#: The first probe comes at once; it is repeated after 1 s, then after 2, 4 … 30 s.
 _LONGEST_BACKOFF_SECONDS = 30.0
 
 #: Trial of the part that holds the node: "" when the part works again, else the reason in words.
@@ -31,7 +31,7 @@ class _Held:
     probe: Probe | None
     since: float
     probe_at: float
-    wait_seconds: float = 1.0
+    wait_seconds: float = 0.5
 
 
 class Holds:
@@ -61,15 +61,18 @@ class Holds:
         with self._lock:
             return tuple(self._held)
 
-    def hold(self, kind: HoldKind, reason: str, probe: Probe | None = None) -> None:
-        """Claim nothing until `release`, or until the probe passes. A kind that holds already gets the new reason."""
+    def hold(self, kind: HoldKind, reason: str, probe: Probe | None = None, at_least: float = 0.0) -> None:
+        """Claim nothing for `at_least` seconds, and until `release` or until the probe passes.
+
+        A kind that holds already gets the new reason.
+        """
         now, reason = time.monotonic(), foreign_words(reason)
         with self._lock:
             held = self._held.get(kind)
             if held is None:
-                self._held[kind] = _Held(reason, probe, now, now + 1.0)
+                self._held[kind] = _Held(reason, probe, now, now + at_least)
             else:
-                held.reason = reason
+                held.reason, held.probe_at = reason, max(held.probe_at, now + at_least)
         if held is None:
             log.warning("held (%s), nothing is claimed for now: %s", kind, reason)
             self._on_change()

@@ -5,18 +5,19 @@ Each step that a rule of the protocol covers is a method of its own, so that a m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import Gone, NotOurs, RuntimeUnavailable
+from engine.errors import Gone, MachineFault, NotOurs, RuntimeUnavailable
 from engine.lifecycle.assignment import Assignment
 from engine.lifecycle.claim import begin_link, claim, resume
 from engine.lifecycle.confirm import confirm
 from engine.lifecycle.finish import FollowUp, finish_link
 from engine.lifecycle.restart import give_back
 from engine.model.names import node_queue
-from engine.model.records import Token
+from engine.model.records import RunKey, Token
 from engine.runtime.base import Cause, Control, Detached, Order, Outcome, Resource
 from engine.worker.daemon.sweeper import run_resources
 from engine.worker.execute.link_run import created_nothing
@@ -47,6 +48,8 @@ class Carrier:
         self.running = RunningLinks()
         #: The clocks of what is in hand and has a bound.
         self._clocks: dict[Token, Clock] = {}
+        #: How often the machine refused each link of a run.
+        self._refused: Counter[tuple[RunKey, int]] = Counter()
         #: Its threads that are between a claim and a container.
         self.makes = 0
         #: SIGTERM came.
@@ -102,6 +105,10 @@ class Carrier:
         try:
             yield
             finished = yield from self.one_link(work, me, link.control)
+        except MachineFault as exc:
+            yield from self.stalls()
+            self.is_refused(work, me, str(exc))
+            return
         except (NotOurs, Gone, RuntimeUnavailable, Detached) as exc:
             self.tell(f"lets go of link {work.index}: {exc or 'told to'}", work.token)
             return
@@ -139,15 +146,49 @@ class Carrier:
             if mine:
                 self.discards(container)
             return None
-        self.makes += 1
-        try:
-            yield from self.stalls(0.3)
-            outcome = self.goes(container, mine, control)
-        finally:
-            self.makes -= 1
+        outcome = yield from self.starts(container, mine, control)
         outcome = outcome or (yield from self.waits(container, control))
         yield
         return self.finishes(work, me, container, outcome)
+
+    def starts(
+        self, container: Container, mine: bool, control: Control
+    ) -> Generator[None, None, Outcome | None]:
+        self.makes += 1
+        try:
+            yield from self.stalls(0.3)
+            return self.goes(container, mine, control)
+        except MachineFault:
+            if not (yield from self.follows_refused(container)):
+                raise
+            return None
+        finally:
+            self.makes -= 1
+
+    def follows_refused(self, container: Container) -> Generator[None, None, bool]:
+        """Return whether the container runs although its start was refused; remove it, without force, if not."""
+        yield
+        self.daemon.answer()
+        if container.id not in self.daemon.containers:
+            raise Gone(container.id)
+        if container.state != "created":
+            return True
+        yield
+        self.daemon.remove_plainly(container.id)
+        if container.id in self.daemon.containers:
+            raise Gone(f"{container.id} runs after all")
+        return False
+
+    def is_refused(self, work: Assignment, me: str, why: str) -> None:
+        """Give the run back, charged to the machine; let go the first time, if earlier links have ended."""
+        link = (work.order.run, work.index)
+        self._refused[link] += 1
+        if self._refused[link] == 1 and work.index > 0:
+            self.tell(f"lets go of link {work.index}: {why}", work.token)
+        elif self.gives_back(work.token, me, why, work.index):
+            # The time of the attempt starts again.
+            self.rows.late.discard((work.token.task_id, work.token.attempt))
+            self.checker.refused(work.order, self.daemon)
 
     def gives_up(self, work: Assignment, control: Control) -> bool:
         """Return whether the process leaves and nobody could find anything of this run."""
@@ -160,9 +201,9 @@ class Carrier:
             if clock.seconds_left <= 0 or (is_late and not clock.was_late):
                 clock.control.kill(Cause.TIMEOUT)
 
-    def gives_back(self, token: Token, me: str, why: str) -> bool:
+    def gives_back(self, token: Token, me: str, why: str, refused_link: int | None = None) -> bool:
         before = self.rows.task(token.task_id)
-        done = give_back(self.installation, TESTER, token, why)
+        done = give_back(self.installation, TESTER, token, why, refused_link=refused_link)
         if done:
             self.checker.wrote("give_back", token, before, me)
             self.tell(f"gives it back: {why}", token)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from engine.model.records import Event, Link, Node, Task, Token
+from engine.model.retry import MOST_REFUSALS
 from engine.model.states import TRANSITIONS, LinkState, NodeState, TaskState
 from engine.runtime.base import Order, Resource
 from tests.simulator.daemon import Container, Daemon
@@ -153,6 +154,11 @@ class Checker:
         words = f"{one.id} has run, and its result is removed before it is recorded"
         self._hold("I5", words, not (lives and one.state == "exited"))
 
+    def refused(self, order: Order, daemon: Daemon) -> None:
+        """Check P5: no container of a link has begun that is given back because its machine could not begin it."""
+        begun = [one.id for one in daemon.containers.values() if one.order.name == order.name and one.starts]
+        self._hold("P5", f"{order.name} is given back, but {begun} began", not begun)
+
     def took(self, verb: str, node: Node) -> None:
         """Check I2: a fenced node gets no work, and a JOINING one only takes over."""
         allowed = (NodeState.LIVE, NodeState.JOINING) if verb == "take_over" else (NodeState.LIVE,)
@@ -190,6 +196,8 @@ class Checker:
         self._one_end(task, told)
         self._no_retry_used(task, told)
         well = task.state is TaskState.COMPLETED or (task.state is TaskState.CANCELLED and cancels > 0)
+        well = well or (task.state is TaskState.FAILED and len(task.refusals) == MOST_REFUSALS - 1)
+        self._hold("I6", f"{task.name} has {task.refusals}", len(task.refusals) < MOST_REFUSALS)
         self._hold("I6", f"{task.name} is {task.state}: {task.error}", well)
         if task.state is TaskState.COMPLETED:
             self._result(task, rows.run_of(task), {one.id: one for daemon in daemons for one in daemon.past})

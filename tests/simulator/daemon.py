@@ -11,11 +11,12 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from engine.errors import Gone, RuntimeUnavailable
+from engine.errors import Gone, MachineFault, RuntimeUnavailable
 from engine.model.records import Token
 from engine.runtime.base import Order, Resource
 
 _FOR_EVER = 1_000_000
+_OFTEN_REFUSED = 0.08
 
 
 @dataclass
@@ -53,6 +54,8 @@ class Daemon:
     ) -> None:
         self.name = name
         self.silent = False
+        #: Draws which creates and starts are answered by an error, done or not; None: none is.
+        self.refusals: random.Random | None = None
         self.containers: dict[str, Container] = {}
         self.volumes: dict[str, Volume] = {}
         self.past: list[Container] = []
@@ -96,9 +99,19 @@ class Daemon:
         id = f"{self.name}-{next(self._ids)}"
         ticks = self._chance.randint(1, self._chance.choice((10, 25, 80)))
         made = Container(id, order, _FOR_EVER if hangs else ticks, int(fails), used)
-        self.containers[made.id] = made
-        self.past.append(made)
+        refuses = self._refuses()
+        if not refuses or self._is_done_anyway():
+            self.containers[made.id] = made
+            self.past.append(made)
+        if refuses:
+            raise MachineFault(f"{self.name} refuses to create {made.id}")
         return made
+
+    def _refuses(self) -> bool:
+        return self.refusals is not None and self.refusals.random() < _OFTEN_REFUSED
+
+    def _is_done_anyway(self) -> bool:
+        return self.refusals is not None and self.refusals.random() < 0.5
 
     def pull(self) -> int:
         """Return the number of turns that the next image takes; mostly it is there."""
@@ -112,9 +125,14 @@ class Daemon:
         one = self.containers[id]
         if one.unstartable or one.state == "running":
             return
+        refuses = self._refuses()
+        if refuses and not self._is_done_anyway():
+            raise MachineFault(f"{self.name} refuses to start {id}")
         one.state, one.starts, one.left = "running", one.starts + 1, max(one.left, 1)
         one.began = next(self._moments)
         self._started(self, one)
+        if refuses:
+            raise MachineFault(f"{self.name} refuses to start {id}, and has started it")
 
     def kill(self, one: Container) -> None:
         """End a container at once, by SIGKILL."""

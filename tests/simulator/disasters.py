@@ -49,6 +49,10 @@ class Run(Faults):
         self.rows, self.broker = (Snapshot if db.is_swift else Rows)(world, db), Broker()
         self.checker.rows = self.rows
         self.daemons = [Daemon(f"d{n}", self.chance, self.checker.started) for n in range(2)]
+        if seed % 5 == 4:
+            # Draws of their own, and not in every story: the other stories stay what they were.
+            for daemon in self.daemons:
+                daemon.refusals = random.Random(f"{daemon.name} of {seed}")
         self._numbers = itertools.count(1)
         self.workers = [self.worker(self.daemons[n % 2]) for n in range(3)]
         with pytest.MonkeyPatch.context() as patch:
@@ -136,7 +140,7 @@ class Run(Faults):
         self.story.tell("fault", "no more faults")
         self._pace = 1.0  # nothing is won by waiting for containers
         for daemon in self.daemons:
-            daemon.silent = False
+            daemon.silent, daemon.refusals = False, None
 
     def over(self) -> bool:
         """Return whether all tasks ended and the sweep, which a worker repeats, has left nothing."""

@@ -79,6 +79,7 @@ MUTANTS: dict[str, Mutant] = {
     "resume-anew": repairs.resume_anew,
     "leave-gives-all": _as(workers.GivesBackAll),
     "leave-gives-nothing": _as(workers.GivesBackNothing),
+    "refused-unlooked": _as(workers.LooksAtNothingRefused),
     "crash-self": repairs.crash_self,
     "crash-left": repairs.crash_left,
     "lapse-sequence": repairs.lapse_sequence,

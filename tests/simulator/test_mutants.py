@@ -73,6 +73,7 @@ CAUGHT = {
     "volume-unchecked": 19,
     "sweep-rows-first": 0,
     "remove-when-refused": 35,
+    "refused-unlooked": 19,
     "no-tie-up": 26,
     "no-resend": 1,
     "no-restart": 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -49,6 +49,14 @@ class TakesWithoutFinding(Worker):
     def takes(self, me: str, things: list[Resource], lost: list[Task]) -> Steps:
         anywhere = [Resource("volume", "", "", task.run) for task in lost]
         return super().takes(me, anywhere, lost)
+
+
+class LooksAtNothingRefused(Worker):
+    """Worker that takes every refused start for one that was not made (refused-unlooked)."""
+
+    def follows_refused(self, container: Container) -> Generator[None, None, bool]:
+        yield
+        return False
 
 
 class JoinsWithoutRemoval(Worker):

@@ -83,14 +83,49 @@ class Daemon:
         self._bridge = f"fb{uuid.uuid4().hex[:8]}"
         self._live_restore = live_restore
         self._process: subprocess.Popen[bytes] | None = None
+        self._containerd: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Daemon:
+        self.make_bridge()
+        self.start()
+        return self
+
+    def make_bridge(self) -> None:
+        """Make the network interface that the daemon's containers are connected to."""
         number = int(self._bridge[2:4], 16)
         _call(*self._within, "ip", "link", "add", self._bridge, "type", "bridge")
         _call(*self._within, "ip", "addr", "add", f"172.31.{number}.1/24", "dev", self._bridge)
         _call(*self._within, "ip", "link", "set", self._bridge, "up")
-        self.start()
-        return self
+
+    def remove_bridge(self) -> None:
+        """Remove that interface, under the running daemon."""
+        _call(*self._within, "ip", "link", "del", self._bridge)
+
+    @property
+    def data(self) -> Path:
+        """Directory of the daemon's containers and volumes."""
+        return self._folder / "data"
+
+    def keep_data_in_memory(self, megabytes: int) -> None:
+        """Mount a file system of this size for the daemon's data; called before the start."""
+        self.data.mkdir()
+        _call("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(self.data))
+
+    def kill_containerd(self) -> None:
+        """Kill the daemon's containerd with SIGKILL, and keep the daemon from starting another."""
+        pid = self._folder / "exec/containerd/containerd.pid"
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+    def start_containerd(self) -> None:
+        """Start another containerd with the same files, and wait until it answers."""
+        config, socket = (
+            self._folder / "exec/containerd" / name for name in ("containerd.toml", "containerd.sock")
+        )
+        socket.unlink(missing_ok=True)
+        with open(self._folder / "containerd.log", "ab") as out:
+            command = [*self._within, "containerd", "--config", str(config)]
+            self._containerd = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        wait_until(socket.exists, 20)
 
     def __exit__(self, *error: object) -> None:
         self.start()
@@ -98,7 +133,10 @@ class Daemon:
         for item in client.api.containers(all=True):
             client.api.remove_container(item["Id"], force=True)
         self.stop()
-        _call(*self._within, "ip", "link", "del", self._bridge)
+        if self._containerd is not None:
+            self._containerd.kill()
+            self._containerd.wait(20)
+        self.remove_bridge()
         for mounted in ("exec/netns/default", "data"):
             subprocess.run(["umount", "-q", str(self._folder / mounted)], check=False, timeout=10)
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -15,11 +15,12 @@ from typing import Any
 import requests
 from docker.errors import APIError, NotFound
 
-from engine.errors import ErrorAnswer, Gone, NotOurs, RuntimeUnavailable, Unstartable
+from engine.errors import ErrorAnswer, Gone, NotOurs, RuntimeUnavailable
 from engine.runtime.base import Order, Resource
-from engine.runtime.docker import labels, messages
+from engine.runtime.docker import blame, labels, messages
 from engine.runtime.docker.client import Client, message_of, translated
 from engine.runtime.docker.files import OUT
+from engine.runtime.docker.host import Host
 
 
 class NameTaken(Exception):
@@ -47,6 +48,8 @@ class State:
     delivery: int
     #: The output directory on the host; None: files are copied by archive.
     out: Path | None
+    #: The program that the container runs, without docker-init.
+    command: str
 
     @property
     def has_ended(self) -> bool:
@@ -71,6 +74,7 @@ def inspect(client: Client, container_id: str) -> State | None:
         finished_at=state.get("FinishedAt") or "",
         delivery=labels.delivery(texts),
         out=next((Path(m["Source"]) for m in answer.get("Mounts") or () if m["Destination"] == OUT), None),
+        command=str(answer.get("Path") or ""),
     )
 
 
@@ -96,31 +100,32 @@ def look(client: Client, order: Order, on_removed: Callable[[str], object]) -> R
         time.sleep(0.1)
 
 
-def create(client: Client, order: Order, body: Mapping[str, Any]) -> str:
-    """Create the container and return its id. Raises NameTaken, ImageMissing, Unstartable."""
+def create(host: Host, order: Order, body: Mapping[str, Any]) -> str:
+    """Create the container and return its id. Raises NameTaken, ImageMissing, Unstartable, MachineFault."""
     with translated(f"creating the container of {order.spec.image}"):
         try:
-            return str(client.api.create_container_from_config(body, order.name)["Id"])
+            return str(host.client.api.create_container_from_config(body, order.name)["Id"])
         except APIError as exc:
             message = message_of(exc)
             if exc.status_code == 409 and messages.NAME_TAKEN.search(message):
                 raise NameTaken from exc
             if exc.status_code == 404 and messages.IMAGE_MISSING.search(message):
                 raise ImageMissing from exc
-            if exc.is_server_error() and messages.DAEMON_AT_FAULT.search(message):
-                raise
-            # Any other error 500 is about the order too (a workdir that is a file …).
-            raise Unstartable(f"Docker refuses the container: {message}", 125) from exc
+            raise blame.of_request(order, "Docker refuses the container", exc, host.data_dir) from exc
 
 
-def join_networks(client: Client, order: Order, container_id: str) -> None:
-    """Connect a created container to its second and later networks; create took the first. Raises Unstartable."""
+def join_networks(host: Host, order: Order, container_id: str) -> None:
+    """Connect a created container to its second and later networks; create took the first.
+
+    Raises Unstartable, MachineFault.
+    """
     for network in order.networks[1:]:
-        try:
-            with translated(f"joining the network {network}"):
-                client.api.connect_container_to_network(container_id, network)
-        except APIError as exc:
-            raise Unstartable(f"the network {network} cannot be joined: {message_of(exc)}", 125) from exc
+        with translated(f"joining the network {network}"):
+            try:
+                host.client.api.connect_container_to_network(container_id, network)
+            except APIError as exc:
+                reason = f"the network {network} cannot be joined"
+                raise blame.of_request(order, reason, exc, host.data_dir) from exc
 
 
 def start(client: Client, container_id: str) -> State | None:
@@ -155,18 +160,6 @@ def _refused_start(client: Client, container_id: str, message: str) -> State | N
         raise NotOurs(f"container {container_id[:12]} was made unstartable by a newer delivery")
     code = state.exit_code if state.exit_code in (125, 126, 127, 128) else 125
     return replace(state, exit_code=code, error=message)
-
-
-def start_error(code: int, message: str) -> str:
-    """Return the reason of a refused start in words for the task's owner."""
-    reason = messages.start_reason(message)
-    if code == 127:
-        return f"the command is not in the image: {reason}"
-    if code == 126:
-        return f"the command cannot be executed: {reason}"
-    if code == 128 or messages.USER_UNKNOWN.search(message):
-        return f"the container cannot be set up as the task asks (user, environment or device): {reason}"
-    return f"Docker cannot start the container: {reason}"
 
 
 def kill(client: Client, container_id: str, signal: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 
 from engine import failpoints
-from engine.errors import Gone
+from engine.errors import Gone, MachineFault
 from engine.runtime.base import Cause, Control, Detached, LogSink, Outcome, Prepared, PreparedState
-from engine.runtime.docker import container, results, sandbox, wait
+from engine.runtime.docker import blame, container, results, sandbox, wait
 from engine.runtime.docker.host import Host
 from engine.runtime.docker.logs import Follower
 from engine.runtime.docker.verdict import judge
@@ -43,8 +43,13 @@ def _start(host: Host, prepared: Prepared, control: Control) -> Outcome | None:
         failpoints.hit("go.started")
         return None
     sandbox.raise_if_died(host.client, prepared.order, state.error)
-    message = container.start_error(state.exit_code, state.error)
-    return Outcome(state.exit_code, Cause.NOT_STARTED, message)
+    refusal = blame.of_start(prepared.order, state.command, state.exit_code, state.error)
+    if isinstance(refusal, MachineFault):
+        if not container.remove(host.client, prepared.container_id, force=False):
+            raise Gone(f"the start of container {prepared.container_id[:12]} was refused, but it runs")
+        host.remove_work_directory(prepared.order)
+        raise refusal
+    return Outcome(state.exit_code, Cause.NOT_STARTED, str(refusal))
 
 
 def _follow(host: Host, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:

@@ -14,7 +14,7 @@ from docker.utils import parse_repository_tag
 
 from engine.errors import RuntimeUnavailable, Unstartable
 from engine.runtime.base import Control, Detached, LogSink
-from engine.runtime.docker import messages
+from engine.runtime.docker import blame, messages
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.http import Exchange
 
@@ -39,7 +39,7 @@ class PullStopped(Exception):
 def ensure(client: Client, image: str, sink: LogSink, control: Control, pull_timeout: float) -> None:
     """Pull the image and report the progress to `sink.note`; try again when no registry answers.
 
-    Raises Unstartable (with a remedy), and Detached when `control` changed.
+    Raises Unstartable (with a remedy), MachineFault, and Detached when `control` changed.
     """
     deadline = time.monotonic() + pull_timeout
     for wait_seconds in (*RETRY_SECONDS, None):
@@ -58,7 +58,7 @@ def ensure(client: Client, image: str, sink: LogSink, control: Control, pull_tim
             log.warning("pulling %s failed: %.500r", image, str(exc))
             reason = messages.unreachable_reason(str(exc))
             if not reason or wait_seconds is None:
-                raise Unstartable(messages.pull_failure(image, str(exc)), 125) from None
+                raise blame.of_pull(image, str(exc)) from None
             sink.note(f"pulling {image}: no registry answers: {reason}; trying again in {wait_seconds:g} s")
         if control.changed.wait(wait_seconds):
             raise Detached

@@ -18,14 +18,8 @@ LAYER_DONE = ("Pull complete", "Already exists")
 NAME_TAKEN = re.compile("name")
 #: Create (404): the daemon does not have the image.
 IMAGE_MISSING = re.compile("no such image", re.IGNORECASE)
-#: Error 500 about the daemon, its connection or its disk, not about the order.
-DAEMON_AT_FAULT = re.compile(
-    "no space left|context|shutting down|containerd|connect|input/output error|read-only", re.IGNORECASE
-)
 #: Start: the output directory was renamed to make the container unstartable.
 OUTPUT_MISSING = re.compile("bind source path does not exist.*/out")
-#: Start: the image does not have the user.
-USER_UNKNOWN = re.compile("unable to find user")
 #: Remove: another call removes the container already.
 BEING_REMOVED = re.compile("already in progress")
 #: Pull: no answer of a registry that counts, worth another try.
@@ -45,6 +39,10 @@ _REGISTRY_BAD_ANSWER = re.compile(
     "error parsing http|invalid character|server gave http response", re.IGNORECASE
 )
 _IMAGE_UNKNOWN = re.compile("manifest unknown|not found|name unknown|no matching manifest", re.IGNORECASE)
+#: Pull: the host cannot keep what the registry gave.
+_LAYER_NOT_STORED = re.compile(
+    "no space left on device|failed to (register layer|extract|prepare)", re.IGNORECASE
+)
 _DISK_FULL = re.compile("no space left on device", re.IGNORECASE)
 #: The end of runc's long sentence, where the reason is.
 _START_REASON = re.compile(r'(exec: ".*|unable to find user .*|invalid mount config .*)$', re.DOTALL)
@@ -64,8 +62,18 @@ def unreachable_reason(message: str) -> str:
     return phrases[-1].strip(": ").lower() if phrases else ""
 
 
+def is_about_image(message: str) -> bool:
+    """Return whether a failed pull tells of the image or its registry, and not of this host."""
+    if _LAYER_NOT_STORED.search(message):
+        return False
+    known = (_REGISTRY_BAD_ANSWER, REGISTRY_UNREACHABLE, REGISTRY_DENIES, _IMAGE_UNKNOWN)
+    return any(pattern.search(message) for pattern in known)
+
+
 def pull_failure(image: str, message: str) -> str:
     """Return why a pull failed, and the remedy, without the daemon's message: it may quote any server's answer."""
+    if _DISK_FULL.search(message):
+        return f"Docker's disk has no space left for {image}: free some on the worker's host"
     if _REGISTRY_BAD_ANSWER.search(message):
         return f"the registry of {image} gave an answer that is not a registry's. Check the image's name"
     if reason := unreachable_reason(message):
@@ -77,8 +85,6 @@ def pull_failure(image: str, message: str) -> str:
         )
     if _IMAGE_UNKNOWN.search(message):
         return f"there is no image {image} for this host. Check its name and tag"
-    if _DISK_FULL.search(message):
-        return f"Docker's disk has no space left for {image}: free some on the worker's host"
     return f"Docker cannot pull {image}: the worker's log has the reason"
 
 

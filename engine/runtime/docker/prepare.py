@@ -8,10 +8,18 @@ from typing import Any
 from docker.errors import APIError
 
 from engine import failpoints
-from engine.errors import Gone, HostAccessDenied, NotOurs, RuntimeUnavailable, Unstartable
+from engine.errors import (
+    DataDirectoryFault,
+    Gone,
+    HostAccessDenied,
+    MachineFault,
+    NotOurs,
+    RuntimeUnavailable,
+    Unstartable,
+)
 from engine.runtime.base import Control, Detached, LogSink, Order, Prepared, PreparedState, Resource
-from engine.runtime.docker import container, files, images, options, sandbox, volumes, writable
-from engine.runtime.docker.client import message_of, translated
+from engine.runtime.docker import blame, container, files, images, options, sandbox, volumes, writable
+from engine.runtime.docker.client import translated
 from engine.runtime.docker.host import Host
 from engine.runtime.docker.wait import TICK_SECONDS
 
@@ -29,6 +37,8 @@ def why_refused(host: Host, order: Order) -> str:
     except Unstartable as exc:
         # If the order itself is wrong, `prepare` tells its owner.
         return str(exc) if isinstance(exc, HostAccessDenied) else ""
+    except MachineFault as exc:
+        return str(exc)
     return ""
 
 
@@ -109,17 +119,14 @@ class _Preparation:
 
     def _create(self, mounts: list[dict[str, Any]]) -> Prepared:
         host, order = self._host, self._order
-        bound = None
-        if host.shared_files.are_shared():
-            path = host.work_directory(order)
-            bound = options.BoundFiles(path / "out", files.make_directory(path, order))
+        bound = self._make_files() if host.shared_files.are_shared() else None
         if not order.needs_volumes:
             volumes.make(self._client, order)
             failpoints.hit("prepare.volume")
         body = options.create_body(order, host.settings, mounts, bound)
         try:
             container_id = self._create_or_pull(body)
-        except (Unstartable, RuntimeUnavailable, Detached) as exc:
+        except (Unstartable, MachineFault, RuntimeUnavailable, Detached) as exc:
             host.remove_work_directory(order)
             if not isinstance(exc, Detached):
                 sandbox.raise_if_died(self._client, order, exc)
@@ -127,17 +134,24 @@ class _Preparation:
         prepared = Prepared(order, container_id, PreparedState.CREATED)
         try:
             self._equip(container_id, are_files_bound=bound is not None)
-        except (Gone, Unstartable) as exc:
+        except (Gone, Unstartable, MachineFault) as exc:
             discard(host, prepared)
             if isinstance(exc, Gone):
                 volumes.remove_unlabelled(self._client, order)
             raise
         return prepared
 
+    def _make_files(self) -> options.BoundFiles:
+        path = self._host.work_directory(self._order)
+        try:
+            return options.BoundFiles(path / "out", files.make_directory(path, self._order))
+        except OSError as exc:
+            raise DataDirectoryFault(f"the data directory cannot be used: {exc}") from exc
+
     def _create_or_pull(self, body: dict[str, Any]) -> str:
         order = self._order
         try:
-            return container.create(self._client, order, body)
+            return container.create(self._host, order, body)
         except container.ImageMissing:
             self._pull()
             if not order.needs_volumes:
@@ -146,7 +160,7 @@ class _Preparation:
         if self._control.changed.is_set():
             raise Detached
         try:
-            return container.create(self._client, order, body)
+            return container.create(self._host, order, body)
         except container.ImageMissing:
             raise Unstartable(
                 f"the image {order.spec.image} was removed just after it was pulled: submit the task again",
@@ -160,14 +174,15 @@ class _Preparation:
 
     def _equip(self, container_id: str, *, are_files_bound: bool) -> None:
         """Add what the create call could not: further networks, checked volumes, copied files."""
-        container.join_networks(self._client, self._order, container_id)
+        container.join_networks(self._host, self._order, container_id)
         if self._order.needs_volumes:
             volumes.check(self._client, self._order)
-        writable.open_to_user(self._client, self._order, container_id)
+        writable.open_to_user(self._host, self._order, container_id)
         if are_files_bound:
             return
-        try:
-            with translated("copying files into a container"):
+        with translated("copying files into a container"):
+            try:
                 self._client.api.put_archive(container_id, "/", files.archive(self._order))
-        except APIError as exc:
-            raise Unstartable(f"Docker does not take the task's files: {message_of(exc)}", 125) from exc
+            except APIError as exc:
+                reason = "Docker does not take the task's files"
+                raise blame.of_request(self._order, reason, exc, self._host.data_dir) from exc

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.jobspec.task import HostAccess
 from engine.runtime.base import Control, LogSink, Order, Outcome, Prepared, Resource
-from engine.runtime.docker import cleanup, follow, prepare
+from engine.runtime.docker import cleanup, follow, prepare, shared_files
 from engine.runtime.docker.client import Client, translated
 from engine.runtime.docker.host import Host
 from engine.runtime.docker.host_places import HostPlaces
@@ -71,6 +71,10 @@ class DockerRuntime:
     def remove(self, resources: Iterable[Resource]) -> int:
         """See engine.runtime.base."""
         return cleanup.remove(self._host, resources)
+
+    def why_files_unusable(self) -> str:
+        """See engine.runtime.base."""
+        return shared_files.why_unusable(self._host.data_dir, self._host.installation)
 
     def remove_orphans(self) -> None:
         """See engine.runtime.base."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import struct
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from docker.errors import APIError, NotFound
 
 from engine import failpoints
-from engine.errors import ErrorAnswer, RuntimeUnavailable, SandboxGone, Unstartable
+from engine.errors import ErrorAnswer, MachineFault, SandboxGone, Unstartable
 from engine.model import names
 from engine.runtime.base import Order
 from engine.runtime.docker import container, labels
@@ -34,6 +35,8 @@ _MEMORY = 32 << 20
 _PIDS = 8
 #: A closed connection leaves nothing behind: TIME_WAIT would keep a port of one link from the next for a minute.
 _NO_TRACES = {"net.ipv4.tcp_max_tw_buckets": "0"}
+#: A trial container that a broken runtime ends at once has ended by then.
+_TRIAL_SECONDS = 0.2
 _START = 0x400000
 #: Docker's name of the architecture -> machine number of the ELF header, and code that pauses in a loop.
 _CODE = {
@@ -70,11 +73,11 @@ class DockerSandboxes:
 
     def make(self, name: str, node_id: str) -> None:
         """Create and start a sandbox on the default network. See engine.runtime.base."""
-        try:
-            with self._host.activity.busy(), translated("making a sandbox"):
+        with self._host.activity.busy(), translated("making a sandbox"):
+            try:
                 self._start_first(name, node_id)
-        except APIError as exc:
-            raise Unstartable(f"Docker refuses to make a sandbox: {message_of(exc)}") from exc
+            except APIError as exc:
+                raise MachineFault(f"Docker refuses to make a sandbox: {message_of(exc)}") from exc
 
     def why_not_joined(self, name: str, node_id: str) -> str | None:
         """Make a second container join the sandbox's namespace once. See engine.runtime.base."""
@@ -82,14 +85,33 @@ class DockerSandboxes:
         with self._host.activity.busy():
             try:
                 with translated("joining a sandbox"):
-                    self._start(trial, f"container:{name}", node_id)
+                    self._start(trial, self._body(f"container:{name}", node_id))
                 if is_running(self._client, trial):
                     return None
-                return "a container that joined another container's network stopped at once"
+                reason = "a container that joined another container's network stopped at once"
             except APIError as exc:
-                return message_of(exc)
+                reason = message_of(exc)
             finally:
                 self._remove_trial(trial)
+        if fault := self.why_not_started(trial, node_id):
+            # No container starts at present: nothing is learnt about joining.
+            raise MachineFault(fault)
+        return reason
+
+    def why_not_started(self, name: str, node_id: str) -> str:
+        """Start a container on the default network, with docker-init, as tasks have. See engine.runtime.base."""
+        body = self._body("default", node_id)
+        body["HostConfig"] |= {"Init": True, "LogConfig": {"Type": "json-file"}}
+        with self._host.activity.busy():
+            try:
+                with translated("starting a trial container"):
+                    self._start(name, body)
+                time.sleep(_TRIAL_SECONDS)
+                return "" if is_running(self._client, name) else "a trial container stopped at once"
+            except APIError as exc:
+                return f"Docker cannot start a trial container: {message_of(exc)}"
+            finally:
+                self._remove_trial(name)
 
     def remove(self, name: str) -> bool:
         """See engine.runtime.base."""
@@ -109,13 +131,14 @@ class DockerSandboxes:
 
     def _start_first(self, name: str, node_id: str) -> None:
         """Start a sandbox with a namespace of its own; without sysctls where the daemon or the kernel refuses them."""
+        body = self._body("default", node_id)
         try:
-            self._start(name, "default", node_id, self._sysctls)
+            self._start(name, body | {"HostConfig": body["HostConfig"] | {"Sysctls": self._sysctls}})
         except APIError as exc:
             if not self._sysctls:
                 raise
             container.remove(self._client, name, force=True)
-            self._start(name, "default", node_id)
+            self._start(name, body)
             self._sysctls = {}
             log.warning(
                 "sandboxes are made without %s, which this Docker refuses (%s): a port that a link has closed may "
@@ -124,9 +147,10 @@ class DockerSandboxes:
                 message_of(exc),
             )
 
-    def _start(self, name: str, network: str, node_id: str, sysctls: Mapping[str, str] | None = None) -> None:
-        body = _body(network, labels.of_sandbox(self._host.installation, node_id))
-        body["HostConfig"]["Sysctls"] = dict(sysctls or {})
+    def _body(self, network: str, node_id: str) -> dict[str, Any]:
+        return _body(network, labels.of_sandbox(self._host.installation, node_id))
+
+    def _start(self, name: str, body: Mapping[str, Any]) -> None:
         try:
             made = self._client.api.create_container_from_config(body, name)
         except NotFound:
@@ -186,5 +210,5 @@ def _import_image(client: Client) -> None:
         changes=[f'ENTRYPOINT ["{_PROGRAM_PATH}"]', f"LABEL {names.KIND}=sandbox"],
     )
     if '"error"' in str(answer):
-        raise RuntimeUnavailable(f"Docker does not take the sandbox's image: {answer}")
+        raise MachineFault(f"Docker does not take the sandbox's image: {answer}")
     log.info("made the image %s (%d bytes) for sandboxes", IMAGE, len(code))

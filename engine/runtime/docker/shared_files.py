@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from docker.errors import APIError
 
-from engine.errors import ErrorAnswer
+from engine.errors import DataDirectoryFault, ErrorAnswer, MachineFault
 from engine.runtime.docker import labels
 from engine.runtime.docker.client import Client, message_of, translated
 from engine.runtime.docker.files import OutputRefused, from_archive, make_root, tar_of
@@ -34,6 +34,8 @@ _IMAGE = "ferryman/probe"
 _NONCE = re.compile("[0-9a-f]{32}")
 #: A probe older than this has ended, on whatever host it began: it is a few calls, each bounded.
 _OLD_SECONDS = 120
+#: Enough that the files of a small task have room too.
+_TRIAL_BYTES = 1 << 18
 
 T = TypeVar("T")
 
@@ -55,7 +57,7 @@ class SharedFiles:
         self._detector: RestartDetector | None = None
 
     def are_shared(self) -> bool:
-        """Return True if files are shared; probe if the daemon restarted. Raises RuntimeUnavailable."""
+        """Return True if files are shared; probe if the daemon restarted. Raises RuntimeUnavailable, MachineFault."""
         if self._known is not None:
             return self._known
         with self._lock:
@@ -72,6 +74,12 @@ class SharedFiles:
         detector = self._client.restart_detector()
         try:
             self._are_shared = probe(self._client, self._data_dir, self._installation, self._troubles)
+        except OSError as exc:
+            detector.close()
+            raise DataDirectoryFault(f"the data directory cannot be used: {exc}") from exc
+        except (ErrorAnswer, APIError) as exc:
+            detector.close()
+            raise MachineFault(f"Docker cannot show whether files are shared: {exc}") from exc
         except BaseException:
             detector.close()
             raise
@@ -79,7 +87,7 @@ class SharedFiles:
 
 
 def probe(client: Client, data_dir: Path, installation: str, troubles: Troubles) -> bool:
-    """Return True if a container can bind a file in `data_dir`. Raises RuntimeUnavailable."""
+    """Return True if a container can bind a file in `data_dir`. Raises RuntimeUnavailable, APIError, OSError."""
     _remove_abandoned(client, installation, troubles)
     file, descriptor = _make_locked_file(make_root(data_dir), installation)
     name, nonce = _name(installation, _nonce(file)), _nonce(file)
@@ -101,6 +109,23 @@ def probe(client: Client, data_dir: Path, installation: str, troubles: Troubles)
             troubles.failed("probe", name, str(exc))
         finally:
             os.close(descriptor)
+
+
+def why_unusable(data_dir: Path, installation: str) -> str:
+    """Return why a file cannot be written and kept in the data directory, "" when it can."""
+    try:
+        file, descriptor = _make_locked_file(make_root(data_dir), installation)
+        try:
+            os.write(descriptor, bytes(_TRIAL_BYTES))
+            os.fsync(descriptor)
+            if not os.path.samestat(os.fstat(descriptor), file.stat()):
+                return f"{data_dir} was replaced meanwhile"
+        finally:
+            file.unlink(missing_ok=True)
+            os.close(descriptor)
+    except OSError as exc:
+        return f"the data directory cannot be used: {exc}"
+    return ""
 
 
 def remove_orphans(client: Client, data_dir: Path, installation: str, troubles: Troubles) -> None:

@@ -8,20 +8,20 @@ from __future__ import annotations
 from docker.errors import APIError, NotFound
 
 from engine import failpoints
-from engine.errors import ErrorAnswer, Gone, Unstartable
+from engine.errors import ErrorAnswer, Gone, MachineFault
 from engine.runtime.base import Order
 from engine.runtime.docker import labels
 from engine.runtime.docker.client import Client, message_of, translated
 
 
 def make(client: Client, order: Order) -> None:
-    """Make the run's volumes; an existing volume stays as it is."""
+    """Make the run's volumes; an existing volume stays as it is. Raises MachineFault: a task chooses nothing of it."""
     for name, _ in order.volumes:
-        try:
-            with translated("making a volume"):
+        with translated("making a volume"):
+            try:
                 client.api.create_volume(name=name, driver="local", labels=labels.of_volume(order))
-        except APIError as exc:
-            raise Unstartable(f"Docker refuses the volume {name}: {message_of(exc)}", 125) from exc
+            except APIError as exc:
+                raise MachineFault(f"Docker refuses the volume {name}: {message_of(exc)}") from exc
 
 
 def check(client: Client, order: Order) -> None:

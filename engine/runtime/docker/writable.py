@@ -9,20 +9,22 @@ from docker.errors import APIError
 from engine.errors import RuntimeUnavailable, Unstartable
 from engine.jobspec.container_paths import WORKDIR
 from engine.runtime.base import Order
-from engine.runtime.docker import files
+from engine.runtime.docker import blame, files
 from engine.runtime.docker.client import Client, message_of, translated
+from engine.runtime.docker.host import Host
 
 _ROOT = ("", "0", "root")
 #: Mode of the directories that Docker makes.
 _OF_DOCKER = 0o755
 
 
-def open_to_user(client: Client, order: Order, container_id: str) -> None:
+def open_to_user(host: Host, order: Order, container_id: str) -> None:
     """Let the container's user write to the run's volumes and to the working directory that Ferryman chose.
 
     Docker makes both for root. A directory with an owner or a mode of its own, which the image brought along, stays
-    as it is. Nothing is asked of Docker for a root user, or without such a directory.
+    as it is. Raises Unstartable, MachineFault. Nothing is asked of Docker for a root user, or without such a directory.
     """
+    client = host.client
     places = [target for _, target in order.volumes]
     if order.spec.files and not order.spec.workdir:
         places.append(WORKDIR)
@@ -33,13 +35,12 @@ def open_to_user(client: Client, order: Order, container_id: str) -> None:
     }
     if not entries:
         return
-    try:
-        with translated("opening directories to the container's user"):
+    with translated("opening directories to the container's user"):
+        try:
             client.api.put_archive(container_id, "/", files.tar_of(entries))
-    except APIError as exc:
-        raise Unstartable(
-            f"Docker does not open {', '.join(entries)} to the user: {message_of(exc)}", 125
-        ) from exc
+        except APIError as exc:
+            reason = f"Docker does not open {', '.join(entries)} to the user"
+            raise blame.of_request(order, reason, exc, host.data_dir) from exc
 
 
 def _is_root(client: Client, order: Order, container_id: str) -> bool:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from engine import failpoints
-from engine.errors import RuntimeUnavailable, Unstartable
+from engine.errors import MachineFault, RuntimeUnavailable, Unstartable
 from engine.lifecycle.sandbox import SandboxOffer
 from engine.model import names
 from engine.runtime.base import Cause, Order, Resource, Sandboxes
@@ -122,9 +122,9 @@ class SandboxPool:
         self._changed.set()
 
     def create_reserved(self, order: Order) -> None:
-        """Make the order's sandbox if its claim named one that does not exist yet. Raise RuntimeUnavailable.
+        """Make the order's sandbox if its claim named one that does not exist yet.
 
-        A sandbox that Docker refuses is only logged: the start of the link then finds none.
+        Raise RuntimeUnavailable, MachineFault. Where there can be no sandboxes the link's start finds none.
         """
         name = order.sandbox
         with self._lock:
@@ -139,6 +139,19 @@ class SandboxPool:
         finally:
             with self._lock:
                 self._to_create.discard(name)
+
+    def trial(self) -> str:
+        """Return why a container of ours cannot start on this daemon, "" when it can. Raise RuntimeUnavailable."""
+        with self._lock:
+            self._number += 1
+            node = self.node
+            name = names.sandbox(self._installation, node or "none", self._number)
+            self._reserved.add(name)  # the sweep must not remove it meanwhile
+        try:
+            return self._sandboxes.why_not_started(name, node)
+        finally:
+            with self._lock:
+                self._reserved.discard(name)
 
     def recycle(self, order: Order) -> bool:
         """Keep, under `slot`, the sandbox of an ended attempt for the next; return False when it must be removed."""
@@ -200,7 +213,8 @@ class SandboxPool:
                 except Unstartable as exc:
                     self._give_up(str(exc))
                 except Exception as exc:
-                    level = logging.DEBUG if isinstance(exc, RuntimeUnavailable) else logging.ERROR
+                    is_expected = isinstance(exc, RuntimeUnavailable | MachineFault)
+                    level = logging.DEBUG if is_expected else logging.ERROR
                     log.log(level, "no sandbox made, trying again in %g s", backoff, exc_info=exc)
                     time.sleep(backoff)
                     backoff = min(_LONGEST_BACKOFF_SECONDS, backoff * 2)

@@ -10,8 +10,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from engine import failpoints
 from engine.errors import (
+    ErrorAnswer,
     Gone,
     HostAccessDenied,
+    MachineFault,
     NotOurs,
     RuntimeUnavailable,
     SandboxGone,
@@ -49,6 +51,8 @@ class LinkRun:
         self.assignment = assignment
         self.control = Control()
         self.prepared: Prepared | None = None
+        #: A confirm may have been committed: a container of the link may run.
+        self._may_run = False
         self._stages = [stage(self) for stage in STAGES]
 
     def run(self) -> FollowUp | None:
@@ -69,14 +73,48 @@ class LinkRun:
                 return self._record(outcome) if outcome is not None else None
         except SandboxGone as exc:
             successor = self._rerun_without_sandbox(str(exc))
+        except MachineFault as exc:
+            self._on_machine_fault(exc)
+            return None
         except (NotOurs, Gone, RuntimeUnavailable, StoreUnavailable, Detached) as exc:
             if isinstance(exc, RuntimeUnavailable):
                 context.runtime_in_doubt.set()
             self._log_let_go(exc)
+            if isinstance(exc, ErrorAnswer):
+                self._on_failure(exc)
             return None
+        except Exception as exc:
+            # A defect, or an error that nobody expected.
+            self._on_failure(exc)
+            raise
         finally:
             context.running.remove(link)
         return successor.run() if successor is not None else None
+
+    def _on_machine_fault(self, fault: MachineFault) -> None:
+        """Hold the node and give the run back; let go the first time, if earlier links of the run have ended.
+
+        Their work would be lost, and the row names this node, which tries the link again a few seconds later.
+        """
+        faults, order = self.context.faults, self.assignment.order
+        faults.hold(order, fault)
+        if faults.count(order) == 1 and order.index > 0:
+            self._log_let_go(fault)
+            return
+        log.warning("%s %s: given back: %s", self.assignment.task_name, self.assignment.link_name, fault)
+        self._give_back(Control(), str(fault), refused_link=order.index)
+
+    def _on_failure(self, exc: Exception) -> None:
+        """Give the run back when this link could not begin here for the second time, whatever the reason.
+
+        No container of the link was confirmed, so none has started. Otherwise the row names this node, which retakes
+        the task.
+        """
+        order = self.assignment.order
+        if self.assignment.waits and not self._may_run and self.context.faults.count(order) > 1:
+            if isinstance(exc, ErrorAnswer):
+                self.context.faults.hold(order, MachineFault(str(exc)))
+            self._give_back(Control(), str(exc) or repr(exc), refused_link=order.index)
 
     def _run_in_stages(self) -> Outcome | None:
         """Return how the link ended, as the stages amend it; None when this thread let go of the link."""
@@ -140,6 +178,7 @@ class LinkRun:
 
     def _confirm(self, prepared: Prepared) -> bool:
         """Make the container the link's own; discard the container of a refused thread."""
+        self._may_run = True
         with self.control.timings.span("creating"):
             is_confirmed = self._retry_until_store_answers(
                 self.control, confirm.confirm, self.assignment, prepared.container_id
@@ -164,9 +203,11 @@ class LinkRun:
             stage.recorded(finished)
         return finished
 
-    def _give_back(self, control: Control, reason: str) -> None:
+    def _give_back(self, control: Control, reason: str, refused_link: int | None = None) -> None:
         """Let any worker start the run again; what the run leaves on this node has no owner then."""
-        self._retry_until_store_answers(control, restart.give_back, self.assignment.token, reason)
+        self._retry_until_store_answers(
+            control, restart.give_back, self.assignment.token, reason, refused_link=refused_link
+        )
         self.context.sweeper.sweep_soon()
 
     def _rerun_without_sandbox(self, reason: str) -> LinkRun | None:

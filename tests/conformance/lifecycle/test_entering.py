@@ -14,6 +14,8 @@ from engine.model.records import Caller
 from engine.model.states import NodeState
 from engine.worker.context import WorkerContext
 from engine.worker.daemon.sandbox_pool import SandboxPool
+from engine.worker.holds import Holds
+from engine.worker.machine_faults import MachineFaults
 from engine.worker.node.threads import NodeThreads
 from engine.worker.running import RunningLinks
 from tests.support.verb_world import World
@@ -33,6 +35,8 @@ def _context(world: World) -> WorkerContext:
         flusher=nobody,
         sandboxes=sandboxes,
         running=running,
+        holds=(holds := Holds(world.installation)),
+        faults=MachineFaults(holds, str, str),
         name="w1",
         queues=("default",),
         slots=1,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import SandboxGone, Unstartable
+from engine.errors import MachineFault, SandboxGone
 from engine.model import names
 from engine.runtime.base import Cause, Control, Order, Prepared
 from engine.runtime.docker import sandbox
@@ -255,7 +255,7 @@ def test_programs_are_tiny_and_only_for_known_architectures() -> None:
 
 
 def test_a_refused_sandbox_is_reported(runtime: DockerRuntime, installation: str) -> None:
-    with pytest.raises(Unstartable, match="refuses to make a sandbox"):
+    with pytest.raises(MachineFault, match="refuses to make a sandbox"):
         runtime.sandboxes.make("not a name", "node")
 
 
