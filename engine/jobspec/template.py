@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from engine.jobspec.expression import evaluate as expressions
@@ -16,9 +17,9 @@ from engine.jobspec.expression.bounds import TEXT_BYTES, Budget, Meter
 from engine.jobspec.expression.check import Scope
 from engine.jobspec.expression.check import check as check_expression
 from engine.jobspec.expression.errors import ExpressionError, Reason
-from engine.jobspec.expression.evaluate import WHOLE_CONTEXT
 from engine.jobspec.expression.kinds import Type
-from engine.jobspec.expression.mentions import CHANGING, Mentions, mentions
+from engine.jobspec.expression.mentions import CHANGING, Mentions
+from engine.jobspec.expression.nodes import WHOLE_CONTEXT
 from engine.jobspec.expression.parse import Expression
 from engine.jobspec.expression.parse import parse as parse_expression
 from engine.jobspec.expression.printing import printed
@@ -160,7 +161,7 @@ def restored(form: Stored) -> Template | Late:
 
 def names(template: Template) -> Mentions:
     """Return the names that must be loaded before the template can be evaluated."""
-    return mentions(template.expressions)
+    return reduce(Mentions.__or__, (expression.mentions for expression in template.expressions), Mentions())
 
 
 def check(template: Template, scope: Scope, may_have_secrets: bool = False) -> list[ExpressionError]:
@@ -182,7 +183,7 @@ def result_type(template: Template, scope: Scope) -> Type:
 
 
 def _secret_faults(expression: Expression, may_have_secrets: bool) -> list[ExpressionError]:
-    mentioned = mentions([expression])
+    mentioned = expression.mentions
     if not mentioned.have(SECRETS):
         return []
     at, source = expression.tree.at, expression.source
@@ -201,7 +202,7 @@ def _secret_faults(expression: Expression, may_have_secrets: bool) -> list[Expre
 
 
 def _constant_faults(expression: Expression) -> list[ExpressionError]:
-    if not mentions([expression]).is_constant:
+    if not expression.mentions.is_constant:
         return []
     try:
         expressions.evaluate(expression, {}, Outside(0, lambda below: 0), Budget())
@@ -219,9 +220,10 @@ def evaluate(
         if isinstance(segment, str):
             segments.append(segment)
             continue
-        mentioned = mentions([segment])
-        if mentioned.have(SECRETS):
-            values = {name: value for name, value in mentioned.part_of(context).items() if name != SECRETS}
+        if segment.mentions.have(SECRETS):
+            values = {
+                name: value for name, value in segment.mentions.part_of(context).items() if name != SECRETS
+            }
             segments.append(LateExpression(segment, values))
         else:
             segments.append(expressions.evaluate_text(segment, context, outside, budget))

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from engine.jobspec.expression import kinds, nodes
 from engine.jobspec.expression.bounds import EVALUATION_STEPS, Budget, Meter
 from engine.jobspec.expression.errors import ExpressionError, Reason
-from engine.jobspec.expression.evaluate import ALWAYS, WHOLE_CONTEXT
+from engine.jobspec.expression.evaluate import ALWAYS
 from engine.jobspec.expression.functions.known import FUNCTIONS, METHODS
 from engine.jobspec.expression.functions.table import Function
 from engine.jobspec.expression.kinds import ANY, BOOL, INT, NIL, TEXT, Type, either, list_of
 from engine.jobspec.expression.mentions import guarded, mention
-from engine.jobspec.expression.nodes import Node
+from engine.jobspec.expression.nodes import WHOLE_CONTEXT, Node
 from engine.jobspec.expression.parse import Expression
 from engine.jobspec.expression.patterns import compile_pattern
 from engine.jobspec.expression.typing_rules import OPERANDS, result_of

@@ -10,7 +10,7 @@ from engine.jobspec.expression.bounds import Budget, Meter
 from engine.jobspec.expression.errors import ExpressionError, Reason, fail
 from engine.jobspec.expression.functions.known import FUNCTIONS, METHODS
 from engine.jobspec.expression.functions.table import Function
-from engine.jobspec.expression.nodes import Node
+from engine.jobspec.expression.nodes import WHOLE_CONTEXT, Node
 from engine.jobspec.expression.operators import truth
 from engine.jobspec.expression.parse import Expression
 from engine.jobspec.expression.patterns import Patterns
@@ -20,7 +20,6 @@ from engine.jobspec.expression.values import Value, as_key, finished, kind_of, w
 
 #: Names that a context always has; their keys are texts.
 ALWAYS = ("inputs", "secrets", "tasks", "job")
-WHOLE_CONTEXT = "$env"
 
 
 def evaluate(expression: Expression, context: Mapping[str, Value], outside: Outside, budget: Budget) -> Value:
@@ -309,8 +308,10 @@ def _unknown_function(name: str) -> NoReturn:
 def element(value: Value, key: Value) -> Value:
     """Return the element of a list or map; nil for a key that a map does not have."""
     if isinstance(value, dict):
-        if isinstance(key, str) or as_key(key) in value:
-            return value.get(as_key(key))
+        if isinstance(key, str):
+            return value.get(key)
+        if as_key(key) in value:
+            return value[as_key(key)]
         if value and not all(isinstance(known, str) for known in value):
             return None
         fail(Reason.TYPE, f"expected a text as the key of a map, found {words_for(key)}")

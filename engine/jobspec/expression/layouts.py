@@ -158,10 +158,18 @@ def _date(found: dict[str, str], zone: tzinfo) -> Date | None:
             int(fraction[:6].ljust(6, "0")) if fraction else 0, _zone(found, zone),
         )  # fmt: skip
         if "day of year" in found:
-            moment = moment.replace(month=1, day=1) + timedelta(days=int(found["day of year"]) - 1)
+            moment = _on_day(moment, int(found["day of year"]))
     except (ValueError, OverflowError):
         return None
     return Date(moment)
+
+
+def _on_day(moment: datetime, day: int) -> datetime:
+    """Return the moment on a day of its year. Raises ValueError for a day that the year does not have."""
+    moved = moment.replace(month=1, day=1) + timedelta(days=day - 1)
+    if moved.year != moment.year:
+        raise ValueError(day)
+    return moved
 
 
 def _year(found: dict[str, str]) -> int:

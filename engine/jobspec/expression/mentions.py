@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import reduce
 
 from engine.jobspec.expression import nodes
-from engine.jobspec.expression.evaluate import WHOLE_CONTEXT
-from engine.jobspec.expression.nodes import Node
-from engine.jobspec.expression.parse import Expression
+from engine.jobspec.expression.nodes import WHOLE_CONTEXT, Node
 from engine.jobspec.expression.values import Value
 
 #: Functions whose answer another evaluation does not repeat.
@@ -59,12 +56,8 @@ class Mentions:
         return part
 
 
-def mentions(expressions: Iterable[Expression]) -> Mentions:
-    """Return what the expressions mention together."""
-    return reduce(Mentions.__or__, (_of(expression.tree) for expression in expressions), Mentions())
-
-
-def _of(tree: Node) -> Mentions:
+def mentions(tree: Node) -> Mentions:
+    """Return what an expression mentions."""
     whole, keys = set[str](), set[tuple[str, str]]()
     calls = {node.name for node, _ in nodes.walk(tree) if isinstance(node, nodes.Call)}
     variables = {node.name for node, _ in nodes.walk(tree) if isinstance(node, nodes.Let)}

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
+#: Name that stands for all names of the context.
+WHOLE_CONTEXT = "$env"
+
 
 @dataclass(frozen=True, slots=True)
 class Node:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NoReturn
 
 from engine.jobspec.expression import nodes
 from engine.jobspec.expression.bounds import EXPRESSION_DEPTH, SOURCE_BYTES
 from engine.jobspec.expression.errors import ExpressionError, Reason, fail
+from engine.jobspec.expression.mentions import Mentions, mentions
 from engine.jobspec.expression.nodes import Node
 from engine.jobspec.expression.tokens import WORDS, Token, tokens
 
@@ -36,12 +38,17 @@ PREDICATES = {
 _MOST_RECURSION = 2 * EXPRESSION_DEPTH
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Expression:
     """Expression that was parsed, with its source."""
 
     source: str
     tree: Node
+
+    @cached_property
+    def mentions(self) -> Mentions:
+        """Names of the context that it mentions."""
+        return mentions(self.tree)
 
 
 def parse(source: str) -> Expression:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from engine.jobspec.expression import kinds
@@ -52,12 +53,12 @@ class Function:
     summary: str
     example: str
 
-    @property
+    @cached_property
     def least(self) -> int:
         """Number of arguments that cannot be left out."""
         return sum(not (parameter.is_optional or parameter.is_repeated) for parameter in self.parameters)
 
-    @property
+    @cached_property
     def most(self) -> int | None:
         """Largest number of arguments, None without a bound."""
         return None if any(parameter.is_repeated for parameter in self.parameters) else len(self.parameters)

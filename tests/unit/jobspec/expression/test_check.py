@@ -14,7 +14,6 @@ from engine.jobspec.expression.errors import ExpressionError, Reason
 from engine.jobspec.expression.evaluate import evaluate
 from engine.jobspec.expression.functions.known import FUNCTIONS, METHODS
 from engine.jobspec.expression.kinds import BOOL, INT, TEXT, list_of, map_of
-from engine.jobspec.expression.mentions import mentions
 from engine.jobspec.expression.parse import parse
 from engine.jobspec.expression.tools import Outside
 
@@ -244,7 +243,7 @@ def test_time_and_chance_are_arguments() -> None:
 def test_what_an_expression_mentions_is_known(
     source: str, whole: set[str], keys: set[tuple[str, str]]
 ) -> None:
-    found = mentions([parse(source)])
+    found = parse(source).mentions
     assert (set(found.whole), set(found.keys)) == (whole, keys)
 
 
@@ -256,7 +255,7 @@ def test_the_part_of_a_context_that_is_mentioned_is_enough() -> None:
         "job": {"id": "x"},
     }
     source = "inputs.a + tasks.c + string(item.value) + (inputs.none ?? '')"
-    part = mentions([parse(source)]).part_of(context)
+    part = parse(source).mentions.part_of(context)
     assert part == {"inputs": {"a": "1"}, "tasks": {"c": "3"}, "item": {"value": 4}}
     assert (
         evaluate(parse(source), part, OUTSIDE, Budget())
