@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from engine.jobspec.task import LinkSpec, Mount
@@ -74,9 +75,10 @@ class Cause(StrEnum):
 
     EXITED = "exited"
     OUT_OF_MEMORY = "out of memory"
-    #: Killed by Ferryman, as `Control.kill` asked.
+    #: Killed by Ferryman, as `Control.kill` asked; OUTPUT may also be found when the link has ended.
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
+    OUTPUT = "wrote too much"
     #: Killed by somebody else (docker kill).
     KILLED = "killed from outside"
     #: The sandbox died: the link failed for lack of a network, or was killed because it had none any more.
@@ -112,7 +114,7 @@ class Control:
 
     def __init__(self) -> None:
         self.changed = threading.Event()
-        #: Why to kill (Cause.TIMEOUT, CANCELLED or SANDBOX_LOST); None: do not kill.
+        #: Why to kill (Cause.TIMEOUT, CANCELLED, OUTPUT or SANDBOX_LOST); None: do not kill.
         self.kill_for: Cause | None = None
         #: Let the container run on and return (raise Detached).
         self.detached = False
@@ -214,6 +216,12 @@ class Runtime(Protocol):
 
     def discard(self, prepared: Prepared) -> None:
         """Remove, without force, a container that is CREATED and not confirmed. The only call of a fenced thread."""
+
+    def output_directory(self, prepared: Prepared) -> Path | None:
+        """Return where the container's output directory is on this host; None when its files were copied."""
+
+    def empty_output(self, prepared: Prepared) -> None:
+        """Remove what an ended container left in its output directory; what stays is told, not raised."""
 
     def list(self, *, with_directories: bool = False) -> Sequence[Resource]:
         """Return the installation's containers (in any state), volumes and sandboxes on this host.

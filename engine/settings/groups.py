@@ -115,6 +115,17 @@ class RuntimeSettings:
     pull_timeout_seconds: float = option(1800.0, "longest pull of an image", low=1, high=86400)
     kill_grace_seconds: float = option(0.8, "time between SIGTERM and SIGKILL", low=0, high=60)
     result_bytes: int = option(64 << 10, "bytes of the largest result that is kept", low=1024, high=1 << 24)
+    output_bytes: int = option(
+        1 << 30, "bytes that a link may keep in its output directory; beyond them it is killed", low=1 << 20
+    )
+    output_files: int = option(
+        10_000, "files and directories that a link may keep in its output directory", low=16, high=1_000_000
+    )
+    reserve_bytes: int = option(
+        64 << 20,
+        "bytes of the data directory's disk, at most a sixteenth of it, that are given up when it is full; 0: none",
+        low=0,
+    )
     log_bytes: int = option(
         64 << 20,
         "bytes of log kept of one task: the first half and the newest lines; a note tells the size of the gap",

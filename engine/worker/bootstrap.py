@@ -32,6 +32,8 @@ from engine.store.database import Database
 from engine.telemetry.logging import configure
 from engine.telemetry.patience import exit_status, wait_for
 from engine.worker.context import WorkerContext, get_context, set_context
+from engine.worker.daemon.disk import Disk
+from engine.worker.daemon.output_watch import OutputWatch
 from engine.worker.daemon.sandbox_pool import SandboxPool
 from engine.worker.daemon.sweeper import Sweeper
 from engine.worker.execute.task import run_link
@@ -96,6 +98,7 @@ def _make_context(sender: Any, **_: Any) -> None:
         running=running,
         holds=holds,
         faults=MachineFaults(holds, sandboxes.trial, runtime.why_files_unusable),
+        outputs=OutputWatch(runtime, docker, Disk(settings.path, docker.reserve_bytes), holds),
         name=instance.hostname,
         queues=queues,
         slots=instance.concurrency,
@@ -165,6 +168,7 @@ def _start_threads(sender: Any, **_: Any) -> None:
     signal.signal(signal.SIGHUP, shutdown.on_hangup)
     context.flusher.start()
     context.sweeper.start()
+    context.outputs.start()
     context.sandboxes.start()
     context.holds.start(lambda: context.caller, context.intake.refresh)
     threads.start()

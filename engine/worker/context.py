@@ -11,6 +11,7 @@ from engine.lifecycle.installation import Installation
 from engine.model import names
 from engine.model.records import Caller
 from engine.runtime.base import Runtime
+from engine.worker.daemon.output_watch import OutputWatch
 from engine.worker.daemon.sandbox_pool import SandboxPool
 from engine.worker.daemon.sweeper import Sweeper
 from engine.worker.holds import Holds
@@ -52,6 +53,8 @@ class WorkerContext:
     #: Why this node claims nothing for now.
     holds: Holds
     faults: MachineFaults
+    #: Bounds what running links write.
+    outputs: OutputWatch
     #: Celery's name of this worker.
     name: str
     queues: tuple[str, ...]

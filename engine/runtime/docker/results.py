@@ -13,6 +13,7 @@ from engine.errors import ErrorAnswer, RuntimeUnavailable
 from engine.runtime.base import LogSink, Prepared, PreparedState
 from engine.runtime.docker import container, files
 from engine.runtime.docker.client import message_of, translated
+from engine.runtime.docker.erase import erase
 from engine.runtime.docker.host import Host
 from engine.runtime.docker.http import RETRY_SECONDS
 from engine.runtime.docker.logs import last_of_stdout
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Most bytes of standard output that are a result.
 TAIL_BYTES = 64 << 10
+#: Emptying an output directory goes on with the removal of the run after this time.
+_ERASE_SECONDS = 10.0
 
 
 def from_file(host: Host, prepared: Prepared, sink: LogSink) -> str | None:
@@ -56,7 +59,7 @@ def decode(data: bytes) -> str:
 
 
 def _read(host: Host, prepared: Prepared, limit: int) -> files.Result | None:
-    out = _output_directory(host, prepared) if host.shared_files.are_shared() else None
+    out = output_directory(host, prepared)
     if out is not None:
         try:
             return files.read_result(out, limit)
@@ -85,10 +88,24 @@ def _read_archive(host: Host, prepared: Prepared, limit: int) -> files.Result | 
         raise RuntimeUnavailable(f"Docker's archive of the output file was cut short: {exc}") from exc
 
 
-def _output_directory(host: Host, prepared: Prepared) -> Path | None:
+def output_directory(host: Host, prepared: Prepared) -> Path | None:
     """Return the path of the container's output directory; None if its files were copied by archive."""
+    if not host.shared_files.are_shared():
+        return None
     if prepared.state is PreparedState.CREATED:
         return host.work_directory(prepared.order) / "out"
     # Another delivery made it, possibly by a worker with another data directory.
     state = container.inspect(host.client, prepared.container_id)
     return state.out if state is not None else None
+
+
+def empty_output(host: Host, prepared: Prepared) -> None:
+    """Remove what an ended container left in its output directory; the directory stays, as Docker knows it."""
+    try:
+        state = container.inspect(host.client, prepared.container_id)
+        if state is None or state.out is None or not state.has_ended:
+            return
+        erase(state.out, _ERASE_SECONDS)
+        state.out.mkdir(mode=0o777, exist_ok=True)
+    except (RuntimeUnavailable, OSError) as exc:
+        log.warning("the output of %s is not emptied: %s", prepared.order.name, exc)

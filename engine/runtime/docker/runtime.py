@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.jobspec.task import HostAccess
 from engine.runtime.base import Control, LogSink, Order, Outcome, Prepared, Resource
-from engine.runtime.docker import cleanup, follow, prepare, shared_files
+from engine.runtime.docker import cleanup, follow, prepare, results, shared_files
 from engine.runtime.docker.client import Client, translated
 from engine.runtime.docker.host import Host
 from engine.runtime.docker.host_places import HostPlaces
@@ -63,6 +63,14 @@ class DockerRuntime:
     def discard(self, prepared: Prepared) -> None:
         """See engine.runtime.base."""
         prepare.discard(self._host, prepared)
+
+    def output_directory(self, prepared: Prepared) -> Path | None:
+        """See engine.runtime.base."""
+        return results.output_directory(self._host, prepared)
+
+    def empty_output(self, prepared: Prepared) -> None:
+        """See engine.runtime.base."""
+        results.empty_output(self._host, prepared)
 
     def list(self, *, with_directories: bool = False) -> Sequence[Resource]:
         """See engine.runtime.base."""

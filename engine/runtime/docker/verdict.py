@@ -19,6 +19,9 @@ from engine.wording.times import seconds_since_1970
 #: dockerd gives containers 15 s to end when it shuts down.
 _SHUTDOWN_SECONDS = 20.0
 
+#: Words for what ended a link by Ferryman's own hand; the stages of a worker say more.
+_KILL_REASONS = {Cause.TIMEOUT: "its time was up", Cause.CANCELLED: "the task was cancelled"}
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -38,8 +41,7 @@ def judge(client: Client, order: Order, container_id: str, end: End, last_error:
     if end.killed_for is not None:
         # A task that catches TERM and exits with 0 has not succeeded.
         code = end.code or 128 + signal.SIGTERM
-        reason = "its time was up" if end.killed_for is Cause.TIMEOUT else "the task was cancelled"
-        return Verdict(code, end.killed_for, f"killed: {reason}")
+        return Verdict(code, end.killed_for, f"killed: {_KILL_REASONS.get(end.killed_for, end.killed_for)}")
     if end.code == 0:
         return Verdict(0, Cause.EXITED, None)
     if end.code in (126, 127) and (failure := messages.init_failure(last_error)):

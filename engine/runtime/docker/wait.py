@@ -58,7 +58,8 @@ class _Killer:
         now = time.monotonic()
         if self.cause is None:
             self.cause = self._control.kill_for
-            self._kill_at = now + self._grace_seconds
+            # A grace would let a link that fills a disk write on.
+            self._kill_at = now + (0.0 if self.cause is Cause.OUTPUT else self._grace_seconds)
             self._give_up_at = self._kill_at + self._client.timeout
             container.kill(self._client, self._id, "SIGTERM")
         elif now > self._give_up_at:
