@@ -124,12 +124,20 @@ def _children(pid: int) -> list[int]:
 
 
 @contextmanager
-def small_disk(directory: Path, megabytes: int) -> Iterator[None]:
+def small_disk(directory: Path, megabytes: int, inodes: int = 100_000) -> Iterator[None]:
     """Mount a file system of this size at the directory; needs root."""
     if os.geteuid() != 0:
         missing("only root can mount a small file system")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "tmpfs", str(directory))
+    _run(
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        f"size={megabytes}m,nr_inodes={inodes},mode=700",
+        "tmpfs",
+        str(directory),
+    )
     try:
         yield
     finally:

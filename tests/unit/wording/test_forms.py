@@ -7,6 +7,7 @@ import pytest
 from engine.wording.durations import duration
 from engine.wording.exit_codes import exit_words, process_words, signal_name
 from engine.wording.links import link_title
+from engine.wording.sizes import size
 from engine.wording.times import ms_between, rfc3339, seconds_since_1970
 
 
@@ -27,6 +28,24 @@ from engine.wording.times import ms_between, rfc3339, seconds_since_1970
 )
 def test_a_duration_has_the_two_units_that_matter(ms: float | None, written: str) -> None:
     assert duration(ms) == written
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KB"),
+        (10_239, "10 KB"),
+        ((1 << 20) - 1, "1.0 MB"),
+        (59 << 20, "59 MB"),
+        (5_476_083_302, "5.1 GB"),
+        (3 << 40, "3.0 TB"),
+        (3 << 50, "3072 TB"),
+    ],
+)
+def test_a_size_has_the_digits_that_matter(number: int, written: str) -> None:
+    assert size(number) == written
 
 
 def test_exit_codes_have_words() -> None:
