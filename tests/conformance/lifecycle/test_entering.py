@@ -37,6 +37,7 @@ def _context(world: World) -> WorkerContext:
         running=running,
         holds=(holds := Holds(world.installation)),
         faults=MachineFaults(holds, str, str),
+        outputs=nobody,
         name="w1",
         queues=("default",),
         slots=1,
