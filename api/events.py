@@ -82,7 +82,7 @@ class EventStream:
         try:
             listener = feed.listen(self._matches)
             if self._reset:
-                yield sse.message("reset", {})
+                yield sse.message("reset", {}, "")
             yield from self._replay()
             last_read = time.monotonic()
             while not self._done and not feed.ending.is_set():
@@ -91,7 +91,11 @@ class EventStream:
                     yield from self._send(event)
                 else:
                     yield sse.IDLE
-                if listener.behind.is_set() or time.monotonic() - last_read >= _READ_AGAIN_SECONDS:
+                if listener.rewound.is_set():
+                    listener.rewound.clear()
+                    listener.catch_up()
+                    yield from self._start_again()
+                elif listener.behind.is_set() or time.monotonic() - last_read >= _READ_AGAIN_SECONDS:
                     listener.catch_up()
                     yield from self._replay()
                     last_read = time.monotonic()
@@ -100,6 +104,19 @@ class EventStream:
         finally:
             if listener is not None:
                 feed.remove(listener)
+
+    def _start_again(self) -> Iterator[str]:
+        """Tell the client that what it saw is not there any more, then yield all events, or those from now on."""
+        with self.context.turns.turn(), self.context.installation.db.read() as c:
+            is_gone = (self.task_id is not None and tasks.get(c, self.task_id) is None) or (
+                self.job_id is not None and jobs.get(c, self.job_id) is None
+            )
+            self._cursor = None if self.task_id or self.job_id else events.latest(c)
+        # A client that comes back is told that there is no such task or job.
+        self._done = is_gone
+        yield sse.message("reset", {}, "")
+        if not is_gone:
+            yield from self._replay()
 
     def _matches(self, event: Event) -> bool:
         if self.task_id is not None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from engine.errors import FerrymanError, StoreUnavailable
 from engine.model.records import Event
 from engine.store import events
-from engine.store.database import Database
+from engine.store.database import Connection, Database
 
 log = logging.getLogger("ferryman.events")
 
@@ -25,6 +26,8 @@ IDLE_SECONDS = 30.0
 #: Events that may wait for a slow client before it has to read the table.
 QUEUE_SIZE = 1000
 _RETRY_SECONDS = 1.0
+#: A database that was put back in time (a restored backup) is noticed within this time.
+_LOOK_BACK_SECONDS = 1.0
 
 
 class TooManyStreams(FerrymanError):
@@ -41,6 +44,8 @@ class Listener:
         self._matches = matches
         self._queue: queue.Queue[Event | None] = queue.Queue(QUEUE_SIZE)
         self.behind = threading.Event()
+        #: Set when the database was put back in time: what the client saw is not there any more.
+        self.rewound = threading.Event()
 
     def offer(self, event: Event) -> None:
         """Queue the event if it matches; the feed calls this for every event."""
@@ -55,6 +60,11 @@ class Listener:
         """End a wait in `next`; with a full queue nobody waits."""
         if self._queue.empty():
             self._queue.put_nowait(None)
+
+    def rewind(self) -> None:
+        """Tell the client's stream that the database was put back in time."""
+        self.rewound.set()
+        self.wake()
 
     def next(self, seconds: float) -> Event | None:
         """Return the next event, or None when none came in time or the feed ends."""
@@ -83,6 +93,7 @@ class Feed:
         self._listeners: set[Listener] = set()
         #: Event after which the thread reads on; the first listener sets it.
         self._cursor: str | None = None
+        self._look_back_at = 0.0
         self.ending = threading.Event()
         #: Set by the first listener and at the end: wakes the sleeping thread.
         self._wanted = threading.Event()
@@ -156,6 +167,7 @@ class Feed:
             cursor = self._cursor
         with self._db.read() as c:
             batch = events.after(c, cursor)
+            earlier = None if batch or cursor is None else self._earlier_end(c, cursor)
         with self._lock:
             # The last listener may have left meanwhile, and another come with a cursor of its own.
             if self._cursor == cursor and batch:
@@ -163,4 +175,18 @@ class Feed:
                 for listener in self._listeners:
                     for event in batch:
                         listener.offer(event)
+            elif self._cursor == cursor and earlier is not None:
+                log.warning("the events end before %s: the database was put back in time", cursor)
+                self._cursor = earlier
+                for listener in self._listeners:
+                    listener.rewind()
         return POLL_SECONDS
+
+    def _earlier_end(self, c: Connection, cursor: str) -> str | None:
+        """Return the cursor of the newest event if that comes before this cursor; looks once a second."""
+        now = time.monotonic()
+        if now < self._look_back_at:
+            return None
+        self._look_back_at = now + _LOOK_BACK_SECONDS
+        newest = events.latest(c)
+        return newest if events.is_later(c, cursor, newest) else None

@@ -114,12 +114,18 @@ def _messages(
                 task = task_rows.get(c, task_id)
                 closed = links.count_closed(c, task.run) if task else 0
                 batch = logs.chunks(c, task_id, after)
+                # The database was put back in time, and this task's log with it.
+                is_ahead = not batch and after >= 0 and after > logs.newest_seq(c, task_id)
             for chunk in batch:
                 after = chunk.seq
                 if part.has(chunk) and chunk.first_line + len(chunk.frames) > first_line:
                     with context.turns.turn():
                         message = _chunk_message(chunk, first_line)
                     yield message
+            if not batch and is_ahead:
+                after = -1
+                yield sse.message("reset", {}, "")
+                continue
             if not batch and task is not None and (task.token, task.origin, closed) != last_closed:
                 last_closed = task.token, task.origin, closed
                 run = {"attempt": task.attempt, "origin": task.origin, "delivery": task.delivery}

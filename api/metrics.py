@@ -76,8 +76,10 @@ class Metrics:
             self._nodes.labels(node_state).set(states[node_state])
         for kind in HoldKind:
             self._held.labels(kind).set(kinds[kind])
-        if self._cursor is None:
-            self._cursor = events.latest(c)
+        newest = events.latest(c)
+        if self._cursor is None or events.is_later(c, self._cursor, newest):
+            # The first request, or the first after the database was put back in time.
+            self._cursor = newest
             return
         for _ in range(_MOST_BATCHES):
             batch = events.after(c, self._cursor, limit=_BATCH)

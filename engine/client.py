@@ -209,7 +209,8 @@ class Client:
             try:
                 for message in self._messages(self._path(path, query), last):
                     last_heard, pause = time.monotonic(), 0.1
-                    last = message.id or last
+                    # After a reset the server's numbers begin again.
+                    last = "" if message.event == "reset" else message.id or last
                     if message.event == "end":
                         return
                     yield message

@@ -127,7 +127,11 @@ def check_broker(settings: BrokerSettings) -> Iterator[Finding]:
     from engine.standalone import broker
 
     try:
-        yield Finding("ok", "broker", broker.ping(settings.broker_url))
+        answer = broker.ping(settings.broker_url)
+        yield Finding("ok", "broker", answer.description)
+        if answer.eviction:
+            remedy = "redis-cli config set maxmemory-policy noeviction, and the same in its configuration"
+            yield Finding("warn", "broker", answer.eviction, remedy)
     except BrokerUnavailable as exc:
         remedy = (
             "start it, or start `ferryman standalone`, which runs its own broker, or set FERRYMAN_BROKER_URL"

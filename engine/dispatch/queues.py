@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import redis
 
 from engine.dispatch.app import PRIORITY_STEPS
-from engine.errors import BrokerRefused, BrokerUnavailable, SettingsError, WrongInstallation
+from engine.dispatch.redis_answers import error_class, eviction
+from engine.errors import BrokerUnavailable, SettingsError, WrongInstallation
 from engine.settings import BrokerSettings, without_password
 
 #: kombu joins queue and priority by this (kombu.transport.redis.Channel.sep).
@@ -54,6 +55,11 @@ class Broker:
             for key in self._keys(queue):
                 pipe.llen(key)
             return sum(int(n) for n in pipe.execute())
+
+    def eviction(self) -> str:
+        """Return why this broker removes messages, with the remedy, "" when it removes none."""
+        with self._bounded():
+            return eviction(self._redis.info("memory"))
 
     def drop(self, queue: str) -> None:
         """Remove a dead node's queue with what waits in it (the rows send it again) and its binding."""
@@ -104,13 +110,6 @@ class Broker:
         self.close()
         self._url, self._redis = url, _client(url)
         return True
-
-
-def error_class(exc: Exception) -> type[BrokerUnavailable]:
-    """Return the error for the client's: BrokerRefused for a password, user or database that is refused."""
-    is_refused = isinstance(exc, redis.AuthenticationError | redis.exceptions.NoPermissionError)
-    # Redis has no error of its own for the number of a database.
-    return BrokerRefused if is_refused or "DB index" in str(exc) else BrokerUnavailable
 
 
 def _client(url: str) -> redis.Redis:

@@ -21,6 +21,7 @@ _BATCH = 1000
 _AHEAD = 200
 _AHEAD_SECONDS = 2.0
 _LONGEST_MS = 600_000
+_REPORT_SECONDS = 60.0
 
 
 class LostMessages:
@@ -33,6 +34,7 @@ class LostMessages:
         #: Messages sent before this time are sent again: the broker was emptied, and some are left.
         self._emptied_at: int | None = None
         self._away = False
+        self._reported_at: float | None = None
 
     def run(self) -> int:
         """Send lost messages again; return how many. Raises StoreUnavailable, WrongInstallation."""
@@ -42,6 +44,7 @@ class LostMessages:
                 log.info("the broker answers again")
             self._away = False
             if emptied:
+                self._report("the broker was emptied")
                 # The flusher sends meanwhile: without this bound a long backlog would be sent in circles. One more
                 # than now, so that it includes what was sent in this millisecond.
                 with self._installation.db.read() as c:
@@ -63,9 +66,8 @@ class LostMessages:
                 self._emptied_at = None
                 return done
             for start in range(0, len(lost), _AHEAD):
-                done += resend(
-                    self._installation, self._caller, lost[start : start + _AHEAD], "the broker was emptied"
-                )
+                group, why = lost[start : start + _AHEAD], "the broker was emptied"
+                done += resend(self._installation, self._caller, group, why, counts=False)
                 wakeup.wait_for_room(_AHEAD, _AHEAD_SECONDS)
 
     def _resend_overdue(self) -> int:
@@ -87,7 +89,18 @@ class LostMessages:
                 if kind[0] in empty or oldest <= overtaken:
                     last = None if kind[0] in empty else overtaken
                     lost += outbox.overdue(c, kind, wait_ms, _LONGEST_MS, _BATCH, last)
-        return resend(self._installation, self._caller, lost, "its message seems lost") if lost else 0
+        if not lost:
+            return 0
+        evicts = self._report("messages are missing")
+        return resend(self._installation, self._caller, lost, "its message seems lost", counts=not evicts)
+
+    def _report(self, loss: str) -> bool:
+        """Return whether the broker removes messages of its own accord; say so, at most once a minute."""
+        eviction = self._broker.eviction()
+        if eviction and (self._reported_at is None or time.monotonic() - self._reported_at > _REPORT_SECONDS):
+            self._reported_at = time.monotonic()
+            log.warning("%s, and the broker is why: %s", loss, eviction)
+        return bool(eviction)
 
     def _empty_queues(self, queues: set[str]) -> set[str]:
         """Return the queues that were empty in two looks at least two beats apart."""

@@ -170,15 +170,25 @@ def move_unreadable_file(broker: EmbeddedBroker) -> bool:
     return True
 
 
-def ping(url: str, timeout_seconds: float = _PING_SECONDS) -> str:
-    """Return a description of the broker that answers: "redis 7.0.15 at 127.0.0.1:6379, 0.4 ms, append-only file on".
+@dataclass(frozen=True)
+class Answer:
+    """Answer of a broker about itself."""
+
+    #: "redis 7.0.15 at 127.0.0.1:6379, 0.4 ms, append-only file on".
+    description: str
+    #: Why it removes messages, with the remedy; "" for a broker that removes none.
+    eviction: str
+
+
+def ping(url: str, timeout_seconds: float = _PING_SECONDS) -> Answer:
+    """Ask a broker what it is.
 
     Raises BrokerUnavailable when the broker does not answer in time or refuses the password.
     """
     # Imported late: the supervisor of an embedded broker needs no client library.
     import redis
 
-    from engine.dispatch.queues import error_class
+    from engine.dispatch.redis_answers import error_class, eviction
 
     client = redis.Redis.from_url(
         url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, decode_responses=True
@@ -198,7 +208,8 @@ def ping(url: str, timeout_seconds: float = _PING_SECONDS) -> str:
     address = urlsplit(url).netloc.rpartition("@")[2] or urlsplit(url).path
     append_only = "on" if info.get("aof_enabled") else "off"
     version = version or info.get("redis_version", "")
-    return f"{name} {version} at {address}, {took_ms:.1f} ms, append-only file {append_only}"
+    description = f"{name} {version} at {address}, {took_ms:.1f} ms, append-only file {append_only}"
+    return Answer(description, eviction(info))
 
 
 def is_ready(url: str) -> bool:

@@ -110,14 +110,16 @@ class Supervisor:
     def _start_broker(self) -> None:
         url = broker.configured_url()
         if url:
-            description = wait_for(
+            answer = wait_for(
                 "the broker of FERRYMAN_BROKER_URL (unset it to embed a broker)",
                 lambda: broker.ping(url),
                 lambda line: self._print_for("supervisor", line),
                 self.settings.patience_seconds,
                 self._wakeup,
             )
-            self._broker_description = f"{description}, configured by FERRYMAN_BROKER_URL"
+            self._broker_description = f"{answer.description}, configured by FERRYMAN_BROKER_URL"
+            if answer.eviction:
+                self._print_for("broker", answer.eviction)
             self.settings = self.settings.replace(broker_url=url)
             return
         embedded = broker.prepare(self.settings.path)

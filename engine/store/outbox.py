@@ -39,7 +39,14 @@ _MARK_SENT = (
 _RESEND = (
     tasks.update()
     .where(_THESE, guard("resend.state", tasks.c.state == TaskState.SCHEDULED))
-    .values(state=TaskState.PENDING, not_before=sa.bindparam("the_now"))
+    .values(
+        state=TaskState.PENDING,
+        not_before=sa.bindparam("the_now"),
+        # The next sending counts one again.
+        sends=sa.case(
+            (tasks.c.sends > 0, tasks.c.sends - sa.bindparam("the_uncounted", type_=sa.Integer())), else_=0
+        ),
+    )
 )
 _FOR_EVER = (1 << 62) - 1
 
@@ -108,12 +115,13 @@ def mark_sent(c: sa.Connection, sent: Sequence[Task]) -> list[Task]:
     return _change(c, sent, TaskState.PENDING, _MARK_SENT)
 
 
-def resend(c: sa.Connection, lost: Sequence[Task], now: int) -> list[Task]:
+def resend(c: sa.Connection, lost: Sequence[Task], now: int, *, counts: bool = True) -> list[Task]:
     """Move tasks whose message seems lost from SCHEDULED to PENDING, due `now`, under their token; return them.
 
-    Attempt and delivery stay the same, because nobody claimed them.
+    Attempt and delivery stay the same, because nobody claimed them. Unless the loss `counts`, the wait before
+    another resend does not grow.
     """
-    return _change(c, lost, TaskState.SCHEDULED, _RESEND, the_now=now)
+    return _change(c, lost, TaskState.SCHEDULED, _RESEND, the_now=now, the_uncounted=int(not counts))
 
 
 def _change(

@@ -125,6 +125,8 @@ def _wait_for_servers(db: Database, settings: Settings) -> str:
     broker = Broker(settings.broker)
     try:
         wait_for("the broker", lambda: broker.claim_for(installation), log.warning, seconds)
+        if eviction := wait_for("the broker", broker.eviction, log.warning, seconds):
+            log.warning("the broker at %s: %s", broker.url, eviction)
     finally:
         broker.close()
     return installation

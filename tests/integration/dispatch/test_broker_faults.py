@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
+from engine.cli.doctor import check_broker
 from engine.dispatch import wakeup
 from engine.dispatch.flusher import Flusher, Publisher, link_titles, new_route
 from engine.dispatch.queues import Broker, ping
@@ -137,8 +139,8 @@ def test_a_backlog_is_sent_again_once_although_the_flusher_is_at_work(
     assert flusher.flush(sent) == 6
     deliveries = LostMessages(world.installation, TESTER)
 
-    def resend_and_flush(installation: Any, caller: Any, found: Any, why: str) -> int:
-        done = resend(installation, caller, found, why)
+    def resend_and_flush(installation: Any, caller: Any, found: Any, why: str, *, counts: bool) -> int:
+        done = resend(installation, caller, found, why, counts=counts)
         moment = world.now
         wait_until(lambda: world.now > moment + 1, 2)
         flusher.flush(sent)
@@ -318,4 +320,98 @@ def test_a_stand_alones_broker_is_followed_to_its_new_address(
         ours.claim_for("i")
     assert "pa55word" not in str(caught.value)
     assert ours.claim_for("i") is True
+    ours.close()
+
+
+# A broker that removes keys
+
+
+@pytest.fixture
+def full(server: RedisServer, broker: Any) -> Iterator[Any]:
+    """Yield a client of a server with little memory, which removes keys when it is full."""
+    used = int(broker.info("memory")["used_memory"])
+    broker.config_set("maxmemory-policy", "allkeys-random")
+    broker.config_set("maxmemory", used + (1 << 20))
+    yield broker
+    broker.config_set("maxmemory", 0)
+    broker.config_set("maxmemory-policy", "noeviction")
+
+
+def _fill(client: Any) -> None:
+    """Write until the server has removed the key that tells an emptied broker, or refuses."""
+    for number in range(20_000):
+        client.set(f"filler:{number % 400}:{number}", "x" * 10_000)
+        if not client.exists("t:installation"):
+            return
+    raise AssertionError("the server removed nothing")
+
+
+def test_messages_that_the_broker_removes_do_not_count_and_its_policy_is_named(
+    world: World, full: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.live()
+    task = world.submitted()
+    flusher, lost = (
+        Flusher(world.db, world.installation.settings.broker),
+        LostMessages(world.installation, TESTER),
+    )
+    lost.run()
+    for _ in range(6):
+        flusher.flush([task.id])
+        assert (world.task(task.id).state, world.task(task.id).sends) == (TaskState.SCHEDULED, 1)
+        _fill(full)
+        assert lost.run() == 1
+    assert world.task(task.id).sends == 0
+    lines = [record.message for record in caplog.records if "maxmemory-policy" in record.message]
+    assert len(lines) == 1, "at most once a minute"
+    assert (
+        "the broker was emptied" in lines[0]
+        and "(maxmemory-policy allkeys-random): set noeviction" in lines[0]
+    )
+
+
+def test_a_message_that_seems_lost_counts_unless_the_broker_removes_messages(
+    world: World, broker: Any, request: pytest.FixtureRequest
+) -> None:
+    world = world.with_settings(resend_seconds=0.2, lease_seconds=0.5)
+    world.live()
+    task = world.submitted()
+    flusher, lost = (
+        Flusher(world.db, world.installation.settings.broker),
+        LostMessages(world.installation, TESTER),
+    )
+    lost.run()
+    for sends in (1, 2):
+        flusher.flush([task.id])
+        assert world.task(task.id).sends == sends
+        Broker(world.installation.settings.broker).drop("default")
+        wait_until(lambda: lost.run() == 1, 10, 0.05)
+    request.getfixturevalue("full")
+    flusher.flush([task.id])
+    assert world.task(task.id).sends == 3
+    Broker(world.installation.settings.broker).drop("default")
+    wait_until(lambda: lost.run() == 1, 10, 0.05)
+    assert world.task(task.id).sends == 2
+
+
+def test_doctor_names_the_policy_and_the_remedy(world: World, full: Any) -> None:
+    ok, warning = check_broker(world.installation.settings.broker)
+    assert (ok.status, warning.status) == ("ok", "warn")
+    assert "maxmemory-policy allkeys-random" in warning.message
+    assert "redis-cli config set maxmemory-policy noeviction" in warning.remedy
+    full.config_set("maxmemory-policy", "noeviction")
+    assert [finding.status for finding in check_broker(world.installation.settings.broker)] == ["ok"]
+
+
+def test_a_policy_for_keys_that_expire_removes_no_message(world: World, broker: Any, full: Any) -> None:
+    full.config_set("maxmemory-policy", "volatile-lru")
+    task = world.submitted()
+    Flusher(world.db, world.installation.settings.broker).flush([task.id])
+    ours = Broker(world.installation.settings.broker)
+    ours.claim_for("i")
+    assert ours.eviction() == ""
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        _fill(full)
+    assert ours.depth("default") == 1
+    assert full.exists("t:installation")
     ours.close()

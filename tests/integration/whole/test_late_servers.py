@@ -186,6 +186,16 @@ def test_a_stand_alone_waits_for_its_configured_broker(own_redis: RedisServer, t
         assert process.wait(20) == 0
 
 
+def test_a_worker_names_the_policy_of_a_broker_that_removes_messages(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    own_redis.client.config_set("maxmemory-policy", "allkeys-lru")
+    own_redis.client.config_set("maxmemory", "100mb")
+    log = tmp_path / "worker.log"
+    with started(WORKER, environment(tmp_path, FERRYMAN_BROKER_URL=own_redis.url), log):
+        wait_until(lambda: "(maxmemory-policy allkeys-lru): set noeviction" in log.read_text(), 40, 0.1)
+
+
 # Wrong, not late: 78 at once.
 
 
