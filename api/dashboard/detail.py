@@ -192,9 +192,8 @@ def _headings(task: Task, run: Sequence[Link]) -> tuple[str, ...]:
     first = [link for link in run if link.run == run[0].run]
     if first:
         return tuple(link_title(link.kind, link.name, link.index) for link in first)
-    # Before the first claim no link has a row: the spec names them.
-    of_spec = enumerate(stored.load(task.spec).links)
-    return tuple(link_title(kind, link.name, index) for index, (kind, link) in of_spec)
+    # Before the first claim no link has a row.
+    return tuple(link_title(link.kind, link.name, index) for index, link in enumerate(task.plan))
 
 
 def _last_lines(c: Connection, link: Link) -> tuple[LogRow, ...]:

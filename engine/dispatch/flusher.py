@@ -26,7 +26,6 @@ from engine.dispatch.app import RUN_LINK, build_app, publisher_options
 from engine.dispatch.chain import ChainMessage, Route, message, new_route
 from engine.dispatch.kombu_redis import keep_client
 from engine.errors import BrokerUnavailable, FerrymanError, SettingsError, StoreUnavailable
-from engine.jobspec import stored
 from engine.model.records import Caller, Task
 from engine.model.states import TaskState
 from engine.settings import BrokerSettings
@@ -54,7 +53,7 @@ _MOST_IDS = 5000
 
 def link_titles(task: Task) -> list[str]:
     """Return the titles of the task's links, in order."""
-    return [link_title(kind, link.name, i) for i, (kind, link) in enumerate(stored.load(task.spec).links)]
+    return [link_title(link.kind, link.name, index) for index, link in enumerate(task.plan)]
 
 
 class Publisher:

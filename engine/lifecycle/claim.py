@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from engine import failpoints
 from engine.jobspec import stored
-from engine.jobspec.task import TaskSpec
 from engine.lifecycle import locks
 from engine.lifecycle.assignment import Assignment, assign
 from engine.lifecycle.installation import Installation
@@ -36,7 +35,7 @@ def claim(
         if task is None:
             return None
         spec = stored.load(task.spec)
-        run, sandbox = _links(task, spec), offer.choose(spec)
+        run, sandbox = _links(task), offer.choose(spec)
         links.insert(c, run)
         age_ms = attempts.begin(c, token, caller.node_id, sandbox)
         if locked.course.state is JobState.PENDING and jobs.start(c, task.job_id):
@@ -84,17 +83,14 @@ def resume(installation: Installation, caller: Caller, token: Token) -> Assignme
         return assign(installation, task, run, index, attempts.status(c, token))
 
 
-def _links(task: Task, task_spec: TaskSpec) -> list[Link]:
+def _links(task: Task) -> list[Link]:
     return [
         Link(
             task_id=task.id,
             attempt=task.attempt,
             origin=task.origin,
             index=index,
-            kind=kind,
-            name=spec.name or kind,
-            image=spec.image,
-            always=spec.always,
+            **link._asdict(),
             state=LinkState.WAITING,
             container_id=None,
             confirmed_by=None,
@@ -103,5 +99,5 @@ def _links(task: Task, task_spec: TaskSpec) -> list[Link]:
             started_at=None,
             ended_at=None,
         )
-        for index, (kind, spec) in enumerate(task_spec.links)
+        for index, link in enumerate(task.plan)
     ]

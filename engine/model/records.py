@@ -69,6 +69,18 @@ class Job:
     task_count: int = 1
 
 
+class PlannedLink(NamedTuple):
+    """Link of a task's chain, as far as it is known before its container."""
+
+    #: pre, main or post.
+    kind: str
+    #: Name from the job file, else the kind.
+    name: str
+    image: str
+    #: True for a post that also runs after a failed link.
+    always: bool
+
+
 class Refusal(NamedTuple):
     """Failure of a machine, not of the task, to begin a link."""
 
@@ -97,6 +109,8 @@ class Task:
     spec: Mapping[str, Any]
     #: Time-out of an attempt; None for none.
     timeout_ms: int | None
+    #: Links of the chain, in order: dispatch needs no spec.
+    plan: tuple[PlannedLink, ...] = ()
     state: TaskState = TaskState.PENDING
     #: Earliest time to send the task, the end of a retry's delay. 0 until the row is inserted.
     not_before: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.jobspec import stored
 from engine.jobspec.task import TaskSpec
-from engine.model.records import Job, Task
+from engine.model.records import Job, PlannedLink, Task
 
 
 def job_of_one(
@@ -25,5 +25,8 @@ def job_of_one(
         spec=stored.dump(spec),
         # At least 1 ms: 0 after rounding would be no time at all.
         timeout_ms=None if seconds is None else max(1, round(seconds * 1000)),
+        plan=tuple(
+            PlannedLink(kind, link.name or kind, link.image, link.always) for kind, link in spec.links
+        ),
     )
     return Job(job_id, spec.name, spec.description, spec.tags), [task]

@@ -12,17 +12,13 @@ from engine.model.states import TaskState
 from engine.store.database import now_ms
 from engine.store.guards import guard
 from engine.store.tables import tasks
-from engine.store.tasks import record
+from engine.store.tasks import SUMMARY, summary
 
-_OF_IDS = (
-    sa.select(tasks)
-    .where(
-        tasks.c.id.in_(sa.bindparam("the_tasks", expanding=True)),
-        tasks.c.state == TaskState.PENDING,
-        tasks.c.not_before <= now_ms(),
-    )
-    .order_by(tasks.c.priority.desc(), tasks.c.not_before, tasks.c.created_at)
-)
+_OF_IDS = SUMMARY.where(
+    tasks.c.id.in_(sa.bindparam("the_tasks", expanding=True)),
+    tasks.c.state == TaskState.PENDING,
+    tasks.c.not_before <= now_ms(),
+).order_by(tasks.c.priority.desc(), tasks.c.not_before, tasks.c.created_at)
 _THESE = tasks.c.id.in_(sa.bindparam("the_tasks", expanding=True))
 # Locked in the order of ids everywhere, so that two processes cannot wait for each other.
 _STILL = (
@@ -71,8 +67,7 @@ _OVERDUE_SINCE = {
     for name, late in _LATE.items()
 }
 _OVERDUE = {
-    name: sa.select(tasks)
-    .where(
+    name: SUMMARY.where(
         late,
         tasks.c.queue == sa.bindparam("the_queue"),
         tasks.c.priority == _number("the_priority"),
@@ -83,8 +78,7 @@ _OVERDUE = {
     for name, late in _LATE.items()
 }
 _DUE = (
-    sa.select(tasks)
-    .where(tasks.c.state == TaskState.PENDING, tasks.c.not_before <= now_ms() - _number("the_age"))
+    SUMMARY.where(tasks.c.state == TaskState.PENDING, tasks.c.not_before <= now_ms() - _number("the_age"))
     .order_by(tasks.c.priority.desc(), tasks.c.not_before, tasks.c.created_at)
     .limit(sa.bindparam("the_limit"))
 )
@@ -97,12 +91,12 @@ _IN_ORDER = _OF_IDS.with_only_columns(tasks.c.id)
 
 def due(c: sa.Connection, limit: int, older_than_ms: int = 0) -> list[Task]:
     """Return the PENDING rows that are due, the highest priority first, then the longest due."""
-    return [record(row) for row in c.execute(_DUE, {"the_limit": limit, "the_age": older_than_ms})]
+    return [summary(row) for row in c.execute(_DUE, {"the_limit": limit, "the_age": older_than_ms})]
 
 
 def of_ids(c: sa.Connection, task_ids: Sequence[str]) -> list[Task]:
     """Return the tasks with these ids that are PENDING and due."""
-    return [record(row) for row in c.execute(_OF_IDS, {"the_tasks": list(task_ids)})]
+    return [summary(row) for row in c.execute(_OF_IDS, {"the_tasks": list(task_ids)})]
 
 
 def in_order(c: sa.Connection, task_ids: Sequence[str]) -> list[str]:
@@ -143,11 +137,11 @@ def lock_unchanged(c: sa.Connection, given: Sequence[Task], state: TaskState) ->
 
 def scheduled(c: sa.Connection, limit: int, sent_before: int | None = None) -> list[Task]:
     """Return SCHEDULED rows, the earliest sent first; with `sent_before` (ms) only those sent before then."""
-    wanted = sa.select(tasks).where(tasks.c.state == TaskState.SCHEDULED)
+    wanted = SUMMARY.where(tasks.c.state == TaskState.SCHEDULED)
     if sent_before is not None:
         wanted = wanted.where(tasks.c.sent_at < sent_before)
     rows = c.execute(wanted.order_by(tasks.c.sent_at).limit(limit))
-    return [record(row) for row in rows]
+    return [summary(row) for row in rows]
 
 
 def last_claimed(c: sa.Connection, since_ms: int) -> dict[tuple[str, int], int]:
@@ -180,7 +174,7 @@ def overdue(
     """Return the overdue rows of a queue and priority, the earliest sent first; with `sent_by`, only up to then."""
     given = {"the_wait": wait_ms, "the_longest": longest_ms, "the_queue": kind[0], "the_priority": kind[1]}
     given |= {"the_limit": limit, "the_last": sent_by if sent_by is not None else _FOR_EVER}
-    return [record(row) for row in c.execute(_OVERDUE[c.dialect.name], given)]
+    return [summary(row) for row in c.execute(_OVERDUE[c.dialect.name], given)]
 
 
 def queues_of(c: sa.Connection, job_ids: Sequence[str]) -> dict[str, set[str]]:

@@ -85,6 +85,8 @@ tasks = Table(
     Column("state", String(16), nullable=False),
     Column("spec", JSON, nullable=False),
     Column("timeout_ms", BigInteger),
+    # JSON: [[kind, name, image, always], …]: the chain, so that dispatch reads no spec.
+    Column("plan", JSON, nullable=False, server_default="[]"),
     Column("not_before", BigInteger, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("delivery", Integer, nullable=False),

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.model.records import Refusal, Task, Token
+from engine.model.records import PlannedLink, Refusal, Task, Token
 from engine.model.states import ADOPTING_NODES, ENDED, GONE_NODES, NodeState, TaskState
 from engine.store.database import now_ms
 from engine.store.guards import guard
@@ -59,6 +59,8 @@ _GET = sa.select(tasks).where(_THIS)
 _LOCK = _GET.with_for_update()
 _OF_JOB = sa.select(tasks).where(tasks.c.job_id == sa.bindparam("the_job")).order_by(tasks.c.position)
 _NOW = sa.select(now_ms())
+#: Tasks without `spec` and `result`, which may be long.
+SUMMARY = sa.select(*(column for column in tasks.c if column.name not in ("spec", "result")))
 _INSERT = tasks.insert()
 
 
@@ -68,8 +70,17 @@ def record(row: sa.Row[Any]) -> Task:
 
 
 def _record(values: Mapping[str, Any]) -> Task:
-    refusals = tuple(Refusal(*refusal) for refusal in values["refusals"])
-    return Task(**{**values, "state": TaskState(values["state"]), "refusals": refusals})
+    changed = {
+        "state": TaskState(values["state"]),
+        "plan": tuple(PlannedLink(*link) for link in values["plan"]),
+        "refusals": tuple(Refusal(*refusal) for refusal in values["refusals"]),
+    }
+    return Task(**{**values, **changed})
+
+
+def summary(row: sa.Row[Any]) -> Task:
+    """Return the record of a row of `SUMMARY`: `spec` and `result` are left out."""
+    return _record({**row._mapping, "spec": {}, "result": None})
 
 
 def insert(c: sa.Connection, new: Sequence[Task]) -> None:
@@ -95,14 +106,11 @@ def of_job(c: sa.Connection, job_id: str) -> list[Task]:
 
 
 def summaries(c: sa.Connection, job_ids: Sequence[str]) -> list[Task]:
-    """Return the tasks of these jobs for a list, without `spec` and `result`, which may be long."""
-    columns = [column for column in tasks.c if column.name not in ("spec", "result")]
+    """Return the tasks of these jobs for a list, as summaries."""
     rows = c.execute(
-        sa.select(*columns)
-        .where(tasks.c.job_id.in_(list(job_ids)))
-        .order_by(tasks.c.job_id, tasks.c.position)
+        SUMMARY.where(tasks.c.job_id.in_(list(job_ids))).order_by(tasks.c.job_id, tasks.c.position)
     )
-    return [_record({**row._mapping, "spec": {}, "result": None}) for row in rows]
+    return [summary(row) for row in rows]
 
 
 def now(c: sa.Connection) -> int:

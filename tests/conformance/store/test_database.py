@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +10,15 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from engine.errors import SchemaMismatch, SettingsError, StoreDamaged, StoreRefused, StoreUnavailable
+from engine.model.records import PlannedLink
 from engine.settings import Settings, StoreSettings
-from engine.store import tables, upgrade
+from engine.store import jobs, tables, tasks, upgrade
 from engine.store.database import Database
 from tests.support.databases import KINDS, Postgres
 
@@ -54,6 +57,39 @@ def test_a_newer_schema_is_refused_in_a_sentence(empty: Settings) -> None:
     with pytest.raises(SchemaMismatch, match="has schema 9999, which this Ferryman does not know"):
         db.open()
     db.close()
+
+
+def test_the_tasks_of_an_older_schema_are_planned_by_the_upgrade(empty: Settings) -> None:
+    spec = {
+        "name": "n", "image": "main:1", "pre": [{"name": "get", "image": "pre:1"}],
+        "post": [{"image": "post:1", "always": True}],
+    }  # fmt: skip
+    db = Database(empty.store)
+    db.open()
+    config = upgrade._config()
+    with db.begin() as c:
+        config.attributes["connection"] = c
+        tables.metadata.drop_all(c)
+        c.exec_driver_sql("DROP TABLE alembic_version")
+        command.upgrade(config, "0002")
+        c.exec_driver_sql(
+            "INSERT INTO jobs (id, name, state, tags, created_at) VALUES ('j', 'n', 'PENDING', '[]', 1)"
+        )
+        c.exec_driver_sql(
+            "INSERT INTO tasks (id, job_id, position, name, queue, priority, state, spec, not_before, attempt, "
+            "delivery, origin, crashes, created_at, sends) VALUES "
+            f"('t', 'j', 1, 'n', 'default', 0, 'PENDING', '{json.dumps(spec)}', 1, 1, 1, 0, 0, 1, 0)"
+        )
+    db.open()
+    with db.read() as c:
+        task, job = tasks.get(c, "t"), jobs.get(c, "j")
+    db.close()
+    assert task and task.plan == (
+        PlannedLink("pre", "get", "pre:1", False),
+        PlannedLink("main", "main", "main:1", False),
+        PlannedLink("post", "post", "post:1", True),
+    )
+    assert job and job.task_count == 1
 
 
 def test_the_newest_schema_is_that_of_the_last_migration() -> None:

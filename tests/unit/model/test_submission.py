@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.jobspec.task import LinkSpec, TaskSpec
-from engine.model.records import Job, Task
+from engine.model.records import Job, PlannedLink, Task
 from engine.model.states import TaskState
 from engine.model.submission import job_of_one
 
@@ -20,7 +20,9 @@ def test_a_task_alone_becomes_a_job_of_one_task_with_its_name() -> None:
     job, task = _job_of_one(description="d", tags=("x",), priority=3)
     assert job == Job("j", "say hello", "d", ("x",))
     spec = {"name": "say hello", "image": "i", "description": "d", "tags": ["x"], "priority": 3}
-    assert task == Task("t", "j", 1, "say hello", "default", 3, spec, None)
+    assert task == Task(
+        "t", "j", 1, "say hello", "default", 3, spec, None, (PlannedLink("main", "main", "i", False),)
+    )
     assert (task.state, task.attempt, task.delivery, task.origin) == (TaskState.PENDING, 1, 1, 0)
 
 
