@@ -19,6 +19,10 @@ class RunningLink:
     sandbox: str | None = None
 
 
+#: Reasons of lost containers that wait for their event.
+_MOST_REASONS = 1000
+
+
 class RunningLinks:
     """Thread-safe register of running links; one for each task, the one with the newest token."""
 
@@ -26,6 +30,7 @@ class RunningLinks:
         self._lock = threading.Lock()
         self._empty = threading.Condition(self._lock)
         self._links: dict[str, RunningLink] = {}
+        self._reasons: dict[str, str] = {}
 
     def add(self, link: RunningLink) -> bool:
         """Register a link and detach an older one of its task; return False when this token or a newer one runs."""
@@ -46,6 +51,18 @@ class RunningLinks:
                 del self._links[link.token.task_id]
             if not self._links:
                 self._empty.notify_all()
+
+    def lost_container(self, task_id: str, reason: str) -> None:
+        """Keep why the container of a task was lost, for the event that retakes the task."""
+        with self._lock:
+            self._reasons[task_id] = reason
+            if len(self._reasons) > _MOST_REASONS:
+                del self._reasons[next(iter(self._reasons))]
+
+    def why_lost(self, task_id: str) -> str:
+        """Return why the task's container was lost, once; "" if that is unknown."""
+        with self._lock:
+            return self._reasons.pop(task_id, "")
 
     def all(self) -> list[RunningLink]:
         """Return the links that are running now."""

@@ -187,6 +187,23 @@ class Daemon:
         # If nobody reaps orphans, the next dockerd takes the dead containerd for running and waits for ever.
         (self._folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
 
+    def kill_under(self, container_id: str) -> None:
+        """Kill containerd, the container's shim and its process by SIGKILL; the daemon and other containers go on.
+
+        The daemon starts containerd again, and calls the container running for ever.
+        """
+        pid = Client(self.host).api.inspect_container(container_id)["State"]["Pid"]
+        containerd = int((self._folder / "exec/containerd/containerd.pid").read_text())
+        (shim,) = (
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if _command_line(path).startswith(b"containerd-shim")
+            and container_id.encode() in _command_line(path)
+        )
+        # In this order: a containerd that lives cleans up after a shim, and reports the end.
+        for victim in (containerd, shim, pid):
+            os.kill(victim, signal.SIGKILL)
+
     def _end(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
@@ -197,6 +214,13 @@ class Daemon:
             return bool(Client(self.host).api.ping())
         except FerrymanError:
             return False
+
+
+def _command_line(path: Path) -> bytes:
+    try:
+        return path.read_bytes().rpartition(b"/bin/")[2]
+    except OSError:
+        return b""
 
 
 def _call(*command: str) -> None:

@@ -42,8 +42,13 @@ class State:
     is_out_of_memory: bool
     #: Docker's own words about a failed start.
     error: str
-    #: RFC 3339 as Docker wrote it.
+    #: RFC 3339 as Docker wrote them; the end is that of an earlier run while the container runs again.
+    started_at: str
     finished_at: str
+    #: The first process, in the daemon's process namespace; 0: none.
+    pid: int
+    #: Docker starts the container again after its end: somebody asked for that, Ferryman never does.
+    has_restart_policy: bool
     #: The delivery that created the container.
     delivery: int
     #: The output directory on the host; None: files are copied by archive.
@@ -56,6 +61,12 @@ class State:
         """Return True if the exit code is final."""
         return self.status in ("exited", "dead")
 
+    @property
+    def was_started_again(self) -> bool:
+        """Return True if the container runs, or is about to, after it had ended: it runs for the second time."""
+        has_ended_before = bool(self.finished_at) and not self.finished_at.startswith("0001-")
+        return self.status in ("running", "paused", "restarting") and has_ended_before
+
 
 def inspect(client: Client, container_id: str) -> State | None:
     """Return the container's state, None if there is no such container."""
@@ -65,13 +76,17 @@ def inspect(client: Client, container_id: str) -> State | None:
     except NotFound:
         return None
     state, texts = answer["State"], answer["Config"].get("Labels") or {}
+    policy = answer["HostConfig"].get("RestartPolicy")
     return State(
         id=answer["Id"],
         status=state["Status"],
         exit_code=int(state["ExitCode"]),
         is_out_of_memory=bool(state.get("OOMKilled")),
         error=state.get("Error") or "",
+        started_at=state.get("StartedAt") or "",
         finished_at=state.get("FinishedAt") or "",
+        pid=int(state.get("Pid") or 0),
+        has_restart_policy=(policy or {}).get("Name", "") not in ("", "no"),
         delivery=labels.delivery(texts),
         out=next((Path(m["Source"]) for m in answer.get("Mounts") or () if m["Destination"] == OUT), None),
         command=str(answer.get("Path") or ""),

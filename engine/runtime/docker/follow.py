@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 
 from engine import failpoints
-from engine.errors import Gone, MachineFault
+from engine.errors import Gone, MachineFault, RuntimeUnavailable
 from engine.runtime.base import Cause, Control, Detached, LogSink, Outcome, Prepared, PreparedState
-from engine.runtime.docker import blame, container, results, sandbox, wait
+from engine.runtime.docker import blame, container, hands, results, sandbox, wait
+from engine.runtime.docker.gate import Gate
+from engine.runtime.docker.hands import Deed
 from engine.runtime.docker.host import Host
 from engine.runtime.docker.logs import Follower
+from engine.runtime.docker.pulse import Pulse, Vanished
 from engine.runtime.docker.verdict import judge
 
+log = logging.getLogger(__name__)
+
+#: Nobody stops or updates a container by hand that lives shorter: a good end is not looked at then.
+_SHORT_SECONDS = 1.0
 #: If a followed log sends no byte for this long after the container's end, its rest is read without following.
 DRAIN_SECONDS = 5.0
 
@@ -56,22 +65,29 @@ def _follow(host: Host, prepared: Prepared, sink: LogSink, control: Control) -> 
     client, container_id, order = host.client, prepared.container_id, prepared.order
     result_bytes = host.settings.result_bytes
     tail_bytes = min(results.TAIL_BYTES, result_bytes) if order.kind == "main" else 0
-    follower = Follower(client, container_id, sink, tail_bytes, control.detach)
+    gate = Gate()
+    follower = Follower(client, container_id, sink, tail_bytes, control.detach, gate)
+    # Before the log is read: what a second run wrote does not count.
+    deed = _second_run(host, prepared, sink, gate)
     follower.start()
     failpoints.hit("go.followed")
     try:
         if prepared.state is PreparedState.EXITED:
             end, control = wait.collect(client, container_id, control), Control()
+        elif deed is not None:
+            end = wait.UNSEEN
         else:
-            with control.timings.span("running"):
-                end = wait.await_end(client, container_id, control, host.settings.kill_grace_seconds)
+            end, deed = _await_end(host, prepared, sink, control, gate)
         host.activity.touch()
         # The request that ended the container does not also end the reading of its log; a later one does.
         interruption = threading.Event() if end.killed_for is not None else control.changed
         follower.finish(DRAIN_SECONDS, interruption)
         if control.detached and not follower.is_complete:
             raise Detached
-        verdict = judge(client, order, container_id, end, follower.last_error)
+        verdict = judge(client, order, container_id, end, deed or Deed(), follower.last_error)
+    except Vanished as exc:
+        _collect_vanished(host, prepared, sink, follower, str(exc))
+        raise
     finally:
         follower.stop()
     result = None
@@ -82,3 +98,43 @@ def _follow(host: Host, prepared: Prepared, sink: LogSink, control: Control) -> 
         if result is None:
             result = results.decode(follower.tail())
     return Outcome(verdict.code, verdict.cause, verdict.message, result)
+
+
+def _second_run(host: Host, prepared: Prepared, sink: LogSink, gate: Gate) -> Deed | None:
+    """End the second run of a container that somebody started again while no thread watched; None if nobody did."""
+    if prepared.state is not PreparedState.RUNNING:
+        return None
+    state = container.inspect(host.client, prepared.container_id)
+    if state is None or not state.was_started_again:
+        return None
+    deed = hands.look(host.client, prepared.container_id, wait.UNSEEN.code, sink)
+    gate.close_at(deed.border)
+    return deed
+
+
+def _await_end(
+    host: Host, prepared: Prepared, sink: LogSink, control: Control, gate: Gate
+) -> tuple[wait.End, Deed]:
+    """Wait for the container's end; return it with what somebody did to the container."""
+    client, container_id, began = host.client, prepared.container_id, time.monotonic()
+    pulse = Pulse(client, container_id, sink, lambda: gate.heard_at)
+    with control.timings.span("running"):
+        end = wait.await_end(client, container_id, control, host.settings.kill_grace_seconds, pulse.act)
+    is_short = prepared.state is PreparedState.CREATED and time.monotonic() - began < _SHORT_SECONDS
+    if end.killed_for is not None or (end.code == 0 and is_short):
+        return end, Deed()
+    with gate.held():
+        deed = hands.look(client, container_id, end.code, sink)
+        gate.close_at(deed.border)
+    return end, deed
+
+
+def _collect_vanished(host: Host, prepared: Prepared, sink: LogSink, follower: Follower, reason: str) -> None:
+    """Store the rest of the log of a container without processes, and remove it, so that the link runs again."""
+    follower.finish(DRAIN_SECONDS, threading.Event())
+    sink.note(f"{reason} (containerd or a shim was killed): it is removed, and the link runs again")
+    try:
+        container.remove(host.client, prepared.container_id, force=True)
+    except RuntimeUnavailable as exc:
+        # Docker goes on with it, or the next look at this name tries again.
+        log.warning("container %s without a process is not removed yet: %s", prepared.container_id[:12], exc)

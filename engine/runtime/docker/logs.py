@@ -16,6 +16,7 @@ from engine.model.records import LogFrame, LogPosition
 from engine.runtime.base import LogSink
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.frames import STDERR, STDOUT, FrameParser, Tail, since
+from engine.runtime.docker.gate import Gate
 from engine.runtime.docker.http import RETRY_SECONDS, Broken, Exchange
 
 log = logging.getLogger(__name__)
@@ -38,8 +39,10 @@ class Follower:
         sink: LogSink,
         tail_bytes: int,
         on_defect: Callable[[], object] = bool,
+        gate: Gate | None = None,
     ) -> None:
         """Begin after the sink's position; `on_defect` is called when a defect ended the reading."""
+        self._gate = gate or Gate()
         self._on_defect = on_defect
         #: True when the log was read to its end.
         self.is_complete = False
@@ -205,6 +208,9 @@ class Follower:
                 self._write(frames)
 
     def _write(self, frames: Sequence[LogFrame]) -> None:
+        frames = self._gate.passed(frames)
+        if not frames:
+            return
         self.last_error = next(
             (frame.data for frame in reversed(frames) if frame.stream == STDERR), self.last_error
         )

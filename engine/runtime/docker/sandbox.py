@@ -18,7 +18,7 @@ from engine import failpoints
 from engine.errors import ErrorAnswer, MachineFault, SandboxGone, Unstartable
 from engine.model import names
 from engine.runtime.base import Order
-from engine.runtime.docker import container, labels
+from engine.runtime.docker import container, labels, pulse
 from engine.runtime.docker.client import Client, message_of, translated
 from engine.runtime.docker.files import tar_of
 from engine.runtime.docker.host import Host
@@ -166,8 +166,14 @@ def is_running(client: Client, name: str) -> bool:
 
 
 def raise_if_died(client: Client, order: Order, reason: object) -> None:
-    """Raise SandboxGone if Docker refused a link because its sandbox does not run; the state decides, not `reason`."""
-    if order.sandbox is not None and not is_running(client, order.sandbox):
+    """Raise SandboxGone if Docker refused a link because its sandbox does not run; the state decides, not `reason`.
+
+    A sandbox whose shim was killed is called running too, and has no process.
+    """
+    if order.sandbox is None:
+        return
+    state = container.inspect(client, order.sandbox)
+    if state is None or state.status != "running" or not pulse.is_alive(client, state):
         raise SandboxGone(f"the sandbox {order.sandbox} does not run: {reason}")
 
 

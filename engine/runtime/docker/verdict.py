@@ -11,8 +11,8 @@ from engine.errors import Gone
 from engine.runtime.base import Cause, Order
 from engine.runtime.docker import container, messages, sandbox
 from engine.runtime.docker.client import Client, translated
-from engine.runtime.docker.container import State
-from engine.runtime.docker.wait import BY_SIGNAL, End, inspect_when_reachable, signal_sent
+from engine.runtime.docker.hands import BY_SIGNAL, Deed
+from engine.runtime.docker.wait import End, inspect_when_reachable
 from engine.wording import exit_codes
 from engine.wording.times import seconds_since_1970
 
@@ -21,6 +21,10 @@ _SHUTDOWN_SECONDS = 20.0
 
 #: Words for what ended a link by Ferryman's own hand; the stages of a worker say more.
 _KILL_REASONS = {Cause.TIMEOUT: "its time was up", Cause.CANCELLED: "the task was cancelled"}
+_UNSEEN = (
+    "it ended unseen, and a restart policy that somebody set (docker update --restart) started it again: "
+    "the exit code of its only run that counts is lost"
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,12 @@ class Verdict:
     message: str | None
 
 
-def judge(client: Client, order: Order, container_id: str, end: End, last_error: bytes = b"") -> Verdict:
+def judge(
+    client: Client, order: Order, container_id: str, end: End, deed: Deed, last_error: bytes = b""
+) -> Verdict:
     """Return the meaning of the end. `last_error` is the last piece of standard error, where docker-init reports.
+
+    `deed` is what somebody did to the container.
 
     If the daemon's own restart ended the container, the task has not ended: the dead container is removed, so that
     the next look does not find it, and Gone is raised.
@@ -42,7 +50,7 @@ def judge(client: Client, order: Order, container_id: str, end: End, last_error:
         # A task that catches TERM and exits with 0 has not succeeded.
         code = end.code or 128 + signal.SIGTERM
         return Verdict(code, end.killed_for, f"killed: {_KILL_REASONS.get(end.killed_for, end.killed_for)}")
-    if end.code == 0:
+    if end.code == 0 and not deed.words:
         return Verdict(0, Cause.EXITED, None)
     if end.code in (126, 127) and (failure := messages.init_failure(last_error)):
         return Verdict(end.code, Cause.NOT_STARTED, _command_error(end.code, *failure))
@@ -52,13 +60,13 @@ def judge(client: Client, order: Order, container_id: str, end: End, last_error:
         raise Gone(f"container {container_id[:12]} is being removed")
     if state.is_out_of_memory:
         return Verdict(end.code, Cause.OUT_OF_MEMORY, _memory_error(order))
-    if _died_with_daemon(client, state, end):
+    if _died_with_daemon(client, deed.first_end or state.finished_at, end):
         container.remove(client, container_id, force=False)
         raise Gone(f"Docker restarted, which ended container {container_id[:12]}")
     if order.sandbox is not None and not sandbox.is_running(client, order.sandbox):
         return Verdict(end.code, Cause.SANDBOX_LOST, f"the sandbox {order.sandbox} that it joined died")
-    if end.code in BY_SIGNAL and (name := signal_sent(client, state)):
-        return Verdict(end.code, Cause.KILLED, f"killed from outside by {name} (docker kill or docker stop)")
+    if deed.words or not end.is_known:
+        return Verdict(end.code or 128 + signal.SIGTERM, Cause.KILLED, deed.words or _UNSEEN)
     if end.code == 128 + signal.SIGKILL and order.memory_bytes is not None:
         # On a busy machine Docker misses some of the kernel's kills (one in ten of six at once, cgroup v1).
         guess = f"perhaps because it ran out of memory: it had {order.memory_bytes >> 20} MB"
@@ -83,7 +91,7 @@ def _memory_error(order: Order) -> str:
     return f"out of memory: {limit}give it more with limits: {{memory: …}}"
 
 
-def _died_with_daemon(client: Client, state: State, end: End) -> bool:
+def _died_with_daemon(client: Client, finished_at: str, end: End) -> bool:
     """Return True if the daemon's end ended the container, judged by the age of the bridge network.
 
     Each start of the daemon makes the bridge again. With live-restore and running containers the bridge stays, and
@@ -94,7 +102,7 @@ def _died_with_daemon(client: Client, state: State, end: End) -> bool:
     try:
         with translated("asking when the daemon started"):
             started = seconds_since_1970(client.api.inspect_network("bridge")["Created"])
-            finished = seconds_since_1970(state.finished_at)
+            finished = seconds_since_1970(finished_at)
     except (APIError, ValueError, KeyError):
         # Without a bridge only the broken connection shows a restart.
         return False

@@ -8,22 +8,17 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from engine.errors import ErrorAnswer, Gone, RuntimeUnavailable
 from engine.runtime.base import Cause, Control, Detached
-from engine.runtime.docker import container
+from engine.runtime.docker import container, hands
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.container import State
-from engine.wording import exit_codes
-from engine.wording.times import seconds_since_1970
 
 #: How often a waiting thread looks at its control.
 TICK_SECONDS = 0.1
-#: Exit codes of a container that may have died by a signal from somebody.
-BY_SIGNAL = (128 + signal.SIGTERM, 128 + signal.SIGKILL, 255)
-#: Docker reports a signal after sending it, possibly after the end that the signal caused.
-_EVENT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -35,12 +30,26 @@ class End:
     killed_for: Cause | None
     #: The connection broke while waiting: the daemon may have restarted.
     has_broken: bool
+    #: False: nobody saw the end of the first run, because the container was started again meanwhile.
+    is_known: bool = True
+
+
+#: End of a first run that nobody saw.
+UNSEEN = End(128 + signal.SIGKILL, None, has_broken=False, is_known=False)
 
 
 class _Killer:
     """Execution of what the control asks: TERM, a grace period, KILL; or detaching."""
 
-    def __init__(self, client: Client, container_id: str, control: Control, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        client: Client,
+        container_id: str,
+        control: Control,
+        grace_seconds: float,
+        on_tick: Callable[[], object] = bool,
+    ) -> None:
+        self._on_tick = on_tick
         self._client = client
         self._id = container_id
         self._control = control
@@ -49,12 +58,17 @@ class _Killer:
         self._give_up_at = 0.0
         self.cause: Cause | None = None
 
+    def raise_if_detached(self) -> None:
+        """Raise Detached if the control asks for it."""
+        if self._control.detached:
+            raise Detached
+
     def act(self) -> None:
         """Do what is due now. Raises Detached; RuntimeUnavailable if the container survives KILL."""
         if not self._control.changed.is_set():
+            self._on_tick()
             return
-        if self._control.detached:
-            raise Detached
+        self.raise_if_detached()
         now = time.monotonic()
         if self.cause is None:
             self.cause = self._control.kill_for
@@ -69,12 +83,19 @@ class _Killer:
             container.kill(self._client, self._id, "SIGKILL")
 
 
-def await_end(client: Client, container_id: str, control: Control, grace_seconds: float) -> End:
+def await_end(
+    client: Client,
+    container_id: str,
+    control: Control,
+    grace_seconds: float,
+    on_tick: Callable[[], object] = bool,
+) -> End:
     """Wait until the container has ended; kill it, or detach from it, when `control` asks.
 
-    Raises Gone, Detached, RuntimeUnavailable (the daemon is silent for its whole time-out).
+    `on_tick` is called while the container runs. Raises Gone, Detached, RuntimeUnavailable (the daemon is silent for
+    its whole time-out).
     """
-    killer, has_broken = _Killer(client, container_id, control, grace_seconds), False
+    killer, has_broken = _Killer(client, container_id, control, grace_seconds, on_tick), False
     while True:
         try:
             return End(_wait(client, container_id, killer), killer.cause, has_broken)
@@ -84,6 +105,8 @@ def await_end(client: Client, container_id: str, control: Control, grace_seconds
             state = inspect_when_reachable(client, container_id, killer)
             if state.has_ended:
                 return End(state.exit_code, killer.cause, has_broken)
+            if state.was_started_again:
+                return replace(UNSEEN, killed_for=killer.cause, has_broken=has_broken)
             time.sleep(TICK_SECONDS)
 
 
@@ -96,7 +119,9 @@ def collect(client: Client, container_id: str, control: Control) -> End:
     end, cause = await_end(client, container_id, Control(), 0.0), control.kill_for
     if cause is None:
         return end
-    was_killed = end.code in BY_SIGNAL or signal_sent(client, inspect_when_reachable(client, container_id))
+    was_killed = end.code in hands.BY_SIGNAL or hands.signal_sent(
+        client, inspect_when_reachable(client, container_id)
+    )
     return replace(end, killed_for=cause) if was_killed else end
 
 
@@ -128,10 +153,13 @@ def inspect_when_reachable(client: Client, container_id: str, killer: _Killer | 
     while True:
         try:
             if killer is not None:
-                killer.act()
+                killer.raise_if_detached()
             with client.exchange("GET", "/_ping") as ping:
                 ping.read_head(client.timeout)
             state = container.inspect(client, container_id)
+            # Only then: what ended while a signal was being sent needs no further one.
+            if killer is not None and state is not None and not state.has_ended:
+                killer.act()
         except RuntimeUnavailable:
             # A signal that could not be sent is sent when the daemon answers again.
             if time.monotonic() > deadline:
@@ -141,21 +169,3 @@ def inspect_when_reachable(client: Client, container_id: str, killer: _Killer | 
         if state is None:
             raise Gone(f"container {container_id[:12]} is gone")
         return state
-
-
-def signal_sent(client: Client, state: State) -> str:
-    """Return the signal that Docker was asked to send the container, "" if none is among its last 256 events."""
-    query = {"container": [state.id], "event": ["kill"]}
-    text, deadline = b"", time.monotonic() + _EVENT_SECONDS
-    try:
-        # Both times are by the daemon's clock.
-        params = {"since": f"{seconds_since_1970(state.finished_at) - 60:.6f}", "filters": json.dumps(query)}
-        with client.exchange("GET", "/events", params) as exchange:
-            while b"\n" not in text and (left := deadline - time.monotonic()) > 0:
-                if exchange.read_head(left):
-                    text += exchange.read(max(left, 0.01)) or b""
-        name = str(json.loads(text.splitlines()[0])["Actor"]["Attributes"].get("signal", ""))
-    except (RuntimeUnavailable, ValueError, KeyError, IndexError):
-        # Without an answer the sender of the signal is unknown.
-        return ""
-    return exit_codes.signal_name(int(name)) if name.isdecimal() else name

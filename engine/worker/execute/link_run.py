@@ -79,6 +79,8 @@ class LinkRun:
         except (NotOurs, Gone, RuntimeUnavailable, StoreUnavailable, Detached) as exc:
             if isinstance(exc, RuntimeUnavailable):
                 context.runtime_in_doubt.set()
+            if isinstance(exc, Gone):
+                context.running.lost_container(assignment.token.task_id, str(exc))
             self._log_let_go(exc)
             if isinstance(exc, ErrorAnswer):
                 self._on_failure(exc)

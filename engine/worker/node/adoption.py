@@ -138,7 +138,8 @@ class Adopter:
                 # A task that was an orphan before keeps its wait until it ends.
                 self._orphans[task.id] = (now, wait)
             elif now - since >= wait:
-                token = self_take_over(installation, context.caller, task.token, "it had no thread here")
+                reason = context.running.why_lost(task.id) or "it had no thread here"
+                token = self_take_over(installation, context.caller, task.token, reason)
                 self._orphans[task.id] = (now, min(_LONGEST_BACKOFF_SECONDS, wait * 2))
                 if token is not None:
                     failpoints.hit("self_take_over.committed")
