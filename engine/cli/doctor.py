@@ -91,6 +91,7 @@ def check_docker(settings: RuntimeSettings) -> Iterator[Finding]:
         else:
             yield Finding("ok", "cgroups", f"{version}: memory, swap, CPU and process limits are enforced")
         yield user_namespaces(info.get("SecurityOptions") or ())
+        yield from open_directory(info.get("DockerRootDir") or "")
     except RuntimeUnavailable as exc:
         remedy = "start Docker (systemctl start docker), join the group docker, or set FERRYMAN_DOCKER_HOST"
         yield Finding("FAIL", "docker", str(exc), remedy)
@@ -112,6 +113,18 @@ def user_namespaces(security_options: Sequence[str]) -> Finding:
         return Finding("ok", "userns", "root in a container is an unprivileged user on the host")
     remedy = "let only administrators log in on this host, or use rootless Docker"
     return Finding("warn", "userns", "root in a container is root on the host for the kernel", remedy)
+
+
+def open_directory(directory: str) -> Iterator[Finding]:
+    """Warn when other accounts can enter the daemon's directory, where the files of containers and volumes are."""
+    try:
+        is_open = bool(os.stat(directory).st_mode & 0o001)
+    except OSError:
+        # Not on this host, or closed to this account too.
+        return
+    if is_open:
+        message = f"every account can enter {directory} and run set-user-id programs that tasks leave there"
+        yield Finding("warn", "docker", message, f"update Docker, or chmod 0710 {directory}")
 
 
 def _free_space(directory: str) -> str:

@@ -6,6 +6,7 @@ its filesystem and the path within that filesystem, as the kernel's list of moun
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -142,10 +143,17 @@ def place_of(path: str, mounts: Iterable[Mounted]) -> Place:
 
 
 def _place_if_there(path: str, mounts: Iterable[Mounted]) -> Place | None:
-    try:
-        return place_of(os.path.realpath(path), mounts)
-    except OSError:
-        return None
+    real = PurePosixPath(os.path.realpath(path))
+    for folder in (real, *real.parents):
+        try:
+            place = place_of(str(folder), mounts)
+        except PermissionError:
+            # A worker that is not root does not see what is inside a closed directory: it is where its name says.
+            continue
+        except OSError:
+            return None
+        return Place(place.device, _joined(place.path, str(real.relative_to(folder))))
+    return None
 
 
 def _mount_of(path: str, mounts: Iterable[Mounted]) -> Mounted:
@@ -182,9 +190,10 @@ def _shown_among(real: str, shown: Iterable[Place], names: Iterable[str], mounts
             continue
         if any(one.device == place.device and overlap(one.path, place.path) for one in shown):
             return name
-        # A file may have a second name.
-        if os.path.samestat(about, os.stat(name)):
-            return name
+        with contextlib.suppress(PermissionError):
+            # A file may have a second name.
+            if os.path.samestat(about, os.stat(name)):
+                return name
     return ""
 
 
@@ -217,6 +226,9 @@ def _ways_to(place: Place, mounts: list[Mounted]) -> Iterator[tuple[Mounted, str
             continue
         try:
             is_seen = _mount_id(path) == mount.id
+        except PermissionError:
+            # Closed to this worker, not to every account.
+            is_seen = True
         except OSError:
             is_seen = False
         if is_seen:
@@ -226,7 +238,10 @@ def _ways_to(place: Place, mounts: list[Mounted]) -> Iterator[tuple[Mounted, str
 def _is_closed(path: str) -> bool:
     """Return whether a directory above the path lets only root, or the user of this process, go on."""
     for folder in PurePosixPath(path).parents:
-        about = os.stat(folder)
+        try:
+            about = os.stat(folder)
+        except PermissionError:
+            continue
         if about.st_uid in (0, os.geteuid()) and not about.st_mode & _SEARCH_BY_OTHERS:
             return True
     return False

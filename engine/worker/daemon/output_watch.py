@@ -61,6 +61,8 @@ class OutputWatch:
         self._lock = threading.Lock()
         self._links: list[WatchedLink] = []
         self._full_looks = 0
+        #: The last error of the disk itself, which is told once.
+        self._trouble = ""
 
     def start(self) -> None:
         """Start the thread."""
@@ -108,6 +110,12 @@ class OutputWatch:
             time.sleep(LOOK_SECONDS)
             try:
                 self.look()
+                self._trouble = ""
+            except OSError as exc:
+                # The data directory is away or read-only: told once, the machine's other checks hold the node.
+                if str(exc) != self._trouble:
+                    log.warning("the disk of the data directory cannot be looked at: %s", exc)
+                self._trouble = str(exc)
             except Exception:
                 # A defect must not end the thread, which alone bounds what tasks write.
                 log.exception("a look at the output of the running links")

@@ -7,6 +7,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -266,3 +267,44 @@ def test_a_set_user_id_program_that_a_task_leaves_gives_no_account_another_user(
         [place / "id", "-u"], user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, timeout=10
     )
     assert ran.stdout.decode().strip() == str(NOBODY), ran.stderr
+
+
+#: Judges each path of its arguments as an account that is not root, but may use Docker. The interpreter itself may be
+#: in a directory of root's, so everything is loaded before.
+_JUDGE = """
+import os, sys
+from engine.jobspec.host_access import host_access_from
+from engine.runtime.docker.client import Client
+from engine.runtime.docker.host_places import HostPlaces
+group, account, *sources = sys.argv[1:]
+client = Client("", 10.0)
+client.api.info()
+os.setgroups([])
+os.setgid(int(group))
+os.setuid(int(account))
+access = host_access_from(sources, (), ("/root/.ferryman",))
+places = HostPlaces(client, access, are_devices_made=False)
+for path, is_writable in access.bind_sources:
+    try:
+        places.refuse_unsafe(path, is_writable=is_writable)
+        print("allowed")
+    except Exception as exc:
+        print(exc)
+"""
+
+
+def test_a_worker_that_is_not_root_judges_alike(tree: Tree) -> None:
+    media, place, closed = tree.folder("media"), tree.folder("place"), tree.folder("closed/inner")
+    homes, root = tree.folder("homes"), Path("/root")
+    tree.bind(root, homes)
+    closed.parent.chmod(0o700)
+    group = os.stat("/var/run/docker.sock").st_gid
+    done = subprocess.run(
+        [sys.executable, "-c", _JUDGE, str(group), str(NOBODY), str(media), f"{place}:rw", f"{closed}:rw", str(homes)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    allowed, writable, unseen, home = done.stdout.splitlines() or [done.stderr] * 4
+    assert allowed == "allowed"
+    assert "set-user-id" in writable
+    assert "cannot be looked at (Permission denied)" in unseen
+    assert "never shared" in home

@@ -183,3 +183,15 @@ def test_a_busy_worker_survives_restarts_of_its_redis(
             fleet.ended(more, 30)
     finally:
         redis.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another account")
+def test_a_worker_uses_no_data_directory_of_another_account(
+    sqlite_fleet: Fleet, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    foreign = tmp_path_factory.mktemp("foreign")
+    os.chown(foreign, 65534, 65534)
+    worker = sqlite_fleet.worker("-c", "1", wait=False, FERRYMAN_DATA_DIR=str(foreign))
+    assert worker.process.wait(20) == 78
+    assert f"{foreign} belongs to nobody, expected root" in worker.output()
+    assert not list(foreign.iterdir())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli.doctor import check_binds, user_namespaces
+from engine.cli.doctor import check_binds, open_directory, user_namespaces
 from engine.settings import Settings
 from tests.support.docker_daemon import require_docker
 
@@ -38,3 +38,15 @@ def test_doctor_names_bind_sources_that_a_worker_would_refuse(tmp_path: Path) ->
     assert (refused.status, absent.status) == ("warn", "warn")
     assert "never shared" in refused.message
     assert "cannot be looked at (No such file or directory)" in absent.message
+
+
+@pytest.mark.parametrize(("mode", "count"), [(0o710, 0), (0o700, 0), (0o711, 1), (0o755, 1)])
+def test_doctor_warns_when_every_account_can_enter_the_directory_of_docker(
+    tmp_path: Path, mode: int, count: int
+) -> None:
+    root = tmp_path / "docker"
+    root.mkdir()
+    root.chmod(mode)
+    findings = list(open_directory(str(root)))
+    assert [finding.status for finding in findings] == ["warn"] * count
+    assert list(open_directory(str(root / "absent"))) == []
