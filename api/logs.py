@@ -38,7 +38,8 @@ def get_log(query: dict[str, Any], id: str) -> Response | answers.Json:
     if query["tail"] is not None or query["timestamps"] or accepts == "text/plain":
         return text(context, task_id, query["tail"], part, with_stamps=query["timestamps"])
     with context.installation.db.read() as c:
-        lines, total = log_lines.page(c, task_id, query["page"], query["size"], query["q"], part)
+        at = (query["page"], query["size"])
+        lines, total = log_lines.page(c, task_id, *at, query["q"], part, context.turns.rest)
     return answers.page([_line_answer(line) for line in lines], query["page"], query["size"], total)
 
 

@@ -46,6 +46,13 @@ class Turns:
         """Give back a turn."""
         self._free.release()
 
+    def rest(self) -> None:
+        """Let the others have the turn of this request, and take it again. Raises TooBusy."""
+        if g.pop("has_turn", False):
+            self.give_back()
+            self.take()
+            g.has_turn = True
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Take a turn for the block. Raises TooBusy."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from engine.jobspec import json_text, yaml_text
 from engine.jobspec.builder import Scalar, unreadable
 from engine.jobspec.problems import Path, Place, Problem
+from engine.jobspec.text_lines import place_after
 
 __all__ = ["MOST_BYTES", "Document", "Media", "Scalar", "load"]
 
@@ -60,13 +61,11 @@ def _decode(text: bytes, most_bytes: int) -> str:
         decoded = text.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as exc:
         before = text[: exc.start].decode("utf-8").removeprefix("\ufeff")
-        raise unreadable("this byte is not UTF-8", "save the file as UTF-8", _end_of(before)) from exc
+        raise unreadable("this byte is not UTF-8", "save the file as UTF-8", place_after(before)) from exc
     match = _CONTROL.search(decoded)
     if match is not None:
         message = f"the control character U+{ord(match[0]):04X} is not allowed"
-        raise unreadable(message, "remove it, or write it as an escape", _end_of(decoded[: match.start()]))
+        raise unreadable(
+            message, "remove it, or write it as an escape", place_after(decoded[: match.start()])
+        )
     return decoded
-
-
-def _end_of(before: str) -> Place:
-    return (before.count("\n") + 1, len(before) - before.rfind("\n"))

@@ -12,6 +12,7 @@ from json.decoder import scanstring  # type: ignore[attr-defined]  # public, but
 
 from engine.jobspec.builder import NUMBER, Builder, Scalar, number, unreadable
 from engine.jobspec.problems import Invalid, Place
+from engine.jobspec.text_lines import LineCounter
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _WORDS: dict[str, Scalar | None] = {
@@ -33,8 +34,7 @@ class _Reader:
         self.tree = Builder()
         self.at = 0
         self.ends: list[str] = []
-        #: The line of the position up to which lines were counted, and where it starts.
-        self.line, self.line_start, self.counted = 1, 0, 0
+        self.lines = LineCounter(text)
 
     def read(self) -> Builder:
         """Read one value after another; `ends` has the closing bracket of each container that is open."""
@@ -115,12 +115,7 @@ class _Reader:
         return char
 
     def _place(self) -> Place:
-        # Positions only grow, so each character is counted once, however many lines the text has.
-        if lines := self.text.count("\n", self.counted, self.at):
-            self.line += lines
-            self.line_start = self.text.rfind("\n", self.counted, self.at) + 1
-        self.counted = self.at
-        return (self.line, self.at - self.line_start + 1)
+        return self.lines.place(self.at)
 
     def _wrong(self, what: str) -> Invalid:
         end = "" if self.text[self.at : self.at + 1] else ", but the text ends here"

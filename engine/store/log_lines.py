@@ -7,7 +7,7 @@ these. Pages and totals count the lines that can be read.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -49,24 +49,33 @@ class Selection:
 EVERYTHING = Selection()
 
 
-def page(
-    c: sa.Connection, task_id: str, number: int, size: int, q: str = "", part: Selection = EVERYTHING
+def page(  # noqa: PLR0913 - a page, and what selects its lines
+    c: sa.Connection,
+    task_id: str,
+    number: int,
+    size: int,
+    q: str = "",
+    part: Selection = EVERYTHING,
+    between: Callable[[], object] = lambda: None,
 ) -> tuple[list[Line], int]:
     """Return the number-th page (from 1) of the lines, oldest first, and the number of all lines.
 
     With `q`, only lines that contain it count, ignoring case. With `q` or `part`, the whole log is read, chunk by
-    chunk.
+    chunk, and `between` is called after each: this may take seconds.
     """
     first = (number - 1) * size
     if not q and part == EVERYTHING:
         length, gap = _extent(c, task_id)
         return list(_range(c, task_id, gap, first, size)), length
-    needle, lines, total = q.casefold(), [], 0
-    for line in _all(c, task_id):
-        if part.has(line) and needle in line.frame[2].casefold():
-            if first <= total < first + size:
-                lines.append(line)
-            total += 1
+    needle, total = q.casefold(), 0
+    lines: list[Line] = []
+    for chunk in filter(part.has, _chunks(c, task_id)):
+        # Of millions of lines, only those of the page become objects.
+        hits = [at for at, (_, _, text) in enumerate(chunk.frames) if needle in text.casefold()]
+        wanted = hits[max(0, first - total) : max(0, first + size - total)]
+        lines += [_line(chunk, at) for at in wanted]
+        total += len(hits)
+        between()
     return lines, total
 
 
@@ -109,16 +118,30 @@ def tail(c: sa.Connection, task_id: str, n: int, part: Selection = EVERYTHING) -
     return kept[::-1]
 
 
+def _line(chunk: Chunk, at: int) -> Line:
+    number = chunk.first_line + 1 + at
+    return Line(number, chunk.created_at, chunk.attempt, chunk.origin, chunk.link, chunk.frames[at])
+
+
 def _lines(chunk: Chunk) -> Iterator[Line]:
-    for number, frame in enumerate(chunk.frames, chunk.first_line + 1):
-        yield Line(number, chunk.created_at, chunk.attempt, chunk.origin, chunk.link, frame)
+    return (_line(chunk, at) for at in range(len(chunk.frames)))
 
 
-def _all(c: sa.Connection, task_id: str, after_seq: int = -1) -> Iterator[Line]:
-    while batch := chunks(c, task_id, after_seq):
-        for chunk in batch:
-            yield from _lines(chunk)
+def _chunks(c: sa.Connection, task_id: str, after_seq: int = -1) -> Iterator[Chunk]:
+    for limit in _limits():
+        batch = chunks(c, task_id, after_seq, limit)
+        if not batch:
+            return
+        yield from batch
         after_seq = batch[-1].seq
+
+
+def _limits() -> Iterator[int]:
+    """Yield the numbers of chunks to read at once: few at first, because the first may have all that is needed."""
+    limit = 1
+    while True:
+        yield limit
+        limit = min(2 * limit, BATCH)
 
 
 def _extent(c: sa.Connection, task_id: str) -> tuple[int, tuple[int, int]]:
@@ -154,18 +177,19 @@ def _range(c: sa.Connection, task_id: str, gap: tuple[int, int], first: int, siz
     before, missing = gap
     number = first if first < before else first + missing
     # -1: the log begins with the gap note.
-    lines = _all(c, task_id, max(-1, seq_of(c, task_id, number) - 1))
+    later_chunks = _chunks(c, task_id, max(-1, seq_of(c, task_id, number) - 1))
+    lines = itertools.chain.from_iterable(map(_lines, later_chunks))
     return itertools.islice(itertools.dropwhile(lambda line: line.number <= number, lines), size)
 
 
 def _backwards(c: sa.Connection, task_id: str) -> Iterator[Line]:
     before, later = (1 << 31) - 1, None
-    while True:
+    for limit in _limits():
         rows = c.execute(
             sa.select(log_chunks)
             .where(log_chunks.c.task_id == task_id, log_chunks.c.seq < before)
             .order_by(log_chunks.c.seq.desc())
-            .limit(BATCH)
+            .limit(limit)
         ).all()
         for chunk in map(as_chunk, rows):
             if later and chunk.seq != later.seq - 1:

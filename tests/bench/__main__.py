@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import containers, expressions, files, idle, logs, machine, noops, posts
+from tests.bench import containers, expressions, files, hostile, idle, logs, machine, noops, posts
 from tests.bench.figures import Row, as_text
 from tests.bench.ground import IMAGE, Ground
 from tests.support.databases import running_postgres
@@ -33,6 +33,7 @@ ROWS: dict[str, Callable[[Ground], Row]] = {
     "chatty": logs.chatty,
     "files": files.files,
     "expr": expressions.expr,
+    "hostile": hostile.hostile,
 }
 #: Figures are not worth keeping when others use more than this share of the processors.
 _QUIET = 0.2

@@ -9,6 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from engine.model.records import LogPosition
+from engine.store import logs
+from engine.store.database import Database
+from tests.support.task_rows import running
+
 _HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 #: Request for an answer of many kilobytes.
 _LARGE = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -30,6 +35,9 @@ class Kind:
     reads: bool = True
 
 
+#: A small text that takes a tenth of a second to check: a suggestion is looked for each field.
+_UNKNOWN_FIELDS = b"".join(b"timeou%05d: 1\n" % number for number in range(4800))
+
 KINDS = {
     "connections without a request": Kind(b""),
     "heads that do not end": Kind(_HEAD),
@@ -41,6 +49,9 @@ KINDS = {
     "bodies that trickle": Kind(_POST + b"Content-Length: 100000\r\n\r\nname", b"x"),
     "chunks that trickle": Kind(_POST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
     "unread bodies that trickle": Kind(_PUT + b"Content-Length: 90000\r\n\r\n", b"x"),
+    "texts that are costly to check": Kind(
+        _POST + b"Content-Length: %d\r\n\r\n" % len(_UNKNOWN_FIELDS) + _UNKNOWN_FIELDS
+    ),
     "readers that do not read": Kind(
         b"GET /tasks/{task}/log HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain\r\n\r\n", reads=False
     ),
@@ -89,6 +100,18 @@ def _trickle(piece: bytes, connections: list[socket.socket], done: threading.Eve
         for connection in connections:
             with contextlib.suppress(OSError):  # the server has cut this one
                 connection.send(piece)
+
+
+def long_log(db: Database) -> str:
+    """Store a running task with a log of 8 MB, more than the kernel buffers for a client; return its id."""
+    task = running(db)
+    line = (1, "2026-01-01T00:00:00.000000000Z", "x" * 1000 + "\n")
+    with db.begin() as c:
+        for _ in range(8):
+            assert logs.append(
+                c, task.token, task.origin, 0, [logs.piece([line] * 1000)], LogPosition(), 64 << 20
+            )
+    return task.id
 
 
 def seconds_of(call: Callable[[], object]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import statistics
@@ -16,15 +17,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from api import body
-from engine.model.records import LogPosition
 from engine.settings import Settings
 from engine.standalone import bounded_worker
-from engine.store import logs
 from engine.store.database import Database
 from tests.support.api_server import ApiServer, running_api
 from tests.support.databases import free_port, missing
-from tests.support.hostile_clients import KINDS, Kind, holding, is_cut, seconds_of
-from tests.support.task_rows import running
+from tests.support.hostile_clients import KINDS, Kind, holding, is_cut, long_log, seconds_of
 from tests.support.waiting import wait_until
 
 CLIENTS = 200
@@ -38,15 +36,10 @@ def _settings(sqlite_url: str, tmp_path: Path, threads: int) -> Settings:
 
 
 @pytest.fixture
-def task(sqlite_url: str) -> Iterator[str]:
-    """Return the id of a running task with a log of 8 MB, more than the kernel buffers for a client."""
-    db = Database(Settings.from_env({}, database_url=sqlite_url).store)
-    task = running(db)
-    with db.begin() as c:
-        for _ in range(8):
-            logs.append(c, task.token, 1, 0, [logs.piece([_LINE] * 1000)], LogPosition(), 64 << 20)
-    yield task.id
-    db.close()
+def task(sqlite_url: str) -> str:
+    """Return the id of a running task with a long log."""
+    with contextlib.closing(Database(Settings.from_env({}, database_url=sqlite_url).store)) as db:
+        return long_log(db)
 
 
 def _port(server: ApiServer) -> int:

@@ -55,7 +55,27 @@ TEXT = [
     Row("a list", b"- name: x\n- image: y\n", "", "map of fields", (1, 1)),
     unreadable("two documents", b"name: x\nimage: y\n---\nname: z\n", "one document at a time", (3, 1)),
     unreadable("a tag directive", b"# a task\n%TAG ! a\n---\nname: x\n", "remove it: tags are not", (2, 1)),
-    unreadable("1 MB of tag directives", b"%TAG !a! b\n" * 90_000, "remove it: tags are not", (1, 1)),
+    unreadable("1 MB of tag directives", b"%TAG !a! b\n" * 90_000, "tags are not supported", (101, 1)),
+    unreadable("1 MB of tag directives, CR", b"%TAG !a! b\r" * 90_000, "tags are not supported", (101, 1)),
+    unreadable(
+        "tag directives of a second document",
+        b"name: x\n...\n" + b"%TAG !a! b\n" * 90_000,
+        "tags are",
+        (103, 1),
+    ),
+    unreadable(
+        "a tag directive after CR", b"# a\r\r%TAG ! a\r---\rname: x", "remove it: tags are not", (3, 1)
+    ),
+    unreadable("an error after CR", b"name: x\rimage: @x\r", "begins with @ in quotes", (2, 8)),
+    unreadable("an error after CR LF", b"name: x\r\nimage: @x\r\n", "begins with @ in quotes", (2, 8)),
+    unreadable("a control character after CR", b"name: x\r\rimage: \x01", "remove it", (3, 8)),
+    unreadable("an error after CR in JSON", b'{"name":\r\r\n"x"\r,}', "expected a key", (4, 2), media="json"),
+    unreadable("a line separator", "name: x\nrun: |\n  a\u2028b\n  c\n".encode(), "replace U+2028", (3, 4)),
+    Row("an error after a line separator", task("run: 'a\u2028b'\nfoo: 1\n"), "foo", "unknown field", (4, 1)),
+    unreadable(
+        "a no-break space", "name: x\nimage:\u00a0y\nrun: a\n".encode(), "no-break space U+00A0", (3, 1)
+    ),
+    unreadable("JSON's escapes in YAML", b'{"cmd": ["\\ud83d\\ude00"]}', "send the text as JSON", (1, 13)),
     unreadable(
         "tag directives with CR", b"%YAML 1.1\r%TAG !a! b\r---\rname: x", "remove it: tags are not", (1, 1)
     ),

@@ -77,6 +77,20 @@ def test_convert_is_a_chain_of_three_with_a_volume() -> None:
     assert task.pre[0].name == "download the remote file"
 
 
+@pytest.mark.parametrize(
+    ("text", "run"),
+    [
+        ('run: "a\n%TAG b\n"', "a %TAG b "),
+        ("run: 'a\n%TAG ! b'", "a %TAG ! b"),
+        ("run: |\n  a\n  %TAG ! b", "a\n%TAG ! b"),
+        ("run: |1\n %TAG ! b", "%TAG ! b"),
+        ("# %TAG ! a\nrun: a", "a"),
+    ],
+)
+def test_a_text_may_have_a_line_that_looks_like_a_directive(text: str, run: str) -> None:
+    assert check(f"name: x\nimage: y\n{text}\n").main.run.rstrip("\n") == run
+
+
 def test_every_field_is_read() -> None:
     task = check(EVERYTHING)
     assert task.main.cmd == ("echo", "-n", "5", "1.50", "true", "0x1F", "", "null-and-void")
