@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from engine import failpoints
 from engine.errors import ErrorAnswer, RuntimeUnavailable
 from engine.runtime.base import Resource
-from engine.runtime.docker import container, files, labels, sandbox, shared_files, volumes
+from engine.runtime.docker import container, files, labels, probes, sandbox, volumes
 from engine.runtime.docker.host import Host
 
 #: Time that a call of `remove` may spend on what cannot be removed; the next call tries the rest.
@@ -54,7 +54,7 @@ def remove(host: Host, resources: Iterable[Resource]) -> int:
 
 def remove_orphans(host: Host) -> None:
     """Remove probes of shared files whose process died."""
-    shared_files.remove_orphans(host.client, host.data_dir, host.installation, host.troubles)
+    probes.remove_orphans(host.client, host.data_dir, host.installation, host.troubles)
 
 
 def _remove(host: Host, resource: Resource) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import itertools
 import os
+import stat
 import time
 import uuid
 from collections.abc import Callable
@@ -22,6 +23,9 @@ _NAME_ONLY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 #: Entries that are taken from a directory at a time, and entries that may stay before the removal gives up.
 _BATCH = 1000
+#: Directories that are looked at, and the longest path to one, in a search for closed ones.
+_MOST_SEEN = 20_000
+_LONGEST_PATH = 2000
 
 
 def erase(path: Path, seconds: float) -> bool:
@@ -41,6 +45,34 @@ def erase(path: Path, seconds: float) -> bool:
     with contextlib.suppress(FileNotFoundError):
         path.rmdir()
     return True
+
+
+def closed_directories(path: Path, most: int) -> list[str]:
+    """Return directories below one, by their path from there, that this process may not read, enter and change.
+
+    Only as far as it can see, and not more than `most`. The tree must not change meanwhile.
+    """
+    closed: list[str] = []
+    waiting, seen = [""], 0
+    while waiting and len(closed) < most and seen < _MOST_SEEN:
+        name, seen = waiting.pop(), seen + 1
+        folder = path / name
+        if name and _is_closed(folder):
+            closed.append(name)
+        with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
+            inner = [
+                os.path.join(name, entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)
+            ]
+            waiting += [each for each in inner if len(os.fsencode(each)) < _LONGEST_PATH]
+    return closed
+
+
+def _is_closed(folder: Path) -> bool:
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        return True
+    # In a directory with the sticky bit, everybody removes only what is their own.
+    about = folder.stat()
+    return bool(about.st_mode & stat.S_ISVTX) and os.geteuid() not in (0, about.st_uid)
 
 
 class _TimeOver(Exception):

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.errors import RuntimeUnavailable
 from engine.jobspec.task import HostAccess
 from engine.runtime.base import Order
 from engine.runtime.docker import options
 from engine.runtime.docker.activity import Activity
 from engine.runtime.docker.client import Client
-from engine.runtime.docker.erase import erase
+from engine.runtime.docker.erase import closed_directories, erase
 from engine.runtime.docker.host_places import HostPlaces
+from engine.runtime.docker.opening import open_directories
 from engine.runtime.docker.shared_files import SharedFiles
 from engine.runtime.docker.troubles import Troubles
 from engine.settings import RuntimeSettings
 
 #: The removal of one directory goes on in the next sweep after this time; 100,000 files take about a second.
 _ERASE_SECONDS = 2.0
+#: Directories that Docker opens in one call.
+_MOST_CLOSED = 1000
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,25 @@ class Host:
         if not self.troubles.may_try("directory", name):
             return False
         try:
-            is_gone = erase(self.data_dir / "work" / name, _ERASE_SECONDS)
-        except OSError as exc:
+            is_gone = self._erase(self.data_dir / "work" / name)
+        except (OSError, RuntimeUnavailable) as exc:
             self.troubles.failed("directory", name, str(exc))
             return False
         self.troubles.ended("directory", name)
         return is_gone
+
+    def _erase(self, directory: Path) -> bool:
+        """Remove a directory, with Docker's help where it belongs to a user of a container."""
+        deadline, opened = time.monotonic() + _ERASE_SECONDS, [""]
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                return erase(directory, left)
+            except PermissionError:
+                closed = closed_directories(directory, _MOST_CLOSED)
+                if not closed or closed == opened:
+                    raise
+                open_directories(
+                    self.client, self.data_dir, self.installation, self.troubles, directory, closed
+                )
+                opened = closed
+        return False

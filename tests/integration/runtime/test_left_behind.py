@@ -13,7 +13,7 @@ import pytest
 from engine.model import names
 from engine.model.states import TaskState
 from engine.runtime.base import Control, Order, Resource
-from engine.runtime.docker import shared_files
+from engine.runtime.docker import probes
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.runtime.docker.troubles import Troubles
@@ -69,12 +69,12 @@ def test_a_probe_in_progress_is_left_alone(
 ) -> None:
     work = docker_settings.path / "work"
     work.mkdir(parents=True)
-    file, held = shared_files._make_locked_file(work, installation)
-    shared_files.remove_orphans(docker, docker_settings.path, installation, Troubles())
+    file, held = probes.make_locked_file(work, installation)
+    probes.remove_orphans(docker, docker_settings.path, installation, Troubles())
     assert file.exists()
     with open(held, "rb"):
         assert file.read_bytes().decode() == file.name.rpartition("-")[2]
-    shared_files.remove_orphans(docker, docker_settings.path, installation, Troubles())
+    probes.remove_orphans(docker, docker_settings.path, installation, Troubles())
     assert not file.exists()
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ErrorAnswer, RuntimeUnavailable
+from engine.errors import ErrorAnswer, MachineFault, RuntimeUnavailable
 from engine.model import names
 from engine.runtime.base import Control, Order, Resource
-from engine.runtime.docker import cleanup, shared_files
+from engine.runtime.docker import cleanup, probes
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
@@ -145,7 +145,7 @@ def test_a_probe_that_docker_cannot_remove_stops_neither_the_answer_nor_the_othe
     work = docker_settings.path / "work"
     assert (proxy.made, len(list(work.iterdir()))) == (1, 1), "the file of the probe is left"
     assert len(warnings(caplog)) == 1
-    shared_files._make_locked_file(work, runtime._host.installation)
+    probes.make_locked_file(work, runtime._host.installation)
     monkeypatch.setattr("fcntl.flock", lambda *_: None)
     proxied.remove_orphans()
     assert len(list(work.iterdir())) == 1, (
@@ -183,7 +183,7 @@ def test_a_daemon_that_only_errs_leaves_the_answer_of_the_probe_open(
 ) -> None:
     proxied = make_runtime(docker_host=proxy.url, shares_files=None)
     proxy.arm(rb"POST \S+/containers/create", "500", 1000)
-    with pytest.raises(ErrorAnswer):
+    with pytest.raises(MachineFault):
         proxied._host.shared_files.are_shared()
     proxy.arm(rb"nothing", "500", 0)
     assert proxied._host.shared_files.are_shared(), "it is asked again"

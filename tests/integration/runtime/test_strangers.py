@@ -12,7 +12,7 @@ import pytest
 from engine.model import names
 from engine.model.records import RunKey
 from engine.runtime.base import Control, Order
-from engine.runtime.docker import labels, shared_files
+from engine.runtime.docker import labels, probes, shared_files
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
@@ -131,7 +131,7 @@ def test_a_copy_of_a_probe_is_left_alone(
     somebody: Theirs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shared_files, "_OLD_SECONDS", -60)
+    monkeypatch.setattr(probes, "_OLD_SECONDS", -60)
     theirs = somebody(BUSYBOX, labels=labels.of_probe(installation))
     image = docker.api.commit(
         theirs,

@@ -11,7 +11,7 @@ WALL = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetim
 #: Files that may read it, each with its reason. None of them decides about a task or a node.
 ALLOWED = {
     "engine/cli/live_view.py",  # seconds that a link has run, for a screen
-    "engine/runtime/docker/shared_files.py",  # age of abandoned probes, two minutes by Docker's clock
+    "engine/runtime/docker/probes.py",  # age of abandoned probes, two minutes by Docker's clock
     "engine/standalone/broker.py",  # a name for a broken file
     "engine/standalone/datadir.py",  # start time of the stand-alone, for people
 }
