@@ -21,6 +21,7 @@ log = logging.getLogger("ferryman.api")
 _RETRY_SOON = {"Retry-After": "1"}
 _STATUS: dict[type[Exception], int] = {
     errors.NotFound: 404,
+    errors.ShortId: 404,
     errors.Ambiguous: 409,
     AlreadyEnded: 409,
     UnknownCursor: 400,

@@ -45,6 +45,13 @@ def _check_few_words(text: str) -> None:
         raise ValidationError(f"expected at most {jobs.MOST_WORDS} words")
 
 
+class _State(fields.Enum[JobState]):
+    """State in upper or lower case, as the command line takes it."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return super()._deserialize(value.upper() if isinstance(value, str) else value, *args, **kwargs)
+
+
 class _PageQuery(_Query):
     page = _number(1, 1, MOST_PAGES, "Number of the page, from 1")
 
@@ -54,7 +61,7 @@ class JobQuery(_PageQuery):
 
     size = _number(20, 1, MOST_SIZE, "Jobs on a page")
     q = _words("Words of name or description; tag:x for a tag. All must match", _check_few_words)
-    state = fields.Enum(
+    state = _State(
         JobState, by_value=True, load_default=None, metadata={"description": "Return only jobs in this state"}
     )
 

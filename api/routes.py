@@ -36,7 +36,9 @@ ROUTES = (
     Route("POST", ("/task", "/tasks"), tasks.submit_task, answers.TaskAnswer(), 201, body=TaskSchema),
     Route("GET", ("/task/<id>", "/tasks/<id>"), tasks.get_task, answers.TaskAnswer()),
     Route("PUT", ("/tasks/<id>/cancel",), tasks.cancel_task, answers.Status()),
-    Route("GET", ("/tasks/<id>/log",), logs.get_log, answers.LogPage(), query=queries.LogQuery),
+    Route(
+        "GET", ("/task/<id>/log", "/tasks/<id>/log"), logs.get_log, answers.LogPage(), query=queries.LogQuery
+    ),
     Route("GET", ("/jobs",), jobs.list_jobs, answers.JobPage(), query=queries.JobQuery),
     Route("GET", ("/jobs/<id>",), jobs.get_job, answers.JobAnswer()),
     Route("PUT", ("/jobs/<id>/cancel",), jobs.cancel_job, answers.Status()),

@@ -20,6 +20,16 @@ class NotFound(FerrymanError):
         self.id = id
 
 
+class ShortId(NotFound):
+    """Error for a shortened id of fewer characters than may be looked for."""
+
+    def __init__(self, what: str, id: str, least: int) -> None:
+        super().__init__(what, id)
+        self.args = (
+            f"{id!r} is too short for an id of a {what}: give at least its first {least} characters",
+        )
+
+
 class Ambiguous(FerrymanError):
     """Error for a shortened id that several jobs, tasks or nodes match."""
 

@@ -44,8 +44,6 @@ _POLICY = (
 )
 #: Most rows that one request may ask for.
 _MOST_ROWS = 100
-#: A search for at least this many hexadecimal digits may be for an id.
-_ID_DIGITS = 8
 _YEAR_SECONDS = 31_536_000
 
 blueprint = Blueprint("dashboard", __name__, template_folder="templates")
@@ -189,7 +187,7 @@ def _query() -> overview.JobQuery:
 
 def _job_of_id(q: str) -> str | None:
     """Return the job whose id, or whose task's id, is searched for; None when the search is for words."""
-    if not _ID_DIGITS <= len(q) <= 32:
+    if not jobs.SHORTEST_ID <= len(q) <= 32:
         return None
     try:
         with get_context().installation.db.read() as c:

@@ -13,14 +13,18 @@ _MOST_BYTES = 1 << 27
 
 
 def read(name: str) -> bytes:
-    """Return the bytes of the file. Exits with status 2 and a message when the file cannot be read."""
+    """Return the bytes of the file. Exits with status 2 and a message when it is empty or cannot be read."""
     try:
         if name == "-":
-            return sys.stdin.buffer.read(_MOST_BYTES)
-        with Path(name).open("rb") as file:
-            return file.read(_MOST_BYTES)
+            text = sys.stdin.buffer.read(_MOST_BYTES)
+        else:
+            with Path(name).open("rb") as file:
+                text = file.read(_MOST_BYTES)
     except OSError as exc:
         screen.exit_with_error(f"{for_terminal(name)}: {(exc.strerror or str(exc)).lower()}", 2)
+    if not text.strip():
+        screen.exit_with_error(f"{display_name(name)} is empty: write a task, such as examples/hello.yaml", 2)
+    return text
 
 
 def media_type(name: str) -> str:

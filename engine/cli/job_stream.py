@@ -167,7 +167,13 @@ class _Follower:
         yield from self._task_update()
 
     def _task_update(self) -> Iterator[Update]:
+        was_away = self._poller.is_away
         task, closed = self._poller.poll(), self._closed
+        if self._poller.is_away != was_away:
+            reason = (
+                "the API answers again" if was_away else "the API does not answer: trying again for a minute"
+            )
+            yield EventUpdate({"kind": "note", "reason": reason})
         if not self.log_open:
             yield TaskUpdate(task)
         elif (task["attempt"], task["delivery"]) <= (closed.attempt, closed.delivery) or not closed.attempt:
@@ -207,15 +213,16 @@ class _TaskPoller:
 
     client: Client
     task: Json
+    is_away: bool = False
     _answered_at: float = field(default_factory=time.monotonic)
 
     def poll(self) -> Json:
         try:
             self.task = self.client.task(self.task["id"])
-            self._answered_at = time.monotonic()
+            self._answered_at, self.is_away = time.monotonic(), False
         except (ApiUnavailable, ApiError) as exc:
-            is_away = isinstance(exc, ApiUnavailable) or exc.status == 503
-            if not is_away or time.monotonic() - self._answered_at > _PATIENCE_SECONDS:
+            self.is_away = isinstance(exc, ApiUnavailable) or exc.status == 503
+            if not self.is_away or time.monotonic() - self._answered_at > _PATIENCE_SECONDS:
                 raise
         return self.task
 

@@ -6,7 +6,7 @@ import click
 
 from engine.cli import screen
 from engine.cli.job_stream import links
-from engine.cli.live_view import attempt_of, link_line, waiting_line
+from engine.cli.live_view import attempt_of, ended_at, link_line, waiting_line
 from engine.cli.submit import api_client
 from engine.client import Client, Json
 from engine.wording.durations import duration
@@ -29,14 +29,19 @@ def ls_command(page: int, size: int, state: str | None, query: str, as_json: boo
         screen.print_json(answer)
         return
     items = answer.get("items") or []
-    if not items:
+    pages = int(answer.get("totalPages") or 1)
+    if items:
+        screen.print_line(f"{'ID':<8}  {'STATE':<9}  {'CREATED':<19}  {'TOOK':<7}  NAME", "faint")
+    elif page > pages and answer.get("totalItems"):
+        screen.print_line(f"there is no page {page}")
+    else:
         hint = "no jobs match" if state or query else "no jobs yet; submit one with: ferryman submit FILE"
         screen.print_line(hint)
     for job in items:
         screen.print_line(_job_line(job))
-    pages = int(answer.get("totalPages") or 1)
     if pages > 1:
-        text = f"page {answer.get('number', page)} of {pages}, {answer.get('totalItems')} jobs; choose with --page"
+        number = f"page {page} of {pages}" if items else f"the last page is {pages}"
+        text = f"{number}, {answer.get('totalItems')} jobs; choose with --page"
         screen.print_line(text, "faint")
 
 
@@ -63,7 +68,8 @@ def cancel_command(id: str) -> None:
     client = api_client()
     task = client.task(id)
     client.cancel(id)
-    screen.print_line(f"{task['id']}  CANCELLED  {for_terminal(task['name'])}")
+    already = "  (it was cancelled before)" if task["state"] == "CANCELLED" else ""
+    screen.print_line(f"{task['id']}  CANCELLED  {for_terminal(task['name'])}{already}")
 
 
 def _task_or_job(client: Client, id: str) -> tuple[Json | None, list[Json]]:
@@ -77,8 +83,10 @@ def _task_or_job(client: Client, id: str) -> tuple[Json | None, list[Json]]:
 
 def _job_line(job: Json) -> str:
     when = screen.local_time(job.get("createdAt"))
+    took = duration(ms_between(job.get("startedAt"), ended_at(job)))
     waiting = f"  ({waiting_line(job)})" if waiting_line(job) else ""
-    return f"{screen.short_id(job['id'])}  {job['state']:<9}  {when}  {for_terminal(job['name'])}{waiting}"
+    facts = f"{screen.short_id(job['id'])}  {job['state']:<9}  {when}  {took:<7}"
+    return f"{facts}  {for_terminal(job['name'])}{waiting}"
 
 
 def _show_task(task: Json) -> None:
@@ -89,9 +97,7 @@ def _show_task(task: Json) -> None:
         "queue": f"{task.get('queue')}  priority {task.get('priority', 0)}",
         "created": screen.local_time(task.get("createdAt")),
         "started": screen.local_time(task.get("startedAt")),
-        "ended": screen.local_time(
-            task.get("completedAt") or task.get("failedAt") or task.get("cancelledAt")
-        ),
+        "ended": screen.local_time(ended_at(task)),
         "node": task.get("nodeId"),
         "attempt": _attempt_summary(task),
     }

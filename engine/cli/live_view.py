@@ -64,7 +64,7 @@ def watch(updates: Iterator[Update]) -> Json:
 
 def _print_end(task: Json, last_lines: Sequence[LogLine]) -> None:
     """Print state and result; for a failed task the link, its exit code in words, log lines and a remedy."""
-    took = ms_between(task.get("createdAt"), _ended_at(task))
+    took = ms_between(task.get("createdAt"), ended_at(task))
     state = task["state"]
     style = "good" if state == "COMPLETED" else "bad"
     screen.print_line(state + (f" in {duration(took)}" if took is not None else ""), style)
@@ -89,7 +89,9 @@ def _print_failure(task: Json, last_lines: Sequence[LogLine]) -> None:
     for line in last_lines:
         screen.print_line(f"    {log_line(task, line)}", "faint")
     screen.print_line(f"  full log: ferryman logs {screen.short_id(task['id'])}")
-    if remedy := _REMEDIES.get((link or {}).get("exitCode")):
+    # An error that names the memory or the time-out says what to change already.
+    is_explained = error and any(words in error for words in ("out of memory", "timed out"))
+    if not is_explained and (remedy := _REMEDIES.get((link or {}).get("exitCode"))):
         screen.print_line(f"  try: {remedy}")
 
 
@@ -147,7 +149,8 @@ def _mark(link: Json) -> str:
     return {"CONFIRMED": "now", "SKIPPED": "skip"}.get(link["state"], "wait")
 
 
-def _ended_at(task: Json) -> str | None:
+def ended_at(task: Json) -> str | None:
+    """Return when the task or job ended; None before."""
     return task.get("completedAt") or task.get("failedAt") or task.get("cancelledAt")
 
 
@@ -163,7 +166,7 @@ class _PlainView:
 
     def take(self, update: Update) -> None:
         if isinstance(update, LogLine):
-            screen.print_line(f"  {log_line(self._task, update)}")
+            screen.print_line(f"  {log_line(self._task, update)}", "warn" if update.stream == 2 else None)
         elif isinstance(update, EventUpdate):
             self._take_event(update)
         else:

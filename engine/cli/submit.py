@@ -71,7 +71,7 @@ def submit_command(file: str, following: bool, as_json: bool, quiet: bool) -> No
         click.echo(task["id"])
     elif not following:
         screen.print_line(header(task))
-        screen.print_line(f"{task['id']}  {task['state']}")
+        screen.print_line(f"{task['id']}  {task['state']}  job {screen.short_id(task['jobId'])}")
         if waiting := waiting_line(client.task(task["id"])):
             screen.print_line(waiting, "warn")
         screen.print_line(f"follow it with: ferryman logs {screen.short_id(task['id'])} -f", "faint")

@@ -238,8 +238,9 @@ def choice_fault(text: str, words: Sequence[str], example: str) -> Fault | None:
     """Return the fault of a text that is not one of the words."""
     if text in words:
         return None
-    allowed = words[0] if len(words) == 1 else f"one of: {', '.join(words)}"
-    return Fault(f"{quoted(text)} must be {allowed}", f"write {example}")
+    if len(words) == 1:
+        return Fault(f"{quoted(text)} is not allowed, only {words[0]} is", f"write {example}")
+    return Fault(f"{quoted(text)} must be one of: {', '.join(words)}", f"write {example}")
 
 
 def quantity_fault(text: str, parse: Callable[[str], float]) -> Fault | None:

@@ -42,7 +42,14 @@ class Strict(Schema):
             unknown = [name for name in data if name not in self.load_fields and name in error.messages]
             for number, name in enumerate(unknown):
                 known = self.load_fields if number < MOST_SUGGESTIONS else ()
-                error.messages[name] = [unknown_field_fault(name, known, self.what)]
+                fault = unknown_field_fault(name, known, self.what)
+                error.messages[name] = [fault]
+                # A required field that is only misspelt is one problem, not two.
+                for meant in [
+                    known_name for known_name in known if fault.hint == f"did you mean {known_name}?"
+                ]:
+                    if meant not in data:
+                        error.messages.pop(meant, None)
 
 
 class LimitsSchema(Strict):

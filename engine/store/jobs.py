@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.errors import Ambiguous, NotFound
+from engine.errors import Ambiguous, NotFound, ShortId
 from engine.model.records import Job
 from engine.model.states import JobState
 from engine.model.tree import Course, Phase, Todo
@@ -23,6 +23,7 @@ SHORTEST_ID = 4
 MOST_WORDS = 10
 
 _ID = re.compile(rf"[0-9a-f]{{{SHORTEST_ID},32}}")
+_HEX_DIGITS = set("0123456789abcdef")
 _OPEN = tuple(state for state in JobState if not state.ended)
 
 # Built once, as in engine.store.tasks.
@@ -199,6 +200,8 @@ def resolve(c: sa.Connection, id: str) -> Ids:
     Raises NotFound, also for text that is not an id, and Ambiguous.
     """
     text = id.lower()
+    if len(text) < SHORTEST_ID and set(text) <= _HEX_DIGITS:
+        raise ShortId("job or task", id, SHORTEST_ID)
     if _ID.fullmatch(text) is None:
         raise NotFound("job or task", id[:40])
     found_jobs = c.scalars(sa.select(jobs.c.id).where(_begins(jobs.c.id, text)).limit(2)).all()

@@ -15,7 +15,10 @@ class _HarmlessLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         # A newline or escape sequence in a task's name must not look like a line of its own.
         text = super().format(record)
-        return text if record.exc_info else harmless(text, keep="\t", instead="?")
+        # Celery's own messages end with an empty line.
+        return (
+            text if record.exc_info else harmless(" ".join(text.split("\n")).rstrip(), keep="\t", instead="?")
+        )
 
 
 def configure(level: str | int, ours: str | int | None = None) -> None:

@@ -101,7 +101,7 @@ def test_a_queue_that_no_worker_serves_is_named_wherever_the_task_is_shown(serve
     assert sent.returncode == 0 and reason in sent.stdout.splitlines()
     id = sent.stdout.splitlines()[1].split()[0]
     assert f"  waits     {reason}" in run(server, "show", id).stdout.splitlines()
-    assert f"({reason})" in run(server, "ls").stdout.splitlines()[0]
+    assert f"({reason})" in run(server, "ls").stdout.splitlines()[1]
     words = [*FERRYMAN, "submit", "-", "--follow"]
     with subprocess.Popen(words, env=server.env, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
         assert process.stdin and process.stdout
@@ -113,6 +113,16 @@ def test_a_queue_that_no_worker_serves_is_named_wherever_the_task_is_shown(serve
     for job in json.loads(run(server, "ls", "--json").stdout)["items"][:2]:
         assert job["waiting"]["code"] == "unserved"
         assert run(server, "cancel", job["id"]).returncode == 0
+
+
+def test_an_empty_file_and_a_short_id_are_refused_in_a_sentence(server: Standalone) -> None:
+    empty = run(server, "submit", "-", text=" \n")
+    assert (empty.returncode, empty.stderr.split(":")[0]) == (2, "standard input is empty")
+    short = run(server, "show", "abc")
+    assert short.returncode == 1
+    assert (
+        "'abc' is too short for an id of a job or task: give at least its first 4 characters" in short.stderr
+    )
 
 
 def test_a_cancelled_task_shows_how_long_its_container_ran(server: Standalone) -> None:
@@ -201,7 +211,9 @@ def test_show_prints_links_result_and_attempt_for_a_shortened_id(server: Standal
 def test_ls_shows_jobs_newest_first_and_filters(server: Standalone) -> None:
     id = submitted(server, HELLO.replace("say hello", "needle 4711"))
     wait_until(lambda: server.client.task(id)["state"] == "COMPLETED", 30, 0.1)
-    assert "needle 4711" in run(server, "ls", "--size", "1").stdout.splitlines()[0]
+    header, job = run(server, "ls", "--size", "1").stdout.splitlines()[:2]
+    assert header.split() == ["ID", "STATE", "CREATED", "TOOK", "NAME"] and "needle 4711" in job
+    assert run(server, "ls", "--page", "900").stdout.startswith("there is no page 900\nthe last page is ")
     assert len(run(server, "ls", "-q", "4711", "--state", "completed").stdout.splitlines()) == 1
     assert run(server, "ls", "-q", "no such thing").stdout == "no jobs match\n"
 

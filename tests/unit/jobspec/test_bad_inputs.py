@@ -594,7 +594,11 @@ HOST = [
     ),
     Row("mounts of text", task("mounts: [/x]\n"), "mounts[0]", "expected a map", (3, 10)),
     Row(
-        "host network", task("network: host\n"), "network", '"host" must be none: write network: none', (3, 1)
+        "host network",
+        task("network: host\n"),
+        "network",
+        '"host" is not allowed, only none is: write network: none',
+        (3, 1),
     ),
     *(
         Row(f"networks {name}", task(f"networks: [{name}]\n"), "networks[0]", "FERRYMAN_NETWORKS", (3, 12))
@@ -648,13 +652,13 @@ mounts:
         schema.check(text, "yaml", HOST_ACCESS)
     shown = [(p.line, p.column, p.path) for p in caught.value.problems]
     assert shown == [
-        (1, 1, "image"),
+        # The image is misspelt, not missing as well.
         (4, 1, "imagee"),
         (6, 1, "queue"),
         (7, 1, "timeout"),
         (9, 3, "mounts[0].source"),
     ]
-    assert caught.value.as_json()[1] == {
+    assert caught.value.as_json()[0] == {
         "path": "imagee",
         "line": 4,
         "column": 1,
