@@ -179,10 +179,15 @@ def from_archive(about: Mapping[str, Any], pieces: Iterable[bytes], limit: int) 
         return Result(data, member.size)
 
 
-def first_entry(pieces: Iterable[bytes]) -> tarfile.TarInfo | None:
-    """Return the first entry of Docker's archive; the rest is not read. Raises tarfile.TarError."""
+def first_entry(pieces: Iterable[bytes], size: int = 0) -> tuple[tarfile.TarInfo | None, bytes]:
+    """Return the first entry of Docker's archive and its first `size` bytes; the rest is not read.
+
+    Raises tarfile.TarError.
+    """
     with tarfile.open(fileobj=_Pieces(iter(pieces)), mode="r|") as tar:
-        return tar.next()
+        entry = tar.next()
+        file = tar.extractfile(entry) if entry is not None and entry.isreg() else None
+        return entry, file.read(size) if file is not None else b""
 
 
 class _Pieces(io.RawIOBase):

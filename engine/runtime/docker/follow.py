@@ -9,7 +9,7 @@ import time
 from engine import failpoints
 from engine.errors import Gone, MachineFault, RuntimeUnavailable
 from engine.runtime.base import Cause, Control, Detached, LogSink, Outcome, Prepared, PreparedState
-from engine.runtime.docker import blame, container, hands, results, sandbox, wait
+from engine.runtime.docker import architecture, blame, container, hands, results, sandbox, wait
 from engine.runtime.docker.gate import Gate
 from engine.runtime.docker.hands import Deed
 from engine.runtime.docker.host import Host
@@ -58,7 +58,10 @@ def _start(host: Host, prepared: Prepared, control: Control) -> Outcome | None:
             raise Gone(f"the start of container {prepared.container_id[:12]} was refused, but it runs")
         host.remove_work_directory(prepared.order)
         raise refusal
-    return Outcome(state.exit_code, Cause.NOT_STARTED, str(refusal))
+    message = str(refusal)
+    if "exec format error" in message:
+        message = architecture.why_foreign(host.client, prepared.container_id) or message
+    return Outcome(state.exit_code, Cause.NOT_STARTED, message)
 
 
 def _follow(host: Host, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:

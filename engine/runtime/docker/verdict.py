@@ -9,7 +9,7 @@ from docker.errors import APIError
 
 from engine.errors import Gone
 from engine.runtime.base import Cause, Order
-from engine.runtime.docker import container, messages, sandbox
+from engine.runtime.docker import architecture, container, messages, sandbox
 from engine.runtime.docker.client import Client, translated
 from engine.runtime.docker.hands import BY_SIGNAL, Deed
 from engine.runtime.docker.wait import End, inspect_when_reachable
@@ -52,8 +52,8 @@ def judge(
         return Verdict(code, end.killed_for, f"killed: {_KILL_REASONS.get(end.killed_for, end.killed_for)}")
     if end.code == 0 and not deed.words:
         return Verdict(0, Cause.EXITED, None)
-    if end.code in (126, 127) and (failure := messages.init_failure(last_error)):
-        return Verdict(end.code, Cause.NOT_STARTED, _command_error(end.code, *failure))
+    if (never_ran := _never_ran(client, container_id, end.code, last_error)) is not None:
+        return never_ran
     state = inspect_when_reachable(client, container_id)
     if state.status in ("removing", "dead"):
         # A removal by force kills first.
@@ -72,6 +72,17 @@ def judge(
         guess = f"perhaps because it ran out of memory: it had {order.memory_bytes >> 20} MB"
         return Verdict(end.code, Cause.EXITED, f"{exit_error(end.code)}, {guess}")
     return Verdict(end.code, Cause.EXITED, exit_error(end.code))
+
+
+def _never_ran(client: Client, container_id: str, code: int, last_error: bytes) -> Verdict | None:
+    """Return the meaning of the end if docker-init could not run the command, or not on this processor."""
+    # What docker-init cannot run because of its processor it passes to the image's shell.
+    may_be_foreign = code in (2, 126, 127) or b"xec format error" in last_error
+    if may_be_foreign and (reason := architecture.why_foreign(client, container_id)):
+        return Verdict(code, Cause.NOT_STARTED, reason)
+    if code in (126, 127) and (failure := messages.init_failure(last_error)):
+        return Verdict(code, Cause.NOT_STARTED, _command_error(code, *failure))
+    return None
 
 
 def _command_error(code: int, command: str, reason: str) -> str:

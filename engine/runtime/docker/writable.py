@@ -56,7 +56,7 @@ def _is_closed(client: Client, container_id: str, place: str) -> bool:
     try:
         with translated("looking at a directory of a container"):
             pieces, _ = client.api.get_archive(container_id, place)
-            owner = files.first_entry(pieces)
+            owner, _ = files.first_entry(pieces)
     except APIError as exc:
         if exc.status_code == 404:
             return True
