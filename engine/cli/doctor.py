@@ -16,7 +16,15 @@ import click
 from engine.cli import screen
 from engine.cli.doctor_binds import bind_problems
 from engine.errors import BrokerUnavailable, FerrymanError, RuntimeUnavailable
-from engine.settings import BrokerSettings, RuntimeSettings, Settings, StoreSettings, without_password
+from engine.settings import (
+    BrokerSettings,
+    ClusterSettings,
+    RuntimeSettings,
+    Settings,
+    StoreSettings,
+    without_password,
+)
+from engine.wording.durations import duration
 from engine.wording.text import for_terminal
 from engine.wording.times import rfc3339
 
@@ -30,6 +38,8 @@ _HOLD_REMEDIES = {
     "data directory": "make FERRYMAN_DATA_DIR on the node's host writable and free some space",
     "broker": "start the broker, or give the worker its address (FERRYMAN_BROKER_URL)",
 }
+#: A task without a running container has been tried again by then, or pulls an image.
+_IDLE_MS = 60_000
 _COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 
@@ -53,7 +63,7 @@ def doctor_command(as_json: bool) -> None:
         check_docker(settings.runtime),
         check_binds(settings),
         check_broker(settings.broker),
-        check_database(settings.store),
+        check_database(settings.store, settings.cluster),
     )
     for finding in itertools.chain(*checks):
         findings.append(finding)
@@ -152,8 +162,8 @@ def check_broker(settings: BrokerSettings) -> Iterator[Finding]:
         yield Finding("FAIL", "broker", str(exc), remedy)
 
 
-def check_database(settings: StoreSettings) -> Iterator[Finding]:
-    """Check that the database can be used and that each queue with waiting tasks has a worker."""
+def check_database(settings: StoreSettings, cluster: ClusterSettings) -> Iterator[Finding]:
+    """Check the database, that each queue with waiting tasks has a worker, held nodes, and tasks that stand."""
     from engine.store.database import Database
 
     if settings.is_sqlite and (finding := _check_file(Path(settings.file))):
@@ -166,6 +176,7 @@ def check_database(settings: StoreSettings) -> Iterator[Finding]:
             "ok", "database", f"{without_password(settings.database_url)}, installation {installation}"
         )
         yield from _check_queues(database)
+        yield from _check_standing(database, cluster)
     except FerrymanError as exc:
         remedy = "start the database, or set FERRYMAN_DATABASE_URL"
         yield Finding("FAIL", "database", f"{without_password(settings.database_url)}: {exc}", remedy)
@@ -210,6 +221,25 @@ def _check_holds(beating: Sequence[Node]) -> Iterator[Finding]:
         for held in node.holds:
             message = f"held since {rfc3339(held.since)}, claims nothing ({held.kind}): {held.reason}"
             yield Finding("warn", f"node {for_terminal(node.name)}", message, _HOLD_REMEDIES[held.kind])
+
+
+def _check_standing(database: Database, cluster: ClusterSettings) -> Iterator[Finding]:
+    """Check that each RUNNING task has a running container, or a node that may still be waited for."""
+    from engine.store import standing
+
+    doubt_ms = round((cluster.lease_seconds + max(cluster.grace_bounds)) * 1000) + _IDLE_MS
+    with database.read() as c:
+        without_progress = standing.tasks_without_progress(c, _IDLE_MS, doubt_ms)
+    for task in without_progress:
+        name, past = for_terminal(task.name), duration(task.past_ms)
+        where = f"on {task.node_name}, which is {task.node_state}"
+        if task.node_state.is_gone:
+            message = f"{name} has stood for {past} {where}: no node found its containers or started it again"
+            remedy = "start a worker on that host, or remove what keeps the other nodes from looking (ferryman nodes)"
+        else:
+            message = f"{name} has had no running container for {past} {where}"
+            remedy = "a large image may still be pulled (ferryman logs); otherwise see that worker's log"
+        yield Finding("warn", f"task {task.id[:8]}", message, remedy)
 
 
 def _print_finding(finding: Finding) -> None:

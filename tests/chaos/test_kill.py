@@ -27,6 +27,7 @@ from tests.support.counting_task import (
     assert_ran_once_until_released,
     wait_until_counting,
 )
+from tests.support.faulty_docker import FaultyDocker
 from tests.support.fleet import ROOT, Fleet, Worker
 from tests.support.held_task import release
 from tests.support.waiting import wait_until
@@ -158,6 +159,17 @@ def _without_its_volume(fleet: Fleet, point: str, text: str) -> str:
     return task_id
 
 
+def _refused(fleet: Fleet, point: str, text: str) -> str:
+    """Let Docker answer the first create of a link by an error of its own."""
+    proxy = FaultyDocker(fleet.directory)
+    proxy.arm(rb"POST /[^ ]*containers/create\?name=ferryman-[^-]+-[0-9a-f]{32}-", "500")
+    doomed = fleet.worker("-c", "1", FERRYMAN_FAILPOINT=point, FERRYMAN_DOCKER_HOST=proxy.url)
+    (task_id,) = fleet.submit(text)
+    _died(doomed)
+    proxy.close()
+    return task_id
+
+
 def _without_its_message(fleet: Fleet, point: str, text: str) -> str:
     (task_id,) = fleet.submit(text)
     wait_until(lambda: fleet.task(task_id).state is TaskState.SCHEDULED, 20)
@@ -275,6 +287,12 @@ CASES = [
     Case("restart.committed", _restarting),
     Case("give_back.rows", _without_its_volume),
     Case("give_back.committed", _without_its_volume),
+    Case("give_back.rows", _refused),
+    Case("give_back.committed", _refused),
+    Case("hold.rows", _refused),
+    Case("hold.committed", _refused),
+    Case("release.rows", _refused),
+    Case("release.committed", _refused),
     Case("resend.rows", _without_its_message),
     Case("resend.committed", _without_its_message),
     Case("timeout.rows", _timing_out, LATE, FAILED, codes=(None, None, None)),
