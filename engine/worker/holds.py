@@ -44,6 +44,7 @@ class Holds:
         self._installation = installation
         self._lock = threading.Lock()
         self._changed = threading.Event()
+        self._stopped = False
         self._held: dict[HoldKind, _Held] = {}
         #: The node whose row was written, and what it says.
         self._written: tuple[str, dict[HoldKind, str]] = ("", {})
@@ -54,6 +55,11 @@ class Holds:
         """Start the thread. `caller` is the present node; `on_change` is called when a hold begins or ends."""
         self._caller, self._on_change = caller, on_change
         threading.Thread(target=self._run, name="holds", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread: the process leaves."""
+        self._stopped = True
+        self._changed.set()
 
     @property
     def kinds(self) -> tuple[HoldKind, ...]:
@@ -92,9 +98,12 @@ class Holds:
         while True:
             self._changed.wait(self._seconds_left(is_written))
             self._changed.clear()
+            if self._stopped:
+                return
             try:
-                self._probe_due()
+                # Written first, so that a hold is told even if the probe passes at once.
                 is_written = self._write()
+                self._probe_due()
             except StoreUnavailable as exc:
                 is_written = False
                 log.debug("the holds are not written yet: %s", exc)
@@ -126,13 +135,15 @@ class Holds:
             except Exception as exc:
                 log.exception("a trial of the %s", kind)
                 reason = repr(exc)
-            if not reason:
+            # Another fault during the probe asks for another probe.
+            is_passed = not reason and held.probe_at <= now
+            if is_passed:
                 self.release(kind)
-                continue
-            with self._lock:
-                held.reason = foreign_words(reason)
-                held.wait_seconds = min(_LONGEST_BACKOFF_SECONDS, held.wait_seconds * 2)
-                held.probe_at = time.monotonic() + held.wait_seconds
+            elif reason:
+                with self._lock:
+                    held.reason = foreign_words(reason)
+                    held.wait_seconds = min(_LONGEST_BACKOFF_SECONDS, held.wait_seconds * 2)
+                    held.probe_at = time.monotonic() + held.wait_seconds
 
     def _write(self) -> bool:
         """Bring the row in line; return False when the node has no row yet. Raise StoreUnavailable."""

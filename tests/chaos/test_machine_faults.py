@@ -173,6 +173,31 @@ def test_what_no_machine_begins_fails_in_words_and_without_a_retry(
     proxy.close()
 
 
+def test_a_pull_that_docker_failed_is_tried_again(sqlite_fleet: Fleet, tmp_path: Path) -> None:
+    fleet, proxy = sqlite_fleet, FaultyDocker(tmp_path)
+    fleet.worker("-c", "1", FERRYMAN_DOCKER_HOST=proxy.url)
+    proxy.arm(rb"POST /[^ ]*/images/create\?fromImage=127", "500")
+    (id,) = fleet.submit(TASK.replace("busybox:1.36", "127.0.0.1:1/nothing:1"))
+    (task,) = fleet.ended([id], 60)
+    assert (proxy.made, _refusals(fleet, [id])) == (1, 1), fleet.story(id)
+    assert "given back: Docker cannot pull 127.0.0.1:1/nothing:1" in fleet.story(id)
+    # The second time the registry is asked, and it is the image's fault that none answers.
+    assert (task.state, task.attempt) == (TaskState.FAILED, 1)
+    assert "no registry answers: connection refused" in (task.error or "")
+    proxy.close()
+
+
+def test_a_worker_that_can_begin_nothing_leaves_its_task_to_another(sqlite_fleet: Fleet) -> None:
+    fleet = sqlite_fleet
+    fleet.worker("-c", "1", module="tests.support.unable_worker")
+    (id,) = fleet.submit(TASK)
+    wait_until(lambda: _refusals(fleet, [id]) > 0, 30)
+    assert "given back: planted; due again in 1 s" in fleet.story(id)
+    fleet.workers[0].process.terminate()
+    fleet.worker("-c", "1")
+    _assert_all_ran(fleet, [id], 60)
+
+
 # The data directory of a worker.
 
 

@@ -157,11 +157,7 @@ def start(client: Client, container_id: str) -> State | None:
         message = message_of(exc)
     except requests.exceptions.RequestException as exc:
         # After a time-out the start may be in progress, and inspect waits for it.
-        with translated("starting a container"):
-            state = inspect(client, container_id)
-            if state is not None and state.status != "created":
-                return None
-            raise exc
+        message = f"no answer to the start: {exc}"
     return _refused_start(client, container_id, message)
 
 

@@ -144,8 +144,9 @@ class SandboxPool:
         """Return why a container of ours cannot start on this daemon, "" when it can. Raise RuntimeUnavailable."""
         with self._lock:
             self._number += 1
-            node = self.node
-            name = names.sandbox(self._installation, node or "none", self._number)
+            # The pool is closed while Docker is silent, and has no node then.
+            node = self.node or "none"
+            name = names.sandbox(self._installation, node, self._number)
             self._reserved.add(name)  # the sweep must not remove it meanwhile
         try:
             return self._sandboxes.why_not_started(name, node)

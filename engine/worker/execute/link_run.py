@@ -10,7 +10,6 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from engine import failpoints
 from engine.errors import (
-    ErrorAnswer,
     Gone,
     HostAccessDenied,
     MachineFault,
@@ -77,13 +76,12 @@ class LinkRun:
             self._on_machine_fault(exc)
             return None
         except (NotOurs, Gone, RuntimeUnavailable, StoreUnavailable, Detached) as exc:
+            self._log_let_go(exc)
             if isinstance(exc, RuntimeUnavailable):
                 context.runtime_in_doubt.set()
+                self._on_failure(exc)
             if isinstance(exc, Gone):
                 context.running.lost_container(assignment.token.task_id, str(exc))
-            self._log_let_go(exc)
-            if isinstance(exc, ErrorAnswer):
-                self._on_failure(exc)
             return None
         except Exception as exc:
             # A defect, or an error that nobody expected.
@@ -107,15 +105,17 @@ class LinkRun:
         self._give_back(Control(), str(fault), refused_link=order.index)
 
     def _on_failure(self, exc: Exception) -> None:
-        """Give the run back when this link could not begin here for the second time, whatever the reason.
+        """Hold the node when its daemon failed this link for the second time, and give back what has not begun.
 
-        No container of the link was confirmed, so none has started. Otherwise the row names this node, which retakes
-        the task.
+        While no container of the link was confirmed, none has started. Otherwise the row names this node, which
+        retakes the task.
         """
         order = self.assignment.order
-        if self.assignment.waits and not self._may_run and self.context.faults.count(order) > 1:
-            if isinstance(exc, ErrorAnswer):
-                self.context.faults.hold(order, MachineFault(str(exc)))
+        if self.context.faults.count(order) < 2:
+            return
+        if isinstance(exc, RuntimeUnavailable):
+            self.context.faults.hold(order, MachineFault(str(exc)))
+        if self.assignment.waits and not self._may_run:
             self._give_back(Control(), str(exc) or repr(exc), refused_link=order.index)
 
     def _run_in_stages(self) -> Outcome | None:

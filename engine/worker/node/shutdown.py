@@ -80,6 +80,7 @@ class Shutdown:
         context.running.detach_all()
         context.running.wait_empty(_LET_GO_SECONDS)
         self._threads.stop()
+        context.holds.stop()
         unused = context.sandboxes.close(_LET_GO_SECONDS)
         self._try(lambda: verbs.leave(context.installation, context.caller))
         self._try(lambda: context.runtime.remove(unused))
