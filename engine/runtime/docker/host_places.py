@@ -6,7 +6,6 @@ its filesystem and the path within that filesystem, as the kernel's list of moun
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import stat
@@ -182,19 +181,35 @@ def _is_inside(place: Place, folder: Place) -> bool:
 
 
 def _shown_among(real: str, shown: Iterable[Place], names: Iterable[str], mounts: list[Mounted]) -> str:
-    """Return the first of the named places that the shown ones contain, or that contains one of them."""
-    about = os.stat(real)
+    """Return the first of the named places that the shown ones contain, or that contains one of them.
+
+    Inodes are compared too: a file may have a second name, and some filesystems (NFS, FUSE) do not tell the path
+    within them.
+    """
+    own = _inodes(real)
     for name in names:
         place = _place_if_there(name, mounts)
         if place is None:
             continue
         if any(one.device == place.device and overlap(one.path, place.path) for one in shown):
             return name
-        with contextlib.suppress(PermissionError):
-            # A file may have a second name.
-            if os.path.samestat(about, os.stat(name)):
-                return name
+        other = _inodes(os.path.realpath(name))
+        if own[0] in other or (other and other[0] in own):
+            return name
     return ""
+
+
+def _inodes(real: str) -> list[tuple[int, int]]:
+    """Return device and inode of a real path and of the directories above it; [] when it cannot be seen."""
+    inodes = []
+    path = PurePosixPath(real)
+    for folder in (path, *path.parents):
+        try:
+            about = os.stat(folder)
+        except OSError:
+            return []
+        inodes.append((about.st_dev, about.st_ino))
+    return inodes
 
 
 def _plantable(shown: Iterable[Place], mounts: list[Mounted], needed: frozenset[str]) -> str:
