@@ -80,3 +80,10 @@ def test_a_job_holds_its_tasks(client: FlaskClient, context: ApiContext) -> None
     assert wanted.items() <= job.items()
     assert [task_answer["id"] for task_answer in job["tasks"]] == [task.id]
     assert "tasks" not in _page(client)["items"][0]
+
+
+def test_a_state_may_be_written_in_lower_case(client: FlaskClient, context: ApiContext) -> None:
+    submitted(context.installation.db)
+    assert client.get("/jobs?state=pending").get_json()["totalItems"] == 1
+    assert client.get("/jobs?state=failed").get_json()["totalItems"] == 0
+    assert client.get("/jobs?state=lost").status_code == 400

@@ -123,6 +123,7 @@ def test_a_part_of_the_log_is_that_of_a_link_or_an_attempt(
     _write(context, task, "one\n", "two\n", link=0)
     _write(context, task, "three\n", "four\n", link=1)
     assert _text(client, task, "?link=0") == b"one\ntwo\n"
+    assert client.get(f"/task/{task.id}/log?link=0&tail=2").data == b"one\ntwo\n"
     assert _text(client, task, "?link=0&tail=1") == b"two\n"
     assert _text(client, task, "?attempt=2") == b""
     page = _page(client, task, "?link=1&attempt=1&size=1&page=2")

@@ -128,7 +128,8 @@ def test_an_empty_file_and_a_short_id_are_refused_in_a_sentence(server: Standalo
 def test_a_cancelled_task_shows_how_long_its_container_ran(server: Standalone) -> None:
     id = submitted(server, LONG)
     wait_until(lambda: "begun" in run(server, "logs", id).stdout, 20)
-    assert run(server, "cancel", id).returncode == 0
+    assert run(server, "cancel", id).stdout == f"{id}  CANCELLED  long\n"
+    assert run(server, "cancel", id).stdout == f"{id}  CANCELLED  long  (it was cancelled before)\n"
     assert re.search(
         r"link      main  \S+  cancelled after [\d.]+ m?s$", run(server, "show", id).stdout, re.M
     )
@@ -213,8 +214,10 @@ def test_ls_shows_jobs_newest_first_and_filters(server: Standalone) -> None:
     wait_until(lambda: server.client.task(id)["state"] == "COMPLETED", 30, 0.1)
     header, job = run(server, "ls", "--size", "1").stdout.splitlines()[:2]
     assert header.split() == ["ID", "STATE", "CREATED", "TOOK", "NAME"] and "needle 4711" in job
-    assert run(server, "ls", "--page", "900").stdout.startswith("there is no page 900\nthe last page is ")
-    assert len(run(server, "ls", "-q", "4711", "--state", "completed").stdout.splitlines()) == 1
+    assert run(server, "ls", "--size", "1", "--page", "900").stdout.startswith(
+        "there is no page 900\nthe last page is "
+    )
+    assert len(run(server, "ls", "-q", "4711", "--state", "completed").stdout.splitlines()) == 2
     assert run(server, "ls", "-q", "no such thing").stdout == "no jobs match\n"
 
 
