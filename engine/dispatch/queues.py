@@ -49,6 +49,11 @@ class Broker:
             raise WrongInstallation(str(found), installation)
         return wrote
 
+    def ping(self) -> None:
+        """Return when the broker has answered. Raises BrokerUnavailable."""
+        with self._bounded():
+            self._redis.ping()
+
     def depth(self, queue: str) -> int:
         """Return how many messages wait in a queue, at all priorities."""
         with self._bounded(), self._redis.pipeline(transaction=False) as pipe:

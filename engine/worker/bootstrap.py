@@ -175,4 +175,5 @@ def _start_threads(sender: Any, **_: Any) -> None:
     context.holds.start(lambda: context.caller, context.intake.refresh)
     threads.start()
     lanes.start(context.installation, on_wrong_broker=_end)
-    Watchdog(sender, context).start()
+    context.is_watched = True
+    Watchdog(sender, context, shutdown.leave_with).start()

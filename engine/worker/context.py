@@ -26,6 +26,8 @@ class Intake:
     size: int = 0
     #: Adopted links that are running.
     adopted: int = 0
+    #: Monotonic time of the broker's last answer to the consumer.
+    heard_at: float = 0.0
 
     def count_adopted(self, by: int) -> None:
         """Count an adopted link that begins (1) or ends (-1): it occupies a slot."""
@@ -65,6 +67,8 @@ class WorkerContext:
     node_id: str = ""
     #: The node is LIVE and may claim. Set by the node's thread only.
     live: bool = False
+    #: The threads run: the watchdog looks after the connection to the broker.
+    is_watched: bool = False
     #: The node has been LIVE once: its own queue may have messages.
     served: bool = False
     intake: Intake = field(default_factory=Intake)

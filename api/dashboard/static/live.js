@@ -66,6 +66,8 @@ export class Connection {
       this.#timer = setTimeout(() => this.#open(), RECONNECT_MS);
     };
     for (const name of this.names) source.addEventListener(name, (e) => this.#handlers.message?.(JSON.parse(e.data)));
+    // The database was put back in time: what the page shows may not be there any more.
+    source.addEventListener("reset", () => this.#handlers.open?.());
     source.addEventListener("end", (e) => { this.end(); this.#handlers.end?.(JSON.parse(e.data)); });
   }
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import collections
 import logging
+import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +23,7 @@ from celery.worker.request import Request
 from engine.dispatch.app import move
 from engine.dispatch.kombu_redis import keep_client
 from engine.errors import SettingsError
+from engine.model.states import HoldKind
 from engine.settings import without_password
 from engine.worker.context import Intake, get_context
 
@@ -58,9 +61,14 @@ class ReconnectingConsumer(Consumer):
         ensure = conn.ensure_connection
         intervals = {"interval_start": 0.5, "interval_step": 0.25, "interval_max": 1}
 
+        began, patience = time.monotonic(), get_context().installation.settings.patience_seconds
+
         def connect(errback: Any, retries: Any, **options: Any) -> Any:
             def report(exc: BaseException, interval: float) -> None:
                 errback(exc, interval)
+                if time.monotonic() - began >= patience and not get_context().is_watched:
+                    log.critical("no broker since the start: this process leaves with %d", os.EX_TEMPFAIL)
+                    os._exit(os.EX_TEMPFAIL)
                 self._follow(conn)
 
             return ensure(report, retries, **options | intervals)
@@ -145,6 +153,8 @@ class Window(Intake, bootsteps.StartStopStep):
         """Prepare the consumer of a new connection, before it consumes."""
         consumer = c.task_consumer
         channel = consumer.channel
+        self.heard_at = time.monotonic()
+        self.context.holds.release(HoldKind.BROKER)
         self.is_redis = c.connection.transport.driver_type == "redis"
         # RabbitMQ 4 counts prefetch for each consumer, not for the channel.
         self.counts_each_consumer = not (c.qos_global or self.is_redis)
@@ -247,6 +257,7 @@ def drop_unreadable(channel: Any) -> None:
 
     def read_or_drop(**options: Any) -> Any:
         known_tags = set(channel.qos._delivered)
+        get_context().intake.heard_at = time.monotonic()
         try:
             return read(**options)
         # Raised by parsing; a lost connection raises none of these.

@@ -19,6 +19,7 @@ from celery.worker import state
 from engine.dispatch.queues import Broker
 from engine.errors import BrokerUnavailable
 from engine.worker.context import WorkerContext
+from engine.worker.intake.reach import Leave, Reach
 
 log = logging.getLogger("ferryman.watchdog")
 
@@ -40,11 +41,12 @@ class ConsumerDeaf(ConnectionError):
 class Watchdog(threading.Thread):
     """Thread that watches one consumer. Never acts while Celery reconnects by itself."""
 
-    def __init__(self, consumer: Any, context: WorkerContext) -> None:
+    def __init__(self, consumer: Any, context: WorkerContext, leave: Leave) -> None:
         super().__init__(name="watchdog", daemon=True)
         self._consumer = consumer
         self._context = context
         self._broker = Broker(context.installation.settings.broker)
+        self._reach = Reach(consumer, context, self._broker, leave)
         #: Monotonic times: of the last message, the last pulse, the last strike, and the last request for a pulse.
         self._received_at = self._pulse_at = time.monotonic()
         self._struck_at = self._pulse_requested_at = 0.0
@@ -59,6 +61,7 @@ class Watchdog(threading.Thread):
     def run(self) -> None:
         """Look each second until the process leaves."""
         while not self._context.leaving.wait(_EVERY_SECONDS):
+            self._reach.look()
             self._look()
 
     def _look(self) -> None:

@@ -34,6 +34,12 @@ class Shutdown:
         #: As in Celery, SIGHUP restarts a worker that has no terminal.
         self._has_terminal = isatty(sys.stdout)
         self._restarts = False
+        self._status = 0
+
+    def leave_with(self, status: int) -> None:
+        """Leave as after SIGTERM, with this exit status; called by a thread."""
+        self._status, self._restarts = status, False
+        self._count_signal()
 
     def on_signal(self, **_: Any) -> None:
         """Handle celery.signals.worker_shutting_down; runs in the signal handler, so it only starts a thread."""
@@ -84,12 +90,12 @@ class Shutdown:
         unused = context.sandboxes.close(_LET_GO_SECONDS)
         self._try(lambda: verbs.leave(context.installation, context.caller))
         self._try(lambda: context.runtime.remove(unused))
-        # Celery ends the main thread once its pool is free, or never; for a restart nobody has told it to end.
-        threading.main_thread().join(0 if self._restarts else _MAIN_THREAD_SECONDS)
+        # Celery ends the main thread once its pool is free, or never; otherwise only a signal tells it to end.
+        threading.main_thread().join(0 if self._restarts or self._status else _MAIN_THREAD_SECONDS)
         if self._restarts:
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
         if threading.main_thread().is_alive():
-            os._exit(0)
+            os._exit(self._status)
 
     def _wait_for_links(self) -> None:
         """Let running links end, for drain_timeout_seconds at most, or until the next signal."""
