@@ -63,25 +63,27 @@ class Host:
         if not self.troubles.may_try("directory", name):
             return False
         try:
-            is_gone = self._erase(self.data_dir / "work" / name)
+            directory = self.data_dir / "work" / name
+            is_gone = self.erase_path(directory, directory)
         except (OSError, RuntimeUnavailable) as exc:
             self.troubles.failed("directory", name, str(exc))
             return False
         self.troubles.ended("directory", name)
         return is_gone
 
-    def _erase(self, directory: Path) -> bool:
-        """Remove a directory, with Docker's help where it belongs to a user of a container."""
+    def erase_path(self, directory: Path, within: Path) -> bool:
+        """Remove a directory, with Docker's help where it belongs to a user of a container; False: call again.
+
+        `within` is the work directory, which no container may write in any more. Raises OSError, RuntimeUnavailable.
+        """
         deadline, opened = time.monotonic() + _ERASE_SECONDS, [""]
         while (left := deadline - time.monotonic()) > 0:
             try:
                 return erase(directory, left)
             except PermissionError:
-                closed = closed_directories(directory, _MOST_CLOSED)
+                closed = closed_directories(within, _MOST_CLOSED)
                 if not closed or closed == opened:
                     raise
-                open_directories(
-                    self.client, self.data_dir, self.installation, self.troubles, directory, closed
-                )
+                open_directories(self.client, self.data_dir, self.installation, self.troubles, within, closed)
                 opened = closed
         return False

@@ -13,7 +13,6 @@ from engine.errors import ErrorAnswer, RuntimeUnavailable
 from engine.runtime.base import LogSink, Prepared, PreparedState
 from engine.runtime.docker import container, files
 from engine.runtime.docker.client import message_of, translated
-from engine.runtime.docker.erase import erase
 from engine.runtime.docker.host import Host
 from engine.runtime.docker.http import RETRY_SECONDS
 from engine.runtime.docker.logs import last_of_stdout
@@ -22,8 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Most bytes of standard output that are a result.
 TAIL_BYTES = 64 << 10
-#: Emptying an output directory goes on with the removal of the run after this time.
-_ERASE_SECONDS = 10.0
+#: What is left of an output directory after this time is removed with the run.
+_EMPTY_SECONDS = 15.0
 
 
 def from_file(host: Host, prepared: Prepared, sink: LogSink) -> str | None:
@@ -105,7 +104,9 @@ def empty_output(host: Host, prepared: Prepared) -> None:
         state = container.inspect(host.client, prepared.container_id)
         if state is None or state.out is None or not state.has_ended:
             return
-        erase(state.out, _ERASE_SECONDS)
+        deadline = time.monotonic() + _EMPTY_SECONDS
+        while not host.erase_path(state.out, state.out.parent) and time.monotonic() < deadline:
+            continue
         state.out.mkdir(mode=0o777, exist_ok=True)
     except (RuntimeUnavailable, OSError) as exc:
         log.warning("the output of %s is not emptied: %s", prepared.order.name, exc)

@@ -19,22 +19,31 @@ from tests.support.faulty_docker import FaultyDocker
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 
 NOBODY = 65534
-#: A program that becomes the user nobody, runs a task whose script is an argument, and removes everything.
+#: A program that becomes the user nobody, runs a task whose script is an argument, empties its output as on a full
+#: disk, and removes everything. With "keep" the output is not emptied before.
 WORKER = """
 import logging, os, sys, time
 from pathlib import Path
 from engine.jobspec.task import HostAccess
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
-from tests.support.docker_daemon import an_order, run
+from engine.runtime.base import Control
+from tests.support.docker_daemon import KeepingSink, an_order
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
-folder, socket, installation, script = sys.argv[1:]
+folder, socket, installation, empties, script = sys.argv[1:]
 settings = Settings.from_env({}, data_dir=folder, docker_host=socket)
 runtime = DockerRuntime(settings.runtime, settings.path, installation, HostAccess(images=("*",)))
 assert runtime._host.shared_files.are_shared()
-outcome = run(runtime, an_order(installation, run=script))
+order = an_order(installation, run=script)
+sink, control = KeepingSink(), Control()
+prepared = runtime.prepare(order, sink, control)
+outcome = runtime.go(prepared, sink, control)
 print(outcome.exit_code, (outcome.result or "").strip())
+if empties == "empty":
+    out = runtime.output_directory(prepared)
+    runtime.empty_output(prepared)
+    print("emptied:", *out.iterdir())
 began = time.monotonic()
 while runtime.list(with_directories=True) and time.monotonic() - began < 60:
     runtime.remove(runtime.list(with_directories=True))
@@ -57,6 +66,7 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(path)
 
 
+@pytest.mark.parametrize("empties", ["keep", "empty"])
 @pytest.mark.parametrize(
     "script",
     [
@@ -71,11 +81,11 @@ def folder() -> Iterator[Path]:
     ],
 )
 def test_directories_of_root_are_removed(
-    script: str, folder: Path, installation: str, docker: Client
+    script: str, empties: str, folder: Path, installation: str, docker: Client
 ) -> None:
     relay = FaultyDocker(folder)
     (folder / "faulty.sock").chmod(0o777)
-    command = [sys.executable, "-c", WORKER, str(folder / "data"), relay.url, installation]
+    command = [sys.executable, "-c", WORKER, str(folder / "data"), relay.url, installation, empties]
     try:
         done = subprocess.run(
             [*command, f"cd /ferryman/out; touch result; {script}"],
@@ -88,7 +98,8 @@ def test_directories_of_root_are_removed(
     finally:
         relay.close()
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["0 done", "left: work"], done.stderr
+    emptied = ["emptied:"] if empties == "empty" else []
+    assert done.stdout.splitlines() == ["0 done", *emptied, "left: work"], done.stderr
     labelled = {"label": f"ferryman.installation={installation}"}
     assert not docker.api.containers(all=True, filters=labelled)
     assert not docker.api.images(filters=labelled)
