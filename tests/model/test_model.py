@@ -15,6 +15,10 @@ CAUGHT = {
     "no-self-takeover": ("byhand", "I1"),
     "give-back-state": ("leaves", "I2"),
     "give-back-token": ("leaves", "I2"),
+    "refused-unlooked": ("refuse", "I7"),
+    "refused-force": ("refuse", "I5"),
+    "refused-uses-retry": ("refuse", "I6"),
+    "refused-no-bound": ("refuse2", "I6"),
 }
 
 
@@ -34,7 +38,7 @@ def test_a_planted_fault_is_found_with_its_story(mutant: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("bound", ["leaves", "cancel", "retry", "slots", "drain"])
+@pytest.mark.parametrize("bound", ["leaves", "cancel", "retry", "slots", "drain", "refuse", "refuse2"])
 def test_every_promise_holds_in_every_state_of_a_larger_bound(bound: str) -> None:
     found = check(("", bound, 1_000_000))
     assert found.violation == "", found.story
