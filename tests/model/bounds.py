@@ -52,5 +52,3 @@ MORE = (
     Bound("docker3", faults=2, kinds=("docker", "kill"), **_THREE),
     Bound("chain2", links=2, faults=2, kinds=("kill", "host"), **_APART),
 )
-ALL = CLEAN + MORE
-BY_NAME = {bound.name: bound for bound in ALL}

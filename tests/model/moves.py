@@ -6,10 +6,8 @@ from typing import Any
 
 from tests.model import model_mutants
 from tests.model.model_promises import removal_error
+from tests.model.search import Step
 from tests.model.state import ENDED, Act, Bound, Node, Resource, Row, State, put, swap
-
-#: A step: its label, whether it is a fault, the next state, and what promise it broke by itself.
-Step = tuple[str, bool, State, str]
 
 
 class Moves:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.model.__main__ import check
+from tests.model.__main__ import MODEL
+from tests.model.command import check
 
 #: mutant: the bound that catches it, and the promise it breaks.
 CAUGHT = {
@@ -24,14 +25,14 @@ CAUGHT = {
 
 def test_every_promise_holds_in_every_state_of_the_smallest_bounds() -> None:
     for bound, states in (("outbox", 29), ("byhand", 961), ("links3", 3469)):
-        found = check(("", bound, 10_000))
+        found = check(MODEL, "", bound, 10_000)
         assert (found.violation, found.states) == ("", states), found.story
 
 
 @pytest.mark.parametrize("mutant", CAUGHT)
 def test_a_planted_fault_is_found_with_its_story(mutant: str) -> None:
     bound, promise = CAUGHT[mutant]
-    found = check((mutant, bound, 10_000))
+    found = check(MODEL, mutant, bound, 10_000)
     assert found.violation.startswith(promise), found
     assert found.story[0] == "api: submit (201)"
 
@@ -40,5 +41,5 @@ def test_a_planted_fault_is_found_with_its_story(mutant: str) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bound", ["leaves", "cancel", "retry", "slots", "drain", "refuse", "refuse2"])
 def test_every_promise_holds_in_every_state_of_a_larger_bound(bound: str) -> None:
-    found = check(("", bound, 1_000_000))
+    found = check(MODEL, "", bound, 1_000_000)
     assert found.violation == "", found.story
