@@ -104,7 +104,7 @@ def after_children(scope: Scope, ends: Sequence[End]) -> tuple[Scope, TaskState 
         )
         if end.is_bad and scope.fail_fast:
             scope = set_verdict(scope, end.state, end.error)
-        elif end.is_bad and scope.outcome is TaskState.COMPLETED:
+        elif end.is_bad and not scope.verdict and scope.outcome is TaskState.COMPLETED:
             scope = replace(scope, outcome=end.state, error=end.error)
     if scope.open == 0 and (scope.verdict or scope.cursor == scope.size):
         verdict = scope.verdict or scope.outcome
@@ -219,7 +219,8 @@ class TopTask:
 def restarted(course: Course, last: TopTask, *, from_start: bool = False) -> After | None:
     """Decide how a FAILED or CANCELLED job begins its next round; None for a job in any other state.
 
-    The round goes on at the task that did not end well; what ended well before it is kept.
+    The round goes on at the task that did not end well; what ended well before it is kept. The new row of a composite
+    names the latest row of its place that was opened, in whichever round, and keeps good children of all rounds before.
     """
     if course.state not in (JobState.FAILED, JobState.CANCELLED):
         return None

@@ -140,6 +140,13 @@ def test_without_fail_fast_the_siblings_run_on_and_the_rest_is_still_reached() -
     assert (scope.failed, scope.error, end) == (2, "exit code 1", FAILED)
 
 
+def test_a_child_that_fails_below_a_verdict_leaves_the_error_of_the_verdict() -> None:
+    for fail_fast in (True, False):
+        scope = tree.set_verdict(Scope(size=2, cursor=2, open=2, fail_fast=fail_fast), CANCELLED)
+        scope, end = tree.after_children(scope, [DEAD, DEAD])
+        assert (scope.error, scope.failed, end) == (None, 2, CANCELLED)
+
+
 def test_the_free_places_are_those_of_the_concurrency_and_of_the_list() -> None:
     places = [
         tree.free_places(Scope(size=9, cursor=4, open=2, concurrency=limit, verdict=verdict))
