@@ -23,8 +23,9 @@ types:
 house: ## the import contracts, then the longest files
 	.venv/bin/lint-imports
 	@find engine api -name '*.py' | xargs wc -l | sort -rn | sed -n 2,6p
-model: ## every state of the protocol's model: under three minutes on two cores
+model: ## every state of the protocol's models: under three minutes on two cores
 	$(PYTHON) -m tests.model
+	$(PYTHON) -m tests.model.workflow
 bench:
 	$(PYTHON) -m tests.bench
 demo:
