@@ -17,6 +17,7 @@ CAUGHT = {
     "fail-at-once": ("wrong", "J6"),
     "verdict-last": ("wrong", "J9"),
     "close-todo": ("wrong", "J1"),
+    "phases-skipped": ("wrong", "J11"),
     "expand-room": ("loop", "J3"),
     "advance-unlocked": ("loop", "J5"),
     "restart-anew": ("loop", "J2"),

@@ -92,6 +92,11 @@ def _last_of_top_tasks(course: Course, end: End) -> After:
     return after_top_task(replace(course, verdict=None) if is_last else course, end)
 
 
+def _without_finally(course: Course, end: End) -> After:
+    after = after_top_task(replace(course, counts=(course.counts[0], 0, 0)), end)
+    return replace(after, course=replace(after.course, counts=course.counts))
+
+
 def _cancelled_at_once(course: Course, asking_task: str | None = None) -> After | None:
     if cancelled(course, asking_task) is None:
         return None
@@ -137,6 +142,7 @@ _DECISIONS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
         "a later verdict replaces the first",
         {"set_verdict": _last_verdict, "after_top_task": _last_of_top_tasks},
     ),
+    "phases-skipped": ("a job ends behind its tasks", {"after_top_task": _without_finally}),
     "cancel-at-once": ("a job ends with its cancel", {"cancelled": _cancelled_at_once}),
     "cancel-again": ("a parent's close cancels in any phase", {"cancelled": _cancelled_in_any_phase}),
     "cancel-parent": ("a close of a former round cancels", {"cancelled": _cancelled_by_any_parent}),
