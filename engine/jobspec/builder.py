@@ -81,7 +81,8 @@ class _Frame:
 class Builder:
     """Builder that takes keys, values and containers in the order of the text."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_nodes: int = MOST_NODES) -> None:
+        self._most_nodes = most_nodes
         self.value: Any = None
         self.places: dict[Path, Place] = {}
         #: Problems that do not stop the reading: duplicate keys, keys that are not text, texts that cannot be stored.
@@ -166,8 +167,8 @@ class Builder:
 
     def _count(self, at: Place) -> None:
         self._nodes += 1
-        if self._nodes > MOST_NODES:
-            raise unreadable(f"more than {MOST_NODES} keys and values", "make the task smaller", at)
+        if self._nodes > self._most_nodes:
+            raise unreadable(f"more than {self._most_nodes} keys and values", "make the file smaller", at)
 
     def _check_text(self, text: str, path: Path, what: str) -> None:
         match = _UNSTORABLE.search(text)

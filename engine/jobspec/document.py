@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from engine.jobspec import json_text, yaml_text
-from engine.jobspec.builder import Scalar, unreadable
+from engine.jobspec.builder import MOST_NODES, Scalar, unreadable
 from engine.jobspec.problems import Path, Place, Problem
 from engine.jobspec.text_lines import place_after
 
@@ -38,14 +38,14 @@ class Document:
     problems: tuple[Problem, ...] = ()
 
 
-def load(text: bytes, media: Media, most_bytes: int = MOST_BYTES) -> Document:
+def load(text: bytes, media: Media, most_bytes: int = MOST_BYTES, most_nodes: int = MOST_NODES) -> Document:
     """Read a text of at most `most_bytes` bytes.
 
     Raises Invalid, `malformed`, when it is empty, too large, not UTF-8, not YAML or JSON, nested deeper than 64
-    levels, has more than 10,000 keys and values, or has aliases, anchors, tags or a second document.
+    levels, has more than `most_nodes` keys and values, or has aliases, anchors, tags or a second document.
     """
     decoded = _decode(text, most_bytes)
-    tree = yaml_text.read(decoded) if media == "yaml" else json_text.read(decoded)
+    tree = (yaml_text if media == "yaml" else json_text).read(decoded, most_nodes)
     return Document(tree.value, tree.places, tuple(tree.problems))
 
 

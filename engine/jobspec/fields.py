@@ -21,7 +21,19 @@ TextRule = Callable[[str], Fault | None]
 EntryRule = Callable[[str, str], Fault | None]
 
 
-class _WithExample:
+class Verbatim(str):
+    """Text of a job's file in which `{{` means nothing, as in a script."""
+
+    __slots__ = ()
+
+
+class Unevaluated(Verbatim):
+    """Text of a job's file with expressions: its rule is asked when the task is opened, with what they yield."""
+
+    __slots__ = ()
+
+
+class WithExample:
     """Base of all fields: an example, and faults in our words for marshmallow's own checks."""
 
     example: str
@@ -35,7 +47,7 @@ class _WithExample:
         return ValidationError([Fault("the value has the wrong form", f"write {self.example}")])
 
 
-class Text(_WithExample, fields.String):
+class Text(WithExample, fields.String):
     """Text of at most `most` characters with a rule; if `loose`, a number stands for its source text."""
 
     def __init__(
@@ -52,6 +64,8 @@ class Text(_WithExample, fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = text_of(value, self.example, self.loose)
+        if isinstance(text, Unevaluated):
+            return text
         if len(text) > self.most:
             message = f"the text has {len(text)} characters, at most {self.most} are allowed"
             raise ValidationError([Fault(message, "shorten it")])
@@ -80,7 +94,7 @@ class Choice(Text):
         return choice_fault(text, self.words, self.example)
 
 
-class Whole(_WithExample, fields.Integer):
+class Whole(WithExample, fields.Integer):
     """Whole number within bounds."""
 
     def __init__(self, example: str, about: str, low: int, high: int, **more: Any) -> None:
@@ -94,7 +108,7 @@ class Whole(_WithExample, fields.Integer):
         raise _unexpected(f"a whole number from {self.low} to {self.high}", value, self.example)
 
 
-class Real(_WithExample, fields.Float):
+class Real(WithExample, fields.Float):
     """Number within bounds."""
 
     def __init__(self, example: str, about: str, low: float, high: float, **more: Any) -> None:
@@ -109,7 +123,7 @@ class Real(_WithExample, fields.Float):
         raise _unexpected(f"a number from {self.low:g} to {self.high:g}", value, self.example)
 
 
-class Flag(_WithExample, fields.Boolean):
+class Flag(WithExample, fields.Boolean):
     """Boolean: true or false, no other word."""
 
     def __init__(self, example: str, about: str, **more: Any) -> None:
@@ -123,7 +137,7 @@ class Flag(_WithExample, fields.Boolean):
         raise _unexpected("true or false", value, self.example)
 
 
-class Texts(_WithExample, fields.List[str]):
+class Texts(WithExample, fields.List[str]):
     """List of at most `most` texts, each checked by a rule."""
 
     def __init__(
@@ -139,7 +153,8 @@ class Texts(_WithExample, fields.List[str]):
         for index, item in enumerate(items):
             try:
                 text = text_of(item, self.example, loose=True)
-                raise_fault(self.rule(text) if self.rule else None)
+                if self.rule and not isinstance(text, Unevaluated):
+                    raise_fault(self.rule(text))
                 texts.append(text)
             except ValidationError as exc:
                 faults[index] = exc.messages
@@ -148,7 +163,7 @@ class Texts(_WithExample, fields.List[str]):
         return texts
 
 
-class TextMap(_WithExample, fields.Dict):
+class TextMap(WithExample, fields.Dict):
     """Map of at most `most` names to texts, each entry checked by a rule."""
 
     def __init__(
@@ -176,11 +191,12 @@ class TextMap(_WithExample, fields.Dict):
     def _entry(self, key: Any, item: Any) -> str:
         _refuse_expression(str(key))
         text = text_of(item, f'{str(key)[:40]}: "…"', loose=True)
-        raise_fault(self.rule(key, text) if self.rule else None)
+        # The name is known even where its text is not.
+        raise_fault(self.rule(key, "" if isinstance(text, Unevaluated) else text) if self.rule else None)
         return text
 
 
-class Group(_WithExample, fields.Nested):
+class Group(WithExample, fields.Nested):
     """Map with fields of its own."""
 
     def __init__(self, schema: type[Schema], example: str, about: str, **more: Any) -> None:
@@ -195,7 +211,7 @@ class Group(_WithExample, fields.Nested):
         return super()._deserialize(value, attr, data, partial, **kwargs)
 
 
-class Groups(_WithExample, fields.List[Any]):
+class Groups(WithExample, fields.List[Any]):
     """List of at most `most` maps with fields of their own."""
 
     def __init__(self, schema: type[Schema], example: str, about: str, most: int, **more: Any) -> None:
@@ -219,7 +235,8 @@ def text_of(value: Any, example: str, loose: bool) -> str:
         text = _source(value)
         if not loose:
             raise _unexpected("a text", value, f'"{text[:40]}"')
-    _refuse_expression(text)
+    if not isinstance(text, Verbatim):
+        _refuse_expression(text)
     return text
 
 

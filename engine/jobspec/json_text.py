@@ -10,7 +10,7 @@ import json
 import re
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public, but not in the stubs
 
-from engine.jobspec.builder import NUMBER, Builder, Scalar, number, unreadable
+from engine.jobspec.builder import MOST_NODES, NUMBER, Builder, Scalar, number, unreadable
 from engine.jobspec.problems import Invalid, Place
 from engine.jobspec.text_lines import LineCounter
 
@@ -23,15 +23,15 @@ _WORDS: dict[str, Scalar | None] = {
 _WORD = re.compile(r"true|false|null")
 
 
-def read(text: str) -> Builder:
+def read(text: str, most_nodes: int = MOST_NODES) -> Builder:
     """Read the document. Raises Invalid (malformed) when it is not JSON."""
-    return _Reader(text).read()
+    return _Reader(text, most_nodes).read()
 
 
 class _Reader:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, most_nodes: int) -> None:
         self.text = text
-        self.tree = Builder()
+        self.tree = Builder(most_nodes)
         self.at = 0
         self.ends: list[str] = []
         self.lines = LineCounter(text)

@@ -191,25 +191,32 @@ def check(text: bytes, media: Media, host_access: HostAccess, most_bytes: int = 
     key (a missing key: at the map where it is missing).
     """
     document = load_document(text, media, most_bytes)
-    faults, spec = _faults(document.value, host_access)
-    if faults or document.problems or spec is None:
+    faults, checked = read(document.value, host_access)
+    if faults or document.problems or checked is None:
         problems = [problem_at(path, fault, document.places) for path, fault in faults]
         raise Invalid([*problems, *document.problems])
-    return spec
+    return stored.load(checked)
 
 
-def _faults(value: Any, host_access: HostAccess) -> tuple[list[tuple[Path, str]], TaskSpec | None]:
+def read(
+    value: Any, host_access: HostAccess, known: Any = None
+) -> tuple[list[tuple[Path, str]], dict[str, Any] | None]:
+    """Return the faults of a task that was read, and its checked fields.
+
+    `known` is the task for the rules of the host access, where it is not `value`: of a job's task, without the texts
+    that have expressions.
+    """
     if not isinstance(value, dict):
         message = f"expected a map of fields, found {kind_of(value)}"
         return [((), Fault(message, f"write name: say hello and {_IMAGE}"))], None
-    access_faults = check_host_access(value, host_access)
+    access_faults = check_host_access(value if known is None else known, host_access)
     try:
         checked = _schema().load(value)
     except ValidationError as exc:
-        faults = list(_flat(exc.messages, ()))
+        faults = list(flat(exc.messages, ()))
         paths = {path for path, _ in faults}
         return [*faults, *((path, fault) for path, fault in access_faults if path not in paths)], None
-    return list(access_faults), stored.load(checked)
+    return list(access_faults), dict(checked)
 
 
 @cache
@@ -218,9 +225,10 @@ def _schema() -> TaskSchema:
     return TaskSchema()
 
 
-def _flat(messages: Any, path: Path) -> Iterable[tuple[Path, str]]:
+def flat(messages: Any, path: Path) -> Iterable[tuple[Path, str]]:
+    """Yield the faults in marshmallow's nested messages, each with its path."""
     if isinstance(messages, Mapping):
         for step, inner in messages.items():
-            yield from _flat(inner, path if step == "_schema" else (*path, step))
+            yield from flat(inner, path if step == "_schema" else (*path, step))
     else:
         yield from ((path, message) for message in messages)

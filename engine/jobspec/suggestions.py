@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 
@@ -12,21 +13,21 @@ from engine.jobspec.task import LinkSpec, TaskSpec
 #: Field -> the part of Ferryman that will bring it.
 _LATER = {
     "registry": "registries with credentials come with secrets",
-    "secrets": "secrets come with workflows",
-    "gpus": "GPUs come with workflows",
+    "secrets": "secrets come in a later version",
+    "gpus": "GPUs come in a later version",
     "parallel": "tasks side by side come with workflows",
     "each": "loops come with workflows",
     "subjob": "jobs in jobs come with workflows",
     "if": "conditions come with workflows",
-    "sidecars": "sidecars come with workflows",
-    "webhooks": "webhooks come with workflows",
+    "sidecars": "sidecars come in a later version",
+    "webhooks": "webhooks come in a later version",
     "tasks": "jobs of several tasks come with workflows",
     "inputs": "inputs come with workflows",
     "output": "outputs of jobs come with workflows",
     "defaults": "defaults of jobs come with workflows",
     "probe": "probes come with sidecars",
-    "needs": "tasks that wait for others come with workflows",
-    "schedule": "schedules come with workflows",
+    "needs": "tasks that wait for others come in a later version",
+    "schedule": "schedules come in a later version",
     "permissions": "permissions come with users",
     "autoDelete": "deletion comes with retention",
     "wait": "it comes with workflows",
@@ -56,16 +57,29 @@ _OF_THE_TASK = (
     {field.name for field in fields(TaskSpec)} - {field.name for field in fields(LinkSpec)} - {"main"}
 )
 
+#: Fields that only a task with containers has.
+_OF_A_CONTAINER = {
+    re.sub(r"_(\w)", lambda letter: letter[1].upper(), field.name)
+    for kind in (TaskSpec, LinkSpec)
+    for field in fields(kind)
+} - {"name", "description", "tags", "var", "main", "always"}
+_TASKS_AND_JOBS = ("task", "pre", "post", "job", "composite", "subjob")
+
 
 def unknown_field_fault(name: str, known: Iterable[str], what: str) -> Fault:
     """Return the fault for a field that a `what` (task, pre, post, mount …) with the `known` fields does not have."""
     if what in ("pre", "post") and name in _OF_THE_TASK:
         return Fault(f"{name} is a field of the task, not of a {what}", "move it to the task, or remove it")
+    if name in _OF_A_CONTAINER and what in ("job", "subjob"):
+        return Fault(f"{name} is a field of a task, not of a {what}", "move it to a task")
+    if name in _OF_A_CONTAINER and what == "composite":
+        hint = "move it to the tasks within"
+        return Fault(f"a task with parallel, each or subjob runs no container and has no {name}", hint)
     if name == "always":
         return Fault("only a post can have the field always", "move the link to post, or remove it")
-    if name in _LATER and what in ("task", "pre", "post"):
+    if name in _LATER and what in _TASKS_AND_JOBS:
         return Fault(f"not supported yet: {_LATER[name]}", _LATER_HINTS.get(name, "remove it"))
-    if name in _SET_BY_SERVER and what in ("task", "pre", "post"):
+    if name in _SET_BY_SERVER and what in _TASKS_AND_JOBS:
         return Fault("the server sets this field", "remove it")
     if name == "task" and what == "task":
         return Fault("unknown field", "write the task's fields at the top, not below task:")

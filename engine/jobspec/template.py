@@ -8,12 +8,12 @@ text only in memory, when a worker asks for its assignment.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
 from engine.jobspec.expression import evaluate as expressions
-from engine.jobspec.expression.bounds import TEXT_BYTES, Budget, Meter
+from engine.jobspec.expression.bounds import EVALUATION_STEPS, TEXT_BYTES, Budget, Meter
 from engine.jobspec.expression.check import Scope
 from engine.jobspec.expression.check import check as check_expression
 from engine.jobspec.expression.errors import ExpressionError, Reason
@@ -39,7 +39,7 @@ class Template:
     """Text between expressions, and the expressions, in order. `offsets` are the places of the expressions."""
 
     segments: tuple[str | Expression, ...]
-    offsets: tuple[int, ...] = ()
+    offsets: tuple[int, ...] = field(default=(), compare=False)
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
@@ -164,12 +164,20 @@ def names(template: Template) -> Mentions:
     return reduce(Mentions.__or__, (expression.mentions for expression in template.expressions), Mentions())
 
 
-def check(template: Template, scope: Scope, may_have_secrets: bool = False) -> list[ExpressionError]:
-    """Return the problems that can be told before anything runs; what needs no context is evaluated."""
+def check(
+    template: Template, scope: Scope, may_have_secrets: bool = False, budget: Budget | None = None
+) -> list[ExpressionError]:
+    """Return the problems that can be told before anything runs.
+
+    What needs no context is evaluated while the budget, one for a whole file, has steps for it.
+    """
+    budget = budget or Budget()
     problems = list[ExpressionError]()
     for expression, offset in zip(template.expressions, template.offsets, strict=True):
         faults = check_expression(expression, scope)[0]
-        faults = faults or _secret_faults(expression, may_have_secrets) or _constant_faults(expression)
+        faults = (
+            faults or _secret_faults(expression, may_have_secrets) or _constant_faults(expression, budget)
+        )
         for fault in faults:
             fault.offset = offset
         problems += faults
@@ -201,11 +209,11 @@ def _secret_faults(expression: Expression, may_have_secrets: bool) -> list[Expre
     return []
 
 
-def _constant_faults(expression: Expression) -> list[ExpressionError]:
-    if not expression.mentions.is_constant:
+def _constant_faults(expression: Expression, budget: Budget) -> list[ExpressionError]:
+    if not expression.mentions.is_constant or budget.left < EVALUATION_STEPS:
         return []
     try:
-        expressions.evaluate(expression, {}, Outside(0, lambda below: 0), Budget())
+        expressions.evaluate(expression, {}, Outside(0, lambda below: 0), budget)
     except ExpressionError as exc:
         return [exc]
     return []

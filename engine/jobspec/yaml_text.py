@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from engine.jobspec.builder import MOST_DEPTH, Builder, plain_scalar, unreadable
+from engine.jobspec.builder import MOST_DEPTH, MOST_NODES, Builder, plain_scalar, unreadable
 from engine.jobspec.problems import Invalid, Place
 from engine.jobspec.text_lines import LineCounter, place_after
 from engine.wording.text import quoted
@@ -31,7 +31,7 @@ _CONTAINER_ENDS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 _PlaceOf = Callable[[yaml.Mark], Place]
 
 
-def read(text: str) -> Builder:
+def read(text: str, most_nodes: int = MOST_NODES) -> Builder:
     """Read the document. Raises Invalid (malformed) when it is not YAML, or YAML that is not supported."""
     place_of = _place_of(text)
     for count, directive in enumerate(_DIRECTIVE.finditer(text), 1):
@@ -40,7 +40,7 @@ def read(text: str) -> Builder:
             raise unreadable(
                 message, "remove directives: tags are not supported", place_after(text[: directive.end()])
             )
-    tree = Builder()
+    tree = Builder(most_nodes)
     documents = 0
     try:
         for event in yaml.parse(text, Loader=_LOADER):

@@ -7,7 +7,7 @@ tree is the depth that its author sees.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 #: Name that stands for all names of the context.
 WHOLE_CONTEXT = "$env"
@@ -168,8 +168,9 @@ class Block(Node):
 def children(node: Node) -> list[Node]:
     """Return the nodes directly below, in the order of the source."""
     below: list[Node] = []
-    for field in fields(node):
-        _gather(getattr(node, field.name), below)
+    # Each class has slots of its own only, and `at`, the one that it inherits, is no node.
+    for name in type(node).__slots__:
+        _gather(getattr(node, name), below)
     return below
 
 
