@@ -72,6 +72,24 @@ def test_a_minute_of_random_faults_breaks_no_promise() -> None:
 
 @pytest.mark.docker
 @pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("database", "seed"), [("sqlite", "301"), ("postgresql", "302")])
+def test_ten_minutes_of_random_faults_break_no_promise(database: str, seed: str) -> None:
+    _servers()
+    process = _soak("--seed", seed, "--minutes", "10", "--database", database, "--settle", "400")
+    said = _said(process, 1100)
+    print(said)
+    assert process.returncode == 0, said
+    wanted = ["Docker errs", "Docker cuts", "Docker delays"]
+    # A disk of its own needs root, and only PostgreSQL can be made read-only.
+    wanted += ["disk full"] if os.geteuid() == 0 else []
+    wanted += ["store read-only"] if database == "postgresql" else ["store away"]
+    (faults,) = re.findall(r"^faults .*", said, re.M)
+    assert all(kind in faults for kind in wanted), faults
+
+
+@pytest.mark.docker
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_a_soak_that_is_interrupted_leaves_nothing() -> None:
     _servers()

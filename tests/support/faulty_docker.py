@@ -28,6 +28,7 @@ class FaultyDocker:
     def __init__(self, directory: Path, daemon: str = "/var/run/docker.sock") -> None:
         self._daemon = daemon
         self._pattern, self._fault, self._left = re.compile(b"(?!)"), "", 0
+        self._seconds = DELAY_SECONDS
         self._lock = threading.Lock()
         #: How many faults were made.
         self.made = 0
@@ -35,9 +36,24 @@ class FaultyDocker:
         self.url = f"unix://{path}"
         self._relay = Relay(at_socket(path), self._serve)
 
-    def arm(self, pattern: bytes, fault: str, times: int = 1) -> None:
-        """Make `fault` ("500", "cut" or "delay") for the next requests whose first line matches `pattern`."""
-        self._pattern, self._fault, self._left = re.compile(pattern), fault, times
+    def arm(self, pattern: bytes, fault: str, times: int = 1, seconds: float = DELAY_SECONDS) -> None:
+        """Make `fault` ("500", "cut" or "delay") for the next requests whose first line matches `pattern`.
+
+        `seconds` is the length of a delay.
+        """
+        with self._lock:
+            self._pattern, self._fault, self._left = re.compile(pattern), fault, times
+            self._seconds = seconds
+
+    def disarm(self) -> None:
+        """Make no further fault."""
+        with self._lock:
+            self._left = 0
+
+    @property
+    def is_armed(self) -> bool:
+        """Return True while faults are left to be made."""
+        return self._left > 0
 
     def close(self) -> None:
         """Accept no more connections."""
@@ -50,7 +66,7 @@ class FaultyDocker:
             while piece := client.recv(PIECE_BYTES):
                 if fault := self._takes(piece):
                     if fault == "delay":
-                        time.sleep(DELAY_SECONDS)
+                        time.sleep(self._seconds)
                         server.sendall(piece)
                         pass_on(server, client)
                     elif fault == "500":

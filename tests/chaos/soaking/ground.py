@@ -20,12 +20,14 @@ from engine.store import tasks
 from engine.store.tables import attempts
 from tests.support.api_server import SERVE
 from tests.support.databases import Postgres, free_port, migrate, running_postgres
+from tests.support.faulty_docker import FaultyDocker
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.fork_server import ForkedProcess, fork_server
 from tests.support.redis_server import RedisServer
 
 #: A process that exited by itself is started again after this time, as a supervisor would do.
 _AGAIN_SECONDS = 1.0
+SMALL_DISK_BYTES = 64 << 20
 #: Worker's name -> its command-line words.
 WORKERS = {
     "one": ("-c", "3", "-Q", "default"),
@@ -86,6 +88,10 @@ class Ground:
     api: Part
     api_url: str
     workers: dict[str, Part]
+    #: Worker's name -> the proxy between it and Docker.
+    dockers: dict[str, FaultyDocker]
+    #: Data directory, on a small disk of its own; None without root.
+    small_disk: Path | None
     #: Short ids of containers that were removed by hand, and the tasks that they belonged to.
     removed: set[str] = field(default_factory=set)
     bereft: set[str] = field(default_factory=set)
@@ -145,6 +151,8 @@ def laid_out(home: Path, database: str) -> Iterator[Ground]:
         else:
             url = f"sqlite:///{home / 'ferryman.db'}"
             migrate(url)
+        small_disk = _small_disk(home / "data", stack)
+        dockers = {name: _proxy(home / f"docker-{name}", stack) for name in WORKERS}
         # Every crash is one of ours; the limit of crashes in a row is tested elsewhere.
         options = {"bind_sources": (f"{notes}:rw",), "max_crashes": 1000, "sandbox": "pod"}
         fleet = stack.enter_context(running_fleet(home, url, redis, **options))
@@ -152,7 +160,15 @@ def laid_out(home: Path, database: str) -> Iterator[Ground]:
         fleet.flusher.stop()
         port = free_port()
         ground = Ground(
-            fleet, redis, postgres, notes, _api(fleet, port), f"http://127.0.0.1:{port}", _workers(fleet)
+            fleet,
+            redis,
+            postgres,
+            notes,
+            _api(fleet, port),
+            f"http://127.0.0.1:{port}",
+            _workers(fleet, dockers),
+            dockers,
+            small_disk,
         )
         stack.callback(_end, ground)
         for part in ground.parts:
@@ -176,9 +192,26 @@ def _api(fleet: Fleet, port: int) -> Part:
     return Part("api", launch)
 
 
-def _workers(fleet: Fleet) -> dict[str, Part]:
+def _workers(fleet: Fleet, dockers: dict[str, FaultyDocker]) -> dict[str, Part]:
     def part(name: str) -> Part:
-        words = ("-n", f"{name}@soak", *WORKERS[name])
-        return Part(name, lambda: fleet.worker(*words, wait=False).process)
+        words, host = ("-n", f"{name}@soak", *WORKERS[name]), dockers[name].url
+        return Part(name, lambda: fleet.worker(*words, wait=False, FERRYMAN_DOCKER_HOST=host).process)
 
     return {name: part(name) for name in WORKERS}
+
+
+def _proxy(directory: Path, stack: ExitStack) -> FaultyDocker:
+    directory.mkdir()
+    proxy = FaultyDocker(directory)
+    stack.callback(proxy.close)
+    return proxy
+
+
+def _small_disk(directory: Path, stack: ExitStack) -> Path | None:
+    """Put a disk of its own under the data directory; None where mounting is not possible."""
+    directory.mkdir(mode=0o700)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES},mode=0700", "none", str(directory)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True, timeout=10).returncode:
+        return None
+    stack.callback(subprocess.run, ["umount", "-l", str(directory)], check=False, timeout=10)
+    return directory

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
+import os
 import signal
 import sqlite3
 import time
@@ -17,10 +19,27 @@ from docker.errors import APIError, NotFound
 
 from engine.errors import RuntimeUnavailable, StoreUnavailable
 from tests.chaos.soaking.ground import Ground, Part
+from tests.support.databases import Postgres
 from tests.support.task_promises import SHORT
 
 Undo = Callable[[], None]
 _NOTHING_TO_BREAK_SECONDS = 0.2
+#: Requests to Docker whose answers go wrong.
+_REQUESTS = (
+    rb"\S+ \S+/containers/create",
+    rb"POST \S+/start",
+    rb"POST \S+/wait",
+    rb"POST \S+/kill",
+    rb"GET \S+/logs\?",
+    rb"GET \S+/json",
+    rb"GET \S+/archive\?",
+    rb"DELETE ",
+    rb"\S+ \S+/volumes",
+    rb"GET \S+/info",
+    rb"",
+)
+#: Room that is left on a disk that is nearly full, for the results of tasks.
+_LEFT_BYTES = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -207,6 +226,53 @@ class Faults:
 
         return seconds, mended
 
+    def store_read_only(self, chance: Random) -> tuple[float, Undo] | None:
+        """Make every new transaction of PostgreSQL read-only, as on a server that was demoted."""
+        postgres, seconds = self.ground.postgres, chance.uniform(0.5, 6)
+        if self._store_in_fault or postgres is None:
+            return None
+        self._store_in_fault = True
+        _set_read_only(postgres, is_on=True)
+
+        def mended() -> None:
+            _set_read_only(postgres, is_on=False)
+            self._store_in_fault = False
+
+        return seconds, mended
+
+    # Docker's answers, and the disk.
+
+    def docker_errs(self, chance: Random) -> tuple[float, Undo] | None:
+        return self._docker(chance, "500", chance.randint(1, 4))
+
+    def docker_cuts(self, chance: Random) -> tuple[float, Undo] | None:
+        return self._docker(chance, "cut", chance.randint(1, 3))
+
+    def docker_delays(self, chance: Random) -> tuple[float, Undo] | None:
+        return self._docker(chance, "delay", chance.randint(1, 6))
+
+    def _docker(self, chance: Random, fault: str, times: int) -> tuple[float, Undo] | None:
+        """Make Docker err, cut its answers or delay them, for one worker and one kind of request."""
+        proxy = self.ground.dockers[chance.choice(sorted(self.ground.dockers))]
+        pattern, seconds = chance.choice(_REQUESTS), chance.uniform(2, 8)
+        if proxy.is_armed:
+            return None
+        proxy.arm(pattern, fault, times, chance.uniform(0.2, 4))
+        return seconds, proxy.disarm
+
+    def disk_full(self, chance: Random) -> tuple[float, Undo] | None:
+        """Fill the disk of the data directory nearly: what is below the bound of a full disk is left for results."""
+        folder, seconds = self.ground.small_disk, chance.uniform(1, 8)
+        if folder is None or (file := folder / "filler").exists():
+            return None
+        about = os.statvfs(folder)
+        free = about.f_bavail * about.f_frsize - _LEFT_BYTES
+        if free <= 0:
+            return None
+        with contextlib.suppress(OSError), open(file, "wb") as out:
+            os.posix_fallocate(out.fileno(), 0, free)
+        return seconds, lambda: file.unlink(missing_ok=True)
+
     # Containers.
 
     def container_removed(self, chance: Random) -> tuple[float, Undo] | None:
@@ -265,6 +331,11 @@ class Faults:
         return 0.0, _nothing
 
 
+def _set_read_only(postgres: Postgres, *, is_on: bool) -> None:
+    postgres.sql(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if is_on else 'off'}")
+    postgres.sql("SELECT pg_reload_conf()")
+
+
 def _nothing() -> None:
     """Repair nothing, for a fault that leaves nothing broken."""
 
@@ -282,6 +353,11 @@ KINDS: dict[str, tuple[int, Callable[[Faults, Random], tuple[float, Undo] | None
     "broker frozen": (4, Faults.broker_frozen),
     "message doubled": (6, Faults.message_doubled),
     "store away": (5, Faults.store_away),
+    "store read-only": (6, Faults.store_read_only),
+    "Docker errs": (9, Faults.docker_errs),
+    "Docker cuts": (6, Faults.docker_cuts),
+    "Docker delays": (6, Faults.docker_delays),
+    "disk full": (5, Faults.disk_full),
     "container removed": (8, Faults.container_removed),
     "run removed": (4, Faults.run_removed),
     "sandbox killed": (6, Faults.sandbox_killed),
