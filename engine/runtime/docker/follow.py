@@ -110,7 +110,7 @@ def _second_run(host: Host, prepared: Prepared, sink: LogSink, gate: Gate) -> De
     state = container.inspect(host.client, prepared.container_id)
     if state is None or not state.was_started_again:
         return None
-    deed = hands.look(host.client, prepared.container_id, wait.UNSEEN.code, sink)
+    deed = hands.look(host.client, state, wait.UNSEEN.code, sink)
     gate.close_at(deed.border)
     return deed
 
@@ -120,16 +120,27 @@ def _await_end(
 ) -> tuple[wait.End, Deed]:
     """Wait for the container's end; return it with what somebody did to the container."""
     client, container_id, began = host.client, prepared.container_id, time.monotonic()
+    end: wait.End | None = None
     pulse = Pulse(client, container_id, sink, lambda: gate.heard_at)
-    with control.timings.span("running"):
-        end = wait.await_end(client, container_id, control, host.settings.kill_grace_seconds, pulse.act)
-    is_short = prepared.state is PreparedState.CREATED and time.monotonic() - began < _SHORT_SECONDS
-    if end.killed_for is not None or (end.code == 0 and is_short):
-        return end, Deed()
-    with gate.held():
-        deed = hands.look(client, container_id, end.code, sink)
+    try:
+        with control.timings.span("running"):
+            grace = host.settings.kill_grace_seconds
+            end = wait.await_end(client, container_id, control, grace, pulse.act, gate)
+        is_short = prepared.state is PreparedState.CREATED and time.monotonic() - began < _SHORT_SECONDS
+        if end.killed_for is not None or (end.code == 0 and is_short):
+            return end, Deed()
+        gate.hold()
+        # A daemon that shuts down ends its containers, and may answer only when it is back.
+        state = wait.inspect_when_reachable(client, container_id)
+        deed = hands.look(client, state, end.code, sink)
         gate.close_at(deed.border)
-    return end, deed
+        return end, deed
+    except Gone:
+        if end is None or end.code:
+            raise
+        return end, Deed()
+    finally:
+        gate.release()
 
 
 def _collect_vanished(host: Host, prepared: Prepared, sink: LogSink, follower: Follower, reason: str) -> None:

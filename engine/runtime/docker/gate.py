@@ -30,14 +30,22 @@ class Gate:
         border = self._border
         return [frame for frame in frames if frame.stamp <= border] if border else frames
 
+    def hold(self) -> None:
+        """Let nothing pass until `release`."""
+        self._open.clear()
+
+    def release(self) -> None:
+        """Let pass again what belongs to the first run."""
+        self._open.set()
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Let nothing pass inside."""
-        self._open.clear()
+        self.hold()
         try:
             yield
         finally:
-            self._open.set()
+            self.release()
 
     def close_at(self, stamp: str) -> None:
         """Let nothing pass that is younger than `stamp`; "" closes nothing."""

@@ -36,6 +36,8 @@ _ACTIONS = ("kill", "die", "stop", "restart")
 _EVENT_SECONDS = 0.5
 #: Longest time between the events of one `docker stop` or `docker restart`.
 _NEXT_EVENT_SECONDS = 0.3
+#: Output is stamped up to this much later than the end of its process; no second run begins so soon.
+_LATE_OUTPUT_NANOSECONDS = 50_000_000
 #: Longest wait for the end of a second run after SIGKILL.
 _KILL_SECONDS = 10.0
 
@@ -61,10 +63,9 @@ class Deed:
         return f"killed from outside by {self.signal} ({self.command})" if self.signal else ""
 
 
-def look(client: Client, container_id: str, code: int, sink: LogSink) -> Deed:
+def look(client: Client, state: State, code: int, sink: LogSink) -> Deed:
     """Return what somebody did around the end of a container; end its second run. Raises RuntimeUnavailable."""
-    state = container.inspect(client, container_id)
-    if state is None or state.status in ("removing", "dead"):
+    if state.status in ("removing", "dead"):
         return Deed()
     if not state.was_started_again:
         if code not in BY_SIGNAL and not _was_signalled(client, state):
@@ -73,9 +74,10 @@ def look(client: Client, container_id: str, code: int, sink: LogSink) -> Deed:
         if deed.command not in ("docker stop", "docker restart"):
             return deed
         # Inspect waits for a start in progress.
-        state = container.inspect(client, container_id)
-        if state is None or not state.was_started_again:
+        later = container.inspect(client, state.id)
+        if later is None or not later.was_started_again:
             return deed
+        state = later
     return _end_second_run(client, state, sink)
 
 
@@ -102,7 +104,10 @@ def _end_second_run(client: Client, state: State, sink: LogSink) -> Deed:
             raise ErrorAnswer(f"container {state.id[:12]}, which somebody started again, cannot be killed")
         time.sleep(0.05)
     before = _read_events(client, state)
-    border = before.border or state.started_at
+    border = before.border
+    if not border or border > _stamp(_nanoseconds(state.started_at)):
+        # A daemon that restarted has forgotten the first end, and tells the second.
+        border = _stamp(_nanoseconds(state.finished_at) + _LATE_OUTPUT_NANOSECONDS)
     sink.note(
         "its container was started again after its end: the second run was ended, and left out of the log"
     )
@@ -185,6 +190,10 @@ def _lines(exchange: Exchange, deadline: _Deadline) -> Iterator[bytes]:
 def _signal(event: dict[str, Any]) -> str:
     name = str(event["Actor"]["Attributes"].get("signal", ""))
     return exit_codes.signal_name(int(name)) if name.isdecimal() else name
+
+
+def _nanoseconds(text: str) -> int:
+    return round(seconds_since_1970(text) * 1e9)
 
 
 def _stamp(nanoseconds: int) -> str:

@@ -16,6 +16,7 @@ from engine.runtime.base import Cause, Control, Detached
 from engine.runtime.docker import container, hands
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.container import State
+from engine.runtime.docker.gate import Gate
 
 #: How often a waiting thread looks at its control.
 TICK_SECONDS = 0.1
@@ -89,10 +90,12 @@ def await_end(
     control: Control,
     grace_seconds: float,
     on_tick: Callable[[], object] = bool,
+    gate: Gate | None = None,
 ) -> End:
     """Wait until the container has ended; kill it, or detach from it, when `control` asks.
 
-    `on_tick` is called while the container runs. Raises Gone, Detached, RuntimeUnavailable (the daemon is silent for
+    `on_tick` is called while the container runs. `gate` is held while nobody knows whether the container was started
+    again, and stays held at the end. Raises Gone, Detached, RuntimeUnavailable (the daemon is silent for
     its whole time-out).
     """
     killer, has_broken = _Killer(client, container_id, control, grace_seconds, on_tick), False
@@ -100,6 +103,8 @@ def await_end(
         try:
             return End(_wait(client, container_id, killer), killer.cause, has_broken)
         except RuntimeUnavailable as exc:
+            if gate is not None:
+                gate.hold()
             # A daemon that answers with an error runs.
             has_broken = has_broken or not isinstance(exc, ErrorAnswer)
             state = inspect_when_reachable(client, container_id, killer)
@@ -107,6 +112,8 @@ def await_end(
                 return End(state.exit_code, killer.cause, has_broken)
             if state.was_started_again:
                 return replace(UNSEEN, killed_for=killer.cause, has_broken=has_broken)
+            if gate is not None:
+                gate.release()
             time.sleep(TICK_SECONDS)
 
 

@@ -13,6 +13,7 @@ from engine.runtime.base import Control, PreparedState
 from engine.runtime.docker import shared_files
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
+from engine.runtime.docker.troubles import Troubles
 from engine.settings import Settings
 from tests.support.docker_daemon import (
     BUSYBOX,
@@ -46,6 +47,24 @@ def test_a_container_ended_by_its_daemons_restart_is_gone_not_failed(tmp_path: P
         daemon.start()
         with pytest.raises(Gone, match="Docker restarted"):
             running.end(40)
+        again = runtime.prepare(replace(wanted, delivery=2), running.sink, Control())
+        assert again.state is PreparedState.CREATED, "the next look must not find it"
+
+
+def test_a_restart_policy_set_by_hand_does_not_make_a_link_run_twice_over_a_restart(tmp_path: Path) -> None:
+    with Daemon(live_restore=False) as daemon:
+        provide((BUSYBOX,), daemon.host)
+        runtime = worker(daemon, tmp_path)
+        wanted = an_order("restarts", run="echo ready; sleep 300", networks=("none",))
+        running = begin(runtime, wanted)
+        wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+        id = running.prepared.container_id
+        Client(daemon.host).api.update_container(id, restart_policy={"Name": "always"})
+        daemon.stop()
+        daemon.start()
+        with pytest.raises(Gone, match="Docker restarted"):
+            running.end(60)
+        assert running.sink.text(1) == b"ready\n", "only the first run's line"
         again = runtime.prepare(replace(wanted, delivery=2), running.sink, Control())
         assert again.state is PreparedState.CREATED, "the next look must not find it"
 
@@ -85,8 +104,8 @@ def test_a_restarted_daemon_is_probed_again_for_shared_files(
 ) -> None:
     probed, probe = [], shared_files.probe
 
-    def counted(client: Client, data_dir: Path, installation: str) -> bool:
-        probed.append(probe(client, data_dir, installation))
+    def counted(client: Client, data_dir: Path, installation: str, troubles: Troubles) -> bool:
+        probed.append(probe(client, data_dir, installation, troubles))
         return probed[-1]
 
     monkeypatch.setattr(shared_files, "probe", counted)
