@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from engine.wording.url_secrets import without_password
+
 
 class FerrymanError(Exception):
-    """Root of all errors that Ferryman raises on purpose."""
+    """Root of all errors that Ferryman raises on purpose. No message shows a password of a URL."""
+
+    def __str__(self) -> str:
+        # Messages quote settings and the words of libraries, and land in logs, rows, answers and terminals.
+        return without_password(super().__str__())
 
 
 class SettingsError(FerrymanError):

@@ -56,7 +56,7 @@ def _text(option: Option, settings: Settings) -> str:
     text = option.write(settings.value(option))
     if option.hidden and text:
         return "***"
-    return without_password(text) if option.secret else text
+    return without_password(text)
 
 
 def _unknown() -> list[str]:

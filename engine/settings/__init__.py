@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from engine.errors import SettingsError
 from engine.settings import run_file
@@ -27,8 +27,9 @@ from engine.settings.groups import (
     StoreSettings,
     refuse_outside,
 )
-from engine.settings.option import Option, option, without_password
+from engine.settings.option import Option, option
 from engine.settings.run_file import RunFile
+from engine.wording.url_secrets import without_password
 
 __all__ = [
     "ApiSettings", "BrokerSettings", "ClusterSettings", "Option", "RuntimeSettings", "StoreSettings",
@@ -36,6 +37,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+_ESCAPES = "in a password, write %40 for @, %2F for /, %23 for # and %3F for ?"
+#: Parameters that Celery and the Redis library both understand.
+_BROKER_PARAMETERS = {"ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "virtual_host"}
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{32,256}")
 
 
@@ -165,7 +169,14 @@ def _check(settings: Settings) -> None:
         )
     broker = urlsplit(url := settings.broker.broker_url)
     if not _is_broker(broker):
-        raise SettingsError(f"FERRYMAN_BROKER_URL={without_password(url)}: expected redis://host:port/db")
+        shown = without_password(url) if "://" in url else "(no URL)"
+        raise SettingsError(f"FERRYMAN_BROKER_URL={shown}: expected redis://host:port/db; {_ESCAPES}")
+    if unknown := dict(parse_qsl(broker.query, keep_blank_values=True)).keys() - _BROKER_PARAMETERS:
+        # Celery and the Redis library would end in a traceback.
+        raise SettingsError(
+            f"FERRYMAN_BROKER_URL={without_password(url)}: unknown parameter {min(unknown)!r}: remove it; known are "
+            f"{', '.join(sorted(_BROKER_PARAMETERS))}"
+        )
     if settings.store.is_sqlite and broker.hostname not in (*LOOPBACK, None) and not settings.one_host:
         raise SettingsError(
             f"the broker is on {broker.hostname}, but the database is a file that only this host can read. Set"

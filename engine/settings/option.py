@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,8 +76,3 @@ class Option:
         values = value if self.kind == LIST else (value,)
         if self.choices and (wrong := [one for one in values if one not in self.choices]):
             raise SettingsError(f"{self.variable}={wrong[0]!r}: must be one of: {', '.join(self.choices)}")
-
-
-def without_password(url: str) -> str:
-    """Return the URL with *** for its password, which may itself hold an @, for logs and answers."""
-    return re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)

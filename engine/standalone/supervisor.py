@@ -303,7 +303,7 @@ class Supervisor:
 
     def _print_for(self, name: str, line: str) -> None:
         with self._output_lock:
-            self.print_line(f"{time.strftime('%H:%M:%S')}  {name:<16} {line}")
+            self.print_line(f"{time.strftime('%H:%M:%S')}  {name:<16} {without_password(line)}")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._is_killing = self._is_killing or (number == signal.SIGINT and self._signals > 0)

@@ -212,9 +212,12 @@ def _parse(text: str) -> sa.URL:
     try:
         url = sa.engine.make_url(text)
     except (sa.exc.ArgumentError, ValueError):
-        begins = text.partition(":")[0][:20]
+        # A text without a scheme may be the password alone.
+        begins = text.partition("://")[0][:20] if "://" in text else "?"
     else:
         begins = url.drivername
+        if "@" in (url.host or ""):
+            raise SettingsError("FERRYMAN_DATABASE_URL: the host has an @; in a password, write %40 for @")
         if url.drivername in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
             return url
     raise SettingsError(

@@ -7,6 +7,7 @@ import sys
 import time
 
 from engine.wording.text import harmless
+from engine.wording.url_secrets import without_password
 
 
 class _HarmlessLines(logging.Formatter):
@@ -14,7 +15,8 @@ class _HarmlessLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         # A newline or escape sequence in a task's name must not look like a line of its own.
-        text = super().format(record)
+        # Libraries log addresses with their passwords.
+        text = without_password(super().format(record))
         # Celery's own messages end with an empty line.
         return (
             text if record.exc_info else harmless(" ".join(text.split("\n")).rstrip(), keep="\t", instead="?")

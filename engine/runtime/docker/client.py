@@ -21,6 +21,7 @@ from engine.runtime.docker import messages
 from engine.runtime.docker.fast_client import FastClient
 from engine.runtime.docker.http import Exchange, RestartDetector, open_exchange
 from engine.settings import private
+from engine.wording.url_secrets import without_password
 
 #: Connections that the library keeps open for rare calls.
 POOL = 8
@@ -48,7 +49,8 @@ class Client:
     @property
     def address(self) -> str:
         """The daemon's address, for people."""
-        return self._address.replace("http+unix:", "unix:") or self._docker_host or "the default socket"
+        address = self._address.replace("http+unix:", "unix:") or self._docker_host or "the default socket"
+        return without_password(address)
 
     def exchange(
         self,

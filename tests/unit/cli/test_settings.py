@@ -49,6 +49,16 @@ def test_each_setting_is_shown_with_its_origin(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("environment")
+def test_no_secret_of_any_setting_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FERRYMAN_API_TOKEN", "s3cret" * 6)
+    monkeypatch.setenv("FERRYMAN_API_URL", "http://u:s3cret@127.0.0.1:3000")
+    monkeypatch.setenv("FERRYMAN_DOCKER_HOST", "tcp://u:s3cret@127.0.0.1:2375")
+    monkeypatch.setenv("FERRYMAN_BROKER_URL", "redis://:s3cret@127.0.0.1:1/0?virtual_host=0")
+    for text in (shown(), shown("--json")):
+        assert "s3cret" not in text and text.count("***") == 4
+
+
+@pytest.mark.usefixtures("environment")
 def test_no_password_is_shown() -> None:
     for text in (shown(), shown("--json")):
         assert "pa55" not in text and "redis://:***@127.0.0.1:7000/0" in text
