@@ -17,7 +17,7 @@ MOST_IMAGE_CHARACTERS = 512
 _MOST_REPOSITORY_CHARACTERS = 255
 
 _DOMAIN = re.compile(
-    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])"
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*)"
     r"(?::[0-9]{1,5})?"
 )
 _IMAGE_ID = re.compile("[0-9a-f]{64}")
@@ -72,12 +72,15 @@ def image_fault(image: str) -> Fault | None:
 def _repository_fault(repository: str, image: str, hint: str) -> Fault | None:
     parts = repository.split("/")
     first = parts[0]
+    if first.startswith("["):
+        fault = f"the registry {quoted(first)} is an IPv6 address, which not every Docker accepts"
+        return Fault(fault, "write a name for it, from DNS or /etc/hosts")
     if len(parts) > 1 and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
         if _DOMAIN.fullmatch(first) is None:
             hint = "write host/repository or host:port/repository"
             return Fault(f"{quoted(first)} is not a valid registry name", hint)
         port = first.rpartition(":")[2]
-        if not first.endswith("]") and port.isdigit() and ":" in first and not 1 <= int(port) <= 65535:
+        if port.isdigit() and ":" in first and not 1 <= int(port) <= 65535:
             return Fault(f"the port {port} of the registry is not from 1 to 65535", hint)
         parts = parts[1:]
     path = "/".join(parts)

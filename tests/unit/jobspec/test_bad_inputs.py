@@ -450,6 +450,7 @@ COMMANDS = [
     *(
         Row(f"image {says}", f"name: x\nimage: {image}\n".encode(), "image", says, (2, 1))
         for image, says in [
+            ("'[::1]:5000/x'", "is an IPv6 address, which not every Docker accepts"),
             ("registry.example.org:99999/x", "port 99999"),
             ("registry.example.org:0/x", "port 0"),
             ("a" * 64, "is an image id"),
