@@ -32,8 +32,8 @@ class ApiUnavailable(FerrymanError):
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(
-            f"no API answers at {url} ({reason}): start one with `ferryman standalone`, "
-            "or set FERRYMAN_API_URL to its address"
+            f"no API answers at {url} ({reason}): start one with `ferryman standalone`; or join one that runs, with "
+            "the line `export FERRYMAN_DATA_DIR=…` of its banner, or with FERRYMAN_API_URL set to its address"
         )
 
 
@@ -285,6 +285,8 @@ class Client:
         try:
             connection.request(method, path, body, headers | self._access)
             response = connection.getresponse()
+            if 300 <= response.status < 400:
+                raise ApiUnavailable(self.url, f"HTTP {response.status} from a server that is not Ferryman")
             if response.status >= 400:
                 raise ApiError(response.status, _problem(response))
             yield response

@@ -47,14 +47,15 @@ def log_rows(lines: Sequence[Line], titles: Sequence[str]) -> list[LogRow]:
             first.number if first else line.number,
             first.at if first else stamp,
             stream,
-            line_text(whole),
+            whole,
             key,
             not text.endswith("\n"),
         )
         rows[at : at + 1] = [row]
         if row.open:
             unfinished[key] = (at, whole[-65536:])
-    return rows
+    # A long line comes in many pieces: it is made fit to show once.
+    return [row if row.stream is None else replace(row, text=line_text(row.text)) for row in rows]
 
 
 def _heading(index: int, attempt: int, titles: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,15 @@ import click
 
 from engine.cli import screen
 from engine.cli.doctor_binds import bind_problems
-from engine.errors import BrokerUnavailable, FerrymanError, RuntimeUnavailable
+from engine.client import Client as ApiClient
+from engine.errors import BrokerRefused, BrokerUnavailable, FerrymanError, RuntimeUnavailable, StoreRefused
 from engine.settings import (
     BrokerSettings,
     ClusterSettings,
     RuntimeSettings,
     Settings,
     StoreSettings,
+    read_settings,
     without_password,
 )
 from engine.wording.durations import duration
@@ -40,6 +42,7 @@ _HOLD_REMEDIES = {
 }
 #: A task without a running container has been tried again by then, or pulls an image.
 _IDLE_MS = 60_000
+_JOIN = "join a running one with the line `export FERRYMAN_DATA_DIR=…` of its banner"
 _COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 
@@ -57,9 +60,11 @@ class Finding:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor_command(as_json: bool) -> None:
     """Check Docker, broker, database and queues with the settings of this shell; exit 1 on a failure."""
-    settings = Settings.from_env()
+    settings, origins = read_settings()
     findings: list[Finding] = []
     checks = (
+        check_settings(settings, origins),
+        check_api(settings, origins),
         check_docker(settings.runtime),
         check_binds(settings),
         check_broker(settings.broker),
@@ -78,6 +83,29 @@ def doctor_command(as_json: bool) -> None:
     else:
         screen.print_line("No problems found.")
     sys.exit(1 if failures else 0)
+
+
+def check_settings(settings: Settings, origins: Mapping[str, str]) -> Iterator[Finding]:
+    """Say whose settings are checked, and where each comes from."""
+    places = {"database": "database_url", "broker": "broker_url", "API": "api_url"}
+    words = [f"{label} from {origins.get(name, 'its default')}" for label, name in places.items()]
+    directory = f"data directory {settings.data_dir} from {origins.get('data_dir', 'its default')}"
+    yield Finding("ok", "settings", f"of this shell: {', '.join([directory, *words])}")
+
+
+def check_api(settings: Settings, origins: Mapping[str, str]) -> Iterator[Finding]:
+    """Check that an API answers where this shell names one; a worker's host needs none."""
+    url = settings.api.api_url
+    try:
+        version = ApiClient(url, 5.0, settings.api.api_token).health().get("version", "")
+    except FerrymanError as exc:
+        if "api_url" in origins:
+            yield Finding("warn", "api", str(exc))
+        return
+    yield Finding("ok", "api", f"Ferryman {version} at {url}")
+    if "api_url" in origins and origins["api_url"] != "run.json" and "broker_url" not in origins:
+        reason = f"FERRYMAN_API_URL names {url}, but this shell's broker and database may be others"
+        yield Finding("warn", "api", reason, _JOIN)
 
 
 def check_docker(settings: RuntimeSettings) -> Iterator[Finding]:
@@ -156,9 +184,9 @@ def check_broker(settings: BrokerSettings) -> Iterator[Finding]:
             remedy = "redis-cli config set maxmemory-policy noeviction, and the same in its configuration"
             yield Finding("warn", "broker", answer.eviction, remedy)
     except BrokerUnavailable as exc:
-        remedy = (
-            "start it, or start `ferryman standalone`, which runs its own broker, or set FERRYMAN_BROKER_URL"
-        )
+        remedy = f"start it, or start `ferryman standalone`, or {_JOIN}, or set FERRYMAN_BROKER_URL"
+        if isinstance(exc, BrokerRefused):
+            remedy = "write its user and password into FERRYMAN_BROKER_URL: redis://:PASSWORD@HOST:6379/0"
         yield Finding("FAIL", "broker", str(exc), remedy)
 
 
@@ -179,6 +207,8 @@ def check_database(settings: StoreSettings, cluster: ClusterSettings) -> Iterato
         yield from _check_standing(database, cluster)
     except FerrymanError as exc:
         remedy = "start the database, or set FERRYMAN_DATABASE_URL"
+        if isinstance(exc, StoreRefused):
+            remedy = "correct FERRYMAN_DATABASE_URL, or make the database: createdb -E UTF8 -T template0 NAME"
         yield Finding("FAIL", "database", f"{without_password(settings.database_url)}: {exc}", remedy)
     finally:
         database.close()

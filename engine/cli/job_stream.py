@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from engine.client import ApiError, ApiUnavailable, Client, Json, LinksClosed, LogChunk
 from engine.errors import FerrymanError
@@ -67,8 +67,9 @@ _Inbox = queue.SimpleQueue[_Received]
 class LineBuffer:
     """Assembler of complete lines from log chunks, per link and stream."""
 
-    #: (attempt, origin, link, stream) -> the line without its end.
-    _partial: dict[tuple[int, int, int, int], LogLine] = field(default_factory=dict)
+    #: (attempt, origin, link, stream) -> pieces of the line without its end, and the stamp of its beginning. A long
+    #: line comes in thousands of pieces: they are joined once.
+    _partial: dict[tuple[int, int, int, int], tuple[list[str], str]] = field(default_factory=dict)
 
     def add(self, chunk: LogChunk) -> Iterator[LogLine]:
         """Take a chunk; yield the lines that it completes."""
@@ -76,21 +77,23 @@ class LineBuffer:
             if is_gap(stream, text):
                 yield from self.flush()
             key = (chunk.attempt, chunk.origin, chunk.link, stream)
-            begun = self._partial.pop(key, LogLine(chunk.link, stream, "", stamp))
-            *lines, rest = (begun.text + text).split("\n")
-            for line in lines:
-                yield LogLine(chunk.link, stream, line, begun.stamp)
-                begun = replace(begun, stamp=stamp)
-            if rest and stream == 0:
-                yield LogLine(chunk.link, stream, rest, stamp)
-            elif rest:
-                self._partial[key] = replace(begun, text=rest)
+            pieces, since = self._partial.pop(key, ([], stamp))
+            *ended, rest = text.split("\n")
+            for piece in ended:
+                yield LogLine(chunk.link, stream, "".join([*pieces, piece]), since)
+                pieces, since = [], stamp
+            pieces += [rest] if rest else []
+            if pieces and stream == 0:
+                yield LogLine(chunk.link, stream, "".join(pieces), stamp)
+            elif pieces:
+                self._partial[key] = (pieces, since)
 
     def flush(self, before: LinksClosed | None = None) -> Iterator[LogLine]:
         """Yield the lines that have no newline yet: all, or those of the links that are closed `before` a point."""
         for key in list(self._partial):
             if before is None or LinksClosed(*key[:3]) < before:
-                yield self._partial.pop(key)
+                pieces, since = self._partial.pop(key)
+                yield LogLine(key[2], key[3], "".join(pieces), since)
 
 
 def follow(client: Client, task: Json) -> Iterator[Update]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from engine.cli import screen
+from engine.cli.ids import Id
 from engine.cli.job_stream import links
 from engine.cli.live_view import attempt_of, ended_at, link_line, waiting_line
 from engine.cli.submit import api_client
@@ -46,7 +47,7 @@ def ls_command(page: int, size: int, state: str | None, query: str, as_json: boo
 
 
 @click.command("show")
-@click.argument("id")
+@click.argument("id", type=Id())
 @click.option("--json", "as_json", is_flag=True, help="Print the task or job as JSON.")
 def show_command(id: str, as_json: bool) -> None:
     """Show the task or job ID with its links, attempts, result and error."""
@@ -62,7 +63,7 @@ def show_command(id: str, as_json: bool) -> None:
 
 
 @click.command("cancel")
-@click.argument("id")
+@click.argument("id", type=Id())
 def cancel_command(id: str) -> None:
     """Cancel the task or job ID; a running container is killed within two seconds."""
     client = api_client()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import click
 
 from engine.cli import screen
+from engine.cli.ids import Id
 from engine.cli.job_stream import LineBuffer, LogLine, links
 from engine.cli.submit import api_client
 from engine.client import Client, Json, LogPart
@@ -17,7 +18,7 @@ from engine.wording.text import for_terminal
 
 
 @click.command("logs")
-@click.argument("id")
+@click.argument("id", type=Id())
 @click.option("--follow", "-f", "following", is_flag=True, help="Follow the log until the task has ended.")
 @click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Show only the last N lines.")
 @click.option("--timestamps", "-t", is_flag=True, help="Print the time before each line.")

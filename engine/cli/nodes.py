@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from engine.cli import screen
+from engine.cli.ids import Id
 from engine.cli.submit import api_client
 from engine.client import ApiError, ApiUnavailable, Client, Json
 from engine.wording.text import for_terminal
@@ -41,7 +42,7 @@ def nodes_command(as_json: bool) -> None:
 
 
 @click.command("drain")
-@click.argument("node")
+@click.argument("node", type=Id())
 @click.option("--follow/--no-wait", "waiting", default=True, help="Wait for the worker to leave (default).")
 def drain_command(node: str, waiting: bool) -> None:
     """Let a worker finish its tasks and leave. NODE is its id or name, or a unique beginning of either."""

@@ -106,7 +106,8 @@ def api_command(host: str | None, port: int | None, no_token: bool | None) -> No
     server.set_inheritable(True)
     screen.print_line(f"Ferryman API  http://{settings.api.address}")
     sys.stdout.flush()
-    words = [sys.executable, "-P", "-m", "gunicorn", "--config", "python:engine.standalone.gunicorn_conf"]
+    words = [sys.executable, "-P", "-m", "engine.standalone.serve"]
+    words += ["--config", "python:engine.standalone.gunicorn_conf"]
     words += ["--bind", f"fd://{server.fileno()}"]
     # Only the options: the server reads the rest itself, and follows a stand-alone to a new broker.
     options = {"FERRYMAN_HOST": settings.api.host, "FERRYMAN_PORT": str(settings.api.port)}

@@ -33,7 +33,7 @@ from engine.wording.url_secrets import without_password
 
 __all__ = [
     "ApiSettings", "BrokerSettings", "ClusterSettings", "Option", "RuntimeSettings", "StoreSettings",
-    "refuse_outside", "without_password",
+    "default_data_dir", "refuse_outside", "without_password",
 ]  # fmt: skip
 
 
@@ -110,6 +110,13 @@ OPTIONS: dict[str, Option] = {
 }
 
 
+def default_data_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the data directory of a shell that sets no variable of Ferryman."""
+    env = os.environ if environ is None else environ
+    share = env.get("XDG_DATA_HOME") or os.path.join(env.get("HOME", "~"), ".local", "share")
+    return Path(share, "ferryman").expanduser().absolute()
+
+
 def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> tuple[Settings, dict[str, str]]:
     """Return the settings as `from_env` does and, by option, where each value that is not a default comes from."""
     env = os.environ if environ is None else environ
@@ -127,9 +134,8 @@ def read_settings(environ: Mapping[str, str] | None = None, **given: Any) -> tup
             values[name], origins[name] = about.parse(text), about.variable
     if "docker_host" not in values:
         fill("docker_host", env.get("DOCKER_HOST"), "DOCKER_HOST")
-    fill("data_dir", env.get("XDG_DATA_HOME") and f"{env['XDG_DATA_HOME']}/ferryman", "XDG_DATA_HOME")
-    home_dir = os.path.join(env.get("HOME", "~"), ".local", "share", "ferryman")
-    values["data_dir"] = str(Path(values.get("data_dir") or home_dir).expanduser().absolute())
+    fill("data_dir", env.get("XDG_DATA_HOME") and str(default_data_dir(env)), "XDG_DATA_HOME")
+    values["data_dir"] = str(Path(values.get("data_dir") or default_data_dir(env)).expanduser().absolute())
     path = Path(values["data_dir"]) / "run.json"
     running = run_file.read(path)
     for name in ("database_url", "broker_url", "api_url"):

@@ -100,7 +100,7 @@ def prepare(data_dir: Path) -> EmbeddedBroker:
         "bind": "127.0.0.1",
         "port": str(address.port),
         "requirepass": address.password,
-        "dir": f'"{directory}"',
+        "dir": _quoted(directory),
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": '""',
@@ -112,6 +112,11 @@ def prepare(data_dir: Path) -> EmbeddedBroker:
     }
     datadir.write_private(config, "".join(f"{name} {value}\n" for name, value in lines.items()))
     return EmbeddedBroker(program, (program.path, str(config)), address.url, directory, moved)
+
+
+def _quoted(path: Path) -> str:
+    """Return the path as the server's configuration reads it."""
+    return json.dumps(str(path), ensure_ascii=False)
 
 
 def _address(file: Path) -> tuple[_Address, str]:

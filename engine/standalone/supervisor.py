@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -22,7 +23,7 @@ from types import FrameType
 from engine import __version__
 from engine.client import ApiError, ApiUnavailable, Client
 from engine.errors import FerrymanError, SettingsError
-from engine.settings import Settings, refuse_outside, without_password
+from engine.settings import Settings, default_data_dir, refuse_outside, without_password
 from engine.standalone import broker, datadir, ports
 from engine.standalone.child import Child, Command
 from engine.telemetry.patience import Stopped, wait_for
@@ -152,7 +153,13 @@ class Supervisor:
         # Pass the open socket; it takes precedence over host and port of the configuration.
         bind = ("--bind", f"fd://{self.server.fileno()}")
         python = (sys.executable, "-P", "-m")
-        serve = (*python, "gunicorn", "--config", "python:engine.standalone.gunicorn_conf", *bind)
+        serve = (
+            *python,
+            "engine.standalone.serve",
+            "--config",
+            "python:engine.standalone.gunicorn_conf",
+            *bind,
+        )
         self._child("api", serve, serving, (self.server.fileno(),)).start()
         for queue, slots in self.plan.queues:
             name = f"{queue}-{os.getpid()}@%h"
@@ -181,6 +188,11 @@ class Supervisor:
             self._print_fact("database", without_password(self.settings.store.database_url))
         self._print_fact("broker", self._broker_description)
         self._print_fact("workers", slots)
+        if self.settings.path != default_data_dir():
+            # One variable joins workers, doctor and the command line, whatever else was given.
+            self._print_fact(
+                "other terminals", f"export FERRYMAN_DATA_DIR={shlex.quote(self.settings.data_dir)}"
+            )
 
     def _print_fact(self, label: str, words: str) -> None:
         self.print_line(f"  {label:<{_LABEL_COLUMNS - 1}} {words}")

@@ -117,7 +117,9 @@ class Database:
         from engine.store import pg_deadline, pooler
 
         def connect() -> pg_deadline.DeadlineConnection:
-            return pg_deadline.connect(self._timeout_seconds, *words, **options)
+            connection = pg_deadline.connect(self._timeout_seconds, *words, **options)
+            _refuse_encoding(connection.info.parameter_status("server_encoding"), connection.info.dbname)
+            return connection
 
         if not self._sessions_are_own:
             # Before any setting: in a shared session it would reach other clients.
@@ -206,6 +208,15 @@ class Database:
         """Close all idle connections."""
         self._write.dispose()
         self._read.dispose()
+
+
+def _refuse_encoding(encoding: str | None, name: str) -> None:
+    """Raise SettingsError for a database that cannot store every text."""
+    if encoding not in (None, "UTF8"):
+        raise SettingsError(
+            f"the database {name!r} has the encoding {encoding}: make one with createdb -E UTF8 -T template0 NAME, and "
+            "name it in FERRYMAN_DATABASE_URL"
+        )
 
 
 def _parse(text: str) -> sa.URL:

@@ -8,6 +8,10 @@ import unicodedata
 
 #: Control, format (bidirectional, zero-width), surrogate, and the two separators that end a line.
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+#: Zero-width non-joiner and joiner: letters, where they stand between letters that they shape.
+_JOINERS = "\u200c\u200d"
+#: Hebrew, and after it the scripts with joining letters; in Latin, Greek and Cyrillic a joiner only hides.
+_FIRST_JOINING = 0x590
 #: Escape sequences of terminals (ECMA-48): control sequences, operating system commands, and the short ones.
 _TERMINAL_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 _NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -17,7 +21,22 @@ def unsafe_character(text: str) -> str | None:
     """Return the first control, bidirectional or invisible character of the text, None when it has none."""
     if text.isprintable():
         return None
-    return next((char for char in text if unicodedata.category(char) in _UNSAFE), None)
+    return next((char for at, char in enumerate(text) if _is_unsafe(text, at)), None)
+
+
+def _is_unsafe(text: str, at: int) -> bool:
+    char = text[at]
+    if char.isprintable() or unicodedata.category(char) not in _UNSAFE:
+        return False
+    return not (
+        char in _JOINERS and 0 < at < len(text) - 1 and _can_join(text[at - 1]) and _can_join(text[at + 1])
+    )
+
+
+def _can_join(char: str) -> bool:
+    """Return whether a joiner beside this character is spelling: in Arabic, Persian, Indic scripts, and emoji."""
+    category = unicodedata.category(char)
+    return (ord(char) >= _FIRST_JOINING and category[0] in "LM") or category in ("So", "Sk")
 
 
 def harmless(text: object, *, keep: str = "", instead: str | None = None) -> str:
@@ -29,22 +48,16 @@ def harmless(text: object, *, keep: str = "", instead: str | None = None) -> str
     if shown.isprintable():
         return shown
     return "".join(
-        char
-        if char.isprintable() or char in keep or unicodedata.category(char) not in _UNSAFE
-        else _spelled(char)
-        if instead is None
-        else instead
-        for char in shown
+        char if char in keep or not _is_unsafe(shown, at) else _spelled(char) if instead is None else instead
+        for at, char in enumerate(shown)
     )
 
 
 def for_json(document: str) -> str:
     """Return a JSON document with its control, bidirectional and invisible characters escaped; it means the same."""
     return "".join(
-        char
-        if char.isprintable() or char == "\n" or unicodedata.category(char) not in _UNSAFE
-        else json.dumps(char)[1:-1]
-        for char in document
+        json.dumps(char)[1:-1] if char != "\n" and _is_unsafe(document, at) else char
+        for at, char in enumerate(document)
     )
 
 

@@ -107,7 +107,7 @@ class Standalone:
 @contextlib.contextmanager
 def standalone(home: Path, *options: str, ready: bool = True, **more: str) -> Iterator[Standalone]:
     """Run a stand-alone on a free port, ready; at the end stop it and remove its containers."""
-    data_dir = home / ".local" / "share" / "ferryman"
+    data_dir = Path(more.get("FERRYMAN_DATA_DIR", home / ".local" / "share" / "ferryman"))
     env = environment(home, **more)
     output = home / f"standalone-{os.urandom(3).hex()}.out"
     words = [*FERRYMAN, "standalone", *([] if "--port" in options else ["--port", "0"]), *options]

@@ -34,6 +34,8 @@ export function followLog(box) {
   const empty = document.getElementById("log-empty");
   const button = document.getElementById("follow");
   const unfinished = new Map();
+  // Lines that grew since the last drawing: each is written once, however many pieces came.
+  const grown = new Set();
   let last = Number(box.dataset.last);
   let run = null;
   let following = true;
@@ -69,22 +71,27 @@ export function followLog(box) {
   function addFrame(key, stream, stamp, text) {
     if (stream === 0 && text.startsWith(box.dataset.gap)) unfinished.clear();
     const before = unfinished.get(key);
-    const raw = ((before?.raw ?? "") + text).slice(-MOST_RAW);
+    let raw = (before?.raw ?? "") + text;
+    if (raw.length > 2 * MOST_RAW) raw = raw.slice(-MOST_RAW);
     const row = before?.row ?? element("div", stream === 0 ? "log-row ferryman-note" : "log-row", "");
-    if (before) row.lastElementChild.textContent = lineText(raw);
-    else {
+    const line = { row, raw };
+    grown.delete(before);
+    grown.add(line);
+    if (!before) {
       const time = document.createElement("time");
       writeTime(time, stamp);
-      row.append(element("span", "line-number", last), time, element("span", "text", lineText(raw)));
+      row.append(element("span", "line-number", last), time, element("span", "text", ""));
       box.append(row);
     }
     if (text.endsWith("\n")) unfinished.delete(key);
-    else unfinished.set(key, { row, raw });
+    else unfinished.set(key, line);
   }
 
   function draw() {
     planned = 0;
     queue.splice(0).forEach(addChunk);
+    for (const { row, raw } of grown) row.lastElementChild.textContent = lineText(raw.slice(-MOST_RAW));
+    grown.clear();
     empty.hidden = box.childElementCount > 0;
     while (box.childElementCount > MOST_ROWS) box.firstElementChild.remove();
     if (following) scrollToEnd();

@@ -50,6 +50,14 @@ def event(id: int) -> str:
     return f'id: {id}\nevent: event\ndata: {{"cursor": "{id}"}}\n\n'
 
 
+def test_a_redirect_is_no_answer_of_the_api() -> None:
+    with serving(lambda to: send(to, 308, "text/html", "<p>elsewhere", Location="/x")) as url:
+        with pytest.raises(ApiUnavailable, match="HTTP 308 from a server that is not Ferryman"):
+            list(Client(url).log_text("x"))
+        with pytest.raises(ApiUnavailable, match="HTTP 308 from a server that is not Ferryman"):
+            Client(url).jobs()
+
+
 def test_a_broken_stream_resumes_after_the_last_event() -> None:
     last_ids: list[str | None] = []
 

@@ -286,7 +286,9 @@ def test_doctor_gives_each_failure_a_remedy_and_exits_1(tmp_path: Path) -> None:
     for check, remedy in remedies.items():
         number = next(i for i, line in enumerate(lines) if line.startswith(f"  FAIL  {check}"))
         assert lines[number + 1].startswith(f"{'':<19}try: ") and remedy in lines[number + 1]
-    assert [f["status"] for f in json.loads(ferryman("doctor", "--json", env=env).stdout)] == ["FAIL"] * 3
+    findings = json.loads(ferryman("doctor", "--json", env=env).stdout)
+    assert [f["status"] for f in findings] == ["ok"] + ["FAIL"] * 3
+    assert "broker from FERRYMAN_BROKER_URL" in findings[0]["message"]
 
 
 def test_run_leaves_nothing_behind(tmp_path: Path) -> None:

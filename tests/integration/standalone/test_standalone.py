@@ -106,6 +106,25 @@ def test_another_account_uses_the_api_with_the_token_only(shared: Standalone) ->
     assert workers and all(token.encode() not in Path(f"/proc/{pid}/environ").read_bytes() for pid in workers)
 
 
+def test_one_printed_variable_joins_every_terminal(tmp_path: Path, shared: Standalone) -> None:
+    assert "other terminals" not in shared.output, "the default directory needs no variable"
+    home, data = tmp_path / "home", tmp_path / "it is here"
+    home.mkdir()
+    with standalone(home, FERRYMAN_DATA_DIR=str(data)) as server:
+        line = next(line for line in server.output.splitlines() if "export FERRYMAN_DATA_DIR=" in line)
+        assert line.split()[:2] == ["other", "terminals"]
+        export = line[line.index("export ") :]
+        elsewhere = environment(tmp_path / "home")
+        done = subprocess.run(
+            ["sh", "-c", f"{export}; {' '.join(FERRYMAN)} doctor && {' '.join(FERRYMAN)} ls"],
+            env=elsewhere, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"data directory {data} from FERRYMAN_DATA_DIR, database from run.json" in done.stdout
+        lost = ferryman("ls", env=elsewhere)
+        assert lost.returncode == 1 and "`export FERRYMAN_DATA_DIR=…` of its banner" in lost.stderr
+
+
 def test_the_token_stays_and_an_open_api_says_so_at_each_start(tmp_path: Path) -> None:
     with standalone(tmp_path) as server:
         token = server.run_file["api_token"]

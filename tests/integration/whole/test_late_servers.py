@@ -226,6 +226,14 @@ def _no_permission(tmp_path: Path, postgres_server: Postgres) -> dict[str, str]:
     return {"FERRYMAN_DATABASE_URL": url.replace("postgres@", f"{name}@")}
 
 
+def _other_encoding(tmp_path: Path, postgres_server: Postgres) -> dict[str, str]:
+    name = f"ascii{os.getpid()}"
+    postgres_server.sql(f"DROP DATABASE IF EXISTS {name}")
+    template = "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    postgres_server.sql(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' {template}")
+    return {"FERRYMAN_DATABASE_URL": postgres_server.url(name)}
+
+
 def _other_scheme(tmp_path: Path, **_: object) -> dict[str, str]:
     return {"FERRYMAN_DATABASE_URL": "postgres://u:geheim@127.0.0.1/f"}
 
@@ -239,6 +247,7 @@ FAULTS = {
     _damaged: "the database is damaged (file is not a database): stop all processes",
     _unknown_database: 'database "nowhere" does not exist: correct FERRYMAN_DATABASE_URL',
     _no_permission: "permission denied for schema public: correct FERRYMAN_DATABASE_URL",
+    _other_encoding: "has the encoding SQL_ASCII: make one with createdb -E UTF8 -T template0 NAME",
     _other_scheme: "FERRYMAN_DATABASE_URL begins with 'postgres': expected postgresql+psycopg://",
     _broker_url: "FERRYMAN_BROKER_URL=redis://:***@127.0.0.1:6379/first: expected redis://host:port/db",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from engine.cli import job_stream
 from engine.client import LinksClosed, LogChunk
 from engine.model.log_gap import gap_note
@@ -63,3 +65,16 @@ def test_the_failed_link_is_the_first_with_an_exit_code_or_an_error() -> None:
     links = [{"index": 0, "exitCode": 0}, {"index": 1, "exitCode": 3}, {"index": 2, "error": "no image"}]
     assert job_stream.failed_link({"links": links}) == links[1]
     assert job_stream.failed_link({"links": links[:1]}) is None
+
+
+def test_the_cost_of_a_long_line_grows_with_its_length_only() -> None:
+    def seconds(pieces: int) -> float:
+        lines, began = job_stream.LineBuffer(), time.process_time()
+        for _ in range(pieces):
+            assert not list(lines.add(chunk(0, (1, "x" * 4096))))
+        (line,) = lines.add(chunk(0, (1, "\n")))
+        assert len(line.text) == pieces * 4096
+        return time.process_time() - began
+
+    # Joined at each piece, the longer line took 16 times as long, here seconds.
+    assert min(seconds(8000) for _ in range(3)) < 8 * min(seconds(2000) for _ in range(3)) + 0.05

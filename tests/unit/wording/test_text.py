@@ -22,6 +22,38 @@ from engine.wording.text import (
 UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
+JOINED = [
+    "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian
+    "\u0915\u094d\u200d\u0937",  # Hindi
+    "\U0001f469\u200d\U0001f4bb",  # woman technologist
+    "\U0001f469\U0001f3fd\u200d\U0001f52c",  # with a skin tone
+    "\u2764\ufe0f\u200d\U0001f525",  # heart on fire
+]
+
+
+@pytest.mark.parametrize("word", JOINED)
+def test_joiners_that_belong_to_the_spelling_stay(word: str) -> None:
+    assert unsafe_character(word) is None
+    assert harmless(word) == for_terminal(word) == for_json(word) == word
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ad\u200dmin",
+        "\u200cx",
+        "\u0645\u200c",
+        "\u0645\u200c\u200c\u062e",
+        "\u0645\u200cx",
+        "\u0645\u202e\u062e",
+        "\u0645\u200b\u062e",
+    ],
+)
+def test_joiners_that_hide_something_are_spelled(text: str) -> None:
+    assert unsafe_character(text) is not None
+    assert "\\u20" in harmless(text)
+
+
 def test_escape_sequences_go_and_other_controls_are_spelled() -> None:
     text = "\x1b[31mred\x1b[0m\x1b]0;title\x07 \x1b(Ba\nb\u202ec\x9b1m\U000e0041"
     assert for_terminal(text) == "red a\\nb\\u202ec\\x9b1m\\U000e0041"
@@ -30,7 +62,8 @@ def test_escape_sequences_go_and_other_controls_are_spelled() -> None:
 @given(st.text(st.characters()))
 def test_nothing_harmless_can_command_a_terminal_or_turn_a_line(text: str) -> None:
     for shown in (harmless(text), harmless(text, instead="?"), for_terminal(text), quoted(text)):
-        assert not {unicodedata.category(char) for char in shown} & UNSAFE
+        plain = shown.replace("\u200c", "").replace("\u200d", "")
+        assert not {unicodedata.category(char) for char in plain} & UNSAFE
         assert unsafe_character(shown) is None
 
 
