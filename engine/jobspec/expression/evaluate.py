@@ -231,7 +231,6 @@ class _Walk:
         return value
 
     def _step(self, value: Value, step: nodes.Member | nodes.Slice | nodes.Method) -> Value:
-        self._tools.meter.spend()
         if isinstance(step, nodes.Slice):
             return self._slice(value, step)
         if value is None:

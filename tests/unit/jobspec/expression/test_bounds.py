@@ -39,8 +39,17 @@ CONTEXT: dict[str, Any] = {
         "commas": f"[{','.join(['[]'] * 349_000)}]",
         "open": "[1," * 300_000,
         "digits": "9" * MIB,
+        "deep": "[" * 150 + "]" * 150,
+        "long": f"[{','.join('1' * 10_001)}]",
+        "base64": "YQ==" * 4,
     },
-    "item": {"list": list(range(10_000)), "texts": ["a" * MIB] * 10_000, "deep": nested(99)},
+    "item": {
+        "list": list(range(10_000)),
+        "texts": ["a" * MIB] * 10_000,
+        "deep": nested(99),
+        "map": {str(number): number for number in range(10_000)},
+        "pairs": [[str(number), number] for number in range(10_000)],
+    },
 }
 STEPS, TEXT, LENGTH, DEPTH, LEVELS = (
     "more than 100,000 steps",
@@ -70,6 +79,7 @@ PARSED = [
 EVALUATED = [
     # Steps
     ("all(1..100, all(1..100, all(1..100, true)))", STEPS),
+    ("all(item.list, all(item.list, true))", STEPS),
     ("map(1..10000, map(1..10000, #))", STEPS),
     ("map(1..10000, 1..10000)", STEPS),
     ("all(item.list, # in item.list)", STEPS),
@@ -132,6 +142,9 @@ EVALUATED = [
     ("string([[item.deep]])", DEPTH),
     ("fromJSON(inputs.brackets)", DEPTH),
     ("fromJSON(inputs.open)", DEPTH),
+    ("fromJSON(inputs.deep)", DEPTH),
+    ("uniq([reduce(1..200, ({a: #acc}), 0)])", DEPTH),
+    ("fromJSON(inputs.long)", LENGTH),
     # Integers
     ("9223372036854775807 + 1", "beyond 64 bits"),
     ("-9223372036854775807 - 2", "beyond 64 bits"),
@@ -228,15 +241,71 @@ def test_a_budget_is_shared_by_the_evaluations_of_a_batch() -> None:
             assert evaluate(expression, {}, OUTSIDE, budget) == 2_000
             evaluations += 1
     assert "evaluated together take more than 1,000,000 steps" in caught.value.message
-    steps = evaluate_steps("len(filter(1..4000, # % 2 == 0))")
+    steps = evaluate_steps("len(filter(1..4000, # % 2 == 0))") - evaluate_steps("1") + 1
     assert evaluations == BATCH_STEPS // steps > BATCH_STEPS // EVALUATION_STEPS
     assert budget.left == 0
 
 
 def evaluate_steps(source: str) -> int:
     budget = Budget()
-    evaluate(parse(source), {}, OUTSIDE, budget)
+    evaluate_text(parse(f"type({source})"), CONTEXT, OUTSIDE, budget)
     return BATCH_STEPS - budget.left
+
+
+#: What is copied, compared or searched without a step for each part counts by its length.
+MEASURED = [
+    ("take(item.list, 9999)", 1_250),
+    ("reverse(item.list)", 1_250),
+    ("item.list[1:]", 1_250),
+    ("concat(item.list)", 1_250),
+    ("sort(item.list)", 1_250 + 10_000),
+    ("keys(item.map)", 1_250),
+    ("values(item.map)", 1_250),
+    ("toPairs(item.map)", 1_250 + 10_000),
+    ("fromPairs(item.pairs)", 1_250),
+    ("0..9999", 1_250),
+    ("sequence(0, 10000)", 1_250),
+    ("join(map(item.list, 'a'))", 10_000 + 1_250),
+    ("1 in item.map", 1),
+    ("upper(inputs.big)", 16_384),
+    ("lower(inputs.big)", 16_384),
+    ("trim(inputs.big)", 6_400),
+    ("trimPrefix(inputs.big)", 16_384),
+    ("trimSuffix(inputs.big)", 16_384),
+    ("replace(inputs.big, 'b', 'a')", 2 * 16_384),
+    ("split(inputs.big, 'b')", 16_384),
+    ("indexOf(inputs.big, 'b')", 16_384),
+    ("lastIndexOf(inputs.big, 'b')", 2 * 16_384),
+    ("hasPrefix(inputs.big, inputs.big)", 16_384),
+    ("hasSuffix(inputs.big, inputs.big)", 16_384),
+    ("sha256(inputs.big)", 16_384),
+    ("repeat(inputs.big, 1)", 16_384),
+    ("inputs.big + ''", 16_384),
+    ("inputs.big[:]", 16_384),
+    ("inputs.big == inputs.big", 16_384),
+    ("inputs.big < inputs.big", 16_384),
+    ("inputs.big contains 'b'", 16_384),
+    ("uniq([inputs.big])", 16_384),
+    ("toJSON(inputs.half)", 8_192),
+    ("toBase64(inputs.half)", 8_192),
+    ("fromBase64(repeat('YWFh', 100000))", 2 * 6_250),
+    ("now()", 1),
+    ("date('2024-01-01')", 100),
+    ("timezone('UTC')", 100),
+    ("now().Format('2006')", 100),
+]
+
+
+@pytest.mark.parametrize(("source", "least"), MEASURED, ids=lambda part: str(part)[:32])
+def test_what_is_copied_or_searched_counts_by_its_length(source: str, least: int) -> None:
+    assert least <= evaluate_steps(source) <= 3 * least + 20_000
+
+
+@pytest.mark.skipif(not IS_AVAILABLE, reason="google-re2 is not installed")
+def test_a_search_counts_by_the_text_and_the_program() -> None:
+    short, long = (evaluate_steps(f"inputs.big matches '{pattern}'") for pattern in ("b", "[bc]{2}[de]{2}"))
+    assert MIB // 256 < short < long
+    assert evaluate_steps("'' matches '[^b]{900}'") > 100 + 7_000 // 2
 
 
 def test_an_evaluation_that_failed_is_paid_for() -> None:
