@@ -210,7 +210,7 @@ def _no_number(word: str) -> None:
 
 def values(inputs: Mapping[str, Input], given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Fault]]:
     """Return the values of a submission: those given, else the defaults; and the faults by name."""
-    found: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
     faults: dict[str, Fault] = {}
     for name in given:
         if name not in inputs:
@@ -225,9 +225,9 @@ def values(inputs: Mapping[str, Input], given: Mapping[str, str]) -> tuple[dict[
         if fault is not None:
             faults[name] = fault
         elif value is not None:
-            found[name] = value
-    size = len(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+            chosen[name] = value
+    size = len(json.dumps(chosen, ensure_ascii=False).encode("utf-8", "replace"))
     if size > MOST_INPUT_BYTES:
         message = f"the inputs have {size} bytes, at most {MOST_INPUT_BYTES} are allowed"
         faults[""] = Fault(message, "give a place where the data is, not the data")
-    return found, faults
+    return chosen, faults

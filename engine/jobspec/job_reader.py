@@ -117,15 +117,15 @@ class JobReader:
         if self._expression_bytes > MOST_EXPRESSION_BYTES:
             return _NO_TEXT
         try:
-            found = read(self._plain_text(value, path))
+            text = read(self._plain_text(value, path))
         except ExpressionError as exc:
             self._fault(path, str(exc), "mend the expression")
             return _NO_TEXT
-        self._expression_bytes += sum(len(expression.source.encode()) for expression in found.expressions)
+        self._expression_bytes += sum(len(expression.source.encode()) for expression in text.expressions)
         if self._expression_bytes > MOST_EXPRESSION_BYTES:
             message = f"the expressions of the file have more than {MOST_EXPRESSION_BYTES:,} bytes"
             self._fault(path, message, "move what is constant out of the expressions, or use several jobs")
-        return found
+        return text
 
     # Inputs
 
@@ -157,10 +157,10 @@ class JobReader:
         return declared
 
     def _of_type(self, declared: Input, value: Any, path: Path) -> Any:
-        found, fault = declared.read(value)
+        converted, fault = declared.read(value)
         if fault is not None:
             self.faults.append((path, fault))
-        return found
+        return converted
 
     # Tasks
 
@@ -169,8 +169,8 @@ class JobReader:
     ) -> tuple[Task, ...]:
         """Return the tasks of a list; `depths` are those of the composites and the subjobs around it."""
         if not isinstance(value, list) or not value:
-            found = "an empty list" if isinstance(value, list) else kind_of(value)
-            self._fault(path, f"expected a list of tasks, found {found}", "write a task: - name: say hello")
+            kind = "an empty list" if isinstance(value, list) else kind_of(value)
+            self._fault(path, f"expected a list of tasks, found {kind}", "write a task: - name: say hello")
             return ()
         if len(value) > most:
             self._fault(
@@ -214,8 +214,8 @@ class JobReader:
     def _draft(self, value: Any, path: Path) -> Any:
         """Return a checked value with templates in place of the texts that have expressions."""
         if isinstance(value, Unevaluated):
-            found = self._text(value, path)
-            return found if found.expressions else str(value)
+            text = self._text(value, path)
+            return text if text.expressions else str(value)
         if isinstance(value, Verbatim):
             return str(value)
         if isinstance(value, Mapping):
@@ -260,10 +260,10 @@ class JobReader:
 
     def _ruled(self, value: Any, path: Path, rule: Callable[[str], Fault | None]) -> Template:
         """Return the template of a text; one without expressions keeps its rule."""
-        found = self._text(value, path)
-        if not found.expressions and (fault := rule(str(template.stored(found)))):
+        text = self._text(value, path)
+        if not text.expressions and (fault := rule(str(template.stored(text)))):
             self.faults.append((path, fault))
-        return found
+        return text
 
     def _work(self, own: Mapping[str, Any], path: Path, depths: tuple[int, int]) -> Parallel | Each | Subjob:
         composites, subjobs = depths

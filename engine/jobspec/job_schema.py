@@ -37,17 +37,17 @@ def check(
     document = load_document(text, media, most_bytes, MOST_NODES)
     reader = JobReader(host_access)
     job = reader.job(document.value)
-    found: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
     faults = reader.faults
     if job is not None:
-        found, wrong = values(job.inputs, given or {})
+        chosen, wrong = values(job.inputs, given or {})
         faults += [(("inputs", name) if name else ("inputs",), fault) for name, fault in wrong.items()]
         # Names are checked in a file that is whole: a task that could not be read sets no result.
         faults += name_faults(job) if not faults else []
     if job is None or faults or document.problems:
         problems = [problem_at(path, fault, document.places) for path, fault in faults]
         raise Invalid([*problems, *document.problems])
-    return job, found
+    return job, chosen
 
 
 def opened(

@@ -274,8 +274,8 @@ def holds(template: Template, context: Mapping[str, Value], outside: Outside, bu
 
     Raises ExpressionError, and nothing else.
     """
-    found = value(template, context, outside, budget)
-    if isinstance(found, list | dict):
-        message = f"expected a bool or a text for if, found {words_for(found)}"
+    result = value(template, context, outside, budget)
+    if isinstance(result, list | dict):
+        message = f"expected a bool or a text for if, found {words_for(result)}"
         raise ExpressionError(Reason.TYPE, message, 0, template.expressions[0].source)
-    return printed(found, Meter(budget)).strip() != "false"
+    return printed(result, Meter(budget)).strip() != "false"

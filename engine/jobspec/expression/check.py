@@ -107,18 +107,17 @@ class _Checker:
     def _list(self, node: nodes.ListOf) -> Type:
         types = [self.type(item) for item in node.items]
         # Elements of several kinds are elements of any kind, as in Tork.
-        return list_of(types[0] if types and all(one.kinds == types[0].kinds for one in types) else ANY)
+        return list_of(types[0] if types and all(item.kinds == types[0].kinds for item in types) else ANY)
 
     def _map(self, node: nodes.MapOf) -> Type:
         for key, value in node.pairs:
-            found = self.type(key)
-            self._expect(found, TEXT, "a text as key", key.at)
+            self._expect(self.type(key), TEXT, "a text as key", key.at)
             self.type(value)
         return kinds.map_of(ANY)
 
-    def _expect(self, found: Type, wanted: Type, words: str, at: int) -> None:
-        if not found.kinds & wanted.kinds:
-            self._problem(Reason.TYPE, f"expected {words}, found {found.words()}", at)
+    def _expect(self, actual: Type, wanted: Type, words: str, at: int) -> None:
+        if not actual.kinds & wanted.kinds:
+            self._problem(Reason.TYPE, f"expected {words}, found {actual.words()}", at)
 
     # Operators
 
@@ -227,8 +226,8 @@ class _Checker:
             return base.fields[str(literal.value)]
         maps, lists = "map" in base.kinds, "array" in base.kinds
         if not maps and not lists:
-            found = base.words()
-            return self._problem(Reason.TYPE, f"expected a map or a list before this, found {found}", step.at)
+            message = f"expected a map or a list before this, found {base.words()}"
+            return self._problem(Reason.TYPE, message, step.at)
         fits_map = maps and (base.keys & key.kinds or not base.kinds <= {"map"})
         if not fits_map and not (lists and key.kinds & INT.kinds):
             wanted = "a text as the key of a map" if maps else "an integer as the place in a list"
@@ -288,9 +287,9 @@ class _Checker:
         if fault := function.count_fault(len(arguments)):
             self._problem(Reason.ARITY, fault, at)
             return
-        for number, (argument, found) in enumerate(zip(arguments, types, strict=True)):
-            if not found.kinds & function.parameter(number).type.kinds:
-                self._problem(Reason.TYPE, function.type_fault(number, found.words()), argument.at)
+        for number, (argument, actual) in enumerate(zip(arguments, types, strict=True)):
+            if not actual.kinds & function.parameter(number).type.kinds:
+                self._problem(Reason.TYPE, function.type_fault(number, actual.words()), argument.at)
 
     def _predicate_call(self, node: nodes.PredicateCall) -> Type:
         function, subject = self._function(node), self.type(node.subject)

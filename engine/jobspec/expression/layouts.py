@@ -125,7 +125,7 @@ def _fraction(moment: datetime, piece: str) -> str:
 
 def read(text: str, layout: str, zone: tzinfo = UTC) -> Date | None:
     """Read a date in a layout, in the zone where the text has none; None for another text."""
-    found: dict[str, str] = {}
+    parts: dict[str, str] = {}
     at, pieces = 0, _split(layout)
     if len(text) > _LONGEST_TEXT:
         return None
@@ -142,23 +142,23 @@ def read(text: str, layout: str, zone: tzinfo = UTC) -> Date | None:
         if match is None:
             return None
         at = match.end()
-        found[meaning] = match[0]
-    return _date(found, zone) if at == len(text) else None
+        parts[meaning] = match[0]
+    return _date(parts, zone) if at == len(text) else None
 
 
-def _date(found: dict[str, str], zone: tzinfo) -> Date | None:
-    second, _, fraction = found.get("second", "0").replace(",", ".").partition(".")
-    fraction = found.get("fraction", "").strip(".,") or fraction
-    hour = int(found.get("hour", 0))
-    if half := found.get("half", "").lower():
+def _date(parts: dict[str, str], zone: tzinfo) -> Date | None:
+    second, _, fraction = parts.get("second", "0").replace(",", ".").partition(".")
+    fraction = parts.get("fraction", "").strip(".,") or fraction
+    hour = int(parts.get("hour", 0))
+    if half := parts.get("half", "").lower():
         hour = hour % 12 + (12 if half == "pm" else 0)
     try:
         moment = datetime(
-            _year(found), _month(found), int(found.get("day", 1)), hour, int(found.get("minute", 0)), int(second),
-            int(fraction[:6].ljust(6, "0")) if fraction else 0, _zone(found, zone),
+            _year(parts), _month(parts), int(parts.get("day", 1)), hour, int(parts.get("minute", 0)), int(second),
+            int(fraction[:6].ljust(6, "0")) if fraction else 0, _zone(parts, zone),
         )  # fmt: skip
-        if "day of year" in found:
-            moment = _on_day(moment, int(found["day of year"]))
+        if "day of year" in parts:
+            moment = _on_day(moment, int(parts["day of year"]))
     except (ValueError, OverflowError):
         return None
     return Date(moment)
@@ -172,24 +172,24 @@ def _on_day(moment: datetime, day: int) -> datetime:
     return moved
 
 
-def _year(found: dict[str, str]) -> int:
-    if "short year" in found:
-        year = int(found["short year"])
+def _year(parts: dict[str, str]) -> int:
+    if "short year" in parts:
+        year = int(parts["short year"])
         return year + (1900 if year >= 69 else 2000)
     # Go's year 0 does not exist for Python; a time without a day is on the first day of year 1.
-    return int(found.get("year", 1))
+    return int(parts.get("year", 1))
 
 
-def _month(found: dict[str, str]) -> int:
-    if name := found.get("month name"):
+def _month(parts: dict[str, str]) -> int:
+    if name := parts.get("month name"):
         return _SHORT_MONTHS.index(name[:3]) + 1
-    return int(found.get("month", 1))
+    return int(parts.get("month", 1))
 
 
-def _zone(found: dict[str, str], zone: tzinfo) -> tzinfo:
-    text = found.get("offset", "")
+def _zone(parts: dict[str, str], zone: tzinfo) -> tzinfo:
+    text = parts.get("offset", "")
     if not text:
-        return UTC if found.get("zone") in ("UTC", "GMT") else zone
+        return UTC if parts.get("zone") in ("UTC", "GMT") else zone
     if text == "Z":
         return UTC
     digits = text[1:].replace(":", "").ljust(4, "0")

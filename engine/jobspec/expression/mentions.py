@@ -82,8 +82,8 @@ def _mentioned(tree: Node) -> Iterator[tuple[str, str | None]]:
         elif isinstance(node, nodes.Path) and isinstance(node.base, nodes.Name):
             yield mention(node)
             below = list(node.steps)
-        elif isinstance(node, nodes.Series) and (asked := asked_key(node)) is not None:
-            yield asked
+        elif isinstance(node, nodes.Series) and (name_and_key := asked_key(node)) is not None:
+            yield name_and_key
             below = []
         waiting.extend(below)
 

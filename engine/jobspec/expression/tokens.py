@@ -140,8 +140,8 @@ def _quoted(source: str, at: int) -> tuple[Token, int]:
         if char == quote:
             return Token("text", source[at : end + 1], at, "".join(parts)), end + 1
         if char in ("", "\n"):
-            found = "the end" if not char else "the end of the line; use backticks for several lines"
-            fail(Reason.SYNTAX, f"expected {quote} at the end of the text, found {found}", at)
+            end_of = "the end" if not char else "the end of the line; use backticks for several lines"
+            fail(Reason.SYNTAX, f"expected {quote} at the end of the text, found {end_of}", at)
         if char == "\\":
             char, end = _escaped(source, end, quote)
         else:

@@ -83,19 +83,19 @@ def equal(left: Value, right: Value, meter: Meter) -> bool:
     """Return whether two values are equal, by value at every depth: 1 is 1.0, and no text is a number."""
     waiting = [(left, right, 0)]
     while waiting:
-        one, other, depth = waiting.pop()
+        item, twin, depth = waiting.pop()
         meter.spend()
         if depth > VALUE_DEPTH:
             too_deep()
-        if isinstance(one, list) and isinstance(other, list):
-            if len(one) != len(other):
+        if isinstance(item, list) and isinstance(twin, list):
+            if len(item) != len(twin):
                 return False
-            waiting.extend((item, twin, depth + 1) for item, twin in zip(one, other, strict=True))
-        elif isinstance(one, dict) and isinstance(other, dict):
-            if one.keys() != other.keys():
+            waiting.extend((inner, other, depth + 1) for inner, other in zip(item, twin, strict=True))
+        elif isinstance(item, dict) and isinstance(twin, dict):
+            if item.keys() != twin.keys():
                 return False
-            waiting.extend((item, other[key], depth + 1) for key, item in one.items())
-        elif not _are_equal(one, other, meter):
+            waiting.extend((inner, twin[key], depth + 1) for key, inner in item.items())
+        elif not _are_equal(item, twin, meter):
             return False
     return True
 

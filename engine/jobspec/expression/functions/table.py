@@ -73,10 +73,10 @@ class Function:
             return None
         return f"expected {self.signature}, found {count} argument{'s' * (count != 1)}"
 
-    def type_fault(self, number: int, found: str) -> str:
+    def type_fault(self, number: int, kind: str) -> str:
         """Return the message for an argument of a wrong kind."""
         place = _ORDINALS[number] if number < len(_ORDINALS) else "a later"
-        return f"expected {self.parameter(number).expected()} as the {place} argument of {self.name}(), found {found}"
+        return f"expected {self.parameter(number).expected()} as the {place} argument of {self.name}(), found {kind}"
 
     def call(self, tools: Tools, arguments: Sequence[Value], *subject: Value) -> Value:
         """Call the function with arguments that are checked here; of a method the subject comes first."""
