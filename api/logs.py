@@ -15,8 +15,11 @@ from api.problem import RequestRefused
 from api.turns import TooBusy
 from engine.errors import StoreUnavailable
 from engine.model.log_text import LogText
-from engine.store import links, log_lines, logs
+from engine.model.records import Task
+from engine.model.states import TaskState
+from engine.store import last_words, links, log_lines, logs
 from engine.store import tasks as task_rows
+from engine.store.database import Connection
 from engine.store.log_lines import EVERYTHING, Selection
 from engine.wording.times import rfc3339
 
@@ -111,8 +114,9 @@ def _messages(
     try:
         while not ending.wait(pause):
             with context.turns.turn(), context.installation.db.read() as c:
-                # In this order: a task or link that has ended writes nothing more.
+                # In this order: a task or link that has ended, and had its last words, writes nothing more.
                 task = task_rows.get(c, task_id)
+                is_speaking = task is not None and _is_speaking(c, context, task)
                 closed = links.count_closed(c, task.run) if task else 0
                 batch = logs.chunks(c, task_id, after)
                 # The database was put back in time, and this task's log with it.
@@ -127,11 +131,12 @@ def _messages(
                 after = -1
                 yield sse.message("reset", {}, "")
                 continue
-            if not batch and task is not None and (task.token, task.origin, closed) != last_closed:
+            is_closing = not batch and not is_speaking
+            if is_closing and task is not None and (task.token, task.origin, closed) != last_closed:
                 last_closed = task.token, task.origin, closed
                 run = {"attempt": task.attempt, "origin": task.origin, "delivery": task.delivery}
                 yield sse.message("closed", run | {"links": closed})
-            if not batch and (task is None or task.state.ended):
+            if is_closing and (task is None or task.state.ended):
                 yield sse.message("end", {"state": task.state if task else "CANCELLED"})
                 return
             if not batch:
@@ -139,6 +144,13 @@ def _messages(
             pause = 0.0 if batch else min(_IDLE_SECONDS, max(_BUSY_SECONDS, pause * 1.5))
     except (StoreUnavailable, TooBusy) as exc:
         log.warning("ending a log stream: %s", exc)
+
+
+def _is_speaking(c: Connection, context: ApiContext, task: Task) -> bool:
+    """Return whether the task was cancelled and its container may still write."""
+    if task.state is not TaskState.CANCELLED:
+        return False
+    return bool(last_words.speaking(c, [task.id], context.installation.last_words_ms))
 
 
 def _tail_start(context: ApiContext, task_id: str, tail: int, part: Selection) -> tuple[int, int]:

@@ -51,7 +51,7 @@ def finish_link(
     ends the attempt: COMPLETED, FAILED or the retry, and the job with it, all in this transaction.
 
     Return None when the end was refused: another delivery writes the end. An event says "late", and the thread
-    touches no container.
+    touches no container. Of a task that was cancelled under this token, the exit code of the container is noted.
     """
     token, order = assignment.token, assignment.order
     with installation.db.begin() as c:
@@ -64,7 +64,10 @@ def finish_link(
         run = links.of_run(c, order.run)
         code, message = outcome.exit_code, outcome.message
         if not counts or not links.end(c, at, container_id, code, message, outcome.timings):
-            _add_late_event(c, caller, task, assignment, outcome)
+            if task.state is TaskState.CANCELLED:
+                _record_exit(c, caller, task, assignment, container_id, outcome)
+            else:
+                _add_late_event(c, caller, task, assignment, outcome)
             return None
         add_link_change(c, caller, task, run[order.index], LinkState.ENDED, message or f"exit code {code}")
         # As `links.end` has written the row, which lies under the task's lock.
@@ -104,11 +107,28 @@ def _follow(
 def _add_late_event(
     c: Connection, caller: Caller, task: Task, assignment: Assignment, outcome: Outcome
 ) -> None:
-    """Write that an end came too late and was not applied; not for a cancelled task, whose links are killed."""
-    if task.state is not TaskState.CANCELLED:
-        token = assignment.token
-        reason = (
-            f"end of {assignment.link_name} (exit code {outcome.exit_code}) under attempt {token.attempt}, "
-            f"delivery {token.delivery} came too late and was not applied"
-        )
-        events.add(c, caller, "late", task, reason=reason)
+    """Write that an end came too late and was not applied."""
+    token = assignment.token
+    reason = (
+        f"end of {assignment.link_name} (exit code {outcome.exit_code}) under attempt {token.attempt}, "
+        f"delivery {token.delivery} came too late and was not applied"
+    )
+    events.add(c, caller, "late", task, reason=reason)
+
+
+def _record_exit(
+    c: Connection,
+    caller: Caller,
+    task: Task,
+    assignment: Assignment,
+    container_id: str | None,
+    outcome: Outcome,
+) -> None:
+    """Note how the container of a cancelled task ended, if it was the one of this token."""
+    token, order = assignment.token, assignment.order
+    at = (token, order.run.origin, order.index)
+    if task.token != token or container_id is None:
+        return
+    if links.record_exit(c, at, container_id, outcome.exit_code, outcome.timings):
+        reason = f"{assignment.link_name}: ended after the cancel with exit code {outcome.exit_code}"
+        events.add(c, caller, "note", task, reason=reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.model import last_words
 from engine.settings import Settings
 from engine.store.database import Database
 
@@ -16,3 +17,9 @@ class Installation:
     settings: Settings
     #: The installation's id, as the database has it.
     id: str
+
+    @property
+    def last_words_ms(self) -> int:
+        """Milliseconds after a cancel in which the log and the exit code of the container are still taken."""
+        settings = self.settings
+        return last_words.window_ms(settings.cluster.beat_seconds, settings.runtime.kill_grace_seconds)

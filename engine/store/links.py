@@ -69,6 +69,15 @@ _END_WITHOUT_CONTAINER = (
     )
     .values(_ENDED | _HOW)
 )
+_RECORD_EXIT = (
+    links.update()
+    .where(
+        _THIS,
+        guard("record_exit.once", links.c.state == LinkState.ENDED, links.c.exit_code.is_(None)),
+        guard("record_exit.container", links.c.container_id == _CONTAINER),
+    )
+    .values(_HOW)
+)
 _ABANDON = links.update().where(_THIS, guard("abandon_link.state", _IS_CONFIRMED)).values(_ENDED)
 _SKIP = (
     links.update()
@@ -158,6 +167,20 @@ def end(
     if container_id:
         return c.execute(_END, params | {"the_container": container_id}).rowcount == 1
     return c.execute(_END_WITHOUT_CONTAINER, params | {"the_delivery": token.delivery}).rowcount == 1
+
+
+def record_exit(
+    c: sa.Connection,
+    at: tuple[Token, int, int],
+    container_id: str,
+    exit_code: int,
+    timings: Mapping[str, int] | None = None,
+) -> bool:
+    """Note how the container of a link ended that was abandoned before; the link stays ENDED."""
+    token, origin, index = at
+    params = _link(RunKey(token.task_id, token.attempt, origin), index, the_container=container_id)
+    params |= {"the_exit_code": exit_code, "the_timings": dict(timings) if timings else None}
+    return c.execute(_RECORD_EXIT, params).rowcount == 1
 
 
 def abandon(c: sa.Connection, run: RunKey, index: int, why: str) -> None:

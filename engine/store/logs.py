@@ -22,6 +22,7 @@ from engine.model.log_gap import gap_note
 from engine.model.records import LogPosition, RunKey, Token
 from engine.store import links, tasks
 from engine.store.database import now_ms
+from engine.store.guards import guard
 from engine.store.tables import log_chunks, log_heads
 
 #: (stream, stamp, text): stream 1 is standard output, 2 standard error, 0 a line from Ferryman.
@@ -46,7 +47,10 @@ _SIZES = (
 _DELETE = log_chunks.delete().where(_OLDEST)
 _TAKE = (
     log_heads.update()
-    .where(log_heads.c.task_id == sa.bindparam("the_task"))
+    .where(
+        log_heads.c.task_id == sa.bindparam("the_task"),
+        guard("append_log.next", log_heads.c.next_seq == sa.bindparam("the_next")),
+    )
     .values(
         next_seq=log_heads.c.next_seq + 1,
         next_line=log_heads.c.next_line + sa.bindparam("the_lines"),
@@ -83,6 +87,16 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """Bounds of what a task's log takes."""
+
+    #: Bytes of text that are kept.
+    log_bytes: int
+    #: Time after a cancel in which chunks are still taken.
+    window_ms: int
+
+
+@dataclass(frozen=True)
 class Head:
     """Length of a task's log: frames written, bytes kept, and bytes missing because it was too long."""
 
@@ -103,21 +117,32 @@ def append(  # noqa: PLR0913 - one write: the token, the link, its frames, and i
     link_index: int,
     pieces: Sequence[Piece],
     position: LogPosition,
-    limit_bytes: int,
-) -> bool:
-    """Add pieces to the task's log as one chunk, and move the link's position with them.
+    bounds: Bounds,
+    next_seq: int,
+) -> int | None:
+    """Add pieces to the task's log as chunk `next_seq`, and move the link's position with them.
 
-    Returns False, having written nothing, when the task does not run under this token: a fenced writer writes
-    nothing. A log longer than `limit_bytes` keeps its first half and as many of the newest frames as fit, always
-    including the newest chunk. The position moves even when frames are dropped.
+    Returns the number of the next chunk. If the log has a chunk `next_seq`, an earlier call has stored these pieces,
+    and nothing is written: only one thread writes under a token. Returns None, having written nothing, when the task
+    does not run under this token and was not cancelled under it a moment ago: a fenced writer writes nothing.
+
+    A log beyond its bound keeps its first half and as many of the newest frames as fit, always including the newest
+    chunk. The position moves even when frames are dropped.
     """
-    if not tasks.may_append_log(c, token):
-        return False
+    if not tasks.may_append_log(c, token, bounds.window_ms):
+        return None
     run = RunKey(token.task_id, token.attempt, origin)
-    if pieces:
-        _write(c, (*run, link_index), _joined(pieces), limit_bytes)
+    after = _write(c, (*run, link_index), _joined(pieces), bounds.log_bytes, next_seq)
+    if after is None:
+        return next_chunk(c, token.task_id)
     links.set_log_position(c, run, link_index, position)
-    return True
+    return after
+
+
+def next_chunk(c: sa.Connection, task_id: str) -> int:
+    """Return the number of the task's next chunk."""
+    seq = c.scalar(sa.select(log_heads.c.next_seq).where(log_heads.c.task_id == task_id))
+    return 0 if seq is None else int(seq)
 
 
 def head(c: sa.Connection, task_id: str) -> Head:
@@ -187,12 +212,18 @@ def _joined(pieces: Sequence[Piece]) -> Piece:
     )
 
 
-def _write(c: sa.Connection, at: tuple[str, int, int, int], whole: Piece, limit: int) -> None:
-    seq, line, with_all, tail_seq = _take(c, at[0], whole.lines, whole.size)
+def _write(
+    c: sa.Connection, at: tuple[str, int, int, int], whole: Piece, limit: int, next_seq: int
+) -> int | None:
+    """Write the piece from chunk `next_seq` on, and return the number after it; None when that chunk is there."""
+    taken = _take(c, at[0], whole.lines, whole.size, next_seq)
+    if taken is None:
+        return None
+    seq, line, with_all, tail_seq = taken
     half = limit // 2
     if with_all <= half:
         _insert(c, at, seq, line, whole)
-        return
+        return seq + 1
     # Bytes that still fit into the half that always stays.
     room = half - (with_all - whole.size) if tail_seq is None else 0
     # Small compared with the half that they share, because whole chunks are dropped.
@@ -206,6 +237,7 @@ def _write(c: sa.Connection, at: tuple[str, int, int, int], whole: Piece, limit:
         _trim(c, at[0], seq + bool(fitting), newest, with_all - limit)
     elif newest > seq or with_all > limit:
         _trim(c, at[0], tail_seq, newest, with_all - limit)
+    return newest + 1
 
 
 def _parts(whole: Piece, room: int, most: int) -> tuple[int, list[Piece]]:
@@ -218,7 +250,13 @@ def _parts(whole: Piece, room: int, most: int) -> tuple[int, list[Piece]]:
 
 
 def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    if text.isascii():
+        return len(text)
+    try:
+        # A byte that is not UTF-8 is an escape, and counts as the one byte that was written.
+        return len(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _split(frames: Sequence[Frame], sizes: Sequence[int], most: int) -> list[Piece]:
@@ -273,15 +311,22 @@ def _insert(c: sa.Connection, at: tuple[str, int, int, int], seq: int, line: int
     )
 
 
-def _take(c: sa.Connection, task_id: str, lines: int, size: int) -> tuple[int, int, int, int | None]:
-    """Reserve the next chunk for these frames. Returns its number and first line, the new bytes, the tail's begin."""
-    taken = {"the_task": task_id, "the_lines": lines, "the_size": size}
+def _take(
+    c: sa.Connection, task_id: str, lines: int, size: int, next_seq: int
+) -> tuple[int, int, int, int | None] | None:
+    """Reserve chunk `next_seq` for these frames; None when it is there.
+
+    Returns its number and first line, the new bytes, the tail's begin.
+    """
+    taken = {"the_task": task_id, "the_lines": lines, "the_size": size, "the_next": next_seq}
     row = c.execute(_TAKE, taken).one_or_none()
-    if row is None:
+    if row is None and not next_seq:
         insert = sqlite.insert if c.dialect.name == "sqlite" else postgresql.insert
         fresh = {"task_id": task_id, "next_seq": 0, "next_line": 0, "bytes": 0, "missing_bytes": 0}
         c.execute(insert(log_heads).values(fresh).on_conflict_do_nothing())
-        row = c.execute(_TAKE, taken).one()
+        row = c.execute(_TAKE, taken).one_or_none()
+    if row is None:
+        return None
     return row.next_seq - 1, row.next_line - lines, row.bytes, row.tail_seq
 
 

@@ -19,6 +19,7 @@ from engine.model.records import PlannedLink, Refusal, Task, Token
 from engine.model.states import ADOPTING_NODES, ENDED, GONE_NODES, NodeState, TaskState
 from engine.store.database import now_ms
 from engine.store.guards import guard
+from engine.store.last_words import HAS_LAST_WORDS
 from engine.store.tables import attempts, nodes, tasks
 
 _THIS = tasks.c.id == sa.bindparam("the_task")
@@ -151,9 +152,10 @@ _MAY_CONFIRM = (
     .where(_running("confirm"), guard("confirm.owner", nodes.c.state.not_in(GONE_NODES)))
     .with_for_update(read=True, of=nodes)
 )
-
-
-_MAY_APPEND_LOG = _YES.where(_running("append_log")).with_for_update(read=True)
+_MAY_APPEND_LOG = _YES.where(
+    _under_token("append_log"),
+    guard("append_log.state", sa.or_(tasks.c.state == TaskState.RUNNING, HAS_LAST_WORDS)),
+).with_for_update(read=True)
 
 
 def may_begin_link(c: sa.Connection, token: Token, node_id: str) -> bool:
@@ -170,9 +172,12 @@ def may_confirm(c: sa.Connection, token: Token) -> bool:
     return c.scalar(_MAY_CONFIRM, _params(token)) is not None
 
 
-def may_append_log(c: sa.Connection, token: Token) -> bool:
-    """Return whether the task is RUNNING under this token, and lock its row FOR SHARE."""
-    return c.scalar(_MAY_APPEND_LOG, _params(token)) is not None
+def may_append_log(c: sa.Connection, token: Token, window_ms: int) -> bool:
+    """Return whether the task is RUNNING under this token, or was CANCELLED under it within `window_ms`.
+
+    Locks its row FOR SHARE. A cancel is final, so no other delivery follows the one whose last words are taken.
+    """
+    return c.scalar(_MAY_APPEND_LOG, _params(token, the_window=window_ms)) is not None
 
 
 #: Values of a task that must be sent again.

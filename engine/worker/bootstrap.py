@@ -91,7 +91,7 @@ def _make_context(sender: Any, **_: Any) -> None:
     context = WorkerContext(
         installation=installation,
         runtime=runtime,
-        sweeper=Sweeper(installation, runtime, sandboxes, in_doubt),
+        sweeper=Sweeper(installation, runtime, sandboxes, running, in_doubt),
         sandboxes=sandboxes,
         runtime_in_doubt=in_doubt,
         flusher=Flusher(db, settings.broker, instance.app),

@@ -10,7 +10,6 @@ import json
 import resource
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 
@@ -32,9 +31,9 @@ def _ours(container: str, url: str, directory: str) -> Callable[[], int]:
 
     def read() -> int:
         sink = LogWriter(world.installation, world.confirmed(), Control())
-        follower = Follower(client, container, sink, settings.runtime.result_bytes)
+        follower = Follower(client, container, sink, settings.runtime.result_bytes, is_behind=True)
         follower.start()
-        follower.finish(60, threading.Event())
+        follower.finish(60, bool)
         assert sink.close(300), "the log is not stored"
         with db.read() as c:
             return int(c.exec_driver_sql("SELECT sum(bytes + missing_bytes) FROM log_heads").scalar_one())

@@ -127,7 +127,11 @@ def _written(script: str, size: int) -> Iterator[str]:
     body = {
         "Image": IMAGE,
         "Cmd": ["sh", "-c", script.format(size=size)],
-        "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "json-file", "Config": {}}},
+        # As a worker's containers, with room for all.
+        "HostConfig": {
+            "NetworkMode": "none",
+            "LogConfig": {"Type": "local", "Config": {"max-size": "4g", "compress": "false"}},
+        },
     }
     made = str(api.create_container_from_config(body)["Id"])
     try:

@@ -8,6 +8,7 @@ from engine.lifecycle.assignment import Assignment
 from engine.model.log_gap import gap_note
 from engine.model.records import LogPosition
 from engine.store import logs
+from tests.support import log_rows
 from tests.support.chromium import Visiting
 from tests.support.stage import HELLO, NODE, Stage
 
@@ -18,7 +19,7 @@ def _write(stage: Stage, link: Assignment, *texts: str) -> None:
     """Write frames of ten bytes in one chunk; four stay at the head of the log, and four at its end."""
     frames = [(1, "2026-01-02T03:04:05.123456789Z", text) for text in texts]
     with stage.db.begin() as c:
-        assert logs.append(
+        assert log_rows.append(
             c, link.token, link.order.run.origin, link.order.index, [logs.piece(frames)], LogPosition(), 80
         )
 

@@ -210,7 +210,8 @@ class Worker(Carrier):
         """Sweep: list first, then read the rows."""
         things = self.daemon.list()
         yield
-        owners = read_owners(self.installation, things) if things else Owners()
+        has_thread = self.running.has_task
+        owners = read_owners(self.installation, things, self.node_id, has_thread) if things else Owners()
         yield
         if not self.daemon.silent:
             self.removes(unowned(things, owners))

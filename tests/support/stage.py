@@ -29,6 +29,7 @@ from engine.runtime.base import Cause, Outcome
 from engine.settings import Settings
 from engine.store import logs, nodes, outbox, tasks
 from engine.store.database import Database
+from tests.support import log_rows
 from tests.support.api_server import SERVE
 from tests.support.callers import TESTER, by
 from tests.support.databases import free_port
@@ -185,7 +186,7 @@ class Stage:
         frames = [(stream, stamp, text) for text in texts]
         with self.db.begin() as c:
             order = link.order
-            assert logs.append(
+            assert log_rows.append(
                 c, token, order.run.origin, order.index, [logs.piece(frames)], LogPosition(), 1 << 24
             )
 

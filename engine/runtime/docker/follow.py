@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
+import math
 import time
 
 from engine import failpoints
 from engine.errors import Gone, MachineFault, RuntimeUnavailable
+from engine.model.last_words import READ_SECONDS
+from engine.model.log_gap import cut_note
 from engine.runtime.base import Cause, Control, Detached, LogSink, Outcome, Prepared, PreparedState
 from engine.runtime.docker import architecture, blame, container, hands, results, sandbox, wait
 from engine.runtime.docker.gate import Gate
@@ -66,10 +68,9 @@ def _start(host: Host, prepared: Prepared, control: Control) -> Outcome | None:
 
 def _follow(host: Host, prepared: Prepared, sink: LogSink, control: Control) -> Outcome:
     client, container_id, order = host.client, prepared.container_id, prepared.order
-    result_bytes = host.settings.result_bytes
-    tail_bytes = min(results.TAIL_BYTES, result_bytes) if order.kind == "main" else 0
-    gate = Gate()
-    follower = Follower(client, container_id, sink, tail_bytes, control.detach, gate)
+    tail_bytes = min(results.TAIL_BYTES, host.settings.result_bytes) if order.kind == "main" else 0
+    gate, is_behind = Gate(), prepared.state is not PreparedState.CREATED
+    follower = Follower(client, container_id, sink, tail_bytes, control.detach, gate, is_behind=is_behind)
     # Before the log is read: what a second run wrote does not count.
     deed = _second_run(host, prepared, sink, gate)
     follower.start()
@@ -82,9 +83,10 @@ def _follow(host: Host, prepared: Prepared, sink: LogSink, control: Control) -> 
         else:
             end, deed = _await_end(host, prepared, sink, control, gate)
         host.activity.touch()
-        # The request that ended the container does not also end the reading of its log; a later one does.
-        interruption = threading.Event() if end.killed_for is not None else control.changed
-        follower.finish(DRAIN_SECONDS, interruption)
+        # The log of a cancelled task is taken for a while only (engine.model.last_words).
+        most_seconds = READ_SECONDS if end.killed_for is Cause.CANCELLED else math.inf
+        # A kill may come when the container has ended: it does not end the reading of its log.
+        follower.finish(DRAIN_SECONDS, lambda: control.detached, most_seconds)
         if control.detached and not follower.is_complete:
             raise Detached
         verdict = judge(client, order, container_id, end, deed or Deed(), follower.last_error)
@@ -93,13 +95,15 @@ def _follow(host: Host, prepared: Prepared, sink: LogSink, control: Control) -> 
         raise
     finally:
         follower.stop()
+    if not follower.is_complete:
+        sink.note(cut_note(READ_SECONDS))
     result = None
     if order.kind == "main":
         result = results.from_file(host, prepared, sink)
         if result is None and follower.is_resumed and verdict.code == 0:
-            result = results.from_log(host, prepared)
+            result = results.from_log(host, prepared, sink)
         if result is None:
-            result = results.decode(follower.tail())
+            result = results.from_tail(follower.tail(), tail_bytes, sink)
     return Outcome(verdict.code, verdict.cause, verdict.message, result)
 
 
@@ -145,7 +149,7 @@ def _await_end(
 
 def _collect_vanished(host: Host, prepared: Prepared, sink: LogSink, follower: Follower, reason: str) -> None:
     """Store the rest of the log of a container without processes, and remove it, so that the link runs again."""
-    follower.finish(DRAIN_SECONDS, threading.Event())
+    follower.finish(DRAIN_SECONDS, bool)
     sink.note(f"{reason} (containerd or a shim was killed): it is removed, and the link runs again")
     try:
         container.remove(host.client, prepared.container_id, force=True)

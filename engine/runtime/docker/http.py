@@ -88,6 +88,7 @@ class Exchange:
         self._timeout = timeout
         self._pending = b""
         self._body = _Body(b"")
+        self._head = b""
         #: The status code; 0 until `read_head` returns True.
         self.status = 0
         connection.settimeout(timeout)
@@ -129,8 +130,13 @@ class Exchange:
             self.status = int(head.split(b" ", 2)[1])
         except (IndexError, ValueError):
             raise Broken("the server at Docker's address does not speak HTTP") from None
-        self._body = _Body(head)
+        self._body, self._head = _Body(head), head
         return True
+
+    def header(self, name: str) -> str:
+        """Return the value of a header of the answer, "" without it."""
+        match = re.search(rb"\r\n%s: *([^\r]*)" % re.escape(name.encode()), self._head, re.IGNORECASE)
+        return "" if match is None else match[1].decode("latin-1")
 
     def raise_if_failed(self) -> None:
         """Raise ErrorAnswer if the daemon could not answer now, which says nothing about the container."""

@@ -1,5 +1,8 @@
 """Reader of a container's log from a stored position on, in bulk, each byte once.
 
+A reader that lags behind follows no more, but reads Docker's files from its position until it has caught up: in the
+files the position's frame tells whether frames are missing before the next one, in a followed stream nothing does.
+
 The position is kept for each stream, as (stamp of the last frame, number of frames with it): stamps go back between
 the streams, and the frames of one long line share a stamp.
 """
@@ -7,17 +10,20 @@ the streams, and the frames of one long line share a stamp.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from engine.errors import RuntimeUnavailable
+from engine.model.log_gap import lost_note
 from engine.model.records import LogFrame, LogPosition
 from engine.runtime.base import LogSink
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.frames import STDERR, STDOUT, FrameParser, Tail, since
 from engine.runtime.docker.gate import Gate
 from engine.runtime.docker.http import RETRY_SECONDS, Broken, Exchange
+from engine.runtime.docker.lag import LAG_SECONDS, DaemonClock
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +38,7 @@ class Follower:
     #: Wait before a stream that ended is requested again while the container still runs.
     RETRY_SECONDS = 0.5
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it reads, where to, and from where on
         self,
         client: Client,
         container_id: str,
@@ -40,9 +46,19 @@ class Follower:
         tail_bytes: int,
         on_defect: Callable[[], object] = bool,
         gate: Gate | None = None,
+        *,
+        is_behind: bool = False,
     ) -> None:
-        """Begin after the sink's position; `on_defect` is called when a defect ended the reading."""
+        """Begin after the sink's position; `on_defect` is called when a defect ended the reading.
+
+        `is_behind` tells that the container may have written long before.
+        """
         self._gate = gate or Gate()
+        self._is_behind = is_behind
+        #: Seconds until Docker sent the first frame of the last read without following: it looks for the position.
+        self._search_seconds = 0.0
+        #: Stamp that was older than the one before it, from which the log is read again.
+        self._earlier = ""
         self._on_defect = on_defect
         #: True when the log was read to its end.
         self.is_complete = False
@@ -72,8 +88,10 @@ class Follower:
         """Start to follow."""
         self._thread.start()
 
-    def finish(self, idle_seconds: float, interruption: threading.Event) -> None:
-        """Read the rest of the log after the container's end, until it is read or `interruption` is set.
+    def finish(
+        self, idle_seconds: float, is_interrupted: Callable[[], bool], most_seconds: float = math.inf
+    ) -> None:
+        """Read the rest of the log after the container's end, until it is read, interrupted, or the time is over.
 
         A followed stream that sends nothing for `idle_seconds` is interrupted, because Docker may hold it open; reads
         without following end without help. Raises RuntimeUnavailable if the daemon is silent before the end, or if a
@@ -83,7 +101,7 @@ class Follower:
         self._ended.set()
         while self._thread.is_alive():
             self._thread.join(0.05)
-            if interruption.is_set():
+            if is_interrupted() or time.monotonic() - ended_at > most_seconds:
                 self.stop()
                 return
             silent = self._silent_seconds(ended_at)
@@ -123,9 +141,14 @@ class Follower:
     def _run(self) -> None:
         try:
             while not self._ended.is_set():
-                self._read(follow=True)
-                # Stream and container end within milliseconds of each other; after a longer gap the stream is lost.
-                self._ended.wait(self.RETRY_SECONDS)
+                if self._is_behind:
+                    is_over = not self._catch_up()
+                else:
+                    # Stream and container end within milliseconds of each other; later the stream is lost.
+                    self._read(follow=True)
+                    is_over = not self._is_behind
+                if is_over:
+                    self._ended.wait(self.RETRY_SECONDS)
             # A followed stream may end before the container's last lines (with Docker 20.10 and 100,000 lines, one
             # time in ten), and a broken stream does: the rest is requested.
             step = 0
@@ -134,6 +157,10 @@ class Follower:
                     self._stopped.wait(self.RETRY_SECONDS)
                 else:
                     step += 1
+            if not self._stopped.is_set() and (
+                frames := self._parser.rest(has_line_feeds=has_line_feeds(self._client))
+            ):
+                self._write(frames)
             self.is_complete = not self._stopped.is_set()
         except BaseException:
             # The sink is the caller's: an error in it ends the following, not the container.
@@ -142,6 +169,18 @@ class Follower:
                     "the log of container %s is not followed any more, because of an error", self._id[:12]
                 )
                 self._on_defect()
+
+    def _catch_up(self) -> bool:
+        """Read what Docker's files have; after a read that took long, they have more. Return False if it broke."""
+        began = time.monotonic()
+        is_read = self._read(follow=False)
+        if is_read:
+            self._is_behind = time.monotonic() - began > self._most_lag()
+        return is_read
+
+    def _most_lag(self) -> float:
+        # A followed stream begins with the same search, so it always lags by that time at first.
+        return LAG_SECONDS + 2 * self._search_seconds
 
     def _has_caught_up(self, lines: int) -> bool:
         """Read the last `lines` frames (0: all since the position); return True if none can be missing after that."""
@@ -159,8 +198,9 @@ class Follower:
         if not trial.skipped and trial.seen >= lines:
             return False
         if frames and not self._stopped.is_set():
-            self._write(frames)
             self._parser = trial
+            self._note_gap()
+            self._write(frames)
         return True
 
     def _note_broken(self, error: RuntimeUnavailable) -> None:
@@ -180,16 +220,22 @@ class Follower:
         return frames
 
     def _read(self, *, follow: bool) -> bool:
-        """Read from the position until the stream ends; return False if it broke."""
-        self._parser.restart()
+        """Read from the position until the stream ends or lags; return False if it broke."""
+        self._parser.restart(followed=follow)
+        asked_at = time.monotonic()
         try:
-            with open_log(self._client, self._id, self._parser.position, follow=follow) as exchange:
+            with open_log(
+                self._client, self._id, self._parser.position, follow=follow, earlier=self._earlier
+            ) as exchange:
                 self._exchange, self._is_open_ended = exchange, follow
                 if self._stopped.is_set():
                     return True
                 if not _has_log(exchange, self._client, self._id):
                     return True
-                self._pass_on(iter(lambda: exchange.read(None), b"") if follow else exchange.pieces())
+                if follow:
+                    self._follow(exchange, DaemonClock(exchange, asked_at))
+                else:
+                    self._read_files(exchange, asked_at)
         except RuntimeUnavailable as exc:
             self._note_broken(exc)
             return False
@@ -198,14 +244,39 @@ class Follower:
         self._is_broken = False
         return True
 
-    def _pass_on(self, pieces: Iterable[bytes | None]) -> None:
-        for piece in pieces:
-            if not piece or self._stopped.is_set():
-                return
+    def _follow(self, exchange: Exchange, clock: DaemonClock) -> None:
+        while (piece := exchange.read(None)) and not self._stopped.is_set():
+            position = self._parser.position
             frames = self._parser.parse(piece)
-            self._heard_at = time.monotonic()
-            if frames:
-                self._write(frames)
+            if frames and clock.age(frames[0].stamp) > self._most_lag():
+                # Docker may have left frames out before these.
+                self._parser, self._is_behind = FrameParser(position), True
+                return
+            self._take(frames)
+            if self._parser.went_back:
+                self._earlier, self._is_behind = self._parser.went_back, True
+                return
+
+    def _read_files(self, exchange: Exchange, asked_at: float) -> None:
+        is_first = True
+        for piece in exchange.pieces():
+            if self._stopped.is_set():
+                return
+            if is_first:
+                self._search_seconds, is_first = time.monotonic() - asked_at, False
+            self._take(self._parser.parse(piece))
+        self._earlier = ""
+
+    def _take(self, frames: list[LogFrame]) -> None:
+        self._heard_at = time.monotonic()
+        if frames:
+            self._note_gap()
+            self._write(frames)
+
+    def _note_gap(self) -> None:
+        if self._parser.gap is not None:
+            self._sink.note(lost_note(*self._parser.gap))
+            self._parser.gap = None
 
     def _write(self, frames: Sequence[LogFrame]) -> None:
         frames = self._gate.passed(frames)
@@ -222,13 +293,22 @@ class Follower:
 
 
 def open_log(
-    client: Client, container_id: str, position: LogPosition, *, follow: bool = False, tail: int = 0
+    client: Client,
+    container_id: str,
+    position: LogPosition,
+    *,
+    follow: bool = False,
+    tail: int = 0,
+    earlier: str = "",
 ) -> Exchange:
-    """Request both streams with stamps: from the position on, or the last `tail` frames if `tail` is not 0."""
+    """Request both streams with stamps: from the position on, or the last `tail` frames if `tail` is not 0.
+
+    With `earlier`, a stamp, also the frames since then.
+    """
     params = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "1" if follow else "0"}
     if tail:
         params["tail"] = str(tail)
-    elif after := since(position):
+    elif after := since(position, earlier):
         params["since"] = after
     # A followed log ends with the container, or is requested again; the end of any other must be certain.
     return client.exchange("GET", f"/containers/{container_id}/logs", params, whole=not follow)
@@ -242,6 +322,11 @@ def _has_log(exchange: Exchange, client: Client, container_id: str) -> bool:
     if exchange.status != 200:
         log.warning("no log of container %s: %s", container_id[:12], exchange.error_message())
     return exchange.status == 200
+
+
+def has_line_feeds(client: Client) -> bool:
+    """Return True if the daemon returns the line feed after the last piece of a long line: since Docker 23 (1.42)."""
+    return tuple(int(part) for part in client.api.api_version.split(".")) >= (1, 42)
 
 
 def last_of_stdout(client: Client, container_id: str, limit: int) -> bytes:
@@ -271,6 +356,8 @@ def _last_of_stdout(client: Client, container_id: str, limit: int) -> bytes:
                 for frame in parser.parse(piece):
                     tail.add(frame.data)
                     count, size = count + 1, size + len(frame.data)
+            for frame in parser.rest(has_line_feeds=has_line_feeds(client)):
+                tail.add(frame.data)
         if size >= limit or count < lines:
             break
     return tail.value()

@@ -21,9 +21,12 @@ from engine.runtime.docker.host_places import HostPlaces
 from engine.settings import RuntimeSettings
 from engine.settings.groups import DROPPED_CAPABILITIES
 
-#: Docker keeps two log files of this size beside the stored log, so that a follower is not overtaken.
-LOG_SIZE = "64m"
-LOG_FILES = "2"
+#: Most bytes that Docker's `local` driver writes for a line of one byte, the shortest: 26 or 27.
+_BYTES_OF_SHORTEST_LINE = 27
+#: Files among which Docker rotates: all but the newest are always full.
+LOG_FILES = 5
+#: A smaller file could be full before a reader notices that it lags (engine.runtime.docker.lag).
+LEAST_LOG_FILE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,10 @@ def create_body(
 def _command(order: Order) -> dict[str, Any]:
     """Return entrypoint and command. `run` is a file, passed to the entrypoint, else to `sh -c` (Tork's rule)."""
     if order.spec.run is not None:
-        return {"Entrypoint": list(order.spec.entrypoint or ("sh", "-c")), "Cmd": [files.RUN]}
+        if order.spec.entrypoint:
+            return {"Entrypoint": list(order.spec.entrypoint), "Cmd": [files.RUN]}
+        # Without exec, the shell of busybox stays above the script, and SIGTERM never reaches it.
+        return {"Entrypoint": ["sh", "-c"], "Cmd": [f"exec {files.RUN}"]}
     command: dict[str, Any] = {}
     if order.spec.entrypoint:
         command["Entrypoint"] = list(order.spec.entrypoint)
@@ -121,13 +127,23 @@ def _host_config(order: Order, settings: RuntimeSettings, mounts: list[dict[str,
         "Init": order.spec.init,
         "SecurityOpt": ["no-new-privileges"],
         "CapDrop": [name for name in DROPPED_CAPABILITIES if name not in settings.keep_capabilities],
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_SIZE, "max-file": LOG_FILES}},
+        "LogConfig": {"Type": "local", "Config": _log_options(settings.log_bytes)},
     }
     if order.cpus:
         config["NanoCpus"] = round(order.cpus * 1e9)
     if order.shm_bytes:
         config["ShmSize"] = order.shm_bytes
     return config
+
+
+def _log_options(log_bytes: int) -> dict[str, str]:
+    """Return options with which Docker's log holds whatever of a task's log the store would keep.
+
+    The store counts the bytes that containers write, Docker those of its files. The files are not compressed, because
+    each read would unpack them all.
+    """
+    file_bytes = max(LEAST_LOG_FILE_BYTES, log_bytes * _BYTES_OF_SHORTEST_LINE // (LOG_FILES - 1))
+    return {"max-size": str(file_bytes), "max-file": str(LOG_FILES), "compress": "false"}
 
 
 def _network_mode(order: Order) -> str:

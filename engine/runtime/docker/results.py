@@ -13,6 +13,7 @@ from engine.errors import ErrorAnswer, RuntimeUnavailable
 from engine.runtime.base import LogSink, Prepared, PreparedState
 from engine.runtime.docker import container, files
 from engine.runtime.docker.client import message_of, translated
+from engine.runtime.docker.frames import half_character
 from engine.runtime.docker.host import Host
 from engine.runtime.docker.http import RETRY_SECONDS
 from engine.runtime.docker.logs import last_of_stdout
@@ -38,23 +39,34 @@ def from_file(host: Host, prepared: Prepared, sink: LogSink) -> str | None:
         return None
     if output is None:
         return None
-    if output.size > limit:
-        sink.note(f"the output file has {output.size} bytes; the first {limit} are the result")
-    return decode(output.data)
+    if output.size <= limit:
+        return decode(output.data, sink)
+    sink.note(f"the output file has {output.size} bytes; the first {limit} are the result")
+    return decode(output.data[: limit - half_character(output.data)], sink)
 
 
-def from_log(host: Host, prepared: Prepared) -> str:
+def from_log(host: Host, prepared: Prepared, sink: LogSink) -> str:
     """Return the last bytes of standard output from Docker's log, for a container whose log was stored before."""
     limit = min(TAIL_BYTES, host.settings.result_bytes)
-    return decode(last_of_stdout(host.client, prepared.container_id, limit))
+    return from_tail(last_of_stdout(host.client, prepared.container_id, limit), limit, sink)
 
 
-def decode(data: bytes) -> str:
-    """Return bytes as text for a database: half a character at the beginning is dropped, NUL replaced by U+FFFD."""
+def from_tail(data: bytes, limit: int, sink: LogSink) -> str:
+    """Return the last bytes of standard output, at most `limit`, as text that does not begin inside a character."""
     start = 0
-    while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
+    while len(data) == limit and start < 3 and data[start] & 0xC0 == 0x80:
         start += 1
-    return data[start:].decode("utf-8", "replace").replace("\x00", "\ufffd")
+    return decode(data[start:], sink)
+
+
+def decode(data: bytes, sink: LogSink) -> str:
+    """Return bytes as text for a database; a note says when U+FFFD stands for NUL or for what is not UTF-8."""
+    text = data.decode("utf-8", "replace").replace("\x00", "\ufffd")
+    if places := text.count("\ufffd") - data.count("\ufffd".encode()):
+        sink.note(
+            f"the result has NUL or bytes that are not UTF-8: U+FFFD stands for them at {places} places"
+        )
+    return text
 
 
 def _read(host: Host, prepared: Prepared, limit: int) -> files.Result | None:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from engine import failpoints
@@ -14,8 +14,9 @@ from engine.errors import RuntimeUnavailable, StoreUnavailable
 from engine.lifecycle.installation import Installation
 from engine.model.states import TaskState
 from engine.runtime.base import Order, Resource, Runtime
-from engine.store import attempts, nodes, tasks
+from engine.store import attempts, last_words, nodes, tasks
 from engine.worker.daemon.sandbox_pool import SandboxPool
+from engine.worker.running import RunningLinks
 
 log = logging.getLogger("ferryman.sweep")
 
@@ -36,6 +37,8 @@ class Owners:
 
     #: Task id -> (state, attempt, delivery, origin).
     tasks: Mapping[str, tuple[TaskState, int, int, int]] = field(default_factory=dict)
+    #: Cancelled tasks whose node may still read the last words of their container.
+    speaking: Set[str] = frozenset()
     #: Sandboxes that the attempts running now have joined or will join.
     sandboxes: Set[str] = frozenset()
     #: Other nodes that beat, and look after their unused sandboxes themselves.
@@ -47,9 +50,9 @@ def unowned(
 ) -> list[Resource]:
     """Return the resources that nobody owns. `unclaimed` names the sandboxes that this node has ready.
 
-    A container, volume or directory has an owner while its task is RUNNING and the row names its attempt and origin;
-    a lapse of the node changes nothing. A sandbox has one while a running attempt or this node names it, or its node
-    beats.
+    A container, volume or directory has an owner while the row names its attempt and origin, and its task is RUNNING,
+    whatever became of the node, or cancelled with a node that still reads the last words. A sandbox has one while a
+    running attempt or this node names it, or its node beats.
     """
     result = []
     for resource in resources:
@@ -59,7 +62,8 @@ def unowned(
         else:
             task_id = resource.run.task_id if resource.run is not None else ""
             state, attempt, _, origin = owners.tasks.get(task_id, (None, 0, 0, 0))
-            is_owned = state is TaskState.RUNNING and resource.run == (task_id, attempt, origin)
+            is_needed = state is TaskState.RUNNING or task_id in owners.speaking
+            is_owned = is_needed and resource.run == (task_id, attempt, origin)
         if not is_owned:
             result.append(resource)
     return result
@@ -82,28 +86,47 @@ def _goes_on(owners: Owners, task_id: str) -> bool:
     return row is not None and not row[0].ended
 
 
-def read_owners(installation: Installation, resources: Sequence[Resource], node_id: str = "") -> Owners:
-    """Read the owners of these resources. `node_id` is this node, whose pool knows its unused sandboxes."""
+def read_owners(
+    installation: Installation,
+    resources: Sequence[Resource],
+    node_id: str = "",
+    has_thread: Callable[[str], bool] = bool,
+) -> Owners:
+    """Read the owners of these resources.
+
+    `node_id` is this node, whose pool knows its unused sandboxes; `has_thread` tells of a task whether a thread of
+    this node still runs its link.
+    """
     ids = sorted({resource.run.task_id for resource in resources if resource.run is not None})
     makers = {resource.node for resource in resources if resource.kind == "sandbox"}
     states: dict[str, tuple[TaskState, int, int, int]] = {}
     with installation.db.read() as c:
         for start in range(0, len(ids), 500):
             states |= tasks.states(c, ids[start : start + 500])
+        cancelled = [id for id, row in states.items() if row[0] is TaskState.CANCELLED]
+        nodes_of = last_words.speaking(c, cancelled, installation.last_words_ms)
+        # A thread that let go reads no more; of another node's threads only the row tells.
+        speaking = {id for id, node in nodes_of.items() if node != node_id or has_thread(id)}
         if not makers:
-            return Owners(states)
+            return Owners(states, speaking)
         others = {node.id for node in nodes.beating(c)} - {node_id}
-        return Owners(states, attempts.sandboxes(c), others & makers)
+        return Owners(states, speaking, attempts.sandboxes(c), others & makers)
 
 
 class Sweeper:
     """Threads that remove resources: ended runs at once, and every few seconds whatever nobody owns."""
 
     def __init__(
-        self, installation: Installation, runtime: Runtime, sandboxes: SandboxPool, in_doubt: threading.Event
+        self,
+        installation: Installation,
+        runtime: Runtime,
+        sandboxes: SandboxPool,
+        running: RunningLinks,
+        in_doubt: threading.Event,
     ) -> None:
         """Make a sweeper that sets `in_doubt` when the daemon does not answer; the node's thread asks again then."""
         self._sandboxes = sandboxes
+        self._running = running
         self._runtime_in_doubt = in_doubt
         self._installation = installation
         self._runtime = runtime
@@ -146,7 +169,7 @@ class Sweeper:
         unclaimed, node_id = self._sandboxes.unclaimed(), self._sandboxes.node
         removed = 0
         if resources:
-            owners = read_owners(self._installation, resources, node_id)
+            owners = read_owners(self._installation, resources, node_id, self._running.has_task)
             removed = self._runtime.remove(unowned(resources, owners, unclaimed))
         if removed:
             failpoints.hit("remove.done")

@@ -17,15 +17,20 @@ from engine.store import links, logs
 
 log = logging.getLogger("ferryman.logs")
 
-#: A chunk is written after this time, or as soon as it has this size.
+#: A chunk is written after this time, or as soon as it has this many characters as stored: with the stamps, which of
+#: short lines are far more than the text.
 _EVERY_SECONDS = 0.1
-_CHUNK_BYTES = 64 << 10
+_CHUNK_CHARACTERS = 128 << 10
 #: `write` blocks while this much waits, besides the chunk being stored: a slow database must not fill the memory.
-_MOST_BYTES = 1 << 20
+_MOST_CHARACTERS = 2 << 20
 #: A chunk that meets a defect is tried this often, with growing pauses: about 15 s.
 _MOST_DEFECTS = 5
 #: The stream of our own lines, beside 1 (stdout) and 2 (stderr).
 _NOTE = 0
+#: Note before the first text that most readers cannot be given as written.
+_ESCAPED = (
+    "the container writes bytes that are not UTF-8: U+FFFD stands for each, but the log as text has them\n"
+)
 
 
 class LogWriter:
@@ -42,10 +47,12 @@ class LogWriter:
         self._control = control
         self._changed = threading.Condition()
         self._pieces: list[logs.Piece] = []
-        self._bytes = 0
+        self._characters = 0
         # No container of a waiting link has run, so no output of the link is stored.
         self._position = LogPosition() if assignment.waits else self._stored_position()
-        self._last_stored = self._position
+        #: Number of the chunk that comes next; asked for before the first, since other links have written.
+        self._next_seq: int | None = None
+        self._has_escaped = False
         #: True when the token was refused.
         self._is_refused = False
         #: True when nothing more is taken.
@@ -62,6 +69,10 @@ class LogWriter:
         with self._installation.db.read() as c:
             return links.log_position(c, order.run, order.index)
 
+    def _stored_next_seq(self) -> int:
+        with self._installation.db.read() as c:
+            return logs.next_chunk(c, self._assignment.token.task_id)
+
     def position(self) -> LogPosition:
         """Return the position up to which this container's log was taken."""
         with self._changed:
@@ -70,15 +81,23 @@ class LogWriter:
     def write(self, frames: Sequence[LogFrame]) -> None:
         """Take frames in order; block while too much waits to be stored."""
         # Serialized in the reader's thread, while the writer's thread waits for a commit.
-        piece = logs.piece(
-            [(stream, stamp, data.decode("utf-8", "replace")) for stream, stamp, data in frames]
-        )
+        piece = logs.piece(self._as_text(frames))
         with self._changed:
-            self._changed.wait_for(lambda: self._bytes < _MOST_BYTES or self._is_over)
+            self._changed.wait_for(lambda: self._characters < _MOST_CHARACTERS or self._is_over)
             if self._is_over:
                 return
             self._position = self._position.after(frames)
             self._add(piece)
+
+    def _as_text(self, frames: Sequence[LogFrame]) -> list[logs.Frame]:
+        try:
+            return [(stream, stamp, data.decode()) for stream, stamp, data in frames]
+        except UnicodeDecodeError:
+            notes: list[logs.Frame] = [] if self._has_escaped else [(_NOTE, "", _ESCAPED)]
+            self._has_escaped = True
+            return notes + [
+                (stream, stamp, data.decode("utf-8", "surrogateescape")) for stream, stamp, data in frames
+            ]
 
     def note(self, text: str) -> None:
         """Take a line that Ferryman adds to the log."""
@@ -89,11 +108,11 @@ class LogWriter:
 
     def _add(self, piece: logs.Piece) -> None:
         self._pieces.append(piece)
-        self._bytes += piece.size
+        self._characters += len(piece.text)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
             self._thread.start()
-        elif self._bytes >= _CHUNK_BYTES:
+        elif self._characters >= _CHUNK_CHARACTERS:
             self._changed.notify_all()
 
     def close(self, seconds: float = 30.0) -> bool:
@@ -129,14 +148,16 @@ class LogWriter:
         """Store chunks until the writer is closed; return True when all are stored."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._bytes >= _CHUNK_BYTES, _EVERY_SECONDS)
+                self._changed.wait_for(
+                    lambda: self._closing or self._characters >= _CHUNK_CHARACTERS, _EVERY_SECONDS
+                )
                 if self._is_over or (self._closing and not self._pieces):
                     return not (self._is_over or self._pieces)
                 if not self._pieces:
                     continue
                 pieces, position = self._pieces, self._position
                 # The reader fills the next chunk while this one is stored.
-                self._pieces, self._bytes = [], 0
+                self._pieces, self._characters = [], 0
                 self._changed.notify_all()
             if not self._store(pieces, position):
                 return False
@@ -146,21 +167,18 @@ class LogWriter:
 
         Return False when refused, closed or detached, and when a defect stays.
         """
-        defects, is_doubtful = 0, False
+        defects = 0
         while not self._is_over:
             pause = 1.0
             try:
-                if is_doubtful and self._last_stored != position == self._stored_position():
-                    self._last_stored = position
-                    return True
-                if append_log(self._installation, self._assignment, pieces, position):
-                    self._last_stored = position
-                    return True
-                self._is_refused = True
-                return False
+                if self._next_seq is None:
+                    self._next_seq = self._stored_next_seq()
+                # If the chunk was stored and only the answer was lost, or is late, it is not stored again.
+                next_seq = append_log(self._installation, self._assignment, pieces, position, self._next_seq)
+                self._is_refused = next_seq is None
+                self._next_seq = next_seq
+                return not self._is_refused
             except StoreUnavailable as exc:
-                # The chunk may be stored, and only the answer is lost.
-                is_doubtful = True
                 log.warning("the database does not answer, the log waits: %s", exc)
             except Exception as exc:
                 defects += 1

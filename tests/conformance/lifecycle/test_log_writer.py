@@ -71,7 +71,7 @@ def test_a_store_that_is_away_costs_no_line(world: World, monkeypatch: pytest.Mo
     found, append, away = world.confirmed(), logs.append, threading.Event()
     tried = threading.Event()
 
-    def failing(*args: Any) -> bool:
+    def failing(*args: Any) -> int | None:
         if not away.is_set():
             tried.set()
             raise StoreUnavailable("test")
@@ -95,7 +95,7 @@ def test_a_chunk_whose_commit_was_not_answered_is_stored_once(
         [StoreUnavailable("the answer is lost")],
     )
 
-    def unanswered_once(*args: Any) -> bool:
+    def unanswered_once(*args: Any) -> int | None:
         is_stored = append(*args)
         if lost:
             raise lost.pop()
@@ -108,6 +108,77 @@ def test_a_chunk_whose_commit_was_not_answered_is_stored_once(
     sink.write(_frames("three\n", stream=2))
     assert sink.close(20)
     assert _text(world, assignment.token.task_id) == "one\ntwo\nthree\n"
+
+
+def test_a_chunk_whose_commit_comes_late_is_stored_once(world: World) -> None:
+    assignment, append = world.confirmed(), log_writer.append_log
+    pieces, position = [logs.piece([(1, "s", "one\n")])], LogPosition(StreamPosition("s", 1))
+    bounds, answers = logs.Bounds(1 << 20, 0), []
+    order = assignment.order
+    again = threading.Thread(
+        target=lambda: answers.append(append(world.installation, assignment, pieces, position, 0)),
+        daemon=True,
+    )
+    with world.db.begin() as c:
+        stored = logs.append(c, assignment.token, order.run.origin, 0, pieces, position, bounds, 0)
+        # The connection broke after COMMIT was sent: the server has not done it when the writer tries again.
+        again.start()
+        again.join(0.5)
+        assert again.is_alive(), "the second call did not wait for the first"
+    again.join(20)
+    assert answers == [stored] == [1]
+    assert _text(world, assignment.token.task_id) == "one\n"
+
+
+def test_a_note_whose_commit_was_not_answered_is_stored_once(world: World) -> None:
+    assignment, append = world.confirmed(), log_writer.append_log
+    pieces = [logs.piece([(0, "", "pulling\n")])]
+    for _ in range(2):
+        assert append(world.installation, assignment, pieces, LogPosition(), 0) == 1
+    assert append(world.installation, assignment, pieces, LogPosition(), 1) == 2
+    assert _text(world, assignment.token.task_id) == "pulling\n" * 2
+
+
+def test_what_waits_is_bounded_as_it_is_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of the shortest lines the stamps take forty times as much as the text.
+    monkeypatch.setattr(log_writer, "_MOST_CHARACTERS", 10_000)
+    sizes, append, gate = [], logs.append, threading.Event()
+
+    def slow(c: Any, token: Any, origin: int, link: int, pieces: Any, *args: Any) -> int | None:
+        gate.wait(20)
+        sizes.append(sum(len(piece.text) for piece in pieces))
+        return append(c, token, origin, link, pieces, *args)
+
+    monkeypatch.setattr(logs, "append", slow)
+    sink = LogWriter(world.installation, world.confirmed(), Control())
+    taken: list[int] = []
+
+    def write() -> None:
+        for number in range(3000):
+            sink.write([LogFrame(1, f"2026-01-01T00:00:00.{number:09}Z", b"\n")])
+            taken.append(number)
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    wait_until(lambda: len(taken) > 200, 10)
+    writer.join(0.5)
+    assert writer.is_alive() and len(taken) < 1000, "the reader was not held back"
+    gate.set()
+    writer.join(20)
+    assert sink.close(20)
+    assert max(sizes) < 11_000
+
+
+def test_bytes_that_are_not_text_are_kept_and_told_once(world: World) -> None:
+    assignment = world.confirmed()
+    sink = LogWriter(world.installation, assignment, Control())
+    for data in (b"fine\n", b"bad \xff\n", b"bad \xfe\n"):
+        sink.write([LogFrame(1, "s", data)])
+    assert sink.close(20)
+    assert _text(world, assignment.token.task_id) == (
+        "fine\nthe container writes bytes that are not UTF-8: U+FFFD stands for each, but the log as text has them\n"
+        "bad \udcff\nbad \udcfe\n"
+    )
 
 
 def test_a_defect_that_stays_detaches_the_link_and_keeps_nobody_waiting(
@@ -134,7 +205,7 @@ def test_a_defect_that_stays_detaches_the_link_and_keeps_nobody_waiting(
 def test_a_defect_that_passes_costs_no_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assignment, append, defects = world.confirmed(), logs.append, [ValueError("a defect")]
 
-    def broken_once(*args: Any) -> bool:
+    def broken_once(*args: Any) -> int | None:
         if defects:
             raise defects.pop()
         return append(*args)

@@ -180,13 +180,16 @@ def test_the_end_of_a_replaced_delivery_is_refused_and_told_as_late(world: World
     assert late.reason is not None and "delivery 1" in late.reason
 
 
-def test_an_end_after_a_cancel_is_refused_without_a_word(world: World) -> None:
+def test_an_end_after_a_cancel_is_refused_without_a_word_unless_it_is_the_links_own(world: World) -> None:
     found = world.confirmed()
     cancel(world.installation, TESTER, found.token.task_id)
     before = len(world.events())
     with world.unchanged():
-        assert world.end(found, 137) is None
+        assert world.end(found, 137, container=None) is None
+        assert world.end(found, 137, container="another") is None
     assert len(world.events()) == before
+    assert world.end(found, 137) is None
+    assert [event.kind for event in world.events()][before:] == ["note"]
 
 
 @pytest.mark.parametrize("state", [NodeState.LAPSED, NodeState.LEFT])

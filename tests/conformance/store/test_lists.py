@@ -7,6 +7,7 @@ from engine.model.states import JobState, TaskState
 from engine.model.tree import Course
 from engine.store import jobs, log_lines, logs, tasks
 from engine.store.database import Database
+from tests.support import log_rows
 from tests.support.task_rows import running, submitted
 
 
@@ -38,7 +39,9 @@ def test_the_last_frames_come_with_notes_and_in_order(db: Database) -> None:
     with db.begin() as c:
         for n in range(5):
             frames = [(n % 3, "", f"line {n}\n")]
-            assert logs.append(c, task.token, task.origin, 0, [logs.piece(frames)], LogPosition(), 1 << 20)
+            assert log_rows.append(
+                c, task.token, task.origin, 0, [logs.piece(frames)], LogPosition(), 1 << 20
+            )
     with db.read() as c:
         assert [line.frame[2] for line in log_lines.last(c, task.id, 3)] == [
             "line 2\n",

@@ -12,6 +12,7 @@ from engine.store import links, log_lines, logs
 from engine.store.database import Database
 from engine.store.log_lines import Line
 from engine.store.logs import Chunk
+from tests.support import log_rows
 from tests.support.task_rows import running
 
 STAMP = "2026-01-02T03:04:05.123456789Z"
@@ -30,7 +31,7 @@ def _append(
     frames = [(1, STAMP, text) for text in texts]
     with db.begin() as c:
         pieces = [logs.piece(frames)]
-        return logs.append(c, task.token, task.origin, link, pieces, position or LogPosition(), limit)
+        return log_rows.append(c, task.token, task.origin, link, pieces, position or LogPosition(), limit)
 
 
 def _line(number: int) -> str:
@@ -160,7 +161,7 @@ def test_a_writer_with_another_token_drops_nothing(db: Database) -> None:
     task = _long(db, 30)
     with db.begin() as c:
         late = Token(task.id, task.attempt, task.delivery + 1)
-        assert not logs.append(
+        assert not log_rows.append(
             c, late, task.origin, 0, [logs.piece([(1, STAMP, "x" * 70)])], LogPosition(), LIMIT
         )
     assert _texts(db, task) == [text for _, text in _readable(30)]
@@ -169,7 +170,9 @@ def test_a_writer_with_another_token_drops_nothing(db: Database) -> None:
 def test_a_gap_that_is_rolled_back_leaves_the_log_as_it_was(db: Database) -> None:
     task = _long(db, 30)
     with pytest.raises(ZeroDivisionError), db.begin() as c:
-        logs.append(c, task.token, task.origin, 0, [logs.piece([(1, STAMP, "x" * 30)])], LogPosition(), LIMIT)
+        log_rows.append(
+            c, task.token, task.origin, 0, [logs.piece([(1, STAMP, "x" * 30)])], LogPosition(), LIMIT
+        )
         raise ZeroDivisionError
     assert _texts(db, task) == [text for _, text in _readable(30)]
     _append(db, task, _line(31))

@@ -11,6 +11,7 @@ from engine.model.states import TaskState
 from engine.store import links, log_lines, logs, tasks
 from engine.store.database import Database
 from engine.store.logs import Frame
+from tests.support import log_rows
 from tests.support.task_rows import count, running, submitted
 
 LIMIT = 1 << 20
@@ -29,7 +30,7 @@ def _append(
     frames = [text if isinstance(text, tuple) else (1, STAMP, text) for text in texts]
     pieces = [logs.piece(frames)] if frames else []
     with db.begin() as c:
-        return logs.append(
+        return log_rows.append(
             c, token or task.token, task.origin, link, pieces, position or LogPosition(), limit
         )
 
@@ -93,19 +94,12 @@ def test_the_position_moves_with_the_frames_and_for_each_stream_alone(db: Databa
         assert links.log_position(c, task.run, 1) == LogPosition()
 
 
-def test_the_position_may_move_without_frames(db: Database) -> None:
-    task = running(db)
-    position = LogPosition(StreamPosition(STAMP, 2))
-    assert _append(db, task, position=position)
-    with db.read() as c:
-        assert links.log_position(c, task.run, 0) == position
-    assert count(db, "log_chunks") == 0
-
-
 def test_a_write_that_is_rolled_back_leaves_no_gap(db: Database) -> None:
     task = running(db)
     with pytest.raises(ZeroDivisionError), db.begin() as c:
-        logs.append(c, task.token, task.origin, 0, [logs.piece([(1, STAMP, "lost")])], LogPosition(), LIMIT)
+        log_rows.append(
+            c, task.token, task.origin, 0, [logs.piece([(1, STAMP, "lost")])], LogPosition(), LIMIT
+        )
         raise ZeroDivisionError
     _append(db, task, "kept")
     with db.read() as c:

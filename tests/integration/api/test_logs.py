@@ -10,12 +10,17 @@ from flask.testing import FlaskClient
 
 from api import logs as views
 from api.context import ApiContext
+from engine.lifecycle.append_log import append_log
+from engine.lifecycle.cancel import cancel
 from engine.model.log_gap import gap_note
 from engine.model.records import LogPosition, Task
 from engine.model.states import TaskState
 from engine.store import logs, tasks
+from tests.support import log_rows
+from tests.support.callers import TESTER
 from tests.support.streams import Message, messages
 from tests.support.task_rows import running, submitted
+from tests.support.verb_world import World
 
 STAMP = "2026-01-02T03:04:05.123456789Z"
 
@@ -25,7 +30,7 @@ def _write(
 ) -> None:
     whole = [(1, STAMP, frame) if isinstance(frame, str) else frame for frame in frames]
     with context.installation.db.begin() as c:
-        assert logs.append(c, task.token, task.origin, link, [logs.piece(whole)], LogPosition(), limit)
+        assert log_rows.append(c, task.token, task.origin, link, [logs.piece(whole)], LogPosition(), limit)
 
 
 def _end(context: ApiContext, task: Task) -> None:
@@ -227,6 +232,34 @@ def test_a_stream_goes_from_the_beginning_of_the_log_to_the_end_of_the_task(
     )  # fmt: skip
     assert (found[1].data["firstLine"], found[1].data["link"]) == (3, 1)
     assert found[2].data == {"state": "COMPLETED"}
+
+
+def test_a_stream_of_a_cancelled_task_goes_on_until_its_container_has_ended(
+    client: FlaskClient, context: ApiContext
+) -> None:
+    world = World(context.installation.db, context.installation.settings, context.installation.id)
+    assignment = world.confirmed()
+    task = world.task(assignment.token.task_id)
+    cancel(context.installation, TESTER, task.id)
+
+    def go_on() -> None:
+        next_seq = 0
+        for text in ("cleaning up\n", "cleaned\n"):
+            piece = logs.piece([(1, STAMP, text)])
+            stored = append_log(context.installation, assignment, [piece], LogPosition(), next_seq)
+            assert stored is not None
+            next_seq = stored
+        world.end(assignment, 143)
+
+    timer = threading.Timer(1.0, go_on)
+    timer.start()
+    found = _stream(client, task)
+    timer.join()
+    assert [frame[2] for message in found[:-1] for frame in message.data["frames"]] == [
+        "cleaning up\n",
+        "cleaned\n",
+    ]
+    assert found[-1].data == {"state": "CANCELLED"}
 
 
 def test_a_stream_resumes_after_the_last_chunk_that_was_seen(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.model.records import LogPosition
 from engine.store import logs
+from tests.support import log_rows
 from tests.support.stage import NODE, staged
 from tests.support.standalone import FERRYMAN, environment, ferryman
 from tests.support.terminal import run_on_terminal
@@ -22,7 +23,7 @@ def test_logs_note_their_gaps(tmp_path: Path) -> None:
         for text in ["ten bytes\n", "begun at a", *(["ten bytes\n"] * 6)]:
             with stage.db.begin() as c:
                 frames, order = [(1, "2026-01-02T03:04:05.123456789Z", text)], link.order
-                assert logs.append(
+                assert log_rows.append(
                     c, link.token, order.run.origin, order.index, [logs.piece(frames)], LogPosition(), 40
                 )
         stage.end(link, container)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
 
 from engine.errors import RuntimeUnavailable
+from engine.model.log_gap import is_gap
 from engine.model.records import LogFrame
-from engine.runtime.base import Control, Detached, Order, PreparedState
+from engine.runtime.base import Cause, Control, Detached, Order, PreparedState
+from engine.runtime.docker import follow
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.logs import Follower
 from engine.runtime.docker.runtime import DockerRuntime
@@ -100,8 +103,6 @@ def test_a_reader_killed_ten_times_in_the_middle_stores_every_byte_once(
     runtime.go(adopted, kept, control)
     assert kept.text(1) == b"y" * 200_000 + b"\n" + BOTH_OUT + b"y" * 200_000 + b"\n"
     assert kept.text(2) == BOTH_ERR
-    docked = docker.api.logs(running.prepared.container_id, stdout=True, stderr=False)
-    assert kept.text(1) == docked
 
 
 def test_a_sink_that_fails_lets_go_of_the_container_and_its_log_is_read_on(
@@ -142,8 +143,6 @@ def test_a_background_child_with_open_standard_output_does_not_delay_the_end(
 
 
 def test_a_sink_that_blocks_stops_the_reader_and_loses_nothing(runtime: DockerRuntime, order: Orders) -> None:
-    import threading
-
     gate = threading.Event()
 
     class Slow(KeepingSink):
@@ -157,3 +156,47 @@ def test_a_sink_that_blocks_stops_the_reader_and_loses_nothing(runtime: DockerRu
     gate.set()
     assert running.end().ok
     assert sink.text(1) == b"".join(b"%d\n" % i for i in range(1, 60001))
+
+
+def test_a_time_out_while_the_rest_of_the_log_is_read_cuts_nothing(
+    runtime: DockerRuntime, order: Orders, docker: Client
+) -> None:
+    gate = threading.Event()
+
+    class Slow(KeepingSink):
+        def write(self, frames: Sequence[LogFrame]) -> None:
+            assert gate.wait(20)
+            super().write(frames)
+
+    running = begin(runtime, order(run="seq 100000"), Slow())
+    wait_until(
+        lambda: docker.api.inspect_container(running.prepared.container_id)["State"]["Status"] == "exited", 20
+    )
+    # The thread has seen the end, and reads on.
+    running.thread.join(0.5)
+    running.control.kill(Cause.TIMEOUT)
+    gate.set()
+    outcome = running.end()
+    assert (outcome.cause, outcome.exit_code) == (Cause.EXITED, 0)
+    assert running.sink.text(1) == b"".join(b"%d\n" % i for i in range(1, 100001))
+
+
+def test_the_log_of_a_cancelled_container_is_read_for_a_bounded_time(
+    runtime: DockerRuntime, order: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "READ_SECONDS", 0.3)
+    gate, taken = threading.Event(), threading.Event()
+
+    class Stuck(KeepingSink):
+        def write(self, frames: Sequence[LogFrame]) -> None:
+            taken.set()
+            gate.wait(20)
+            super().write(frames)
+
+    running = begin(runtime, order(run="echo up; sleep 60"), Stuck())
+    assert taken.wait(20)
+    running.control.kill(Cause.CANCELLED)
+    assert running.end().cause is Cause.CANCELLED
+    gate.set()
+    assert [is_gap(0, note) for note in running.sink.notes] == [True]
+    assert "longer than 0.3 s after the cancel" in running.sink.notes[0]

@@ -227,7 +227,10 @@ def test_limits_and_restrictions_are_in_place(
     assert host["CapDrop"] == ["MKNOD", "NET_RAW", "AUDIT_WRITE", "SETFCAP"]
     assert (host["Privileged"], host["AutoRemove"], host["Init"]) == (False, False, True)
     assert host["NetworkMode"] == "none"
-    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "2", "max-size": "64m"}}
+    assert host["LogConfig"] == {
+        "Type": "local",
+        "Config": {"max-file": "5", "max-size": str(27 * (16 << 20)), "compress": "false"},
+    }
     assert not host["Binds"] and all(
         m["RW"] is (m["Destination"] == "/ferryman/out") for m in about["Mounts"]
     )

@@ -143,6 +143,34 @@ def test_a_large_output_is_reduced_to_its_first_bytes_with_a_note(
     assert sink.notes == ["the output file has 588895 bytes; the first 1024 are the result"]
 
 
+@both_ways
+def test_a_large_output_is_cut_between_characters(
+    make_runtime: Callable[..., DockerRuntime], order: Orders
+) -> None:
+    sink = KeepingSink()
+    script = "i=0; while [ $i -lt 3000 ]; do printf '€'; i=$((i+1)); done > $FERRYMAN_OUTPUT"
+    assert run(make_runtime(result_bytes=1024), order(run=script), sink).result == "€" * 341
+    assert sink.notes == ["the output file has 9000 bytes; the first 1024 are the result"]
+
+
+@pytest.mark.parametrize("target", ["", " > $FERRYMAN_OUTPUT"], ids=["standard output", "output file"])
+def test_what_cannot_be_text_in_a_result_is_told(runtime: DockerRuntime, order: Orders, target: str) -> None:
+    sink = KeepingSink()
+    outcome = run(runtime, order(run=f"printf '\\200a\\000b\\377\\303'{target}"), sink)
+    assert outcome.result == "\ufffda\ufffdb\ufffd\ufffd"
+    assert sink.notes == [
+        "the result has NUL or bytes that are not UTF-8: U+FFFD stands for them at 4 places"
+    ]
+
+
+def test_a_replacement_character_that_the_task_wrote_is_none_of_ours(
+    runtime: DockerRuntime, order: Orders
+) -> None:
+    sink = KeepingSink()
+    assert run(runtime, order(run="printf '\\357\\277\\275' > $FERRYMAN_OUTPUT"), sink).result == "\ufffd"
+    assert not sink.notes
+
+
 def test_the_last_64_kib_of_standard_output_are_the_result(runtime: DockerRuntime, order: Orders) -> None:
     result = run(runtime, order(run="seq 100000")).result
     assert result is not None and len(result) == 65536 and result.endswith("99999\n100000\n")
