@@ -1,6 +1,6 @@
-"""`celery -A engine inspect ferryman`: facts about a node that Celery's own `inspect` cannot know.
+"""Celery's remote control of a worker: `inspect ferryman`, and a refusal for each command that has no meaning here.
 
-The command is declared here, where the command line finds it without the worker's room; a worker answers.
+The commands are declared here, where the command line finds them without the worker's room; a worker answers.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from celery.worker.control import inspect_command
+from celery.worker.control import Panel, inspect_command
 
 _answer: Callable[[], dict[str, Any]] | None = None
 
@@ -25,3 +25,27 @@ def ferryman(state: Any) -> dict[str, Any]:
     if _answer is None:
         return {"error": "this worker has not started yet: ask again"}
     return _answer()
+
+
+#: Command of Celery -> why a Ferryman worker does not obey, and what to do instead.
+REFUSED = {
+    "pool_grow": "the number of slots is fixed: start the worker again with -c",
+    "pool_shrink": "the number of slots is fixed: start the worker again with -c, or drain it",
+    "pool_restart": "a worker has no child processes: send SIGHUP to start it again",
+    "autoscale": "the number of slots is fixed: start the worker again with -c",
+    "time_limit": "write timeout in the task, which bounds the attempt",
+    "rate_limit": "limit a queue by the number of slots of its workers (-c)",
+    "terminate": "cancel a task with: ferryman cancel ID",
+}
+
+
+def _refusal(sentence: str) -> Callable[..., dict[str, str]]:
+    def refuse(state: Any, *_: Any, **__: Any) -> dict[str, str]:
+        return {"error": sentence}
+
+    return refuse
+
+
+for _name, _sentence in REFUSED.items():
+    # The description of the command's arguments, in Panel.meta, stays Celery's.
+    Panel.data[_name] = _refusal(_sentence)

@@ -135,6 +135,12 @@ def looked(installation: Installation, caller: Caller, lapse_no: int) -> None:
         nodes.set_looked(c, caller.node_id, lapse_no)
 
 
+def serve(installation: Installation, caller: Caller, queues: Sequence[str]) -> None:
+    """Write the queues that the calling node consumes now."""
+    with installation.db.begin() as c:
+        nodes.set_queues(c, caller.node_id, queues)
+
+
 def hold(installation: Installation, caller: Caller, kind: HoldKind, reason: str) -> bool:
     """Write that the calling node claims nothing for now, and why; of a kind that holds already, keep the time.
 

@@ -54,6 +54,7 @@ _MOVE = (
 _SET_LOOKED = (
     nodes.update().where(_THIS, guard("looked.forward", nodes.c.looked < _LOOKED)).values(looked=_LOOKED)
 )
+_SET_QUEUES = nodes.update().where(_THIS).values(queues=sa.bindparam("the_queues", type_=nodes.c.queues.type))
 _SET_RUNTIME_OK = nodes.update().where(_THIS).values(runtime_ok=_OK)
 _SET_HOLDS = (
     nodes.update().where(_THIS, guard("hold.state", _HAS_BEAT)).values(holds=sa.bindparam("the_holds"))
@@ -170,6 +171,11 @@ def set_looked(c: sa.Connection, node_id: str, lapse_no: int) -> None:
 def set_runtime_ok(c: sa.Connection, node_id: str, ok: bool) -> None:
     """Note whether the node's runtime answers. Back to True is a join, see engine.lifecycle.nodes."""
     c.execute(_SET_RUNTIME_OK, {"the_node": node_id, "the_ok": ok})
+
+
+def set_queues(c: sa.Connection, node_id: str, queues: Sequence[str]) -> None:
+    """Note the queues that the node consumes."""
+    c.execute(_SET_QUEUES, {"the_node": node_id, "the_queues": list(queues)})
 
 
 def set_holds(c: sa.Connection, node_id: str, holds: Sequence[Hold]) -> bool:

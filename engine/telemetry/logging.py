@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from logging import handlers
 
 from engine.wording.text import harmless
 from engine.wording.url_secrets import without_password
@@ -23,9 +24,12 @@ class _HarmlessLines(logging.Formatter):
         )
 
 
-def configure(level: str | int, ours: str | int | None = None) -> None:
-    """Log to standard error from `level` on; Ferryman's own loggers from `ours` on, if given."""
-    handler = logging.StreamHandler(sys.stderr)
+def configure(level: str | int, ours: str | int | None = None, file: str | None = None) -> None:
+    """Log to standard error, or to a file, from `level` on; Ferryman's own loggers from `ours` on, if given.
+
+    A file that was moved away (logrotate) is made again. Raises OSError when the file cannot be written.
+    """
+    handler = logging.StreamHandler(sys.stderr) if file is None else handlers.WatchedFileHandler(file)
     handler.setFormatter(
         _HarmlessLines("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
     )

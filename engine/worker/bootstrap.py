@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from celery import signals
-from celery.utils.nodenames import default_nodename
+from celery.utils.nodenames import default_nodename, node_format
 
 from engine.dispatch import control
 from engine.dispatch.flusher import Flusher
@@ -41,8 +41,10 @@ from engine.worker.holds import Holds
 from engine.worker.intake.consumer import Window
 from engine.worker.intake.watchdog import Watchdog
 from engine.worker.machine_faults import MachineFaults
+from engine.worker.node.consumer_end import LeaveWithConsumer
 from engine.worker.node.shutdown import Shutdown
 from engine.worker.node.threads import NodeThreads, new_id
+from engine.worker.options import check, check_queues
 from engine.worker.running import RunningLinks
 
 #: Imported for its registration as Celery's task.
@@ -50,6 +52,8 @@ __all__ = ["run_link"]
 
 log = logging.getLogger("ferryman.worker")
 
+#: Name of this worker, which a log file's name may contain.
+_hostname = ""
 #: The id of this process's first node, part of its name.
 _BOOT_ID = new_id()
 
@@ -58,23 +62,36 @@ _BOOT_ID = new_id()
 def _name_this_worker(sender: str, instance: Any, conf: Any, options: dict[str, Any], **_: Any) -> None:
     """Give each worker of a host a name of its own, so that `celery inspect` can tell them apart."""
     instance.app.steps["consumer"].add(Window)
+    instance.app.steps["worker"].add(LeaveWithConsumer)
     if instance.hostname == default_nodename(None):
         instance.hostname = f"celery-{_BOOT_ID[:6]}@{socket.gethostname()}"
-    pool = options.get("pool_cls") or conf.worker_pool
-    if "thread" not in str(getattr(pool, "__module__", pool)):
-        _end("the pool must be threads: start the worker with -P threads, or without -P")
+    global _hostname
+    _hostname = instance.hostname
+    # The window takes a message only for a free slot in any case; Celery's own way would hold some back.
+    conf.worker_disable_prefetch = False
+    try:
+        check(options, options.get("pool") or conf.worker_pool)
+    except SettingsError as exc:
+        _end(exc)
 
 
 @signals.setup_logging.connect
-def _configure_logging(loglevel: Any = None, **_: Any) -> None:
+def _configure_logging(loglevel: Any = None, logfile: Any = None, **_: Any) -> None:
     # --loglevel sets the level of Celery's lines, FERRYMAN_LOG_LEVEL of ours.
-    configure(loglevel or "WARNING", Settings.from_env().log_level)
+    file = node_format(logfile, _hostname) if logfile else None
+    try:
+        configure(loglevel or "WARNING", Settings.from_env().log_level, file)
+    except OSError as exc:
+        _end(SettingsError(f"cannot write the log file {file} ({exc.strerror}): give another with -f"))
 
 
 @signals.worker_init.connect
 def _make_context(sender: Any, **_: Any) -> None:
     instance = sender
+    if not isinstance(instance.concurrency, int):  # -c auto
+        instance.concurrency = os.cpu_count() or 2
     try:
+        check_queues(instance.app.amqp.queues.consume_from)
         settings = Settings.from_env()
         _close_directories(settings)
         db = Database(settings.store, pool=instance.concurrency + 8, on_damage=_end)
@@ -163,6 +180,7 @@ def _start_threads(sender: Any, **_: Any) -> None:
     )
     threads = NodeThreads(context)
     shutdown = Shutdown(context, threads)
+    shutdown.pid_lock = sender.controller.pidlock
     signals.worker_shutting_down.connect(shutdown.on_signal, weak=False)
     # Celery's handlers of these signals wait for the threads or end in a traceback.
     signal.signal(signal.SIGQUIT, shutdown.on_quit)
@@ -175,5 +193,5 @@ def _start_threads(sender: Any, **_: Any) -> None:
     context.holds.start(lambda: context.caller, context.intake.refresh)
     threads.start()
     lanes.start(context.installation, on_wrong_broker=_end)
-    context.is_watched = True
+    context.is_watched, context.on_close = True, shutdown.on_close
     Watchdog(sender, context, shutdown.leave_with).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,8 @@ class WorkerContext:
     node_id: str = ""
     #: The node is LIVE and may claim. Set by the node's thread only.
     live: bool = False
+    #: Called with Celery's exit status when it closes the worker, for whatever reason.
+    on_close: Callable[[int], None] = lambda status: None
     #: The threads run: the watchdog looks after the connection to the broker.
     is_watched: bool = False
     #: The node has been LIVE once: its own queue may have messages.

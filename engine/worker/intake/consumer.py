@@ -23,6 +23,7 @@ from celery.worker.request import Request
 from engine.dispatch.app import move
 from engine.dispatch.kombu_redis import keep_client
 from engine.errors import SettingsError
+from engine.jobspec.text_rules import queue_fault
 from engine.model.states import HoldKind
 from engine.settings import without_password
 from engine.worker.context import Intake, get_context
@@ -76,6 +77,23 @@ class ReconnectingConsumer(Consumer):
         self._follow(conn)
         conn.ensure_connection = connect
         return super().ensure_connected(conn)
+
+    def add_task_queue(self, queue: str, *args: Any, **options: Any) -> None:
+        """Consume a queue from now on (`celery control add_consumer`), and let the node's row say so."""
+        if not queue.startswith("!") and (fault := queue_fault(queue)):
+            log.warning("no consumer is added: %s", fault)
+            return
+        super().add_task_queue(queue, *args, **options)
+        self._report_queues()
+
+    def cancel_task_queue(self, queue: str) -> None:
+        """Consume a queue no more (`celery control cancel_consumer`), and let the node's row say so."""
+        super().cancel_task_queue(queue)
+        self._report_queues()
+
+    def _report_queues(self) -> None:
+        consumed = self.app.amqp.queues.consume_from
+        get_context().queues = tuple(sorted(name for name in consumed if not name.startswith("!")))
 
     def _follow(self, conn: Any) -> None:
         settings = get_context().installation.settings.broker

@@ -35,11 +35,18 @@ class Shutdown:
         self._has_terminal = isatty(sys.stdout)
         self._restarts = False
         self._status = 0
+        #: Celery's lock on its pid file, which a process that ends here must release.
+        self.pid_lock: Any = None
 
     def leave_with(self, status: int) -> None:
         """Leave as after SIGTERM, with this exit status; called by a thread."""
         self._status, self._restarts = status, False
         self._count_signal()
+
+    def on_close(self, status: int) -> None:
+        """Leave when Celery closes the worker without a signal."""
+        if not self._signals:
+            self.leave_with(status)
 
     def on_signal(self, **_: Any) -> None:
         """Handle celery.signals.worker_shutting_down; runs in the signal handler, so it only starts a thread."""
@@ -92,6 +99,8 @@ class Shutdown:
         self._try(lambda: context.runtime.remove(unused))
         # Celery ends the main thread once its pool is free, or never; otherwise only a signal tells it to end.
         threading.main_thread().join(0 if self._restarts or self._status else _MAIN_THREAD_SECONDS)
+        if self.pid_lock is not None and threading.main_thread().is_alive():
+            self.pid_lock.release()
         if self._restarts:
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
         if threading.main_thread().is_alive():

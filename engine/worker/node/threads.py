@@ -52,6 +52,8 @@ class NodeThreads:
         self._runtime_ok = self._silence_reported = True
         self._silence = Reminder()
         self._joined = False
+        #: The queues that the node's row names.
+        self._written_queues: tuple[str, ...] = ()
         #: When the daemon began to answer the node's own questions with errors; None while it answers them.
         self._errors_since: float | None = None
 
@@ -99,6 +101,7 @@ class NodeThreads:
             self._draining.on_fenced()
             context.running.detach_all()
             return
+        self._write_queues()
         if answer.calls:
             context.sweeper.wake()
         if answer.calls or context.runtime_in_doubt.is_set():
@@ -113,6 +116,17 @@ class NodeThreads:
                 link.control.kill(Cause.CANCELLED)
             elif state is not TaskState.RUNNING or (attempt, delivery) != (token.attempt, token.delivery):
                 link.control.detach()
+
+    def _write_queues(self) -> None:
+        """Bring the row in line with the queues that are consumed now."""
+        context = self._context
+        queues = context.queues
+        if queues != self._written_queues:
+            verbs.serve(context.installation, context.caller, queues)
+            self._written_queues = queues
+            log.info(
+                "node %s serves the queues %s now", context.node_id[:8], ", ".join(queues) or "of nobody"
+            )
 
     # Called by the pass's thread.
 
@@ -175,7 +189,9 @@ class NodeThreads:
         except RuntimeUnavailable:
             # The next look at the daemon says so.
             daemon, self._runtime_ok, self._silence = None, False, Reminder()
-        verbs.join(context.installation, context.caller, self._row(daemon))
+        row = self._row(daemon)
+        verbs.join(context.installation, context.caller, row)
+        self._written_queues = row.queues
         self._joined = True
         self._fenced.clear()
         if old_queue is not None:
