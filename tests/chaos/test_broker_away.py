@@ -65,7 +65,7 @@ def test_a_worker_cut_off_from_its_broker_is_held_and_serves_again(
     with running_api(fleet.settings) as api:
         ready = _get(f"{api.url}/ready")
         assert (ready["status"], ready["unserved"], ready["nodes"]) == ("UNSERVED", ["far"], 0), ready
-    findings = [f for f in check_database(fleet.settings.store) if f.status == "warn"]
+    findings = [f for f in check_database(fleet.settings.store, fleet.settings.cluster) if f.status == "warn"]
     assert any("broker" in f.message and "FERRYMAN_BROKER_URL" in f.remedy for f in findings), findings
     proxy.mend()
     began = time.monotonic()
