@@ -50,6 +50,9 @@ CLEAN = (
 )  # fmt: skip
 #: The larger ones; with --more.
 MORE = (
-    Bound("again3", job(parallel(LEAF, LEAF, LEAF)), fails=1, cancels=1, restarts=2, steppers=1),
     Bound("again1", job(each(3, LEAF, 1)), fails=2, cancels=1, restarts=2),
+    Bound("again3", job(parallel(LEAF, LEAF, LEAF)), fails=1, cancels=1, restarts=2, steppers=1),
+    Bound("subjob3", job(subjob(job(LEAF, LEAF, output=True)), LEAF), fails=2, cancels=1, restarts=1, steppers=3),
+    Bound("twins2", job(parallel(subjob(job(LEAF)), subjob(job(LEAF)))), fails=1, cancels=1, restarts=2, steppers=1),
+    Bound("deep3", job(each(2, parallel(LEAF, each(1, LEAF)), 1)), fails=1, cancels=1, restarts=1),
 )  # fmt: skip
