@@ -30,7 +30,7 @@ _LEAST_BYTES = 1 << 20
 #: The reserve is given up after this many looks at a full disk, the first of which end what fills it.
 _LOOKS_BEFORE_RESERVE = 3
 #: For this many looks a worker leaves it to another one of the same disk whose link takes more.
-_LOOKS_FOR_OTHERS = 5
+LOOKS_FOR_OTHERS = 15
 
 
 @dataclass(eq=False)
@@ -173,7 +173,7 @@ class OutputWatch:
 
     def _most_of_others(self, mine: Iterable[WatchedLink]) -> int:
         """Return the bytes of the greatest output directory of another worker on this disk, which acts first."""
-        if self._full_looks > _LOOKS_FOR_OTHERS:
+        if self._full_looks > LOOKS_FOR_OTHERS:
             return 0
         own, sizes = {link.directory for link in mine}, [0]
         for directory in self._disk.outputs():

@@ -15,7 +15,7 @@ from engine.runtime.base import Cause, Control, Prepared, PreparedState
 from engine.runtime.usage import Usage
 from engine.settings import RuntimeSettings
 from engine.worker.daemon.disk import Disk
-from engine.worker.daemon.output_watch import OutputWatch, WatchedLink
+from engine.worker.daemon.output_watch import LOOKS_FOR_OTHERS, OutputWatch, WatchedLink
 from tests.support.docker_daemon import an_order
 from tests.support.server_faults import small_disk
 
@@ -108,11 +108,10 @@ def test_on_a_full_disk_the_greatest_ends_first_and_the_next_only_when_that_made
         bench.watch.look()
     assert not middle.control.changed.is_set(), "the first has not ended yet"
     bench.watch.remove(great)
+    (bench.data / "work" / "c" / "out" / "x").unlink()
+    bench.fill()
     bench.watch.look()
     assert not (bench.data / "reserve").exists(), "the fourth look gives it up"
-    bench.fill()
-    for _ in range(3):
-        bench.watch.look()
     assert middle.control.kill_for is Cause.OUTPUT
     assert not small.control.changed.is_set(), "it takes no room"
 
@@ -123,7 +122,7 @@ def test_the_link_of_another_worker_goes_first_for_some_looks(bench: Bench) -> N
     other.mkdir(parents=True)
     with (other / "x").open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, 10 * MEGABYTE)
-    for _ in range(5):
+    for _ in range(LOOKS_FOR_OTHERS):
         bench.fill()
         bench.watch.look()
         assert not mine.control.changed.is_set()
