@@ -122,7 +122,7 @@ GUARDS = [
 ]
 IDS = [
     Bad(f"id {id!r} at {path}", 404, "there is no", path.format(id=id), method)
-    for id in ("zzzz", "abc", "f" * 32, "f" * 33, "'%20OR%201=1--", "%00", "%C3%BC", "1;DROP", "..%5Cx", "*")
+    for id in ("zzzz", "abcd", "f" * 32, "f" * 33, "'%20OR%201=1--", "%00", "%C3%BC", "1;DROP", "..%5Cx", "*")
     for path, method in (
         ("/task/{id}", "GET"), ("/tasks/{id}", "GET"), ("/tasks/{id}/log", "GET"), ("/tasks/{id}/cancel", "PUT"),
         ("/jobs/{id}", "GET"), ("/jobs/{id}/cancel", "PUT"), ("/events?task={id}", "GET"), ("/events?job={id}", "GET"),
@@ -215,7 +215,7 @@ def test_every_problem_is_reported_with_its_line_and_column(client: FlaskClient)
     answer = client.post("/task", data=text, content_type=YAML)
     assert answer.status_code == 422
     places = {error["path"]: (error["line"], error["column"]) for error in _problem(answer)["errors"]}
-    assert {"name": (1, 1), "imagee": (2, 1), "image": (1, 1), "timeout": (3, 1)}.items() <= places.items()
+    assert {"name": (1, 1), "imagee": (2, 1), "timeout": (3, 1)}.items() <= places.items()
 
 
 def test_a_body_that_grows_without_a_length_ends_at_the_bound(client: FlaskClient) -> None:

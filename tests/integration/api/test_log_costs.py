@@ -48,6 +48,9 @@ def test_searches_of_long_logs_let_other_requests_compute(app: Flask, long_log: 
         totals.append(answer.get("totalItems"))
 
     searches = [threading.Thread(target=search) for _ in range(4)]
+    assert (
+        app.test_client().get("/nodes").status_code == 200
+    )  # with a connection to the database from here on
     for thread in searches:
         thread.start()
     assert app.test_client().get("/nodes").status_code == 200
