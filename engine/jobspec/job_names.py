@@ -74,11 +74,14 @@ def _job(*more: str) -> Type:
     return text_map(("id", "name", *more), f"job has no {{name}}, only {', '.join(('id', 'name', *more))}")
 
 
-def name_faults(job: JobSpec) -> Faults:
-    """Return the faults of all expressions, each with the path of its text."""
-    checker = _Checker()
+def name_faults(job: JobSpec, is_whole: bool) -> Faults:
+    """Return the faults of all expressions, each with the path of its text.
+
+    In a job that is not whole, a task that could not be read may set any result.
+    """
+    checker = _Checker(is_whole)
     types = {name: declared.value_type for name, declared in job.inputs.items()}
-    around = _Around(_inputs(types), _job())
+    around = _Around(_inputs(types), _job(), _Results(is_open=not is_whole))
     after = checker.sequence(job.tasks, around)
     if job.output is not None:
         checker.text(job.output, ("output",), after)
@@ -88,8 +91,9 @@ def name_faults(job: JobSpec) -> Faults:
 
 
 class _Checker:
-    def __init__(self) -> None:
+    def __init__(self, is_whole: bool) -> None:
         self.faults: Faults = []
+        self._is_whole = is_whole
         self._budget = Budget(_CONSTANT_STEPS)
 
     def sequence(self, tasks: tuple[Task, ...], around: _Around) -> _Around:
@@ -129,6 +133,8 @@ class _Checker:
         return result
 
     def _each(self, each: Each, path: Path, around: _Around, scope: Scope) -> None:
+        if not each.list.expressions:
+            return  # It could not be read, which is told already.
         listed = self._expect(
             each.list, (*path, "each", "list"), scope, frozenset({"array", "map"}), "a list or a map"
         )
@@ -140,6 +146,7 @@ class _Checker:
     def _subjob(self, subjob: Subjob, path: Path, scope: Scope) -> None:
         """Check the job in the job, which sees only its own inputs."""
         types = {name: template.result_type(text, scope) for name, text in subjob.inputs.items()}
-        after = self.sequence(subjob.tasks, _Around(_inputs(types), _job()))
+        inside = _Around(_inputs(types), _job(), _Results(is_open=not self._is_whole))
+        after = self.sequence(subjob.tasks, inside)
         if subjob.output is not None:
             self.text(subjob.output, (*path, "subjob", "output"), after)

@@ -42,8 +42,7 @@ def check(
     if job is not None:
         chosen, wrong = values(job.inputs, given or {})
         faults += [(("inputs", name) if name else ("inputs",), fault) for name, fault in wrong.items()]
-        # Names are checked in a file that is whole: a task that could not be read sets no result.
-        faults += name_faults(job) if not faults else []
+        faults += name_faults(job, is_whole=not faults)
     if job is None or faults or document.problems:
         problems = [problem_at(path, fault, document.places) for path, fault in faults]
         raise Invalid([*problems, *document.problems])

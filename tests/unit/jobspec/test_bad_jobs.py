@@ -198,6 +198,26 @@ output: "{{ tasks.late }}"
     ]
 
 
+def test_names_are_checked_beside_other_problems() -> None:
+    text = """
+name: a
+inputs: {n: {type: int}}
+tasks:
+  - {name: b, var: read}
+  - {name: c, image: x, env: {A: "{{ tasks.read + tasks.other }}", B: "{{ inputs.m }}", C: "{{ inputs.n }}"}}
+  - {name: d, each: {task: {image: x, env: {A: "{{ upper(1) }}"}}}}
+  - {name: e, subjob: {name: f, tasks: [{name: g}, {name: h, image: x, env: {A: "{{ tasks.any }}{{ jobs.id }}"}}]}}
+"""
+    assert [problem.path for problem in problems(text)] == [
+        "inputs.n.type",
+        "tasks[0].image",
+        "tasks[1].env.B",
+        "tasks[2].each.list",
+        "tasks[3].subjob.tasks[0].image",
+        "tasks[3].subjob.tasks[1].env.A",
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
