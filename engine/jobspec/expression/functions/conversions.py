@@ -149,7 +149,6 @@ def _repaired(value: Any) -> Value:
 
 @CONVERSIONS.add(GROUP, "toBase64(text: text) -> text", "The text's UTF-8 in Base64.", 'toBase64("hello")')
 def _to_base64(tools: Tools, text: str) -> str:
-    tools.meter.text(len(text) * 4 // 3)
     return tools.meter.made(base64.b64encode(text.encode()).decode())
 
 

@@ -88,7 +88,6 @@ class Function:
             if not parameter.accepts(value):
                 fail(Reason.TYPE, self.type_fault(number, words_for(value)))
             checked.append(integer(value, "an integer") if parameter.words == "whole" else value)
-        tools.meter.spend()
         return self.run(tools, *subject, *checked)
 
 

@@ -20,7 +20,6 @@ _HASHED_LETTERS_PER_STEP = 64
 
 @TEXTS.add(GROUP, "upper(text: text) -> text", "Capital letters, letter by letter.", 'upper("abc")')
 def _upper(tools: Tools, text: str) -> str:
-    tools.meter.text(len(text))
     # A longer text has letters, such as ß, that would become several.
     upper = text.upper()
     return tools.meter.made(upper if len(upper) == len(text) else _by_letter(tools, text, _upper_letter))
@@ -38,7 +37,6 @@ def _upper_letter(letter: str) -> str:
 
 @TEXTS.add(GROUP, "lower(text: text) -> text", "Small letters, letter by letter.", 'lower("ABC")')
 def _lower(tools: Tools, text: str) -> str:
-    tools.meter.text(len(text))
     # Python looks at the letters around a sigma, and makes two of a capital i with a dot.
     is_plain = "Σ" not in text and "İ" not in text
     return tools.meter.made(
