@@ -30,7 +30,6 @@ def number(result: float) -> int | float:
 def add(tools: Tools, left: Value, right: Value) -> Value:
     """Add numbers or durations, join texts, move a date."""
     if isinstance(left, str) and isinstance(right, str):
-        tools.meter.text(len(left) + len(right))
         return tools.meter.made(left + right)
     if is_number(left) and is_number(right):
         return number(left + right)

@@ -310,6 +310,7 @@ def test_a_search_counts_by_the_text_and_the_program() -> None:
     short, long = (evaluate_steps(f"inputs.big matches '{pattern}'") for pattern in ("b", "[bc]{2}[de]{2}"))
     assert MIB // 256 < short < long
     assert evaluate_steps("'' matches '[^b]{900}'") > 100 + 7_000 // 2
+    assert evaluate_steps("none(1..500, '' matches string(#))") > 500 * 100
 
 
 def test_an_evaluation_that_failed_is_paid_for() -> None:
