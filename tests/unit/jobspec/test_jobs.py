@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.jobspec import job as jobs
@@ -22,6 +22,8 @@ from engine.jobspec.problems import Invalid
 from engine.jobspec.task import TaskSpec
 from engine.jobspec.template import Template
 
+#: On a busy machine drawing an example takes as long as hypothesis has for ten.
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 HOST_ACCESS = host_access_from(("/srv/media",), ("backend",), "/var/lib/ferryman")
 OUTSIDE = Outside(1_750_000_000_000, lambda below: below - 1)
 
@@ -305,7 +307,7 @@ FORM = yaml.safe_load(WHOLE.replace("  on: {type", '  "on": {type'))
 PLACES = [path for path in places(FORM) if path]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120, deadline=None, suppress_health_check=SLOW)
 @given(st.sampled_from(PLACES), json_values)
 def test_any_value_anywhere_is_read_or_refused_in_our_words(path: tuple[Any, ...], value: Any) -> None:
     text = json.dumps(replaced(FORM, path, value))
@@ -320,7 +322,7 @@ def test_any_value_anywhere_is_read_or_refused_in_our_words(path: tuple[Any, ...
         json.dumps(values)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
 @given(json_values)
 def test_any_document_is_refused_in_our_words(value: Any) -> None:
     with pytest.raises(Invalid):
