@@ -48,6 +48,8 @@ _CODE = {
         struct.pack("<7I", *(0xD2800000 + n for n in range(4)), 0xD2800928, 0xD4000001, 0x17FFFFFA),
     ),
 }
+#: So often a sandbox started without the sysctls that it was refused with: then they are left out for good.
+_REFUSED_FOR_GOOD = 3
 
 
 def program(architecture: str) -> bytes | None:
@@ -70,6 +72,7 @@ class DockerSandboxes:
         self._host = host
         self._client = host.client
         self._sysctls = dict(_NO_TRACES)
+        self._refused_sysctls = 0
 
     def make(self, name: str, node_id: str) -> None:
         """Create and start a sandbox on the default network. See engine.runtime.base."""
@@ -139,6 +142,9 @@ class DockerSandboxes:
                 raise
             container.remove(self._client, name, force=True)
             self._start(name, body)
+            self._refused_sysctls += 1
+            if self._refused_sysctls < _REFUSED_FOR_GOOD:
+                return  # perhaps the daemon's trouble of a moment
             self._sysctls = {}
             log.warning(
                 "sandboxes are made without %s, which this Docker refuses (%s): a port that a link has closed may "

@@ -265,6 +265,17 @@ def test_a_daemon_that_refuses_sysctls_gets_sandboxes_without(
     runtime: DockerRuntime, order: Orders, make_sandbox: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime.sandboxes, "_sysctls", {"net.ipv4.no_such_value": "0"})
-    first, second = make_sandbox(), make_sandbox()
-    for name in (first, second):
+    sandboxes = [make_sandbox() for _ in range(3)]
+    assert runtime.sandboxes._sysctls == {}, "left out for good"  # type: ignore[attr-defined]
+    for name in (*sandboxes, make_sandbox()):
         assert output_of(runtime, order(run="echo joined", sandbox=name)) == "joined\n"
+
+
+def test_a_refusal_of_a_moment_does_not_take_the_sysctls_away(
+    runtime: DockerRuntime, make_sandbox: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = runtime.sandboxes._sysctls  # type: ignore[attr-defined]
+    monkeypatch.setattr(runtime.sandboxes, "_sysctls", {"net.ipv4.no_such_value": "0"})
+    make_sandbox()
+    assert runtime.sandboxes._sysctls != {}  # type: ignore[attr-defined]
+    assert wanted
