@@ -120,7 +120,7 @@ def _messages(
                 closed = links.count_closed(c, task.run) if task else 0
                 batch = logs.chunks(c, task_id, after)
                 # The database was put back in time, and this task's log with it.
-                is_ahead = not batch and after >= 0 and after > logs.newest_seq(c, task_id)
+                is_ahead = not batch and after >= 0 and after >= logs.next_chunk(c, task_id)
             for chunk in batch:
                 after = chunk.seq
                 if part.has(chunk) and chunk.first_line + len(chunk.frames) > first_line:

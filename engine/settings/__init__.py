@@ -37,7 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-_ESCAPES = "in a password, write %40 for @, %2F for /, %23 for # and %3F for ?"
+_ESCAPES = "in a password, write %40 for an at sign, %2F for /, %23 for # and %3F for ?"
 #: Parameters that Celery and the Redis library both understand.
 _BROKER_PARAMETERS = {"ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "virtual_host"}
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{32,256}")

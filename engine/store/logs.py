@@ -155,12 +155,6 @@ def head(c: sa.Connection, task_id: str) -> Head:
     return Head(*row) if row else Head()
 
 
-def newest_seq(c: sa.Connection, task_id: str) -> int:
-    """Return the number of the newest chunk; -1 for a task that has written nothing."""
-    next_seq = c.scalar(sa.select(log_heads.c.next_seq).where(log_heads.c.task_id == task_id))
-    return -1 if next_seq is None else int(next_seq) - 1
-
-
 def chunks(c: sa.Connection, task_id: str, after_seq: int = -1, limit: int = BATCH) -> list[Chunk]:
     """Return at most `limit` chunks after `after_seq` (-1: from the first), in order.
 

@@ -216,8 +216,8 @@ def test_a_refusal_is_told_from_an_absence(on_postgres: Database, state: str) ->
     ("url", "begins"),
     [
         ("postgres://u:geheim@h/d", "postgres"), ("postgresql://u:geheim@h/d", "postgresql"),
-        ("mysql://u:geheim@h/d", "mysql"), ("geheim", "geheim"),
-        ("postgresql+psycopg:geheim@h/d", "postgresql+psycopg"),
+        ("mysql://u:geheim@h/d", "mysql"), ("geheim", "?"),
+        ("postgresql+psycopg:geheim@h/d", "?"),
         ("postgresql+psycopg://u:geheim@h:port/d", "postgresql+psycopg"),
     ],
 )  # fmt: skip
@@ -229,7 +229,7 @@ def test_a_url_that_is_none_of_the_two_databases_is_refused_without_its_password
     assert str(caught.value).startswith(
         f"FERRYMAN_DATABASE_URL begins with '{begins}': expected postgresql+psycopg://"
     )
-    assert "geheim" not in str(caught.value) or url == "geheim"
+    assert "geheim" not in str(caught.value)
 
 
 def test_a_read_only_server_is_unavailable_to_writers(on_postgres: Database) -> None:

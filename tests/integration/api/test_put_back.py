@@ -19,6 +19,7 @@ from engine.model.records import LogPosition, Task
 from engine.settings import Settings
 from engine.store import events, logs
 from tests.integration.api.conftest import an_app
+from tests.support import log_rows
 from tests.support.callers import TESTER
 from tests.support.databases import KINDS, running_postgres
 from tests.support.streams import Message, messages
@@ -97,7 +98,7 @@ def _write(context: ApiContext, task: Task, *lines: str) -> None:
     for line in lines:
         piece = logs.piece([(1, "2026-01-01T00:00:00.000000000Z", f"{line}\n")])
         with context.installation.db.begin() as c:
-            assert logs.append(c, task.token, task.origin, 0, [piece], LogPosition(), 1 << 20)
+            assert log_rows.append(c, task.token, task.origin, 0, [piece], LogPosition(), 1 << 20)
 
 
 def _open(client: FlaskClient, path: str) -> Iterator[Message]:
