@@ -8,11 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from engine.settings import Settings
 from engine.store.database import Database
 from tests.support.databases import KINDS, Postgres, migrate, running_postgres
 from tests.support.order import dealt
+
+# Time proves nothing on a machine that does other work too.
+settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.load_profile("suite")
 
 
 @pytest.hookimpl(trylast=True)

@@ -79,7 +79,7 @@ tasks = st.builds(
 
 
 @given(tasks)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_task_that_was_stored_is_the_same_when_it_is_read_back(task: TaskSpec) -> None:
     assert stored.load(json.loads(json.dumps(stored.dump(task)))) == task
 
@@ -129,13 +129,13 @@ def passes_or_is_invalid(text: bytes, media: document.Media) -> None:
 
 
 @given(mutated(GOOD))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_mutated_yaml_is_a_task_or_invalid_and_nothing_else(text: bytes) -> None:
     passes_or_is_invalid(text, "yaml")
 
 
 @given(mutated(GOOD_JSON))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_a_mutated_json_is_a_task_or_invalid_and_nothing_else(text: bytes) -> None:
     passes_or_is_invalid(text, "json")
 
@@ -149,7 +149,7 @@ FIELDS = tuple(schema.TaskSchema().load_fields)
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), values, max_size=4))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_any_value_in_any_field_is_a_task_or_invalid_and_nothing_else(given_values: dict[str, Any]) -> None:
     text = json.dumps({"name": "x", "image": "y", **given_values}, allow_nan=True).encode()
     passes_or_is_invalid(text, "json")
@@ -164,7 +164,7 @@ plain_json = st.recursive(
 
 
 @given(plain_json.filter(lambda value: value is not None), st.sampled_from([None, 1]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_our_json_reader_reads_what_the_standard_one_reads(value: Any, indent: int | None) -> None:
     text = json.dumps(value, indent=indent)
     read = document.load(text.encode(), "json")

@@ -327,7 +327,7 @@ def play(job: Any, data: st.DataObject, cancels: int = 0) -> Play:
     return played
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(jobs, st.data())
 def test_a_job_ends_as_its_leaves_say_in_every_order(job: Any, data: st.DataObject) -> None:
     played = play(job, data)
@@ -336,7 +336,7 @@ def test_a_job_ends_as_its_leaves_say_in_every_order(job: Any, data: st.DataObje
     assert bool(finally_tasks) == bool(job[2])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(jobs, st.data())
 def test_a_job_ends_whatever_is_cancelled(job: Any, data: st.DataObject) -> None:
     course = play(job, data, cancels=3).course

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.jobspec import template
@@ -23,7 +23,6 @@ from engine.jobspec.expression.values import kind_of, parts
 from tests.support.expressions import garbled, likely, nonsense
 
 #: On a busy machine drawing an example takes as long as hypothesis has for ten.
-SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 SECRET = "s3cr3t-Value-4711"
 CONTEXT: dict[str, Any] = {
     "inputs": {"n": "7", "name": "Ada", "list": "[1, 2.5, null]", "empty": "", "secret": SECRET},
@@ -77,7 +76,7 @@ def answer(expression: Expression, budget: Budget) -> Any:
     return value
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=400)
 @given(garbled(SEEDS))
 @example("duration('1h') * 1e308 * 1e308")
 @example("max([[nil]])")
@@ -92,7 +91,7 @@ def test_any_text_is_evaluated_or_refused_in_our_words(source: str) -> None:
         assert time.process_time() - began < 5
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=600)
 @given(st.one_of(likely, nonsense))
 def test_a_random_tree_gives_the_same_each_time_and_its_text_is_bounded(source: str) -> None:
     expression = parsed(source)
@@ -108,7 +107,7 @@ def test_a_random_tree_gives_the_same_each_time_and_its_text_is_bounded(source: 
         assert len(text.encode()) <= bounds.TEXT_BYTES
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=400)
 @given(st.one_of(likely, nonsense))
 def test_the_check_ends_and_knows_the_kind_of_what_it_lets_pass(source: str) -> None:
     expression = parsed(source)
@@ -130,7 +129,7 @@ segments = st.one_of(st.one_of(likely, nonsense).map("{{{{ {} }}}}".format), st.
 texts = st.one_of(st.text(max_size=60), st.lists(segments, max_size=3).map("".join))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=200)
 @given(texts)
 def test_any_template_is_evaluated_or_refused_and_stored_as_it_was(text: str) -> None:
     try:
@@ -152,7 +151,6 @@ def test_any_template_is_evaluated_or_refused_and_stored_as_it_was(text: str) ->
         expect_our_words(error)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_what_an_expression_yields_is_never_parsed(value: str) -> None:
     read = template.parse("[{{ inputs.x }}]")
