@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from gunicorn.app.wsgiapp import run
 
 
 def main() -> None:
     """Run gunicorn with the arguments of the command line."""
-    sys.path.append(os.getcwd())
+    # An editable installation is found after all of the path, so its root is named too.
+    sys.path += [str(Path(__file__).parents[2]), os.getcwd()]
     run()
 
 
