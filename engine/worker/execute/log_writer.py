@@ -165,7 +165,7 @@ class LogWriter:
     def _store(self, pieces: list[logs.Piece], position: LogPosition) -> bool:
         """Store one chunk, however long the database is away.
 
-        Return False when refused, closed or detached, and when a defect stays.
+        Return False when refused, closed or detached, when a defect stays, and when stored chunks are gone.
         """
         defects = 0
         while not self._is_over:
@@ -175,6 +175,9 @@ class LogWriter:
                     self._next_seq = self._stored_next_seq()
                 # If the chunk was stored and only the answer was lost, or is late, it is not stored again.
                 next_seq = append_log(self._installation, self._assignment, pieces, position, self._next_seq)
+                if next_seq is not None and next_seq <= self._next_seq:
+                    log.warning("the stored log ends earlier than before: the database was put back in time")
+                    return False
                 self._is_refused = next_seq is None
                 self._next_seq = next_seq
                 return not self._is_refused

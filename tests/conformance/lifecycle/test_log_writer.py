@@ -12,7 +12,7 @@ from engine.lifecycle.claim import resume
 from engine.lifecycle.take_over import self_take_over
 from engine.model.records import LogFrame, LogPosition, StreamPosition
 from engine.runtime.base import Control
-from engine.store import logs
+from engine.store import logs, tables
 from engine.worker.execute import log_writer
 from engine.worker.execute.log_writer import LogWriter
 from tests.support.callers import by
@@ -127,6 +127,28 @@ def test_a_chunk_whose_commit_comes_late_is_stored_once(world: World) -> None:
         assert again.is_alive(), "the second call did not wait for the first"
     again.join(20)
     assert answers == [stored] == [1]
+    assert _text(world, assignment.token.task_id) == "one\n"
+
+
+def test_a_writer_whose_stored_chunks_are_gone_is_behind(world: World) -> None:
+    assignment = world.confirmed()
+    sink = LogWriter(world.installation, assignment, Control())
+    for text in ("one\n", "two\n"):
+        sink.write(
+            [
+                LogFrame(
+                    1, f"2026-01-01T00:00:00.{len(_text(world, assignment.token.task_id)):09}Z", text.encode()
+                )
+            ]
+        )
+        wait_until(lambda text=text: text in _text(world, assignment.token.task_id), 10)  # type: ignore[misc]
+    # As after a restored backup.
+    with world.db.begin() as c:
+        c.execute(tables.log_chunks.delete().where(tables.log_chunks.c.seq == 1))
+        c.execute(tables.log_heads.update().values(next_seq=1, next_line=1))
+    sink.write(_frames("three\n"))
+    assert not sink.close(20)
+    assert sink.is_behind, "a successor reads the log from the stored position"
     assert _text(world, assignment.token.task_id) == "one\n"
 
 
