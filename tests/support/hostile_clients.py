@@ -107,10 +107,12 @@ def long_log(db: Database) -> str:
     task = running(db)
     line = (1, "2026-01-01T00:00:00.000000000Z", "x" * 1000 + "\n")
     with db.begin() as c:
-        for _ in range(8):
-            assert logs.append(
-                c, task.token, task.origin, 0, [logs.piece([line] * 1000)], LogPosition(), 64 << 20
+        for number in range(8):
+            piece = logs.piece([line] * 1000)
+            stored = logs.append(
+                c, task.token, task.origin, 0, [piece], LogPosition(), logs.Bounds(64 << 20, 1000), number
             )
+            assert stored == number + 1
     return task.id
 
 

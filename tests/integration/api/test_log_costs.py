@@ -21,10 +21,11 @@ def long_log(context: ApiContext) -> str:
     """Return the id of a task with a log of many large chunks."""
     task = running(context.installation.db)
     line = (1, "2026-01-02T03:04:05.123456789Z", "x" * 20 + "\n")
-    for _ in range(CHUNKS):
+    for number in range(CHUNKS):
         with context.installation.db.begin() as c:
             piece = logs.piece([line] * 5000)
-            assert logs.append(c, task.token, task.origin, 0, [piece], LogPosition(), 1 << 30)
+            bounds = logs.Bounds(1 << 30, 1000)
+            assert logs.append(c, task.token, task.origin, 0, [piece], LogPosition(), bounds, number)
     return task.id
 
 
