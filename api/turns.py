@@ -7,6 +7,7 @@ computed, each would run about once a second, and so would the server's main loo
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,23 +33,44 @@ class TooBusy(FerrymanError):
 
 
 class Turns:
-    """Turns of one process. Thread-safe."""
+    """Turns of one process, given in the order in which they were asked for. Thread-safe.
+
+    A semaphore would not do: the request that gives its turn back to let others compute takes it again before any
+    of them has woken up.
+    """
 
     def __init__(self) -> None:
-        self._free = threading.BoundedSemaphore(MOST)
+        self._lock = threading.Lock()
+        self._free = MOST
+        self._waiting: deque[threading.Event] = deque()
 
     def take(self) -> None:
         """Take a turn, to be given back. Raises TooBusy."""
-        if not self._free.acquire(timeout=WAIT_SECONDS):
-            raise TooBusy
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            given = threading.Event()
+            self._waiting.append(given)
+        if given.wait(WAIT_SECONDS):
+            return
+        with self._lock:
+            if given.is_set():
+                return
+            self._waiting.remove(given)
+        raise TooBusy
 
     def give_back(self) -> None:
-        """Give back a turn."""
-        self._free.release()
+        """Give back a turn: to the request that has waited longest, if any waits."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1
 
     def rest(self) -> None:
-        """Let the others have the turn of this request, and take it again. Raises TooBusy."""
-        if g.pop("has_turn", False):
+        """Let the others that wait have a turn before this request goes on. Raises TooBusy."""
+        if self._waiting and g.pop("has_turn", False):
             self.give_back()
             self.take()
             g.has_turn = True

@@ -12,8 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from engine.model.records import Event, Task
 from engine.model.states import TaskState
 from tests.support.databases import Postgres, missing
 from tests.support.fleet import Fleet
@@ -35,11 +37,16 @@ def completed_once(fleet: Fleet, ids: Sequence[str], seconds: float, result: str
         assert task.state is TaskState.COMPLETED, f"{task.error}\n{said}"
         assert task.attempt == 1, f"a fault of a server uses up no retry\n{said}"
         assert result is None or task.result == result, said
-        ends = [e for e in fleet.events(task.id) if e.kind == "task" and e.to_state == TaskState.COMPLETED]
-        assert len(ends) == 1, said
+        # On PostgreSQL, events are read up to the oldest open transaction, so they may come later than the row.
+        wait_until(partial(_ends, fleet, task), 20)
+        assert len(_ends(fleet, task)) == 1, fleet.story(task.id)
     wait_until(lambda: not fleet.left_over(), 30)
     print(f"all ended after {took:.1f} s")
     return took
+
+
+def _ends(fleet: Fleet, task: Task) -> list[Event]:
+    return [e for e in fleet.events(task.id) if e.kind == "task" and e.to_state == TaskState.COMPLETED]
 
 
 def busy(fleet: Fleet, count: int = 5, text: str = WORK) -> list[str]:

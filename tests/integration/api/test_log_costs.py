@@ -9,9 +9,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.context import ApiContext
+from api.turns import MOST, Turns
 from engine.model.records import LogPosition
 from engine.store import logs
 from tests.support.task_rows import running
+from tests.support.waiting import wait_until
 
 CHUNKS = 64
 
@@ -59,3 +61,25 @@ def test_searches_of_long_logs_let_other_requests_compute(app: Flask, long_log: 
     for thread in searches:
         thread.join(60)
     assert totals == [0] * 4
+
+
+def test_a_turn_that_is_given_back_goes_to_the_request_that_has_waited_longest() -> None:
+    turns, order = Turns(), list[int]()
+    for _ in range(MOST):
+        turns.take()
+
+    def wait(number: int) -> None:
+        turns.take()
+        order.append(number)
+
+    waiters = [threading.Thread(target=wait, args=(number,)) for number in range(3)]
+    for number, waiter in enumerate(waiters, 1):
+        waiter.start()
+        wait_until(lambda number=number: len(turns._waiting) == number, 5)
+    for number, waiter in enumerate(waiters, 1):
+        turns.give_back()
+        waiter.join(5)
+        assert order == list(range(number))
+    for _ in range(MOST):
+        turns.give_back()
+    assert turns._free == MOST
