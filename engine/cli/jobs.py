@@ -21,7 +21,7 @@ _STATES = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 @click.option("--page", default=1, type=click.IntRange(1), help="Number of the page.")
 @click.option("--size", default=20, type=click.IntRange(1, 100), help="Jobs per page.")
 @click.option("--state", type=click.Choice(_STATES, case_sensitive=False), help="Only jobs in this state.")
-@click.option("--query", "-q", default="", help="Only jobs that contain this word.")
+@click.option("--query", "-q", default="", help="Only jobs that contain these words; tag:x for a tag.")
 @click.option("--json", "as_json", is_flag=True, help="Print the page as JSON.")
 def ls_command(page: int, size: int, state: str | None, query: str, as_json: bool) -> None:
     """List jobs, newest first."""
