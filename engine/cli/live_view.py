@@ -135,9 +135,11 @@ def _title(link: Json) -> str:
 def _link_outcome(link: Json) -> str:
     ms = ms_between(link.get("startedAt"), link.get("endedAt"))
     took = f"  {duration(ms)}" if ms is not None else ""
-    if link["state"] == "ENDED" and link.get("exitCode") is None and link.get("startedAt"):
-        # Nobody saw the end: the task was cancelled, or its time was up while the worker was away.
-        return f"{for_terminal(link.get('error') or 'ended')} after {duration(ms)}"
+    code, error = link.get("exitCode"), link.get("error")
+    if link["state"] == "ENDED" and link.get("startedAt") and (code is None or error == "cancelled"):
+        # Ended from above: the task was cancelled, or its time was up while the worker was away.
+        words = f", {exit_words(code)}" if code is not None else ""
+        return f"{for_terminal(error or 'ended')} after {duration(ms)}{words}"
     if link["state"] == "ENDED":
         return (exit_words(link.get("exitCode")) or "not started") + took
     return {"CONFIRMED": "running", "SKIPPED": "skipped"}.get(link["state"], "waiting")

@@ -131,7 +131,9 @@ def test_a_cancelled_task_shows_how_long_its_container_ran(server: Standalone) -
     assert run(server, "cancel", id).stdout == f"{id}  CANCELLED  long\n"
     assert run(server, "cancel", id).stdout == f"{id}  CANCELLED  long  (it was cancelled before)\n"
     assert re.search(
-        r"link      main  \S+  cancelled after [\d.]+ m?s$", run(server, "show", id).stdout, re.M
+        r"link      main  \S+  cancelled after [\d.]+ m?s(, exit 1\d\d .*)?$",
+        run(server, "show", id).stdout,
+        re.M,
     )
 
 
