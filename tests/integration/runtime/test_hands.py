@@ -74,7 +74,8 @@ def test_a_docker_restart_by_kill_is_told(runtime: DockerRuntime, order: Orders,
     assert running.sink.text(1) == b"ready\n"
 
 
-@pytest.mark.parametrize("code", [143, 0, 3])
+# Docker tells of the signal up to a second late on a busy machine: then an end with 0 is taken for a good one.
+@pytest.mark.parametrize("code", [143, pytest.param(0, marks=pytest.mark.long), 3])
 def test_a_docker_stop_is_told_even_if_the_program_ends_well(
     runtime: DockerRuntime, order: Orders, docker: Client, code: int
 ) -> None:
