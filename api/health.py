@@ -25,11 +25,10 @@ def status() -> Json:
 def ready() -> Json:
     """Report held nodes, and queues with waiting tasks that no node serves; 503 when the database does not answer."""
     context = get_context()
-    unserved = [
-        queue["name"] for queue in queues.counts(context) if queue["waiting"] and not queue["subscribers"]
-    ]
     with context.installation.db.read() as c:
         beating = nodes.beating(c)
+        counted = queues.counts(context, c, beating)
+    unserved = [queue["name"] for queue in counted if queue["waiting"] and not queue["subscribers"]]
     held = [node for node in beating if node.holds]
     status = "UNSERVED" if unserved else "HELD" if held else "READY"
     serving = sum(node.serves for node in beating)

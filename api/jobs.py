@@ -20,7 +20,7 @@ def list_jobs(query: dict[str, Any]) -> Json:
     with get_context().installation.db.read() as c:
         rows, total = jobs.page(c, number, size, query["q"], (query["state"],) if query["state"] else ())
         waiting_in = outbox.queues_of(c, [job.id for job in rows if not job.state.ended])
-        beating = nodes.beating(c)
+        beating = nodes.beating(c) if waiting_in else []
     items = [answers.job(job, _waiting(beating, waiting_in.get(job.id, ()))) for job in rows]
     return answers.page(items, number, size, total)
 

@@ -10,7 +10,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from engine.model.records import Event
-from engine.model.states import BEATING_NODES, HoldKind, TaskState
+from engine.model.states import BEATING_NODES, WAITING_TASKS, HoldKind, TaskState
 from engine.runtime.timings import SPANS
 from engine.store import events, links, nodes, outbox
 from engine.store.database import Connection, Database
@@ -68,7 +68,7 @@ class Metrics:
         tasks: Counter[str] = Counter()
         for states in outbox.depth(c).values():
             tasks.update(states)
-        for state in (TaskState.PENDING, TaskState.SCHEDULED, TaskState.RUNNING):
+        for state in (*WAITING_TASKS, TaskState.RUNNING):
             self._tasks.labels(state).set(tasks[state])
         beating = nodes.beating(c)
         states, kinds = Counter(n.state for n in beating), Counter(h.kind for n in beating for h in n.holds)

@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from api.answers import Json
 from api.context import ApiContext, get_context
 from engine.model.records import Node
-from engine.model.states import TaskState
+from engine.model.states import WAITING_TASKS, TaskState
 from engine.store import nodes, outbox
+from engine.store.database import Connection
 
 
 def list_queues() -> list[Json]:
     """List the default queue, and all queues that hold tasks or that a node serves."""
-    return counts(get_context())
-
-
-def unserved(context: ApiContext) -> frozenset[str]:
-    """Return the names of the queues that no node serves."""
-    return frozenset(queue["name"] for queue in counts(context) if not queue["subscribers"])
+    context = get_context()
+    with context.installation.db.read() as c:
+        return counts(context, c, nodes.beating(c))
 
 
 def waiting(beating: Sequence[Node], queue: str) -> Json | None:
@@ -30,7 +28,7 @@ def waiting(beating: Sequence[Node], queue: str) -> Json | None:
     if held := next((node for node in of_queue if node.holds), None):
         message = f"no worker serves the queue {queue} now: {held.name} is held ({held.holds[0].reason})"
         return {"code": "held", "message": message}
-    names = ", ".join(sorted(name for name in _served(beating) if not name.startswith("!")))
+    names = ", ".join(sorted(name for name in served(beating) if not name.startswith("!")))
     others = f"served are {names}" if names else "no worker runs"
     start = f"celery -A engine worker -Q {queue}"
     return {
@@ -39,14 +37,14 @@ def waiting(beating: Sequence[Node], queue: str) -> Json | None:
     }
 
 
-def _served(beating: Sequence[Node]) -> Counter[str]:
+def served(beating: Sequence[Node]) -> Counter[str]:
+    """Return the number of nodes that serve each queue."""
     return Counter(queue for node in beating if node.serves for queue in node.queues)
 
 
-def counts(context: ApiContext) -> list[Json]:
+def counts(context: ApiContext, c: Connection, beating: Sequence[Node]) -> list[Json]:
     """Return name, waiting, running and subscribers of each queue, by name."""
-    with context.installation.db.read() as c:
-        depth, subscribers = outbox.depth(c), _served(nodes.beating(c))
+    depth, subscribers = outbox.depth(c), served(beating)
     names = {
         name
         for name in (*depth, *subscribers, context.installation.settings.broker.default_queue)
@@ -55,9 +53,7 @@ def counts(context: ApiContext) -> list[Json]:
     return [
         {
             "name": name,
-            "waiting": sum(
-                depth.get(name, {}).get(state, 0) for state in (TaskState.PENDING, TaskState.SCHEDULED)
-            ),
+            "waiting": sum(depth.get(name, {}).get(state, 0) for state in WAITING_TASKS),
             "running": depth.get(name, {}).get(TaskState.RUNNING, 0),
             "subscribers": subscribers[name],
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.model.records import Link, Node, Task
-from engine.model.states import JobState, LinkState, NodeState, TaskState
+from engine.model.states import WAITING_TASKS, JobState, LinkState, NodeState, TaskState
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ _NODES = {
 def of_state(state: TaskState | JobState, *, unserved: bool = False) -> Badge:
     """Return the badge of a task's or job's state; amber when it waits in a queue that no worker serves."""
     badge = STATES[state]
-    waits = state in (TaskState.PENDING, TaskState.SCHEDULED)
+    waits = state in WAITING_TASKS
     return Badge(badge.word, badge.shape, "warn") if unserved and waits else badge
 
 

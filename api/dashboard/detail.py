@@ -102,7 +102,6 @@ class JobPage:
 
 def task_page(context: ApiContext, id: str) -> TaskPage:
     """Return the content of a task's page; the id may be shortened. Raises NotFound, Ambiguous."""
-    unserved_queues = queues.unserved(context)
     with context.installation.db.read() as c:
         task, job = _task(c, id)
         all_links = links.of_tasks(c, [task.id])
@@ -110,8 +109,7 @@ def task_page(context: ApiContext, id: str) -> TaskPage:
         rows = _link_rows(run, task)
         failed = next((row for row in rows if row.badge.tone == "failed"), None)
         failed = failed if task.state is TaskState.FAILED else None
-        waits = task.state.waits
-        unserved = waits and task.queue in unserved_queues
+        unserved = task.state.waits and task.queue not in queues.served(nodes.beating(c))
         return TaskPage(
             task,
             job,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from api import queues
@@ -96,8 +96,8 @@ class JobList:
 
 def summary(context: ApiContext) -> Summary:
     """Return counts, queues, nodes and alerts, the most serious alerts first."""
-    queue_counts = queues.counts(context)
     with context.installation.db.read() as c:
+        queue_counts = queues.counts(context, c, nodes.beating(c))
         now, recent_nodes, job_counts = tasks.now(c), nodes.recent(c), jobs.counts(c)
         failed, _ = jobs.page(c, 1, 3, states=(JobState.FAILED,))
         task_ids = {task.job_id: task.id for task in tasks.summaries(c, [job.id for job in failed])}
@@ -119,47 +119,45 @@ def summary(context: ApiContext) -> Summary:
 
 def job_list(context: ApiContext, query: JobQuery) -> JobList:
     """Return the live jobs (on page 1) and a page of the ended jobs, or a page of the jobs in one state."""
-    unserved = queues.unserved(context)
     with context.installation.db.read() as c:
-        now = tasks.now(c)
+        now, served = tasks.now(c), queues.served(nodes.beating(c))
         groups = []
         if query.state is None and query.page == 1:
             live, total = jobs.page(c, 1, MOST_LIVE, query.q, LIVE)
-            groups.append(JobGroup("Live", _rows(c, live, unserved, now), total))
+            groups.append(JobGroup("Live", _rows(c, live, served, now), total))
         states = ENDED if query.state is None else (query.state,)
         matching, total = jobs.page(c, query.page, PAGE_SIZE, query.q, states)
         name = "Ended" if query.state is None else badges.STATES[query.state].word
-        groups.append(JobGroup(name, _rows(c, matching, unserved, now), total))
+        groups.append(JobGroup(name, _rows(c, matching, served, now), total))
     return JobList(tuple(groups), max(1, -(-total // PAGE_SIZE)), now)
 
 
 def rows(context: ApiContext, ids: Sequence[str], *, newest: bool = False) -> JobList:
     """Return the rows of these jobs; with `newest` also the newest jobs."""
-    unserved = queues.unserved(context)
     with context.installation.db.read() as c:
-        now = tasks.now(c)
+        now, served = tasks.now(c), queues.served(nodes.beating(c))
         also = jobs.page(c, 1, PAGE_SIZE)[0] if newest else []
         wanted = {job.id: job for job in (*also, *jobs.of_ids(c, ids))}
-        job_rows = _rows(c, list(wanted.values()), unserved, now)
+        job_rows = _rows(c, list(wanted.values()), served, now)
     return JobList((JobGroup("", job_rows, len(job_rows)),), 1, now)
 
 
-def _rows(c: Connection, listed: Sequence[Job], unserved: frozenset[str], now: int) -> tuple[JobRow, ...]:
+def _rows(c: Connection, listed: Sequence[Job], served: Collection[str], now: int) -> tuple[JobRow, ...]:
     all_tasks = tasks.summaries(c, [job.id for job in listed])
     all_links = links.of_tasks(c, [task.id for task in all_tasks if task.state is TaskState.RUNNING])
     return tuple(
-        _row(job, [task for task in all_tasks if task.job_id == job.id], all_links, unserved, now)
+        _row(job, [task for task in all_tasks if task.job_id == job.id], all_links, served, now)
         for job in listed
     )
 
 
 def _row(
-    job: Job, of_job: Sequence[Task], all_links: Sequence[Link], unserved: frozenset[str], now: int
+    job: Job, of_job: Sequence[Task], all_links: Sequence[Link], served: Collection[str], now: int
 ) -> JobRow:
     task = next((task for task in of_job if not task.state.ended), of_job[-1] if of_job else None)
     if task is None:
         return JobRow(job, badges.of_state(job.state), (), job.error or "", "failed", None)
-    stuck = task.queue in unserved and not job.state.ended
+    stuck = task.queue not in served and not job.state.ended
     activity, tone = _activity(job, task, [link for link in all_links if link.task_id == task.id], stuck, now)
     badge = badges.of_state(job.state, unserved=stuck)
     return JobRow(job, badge, badges.marks(task), activity, tone, task.id if len(of_job) == 1 else None)

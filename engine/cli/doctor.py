@@ -230,14 +230,14 @@ def _check_file(path: Path) -> Finding | None:
 
 
 def _check_queues(database: Database) -> Iterator[Finding]:
-    from engine.model.states import TaskState
+    from engine.model.states import WAITING_TASKS
     from engine.store import nodes, outbox
 
     with database.read() as c:
         depth, beating = outbox.depth(c), nodes.beating(c)
     served = {queue for node in beating if node.serves for queue in node.queues}
     for name, states in sorted(depth.items()):
-        waiting = sum(states.get(state, 0) for state in (TaskState.PENDING, TaskState.SCHEDULED))
+        waiting = sum(states.get(state, 0) for state in WAITING_TASKS)
         if waiting and name not in served:
             remedy = f"celery -A engine worker -Q {name} -c 3"
             message = f"{_count(waiting, 'task')} waiting, but no worker serves the queue"

@@ -29,7 +29,7 @@ class TaskState(StrEnum):
     @property
     def waits(self) -> bool:
         """Return whether the task waits for a node that serves its queue."""
-        return self in (TaskState.PENDING, TaskState.SCHEDULED)
+        return self in WAITING_TASKS
 
 
 class JobState(StrEnum):
@@ -95,7 +95,8 @@ class HoldKind(StrEnum):
 
 
 ENDED = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
-# For the store's statements; everything else asks a property of NodeState.
+# For the store's statements and for counts; everything else asks a property of the state.
+WAITING_TASKS = (TaskState.PENDING, TaskState.SCHEDULED)
 GONE_NODES = tuple(state for state in NodeState if state.is_gone)
 BEATING_NODES = tuple(state for state in NodeState if state.has_beat)
 ADOPTING_NODES = tuple(state for state in NodeState if state.may_adopt)

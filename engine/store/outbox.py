@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engine.model.records import Task
-from engine.model.states import TaskState
+from engine.model.states import WAITING_TASKS, TaskState
 from engine.store.database import now_ms
 from engine.store.guards import guard
 from engine.store.tables import tasks
@@ -84,7 +84,7 @@ _DUE = (
 )
 _QUEUES_OF = sa.select(tasks.c.job_id, tasks.c.queue).where(
     tasks.c.job_id.in_(sa.bindparam("the_jobs", expanding=True)),
-    tasks.c.state.in_([state for state in TaskState if state.waits]),
+    tasks.c.state.in_(WAITING_TASKS),
 )
 _IN_ORDER = _OF_IDS.with_only_columns(tasks.c.id)
 
@@ -190,7 +190,7 @@ def depth(c: sa.Connection) -> dict[str, dict[str, int]]:
     """Return the number of waiting and running tasks, by queue and state."""
     rows: Any = c.execute(
         sa.select(tasks.c.queue, tasks.c.state, sa.func.count().label("n"))
-        .where(tasks.c.state.in_((TaskState.PENDING, TaskState.SCHEDULED, TaskState.RUNNING)))
+        .where(tasks.c.state.in_((*WAITING_TASKS, TaskState.RUNNING)))
         .group_by(tasks.c.queue, tasks.c.state)
     )
     counts: dict[str, dict[str, int]] = {}

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engine.model.records import PlannedLink, Refusal, Task, Token
-from engine.model.states import ADOPTING_NODES, ENDED, GONE_NODES, NodeState, TaskState
+from engine.model.states import ADOPTING_NODES, ENDED, GONE_NODES, WAITING_TASKS, NodeState, TaskState
 from engine.store.database import now_ms
 from engine.store.guards import guard
 from engine.store.last_words import HAS_LAST_WORDS
@@ -123,7 +123,7 @@ _CLAIM = (
     tasks.update()
     .where(
         _under_token("claim"),
-        guard("claim.state", tasks.c.state.in_((TaskState.PENDING, TaskState.SCHEDULED))),
+        guard("claim.state", tasks.c.state.in_(WAITING_TASKS)),
         guard("claim.node_live", _IS_LIVE),
     )
     .values(
