@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import posixpath
-import tarfile
 from collections.abc import Iterator
 
 from docker.errors import APIError
 
 from engine.errors import RuntimeUnavailable
-from engine.runtime.docker import files
+from engine.runtime.docker import container
 from engine.runtime.docker.client import Client, translated
 
 log = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ def why_foreign(client: Client, container_id: str) -> str:
             for path in _candidates(about):
                 if header := _header(client, container_id, path):
                     return _words(str(about["Path"]), header, host)
-    except (APIError, RuntimeUnavailable, tarfile.TarError, KeyError) as exc:
+    except (APIError, RuntimeUnavailable, KeyError) as exc:
         # Without the answer the exit code is reported as it is.
         log.debug("the program of container %s is not known: %s", container_id[:12], exc)
     return ""
@@ -72,14 +71,11 @@ def _candidates(about: dict[str, dict[str, object]]) -> Iterator[str]:
 def _header(client: Client, container_id: str, path: str) -> bytes:
     """Return the beginning of a file in the container, b"" if there is none; follows symbolic links."""
     for _ in range(_MOST_LINKS):
-        try:
-            pieces, _ = client.api.get_archive(container_id, path)
-        except APIError as exc:
-            if exc.status_code == 404:
-                return b""
-            raise
-        entry, data = files.first_entry(pieces, _HEADER_BYTES)
-        if entry is None or not entry.issym():
+        shown = container.first_entry(client, container_id, path, _HEADER_BYTES)
+        if shown is None:
+            return b""
+        entry, data = shown
+        if not entry.issym():
             return data
         path = posixpath.normpath(posixpath.join(posixpath.dirname(path), entry.linkname))
     return b""

@@ -6,6 +6,7 @@ once, by id.
 
 from __future__ import annotations
 
+import tarfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,9 +18,8 @@ from docker.errors import APIError, NotFound
 
 from engine.errors import ErrorAnswer, Gone, NotOurs, RuntimeUnavailable
 from engine.runtime.base import Order, Resource
-from engine.runtime.docker import blame, labels, messages
+from engine.runtime.docker import blame, files, labels, messages
 from engine.runtime.docker.client import Client, message_of, translated
-from engine.runtime.docker.files import OUT
 from engine.runtime.docker.host import Host
 
 
@@ -88,7 +88,9 @@ def inspect(client: Client, container_id: str) -> State | None:
         pid=int(state.get("Pid") or 0),
         has_restart_policy=(policy or {}).get("Name", "") not in ("", "no"),
         delivery=labels.delivery(texts),
-        out=next((Path(m["Source"]) for m in answer.get("Mounts") or () if m["Destination"] == OUT), None),
+        out=next(
+            (Path(m["Source"]) for m in answer.get("Mounts") or () if m["Destination"] == files.OUT), None
+        ),
         command=str(answer.get("Path") or ""),
     )
 
@@ -201,3 +203,32 @@ def remove(client: Client, container_id: str, *, force: bool) -> bool:
             return False
         raise ErrorAnswer(f"Docker does not remove container {container_id[:12]}: {message}") from exc
     return True
+
+
+def copy_in(host: Host, order: Order, container_id: str, archive: bytes, refusal: str) -> None:
+    """Unpack an archive in a created container; `refusal` begins the message. Raises Unstartable, MachineFault."""
+    with translated("copying files into a container"):
+        try:
+            host.client.api.put_archive(container_id, "/", archive)
+        except APIError as exc:
+            raise blame.of_request(order, refusal, exc, host.data_dir) from exc
+
+
+def first_entry(
+    client: Client, container_id: str, path: str, size: int = 0
+) -> tuple[tarfile.TarInfo, bytes] | None:
+    """Return what is at a path in a container, with its first `size` bytes; None if nothing is there.
+
+    Raises APIError, RuntimeUnavailable.
+    """
+    try:
+        with translated("looking at a file of a container"):
+            pieces, _ = client.api.get_archive(container_id, path)
+            entry, data = files.first_entry(pieces, size)
+    except APIError as exc:
+        if exc.status_code == 404:
+            return None
+        raise
+    except tarfile.TarError as exc:
+        raise RuntimeUnavailable(f"Docker's archive of {path} was cut short: {exc}") from exc
+    return (entry, data) if entry is not None else None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from docker.errors import APIError
-
 from engine import failpoints
 from engine.errors import (
     DataDirectoryFault,
@@ -18,8 +16,7 @@ from engine.errors import (
     Unstartable,
 )
 from engine.runtime.base import Control, Detached, LogSink, Order, Prepared, PreparedState, Resource
-from engine.runtime.docker import blame, container, files, images, options, sandbox, volumes, writable
-from engine.runtime.docker.client import translated
+from engine.runtime.docker import container, files, images, options, sandbox, volumes, writable
 from engine.runtime.docker.host import Host
 from engine.runtime.docker.wait import TICK_SECONDS
 
@@ -180,9 +177,5 @@ class _Preparation:
         writable.open_to_user(self._host, self._order, container_id)
         if are_files_bound:
             return
-        with translated("copying files into a container"):
-            try:
-                self._client.api.put_archive(container_id, "/", files.archive(self._order))
-            except APIError as exc:
-                reason = "Docker does not take the task's files"
-                raise blame.of_request(self._order, reason, exc, self._host.data_dir) from exc
+        archive, refusal = files.archive(self._order), "Docker does not take the task's files"
+        container.copy_in(self._host, self._order, container_id, archive, refusal)
