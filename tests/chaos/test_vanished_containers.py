@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from engine.model.states import TaskState
-from tests.support.docker_daemon import BUSYBOX, Daemon, provide, require_docker, second_daemon_possible
+from engine.runtime.docker.client import Client
+from tests.support.docker_daemon import (
+    BUSYBOX,
+    Daemon,
+    provide,
+    require_docker,
+    second_daemon_possible,
+    seconds_since,
+)
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -49,7 +57,9 @@ def test_a_link_whose_container_has_no_process_runs_again(
     (task_id,) = fleet.submit(TASK)
     wait_until(lambda: fleet.log(task_id) == "begins\n", 30)
     (container,) = [link.container_id for link in fleet.links(task_id)]
-    time.sleep(2)  # until the first look, which learns that processes can be seen
+    client = Client(daemon.host)
+    # By then the first look has come, which learns that processes can be seen.
+    wait_until(lambda: seconds_since(client, str(container), "StartedAt") > 2, 10)
     daemon.kill_under(str(container))
     began = time.monotonic()
     (task,) = fleet.ended([task_id], 300)

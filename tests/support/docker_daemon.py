@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -23,6 +24,7 @@ from engine.jobspec.task import LinkSpec
 from engine.model.records import LogFrame, LogPosition, RunKey, StreamPosition
 from engine.runtime.base import Control, Order, Outcome, Prepared, Runtime
 from engine.runtime.docker.client import Client
+from engine.wording.times import seconds_since_1970
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -304,6 +306,19 @@ def begin(
     running = Running(prepared, sink, control, threading.Thread(target=body, daemon=True))
     running.thread.start()
     return running
+
+
+def begin_ready(runtime: Runtime, order: Order, sink: KeepingSink | None = None) -> Running:
+    """Begin a link, and wait until its container has written its first line, `ready`."""
+    running = begin(runtime, order, sink)
+    wait_until(lambda: running.sink.text(1).startswith(b"ready\n"), 20)
+    return running
+
+
+def seconds_since(client: Client, container_id: str, moment: str) -> float:
+    """Return the age of a moment in Docker's state of a container: StartedAt or FinishedAt."""
+    state = client.api.inspect_container(container_id)["State"]
+    return time.time() - seconds_since_1970(state[moment])
 
 
 def run(runtime: Runtime, order: Order, sink: KeepingSink | None = None) -> Outcome:

@@ -15,6 +15,7 @@ from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
 from tests.support.docker_daemon import BUSYBOX, UBUNTU, an_order, require_docker
+from tests.support.faulty_docker import FaultyDocker
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,3 +84,11 @@ def order(installation: str, runtime: DockerRuntime) -> Callable[..., Order]:
         return an_order(installation, **values)
 
     return build
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[FaultyDocker]:
+    """Return a proxy before the daemon, which makes the faults that a test arms."""
+    proxy = FaultyDocker(tmp_path)
+    yield proxy
+    proxy.close()

@@ -21,6 +21,7 @@ from tests.support.docker_daemon import (
     KeepingSink,
     an_order,
     begin,
+    begin_ready,
     provide,
     second_daemon_possible,
 )
@@ -41,8 +42,7 @@ def test_a_container_ended_by_its_daemons_restart_is_gone_not_failed(tmp_path: P
         provide((BUSYBOX,), daemon.host)
         runtime = worker(daemon, tmp_path)
         wanted = an_order("restarts", run="echo ready; sleep 300", networks=("none",))
-        running = begin(runtime, wanted)
-        wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+        running = begin_ready(runtime, wanted)
         daemon.stop()
         daemon.start()
         with pytest.raises(Gone, match="Docker restarted"):
@@ -56,8 +56,7 @@ def test_a_restart_policy_set_by_hand_does_not_make_a_link_run_twice_over_a_rest
         provide((BUSYBOX,), daemon.host)
         runtime = worker(daemon, tmp_path)
         wanted = an_order("restarts", run="echo ready; sleep 300", networks=("none",))
-        running = begin(runtime, wanted)
-        wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+        running = begin_ready(runtime, wanted)
         id = running.prepared.container_id
         Client(daemon.host).api.update_container(id, restart_policy={"Name": "always"})
         daemon.stop()
@@ -74,8 +73,7 @@ def test_a_later_worker_also_sees_that_the_daemon_ended_the_container(tmp_path: 
         provide((BUSYBOX,), daemon.host)
         runtime = worker(daemon, tmp_path)
         wanted = an_order("restarts", run="echo ready; sleep 300", networks=("none",))
-        running = begin(runtime, wanted)
-        wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+        running = begin_ready(runtime, wanted)
         running.control.detach()
         running.thread.join(5)
         daemon.stop()

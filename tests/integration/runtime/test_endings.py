@@ -12,7 +12,7 @@ from engine.errors import Gone, Unstartable
 from engine.runtime.base import Cause, Control, Detached, Order, PreparedState
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
-from tests.support.docker_daemon import KeepingSink, begin, run
+from tests.support.docker_daemon import KeepingSink, begin, begin_ready, run
 from tests.support.waiting import wait_until
 
 Orders = Callable[..., Order]
@@ -40,8 +40,7 @@ def test_a_task_that_succeeds_does_not_fail_because_a_child_ran_out_of_memory(
 def test_a_kill_from_outside_is_distinguished_from_a_failure(
     runtime: DockerRuntime, order: Orders, docker: Client
 ) -> None:
-    running = begin(runtime, order(run="echo ready; sleep 60"))
-    wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+    running = begin_ready(runtime, order(run="echo ready; sleep 60"))
     docker.api.kill(running.prepared.container_id)
     outcome = running.end()
     assert (outcome.exit_code, outcome.cause) == (137, Cause.KILLED)
@@ -67,8 +66,7 @@ def test_a_kill_that_docker_did_not_send_may_have_been_for_memory(
 def test_a_container_removed_while_it_runs_is_gone(
     runtime: DockerRuntime, order: Orders, docker: Client
 ) -> None:
-    running = begin(runtime, order(run="echo ready; sleep 60"))
-    wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+    running = begin_ready(runtime, order(run="echo ready; sleep 60"))
     docker.api.remove_container(running.prepared.container_id, force=True)
     with pytest.raises(Gone):
         running.end()
@@ -109,8 +107,7 @@ def test_a_command_missing_inside_a_script_is_a_failure_like_any_other(
 def test_a_kill_ends_a_container_within_two_seconds(
     runtime: DockerRuntime, order: Orders, why: Cause, script: str
 ) -> None:
-    running = begin(runtime, order(run=script))
-    wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+    running = begin_ready(runtime, order(run=script))
     began = time.monotonic()
     running.control.kill(why)
     outcome = running.end()
@@ -122,8 +119,7 @@ def test_a_kill_ends_a_container_within_two_seconds(
 def test_a_task_that_exits_with_0_at_our_term_has_not_succeeded(
     runtime: DockerRuntime, order: Orders
 ) -> None:
-    running = begin(runtime, order(run="trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done"))
-    wait_until(lambda: running.sink.text(1) == b"ready\n", 10)
+    running = begin_ready(runtime, order(run="trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done"))
     running.control.kill(Cause.TIMEOUT)
     assert running.end().exit_code == 143
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -19,14 +18,6 @@ WHOLE = b"".join(b"line %d\n" % n for n in range(600))
 SCRIPT = "i=0; while [ $i -lt 600 ]; do echo line $i; i=$((i+1)); [ $i = 300 ] && sleep 1; done; true"
 FAULTS = pytest.mark.parametrize("fault", ["500", "cut"])
 LOG = rb"GET \S+/logs\?"
-
-
-@pytest.fixture
-def proxy(tmp_path: Path) -> Iterator[FaultyDocker]:
-    """Return the proxy between the runtime and the daemon."""
-    proxy = FaultyDocker(tmp_path)
-    yield proxy
-    proxy.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from engine.runtime.base import Cause, Control, Order, PreparedState
 from engine.runtime.docker import pulse
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
-from tests.support.docker_daemon import KeepingSink, Running, begin
+from tests.support.docker_daemon import Running, begin_ready, seconds_since
 from tests.support.waiting import wait_until
 
 Orders = Callable[..., Order]
@@ -25,19 +24,17 @@ def script(text: str) -> tuple[str, ...]:
     return ("sh", "-c", text)
 
 
-def begun(runtime: DockerRuntime, order: Order, sink: KeepingSink | None = None) -> Running:
-    """Begin a link, and wait until its container has written its first line."""
-    running = begin(runtime, order, sink)
-    wait_until(lambda: running.sink.text(1).startswith(b"ready\n"), 20)
-    return running
+def let_run(docker: Client, running: Running) -> None:
+    """Wait until the container has run for more than a second: a person is no faster."""
+    wait_until(lambda: seconds_since(docker, running.prepared.container_id, "StartedAt") > 1.2, 10)
 
 
 @pytest.fixture
-def stop_in_time(docker: Client) -> Callable[[Running, float], None]:
+def restart_in_time(docker: Client) -> Callable[[Running], None]:
     """Return a function that restarts a container after it has run for a second."""
 
-    def restart(running: Running, seconds: float = 1.2) -> None:
-        time.sleep(seconds)  # a person is no faster
+    def restart(running: Running) -> None:
+        let_run(docker, running)
         docker.api.restart(running.prepared.container_id, timeout=5)
 
     return restart
@@ -48,11 +45,11 @@ def test_a_docker_restart_is_told_and_only_the_first_run_is_in_the_log(
     runtime: DockerRuntime,
     order: Orders,
     code: int,
-    stop_in_time: Callable[[Running], None],
+    restart_in_time: Callable[[Running], None],
     docker: Client,
 ) -> None:
-    running = begun(runtime, order(cmd=script(OBEDIENT.format(code=code))))
-    stop_in_time(running)
+    running = begin_ready(runtime, order(cmd=script(OBEDIENT.format(code=code))))
+    restart_in_time(running)
     outcome = running.end()
     assert outcome.cause is Cause.KILLED and outcome.exit_code == (code or 143)
     assert "docker restart" in (outcome.message or ""), outcome
@@ -64,8 +61,8 @@ def test_a_docker_restart_is_told_and_only_the_first_run_is_in_the_log(
 
 
 def test_a_docker_restart_by_kill_is_told(runtime: DockerRuntime, order: Orders, docker: Client) -> None:
-    running = begun(runtime, order(cmd=script("trap '' TERM; echo ready; sleep 60")))
-    time.sleep(1.2)  # a person is no faster
+    running = begin_ready(runtime, order(cmd=script("trap '' TERM; echo ready; sleep 60")))
+    let_run(docker, running)
     docker.api.restart(running.prepared.container_id, timeout=0)
     outcome = running.end()
     # Docker's answer to a wait may come so late that the code is the second run's: 0, because it runs.
@@ -79,8 +76,8 @@ def test_a_docker_restart_by_kill_is_told(runtime: DockerRuntime, order: Orders,
 def test_a_docker_stop_is_told_even_if_the_program_ends_well(
     runtime: DockerRuntime, order: Orders, docker: Client, code: int
 ) -> None:
-    running = begun(runtime, order(cmd=script(OBEDIENT.format(code=code))))
-    time.sleep(1.2)  # a person is no faster
+    running = begin_ready(runtime, order(cmd=script(OBEDIENT.format(code=code))))
+    let_run(docker, running)
     docker.api.stop(running.prepared.container_id, timeout=5)
     outcome = running.end()
     assert (outcome.exit_code, outcome.cause) == (code or 143, Cause.KILLED)
@@ -92,8 +89,8 @@ def test_a_signal_for_the_programs_own_use_changes_no_good_end(
     runtime: DockerRuntime, order: Orders, docker: Client
 ) -> None:
     own = "trap 'echo asked; sleep 0.3; exit 0' USR1; echo ready; while :; do sleep 0.05; done"
-    running = begun(runtime, order(cmd=script(own)))
-    time.sleep(1.2)  # a person is no faster
+    running = begin_ready(runtime, order(cmd=script(own)))
+    let_run(docker, running)
     docker.api.kill(running.prepared.container_id, "SIGUSR1")
     outcome = running.end()
     assert (outcome.ok, outcome.result) == (True, "ready\nasked\n")
@@ -103,7 +100,7 @@ def test_a_signal_for_the_programs_own_use_changes_no_good_end(
 def test_a_restart_policy_set_by_hand_starts_no_second_run(
     runtime: DockerRuntime, order: Orders, docker: Client, code: int
 ) -> None:
-    running = begun(runtime, order(run=f"echo ready; sleep 1.5; echo a run; exit {code}"))
+    running = begin_ready(runtime, order(run=f"echo ready; sleep 1.5; echo a run; exit {code}"))
     docker.api.update_container(running.prepared.container_id, restart_policy={"Name": "always"})
     outcome = running.end()
     assert (outcome.exit_code, outcome.cause) == (code, Cause.EXITED)
@@ -111,7 +108,8 @@ def test_a_restart_policy_set_by_hand_starts_no_second_run(
     assert any("docker update --restart" in note for note in running.sink.notes)
     about = docker.api.inspect_container(running.prepared.container_id)
     assert about["HostConfig"]["RestartPolicy"]["Name"] == "no"
-    time.sleep(0.5)  # Docker would start it after 0.1 s
+    # Docker would start it after 0.1 s.
+    wait_until(lambda: seconds_since(docker, running.prepared.container_id, "FinishedAt") > 0.5, 10)
     state = docker.api.inspect_container(running.prepared.container_id)["State"]
     assert (state["Running"], state["Restarting"]) == (False, False)
 
@@ -120,7 +118,7 @@ def test_a_restart_policy_is_taken_back_while_the_container_runs(
     runtime: DockerRuntime, order: Orders, docker: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pulse, "FIRST_SECONDS", 0.5)
-    running = begun(runtime, order(run="echo ready; sleep 3"))
+    running = begin_ready(runtime, order(run="echo ready; sleep 3"))
     docker.api.update_container(running.prepared.container_id, restart_policy={"Name": "always"})
 
     def policy() -> str:
@@ -135,7 +133,7 @@ def test_a_container_that_was_restarted_while_nobody_watched_ends_in_words(
     runtime: DockerRuntime, order: Orders, docker: Client
 ) -> None:
     wanted = order(run="echo ready; sleep 60")
-    running = begun(runtime, wanted)
+    running = begin_ready(runtime, wanted)
     running.control.detach()
     running.thread.join(10)
     docker.api.restart(running.prepared.container_id, timeout=0)
@@ -157,9 +155,11 @@ def quick_pulse(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("quick_pulse")
 def test_paused_is_not_dead(runtime: DockerRuntime, order: Orders, docker: Client) -> None:
-    running = begun(runtime, order(run="echo ready; sleep 1; echo done"))
+    running = begin_ready(runtime, order(run="echo ready; sleep 1; echo done"))
     docker.api.pause(running.prepared.container_id)
-    time.sleep(3)  # ten looks
+    wait_until(lambda: running.sink.notes, 20)
+    # Ten looks more.
+    wait_until(lambda: seconds_since(docker, running.prepared.container_id, "StartedAt") > 4, 20)
     docker.api.unpause(running.prepared.container_id)
     outcome = running.end()
     assert (outcome.ok, outcome.result) == (True, "ready\ndone\n")
@@ -171,7 +171,7 @@ def test_paused_is_not_dead(runtime: DockerRuntime, order: Orders, docker: Clien
 def test_a_paused_container_can_be_ended(
     runtime: DockerRuntime, order: Orders, docker: Client, cause: Cause
 ) -> None:
-    running = begun(runtime, order(run="echo ready; sleep 60"))
+    running = begin_ready(runtime, order(run="echo ready; sleep 60"))
     docker.api.pause(running.prepared.container_id)
     running.control.kill(cause)
     assert running.end().cause is cause
@@ -184,7 +184,7 @@ def test_a_silent_container_is_alive(
 ) -> None:
     if not is_seen:
         monkeypatch.setattr(pulse, "is_seen", lambda _: False)
-    running = begun(runtime, order(run="echo ready; sleep 3; echo done"))
+    running = begin_ready(runtime, order(run="echo ready; sleep 3; echo done"))
     assert running.end().ok
 
 
@@ -194,7 +194,7 @@ def test_asking_that_never_works_proves_nothing(
 ) -> None:
     monkeypatch.setattr(pulse, "is_seen", lambda _: False)
     monkeypatch.setattr(pulse, "has_processes", lambda *_: False)
-    running = begun(runtime, order(run="echo ready; sleep 3; echo done"))
+    running = begin_ready(runtime, order(run="echo ready; sleep 3; echo done"))
     assert running.end().ok
 
 

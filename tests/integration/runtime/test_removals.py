@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from engine.errors import ErrorAnswer, MachineFault, RuntimeUnavailable
 from engine.model import names
 from engine.runtime.base import Control, Order, Resource
-from engine.runtime.docker import cleanup, probes
+from engine.runtime.docker import cleanup, probes, troubles
 from engine.runtime.docker.client import Client
 from engine.runtime.docker.runtime import DockerRuntime
 from engine.settings import Settings
@@ -20,14 +20,6 @@ from tests.support.docker_daemon import KeepingSink
 from tests.support.faulty_docker import FaultyDocker
 
 Orders = Callable[..., Order]
-
-
-@pytest.fixture
-def proxy(tmp_path: Path) -> Iterator[FaultyDocker]:
-    """Return the proxy between the runtime and the daemon."""
-    proxy = FaultyDocker(tmp_path)
-    yield proxy
-    proxy.close()
 
 
 @pytest.fixture
@@ -68,7 +60,7 @@ def test_a_thing_that_stays_is_told_once_and_goes_when_docker_removes_it(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("engine.runtime.docker.troubles.FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(troubles, "FIRST_SECONDS", 0.0)
     wanted = order(run="true")
     volume = names.volume(installation, wanted.run, 0)
     through.sandboxes.make(names.sandbox(installation, "n" * 16, 1), "n" * 16)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +20,11 @@ from tests.support.docker_daemon import (
     BUSYBOX,
     Daemon,
     an_order,
-    begin,
+    begin_ready,
     provide,
     run,
     second_daemon_possible,
+    seconds_since,
 )
 from tests.support.waiting import wait_until
 
@@ -55,16 +55,14 @@ def worker(daemon: Daemon, tmp_path: Path) -> DockerRuntime:
 def test_a_container_without_processes_is_removed_and_its_link_runs_again(
     daemon: Daemon, worker: DockerRuntime, is_seen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    witness = begin(worker, an_order("vanished", run="echo ready; sleep 600", networks=("none",)))
+    witness = begin_ready(worker, an_order("vanished", run="echo ready; sleep 600", networks=("none",)))
     wanted = an_order("vanished", run="echo ready; sleep 5; echo done", networks=("none",))
     if not is_seen:
         monkeypatch.setattr(pulse, "is_seen", lambda _: False)
-    running = begin(worker, wanted)
-    for link in (witness, running):
-        wait_until(lambda link=link: link.sink.text(1) == b"ready\n", 20)
-    time.sleep(0.5)  # the first look has come
+    running, client = begin_ready(worker, wanted), Client(daemon.host)
+    # By then the first look has come.
+    wait_until(lambda: seconds_since(client, running.prepared.container_id, "StartedAt") > 1, 10)
     daemon.kill_under(running.prepared.container_id)
-    client = Client(daemon.host)
     assert client.api.inspect_container(running.prepared.container_id)["State"]["Running"]
     with pytest.raises(pulse.Vanished, match="has no process"):
         running.end(90)
@@ -80,8 +78,7 @@ def test_a_container_without_processes_is_removed_and_its_link_runs_again(
 
 
 def test_a_cancel_ends_a_container_without_processes(daemon: Daemon, worker: DockerRuntime) -> None:
-    running = begin(worker, an_order("vanished", run="echo ready; sleep 600", networks=("none",)))
-    wait_until(lambda: running.sink.text(1) == b"ready\n", 20)
+    running = begin_ready(worker, an_order("vanished", run="echo ready; sleep 600", networks=("none",)))
     daemon.kill_under(running.prepared.container_id)
     running.control.kill(Cause.CANCELLED)
     assert running.end(90).cause is Cause.CANCELLED

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.runtime.docker import erase as erasing
 from engine.runtime.docker.erase import erase
 
 _LONG = 600.0
@@ -46,7 +47,7 @@ def test_a_tree_of_any_depth_is_removed_and_no_link_is_followed(tmp_path: Path) 
 def test_many_files_and_directories_side_by_side_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.runtime.docker.erase._BATCH", 50)
+    monkeypatch.setattr(erasing, "_BATCH", 50)
     work = tmp_path / "work"
     for number in range(120):
         (work / f"d{number}" / "inner").mkdir(parents=True)
